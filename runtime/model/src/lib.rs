@@ -1,0 +1,34 @@
+//! The words that every part of Backstay shares.
+//!
+//! Here: what a release, a window, a fact, a decision, an order and an event *are*, with their units and
+//! bounds. Not here: what follows from them (`core`), how they look on the wire (`wire`), who vouches for
+//! them (`trust`). No clock, no socket, no file: the crate is `no_std`, and the compiler is our witness.
+#![no_std]
+
+extern crate alloc;
+
+mod decision;
+mod digest;
+mod event;
+mod facts;
+mod name;
+mod order;
+mod release;
+mod report;
+mod steer;
+mod time;
+
+pub use decision::{Action, Decision, How, Reason};
+pub use digest::{Digest, DigestError};
+pub use event::{Cause, Event, Excluded, Refused};
+pub use facts::{
+    Breaker, Facts, Infra, InfraKind, Objective, Reading, Schema, Scope, Window, WINDOWS_MAX,
+};
+pub use name::{
+    CohortId, DeviceId, FleetId, Hardware, Label, Name, NameError, PluginId, RolloutId, Version,
+};
+pub use order::{Order, Outcome, Task, Transience};
+pub use release::{Release, SchemaRange, WayHome};
+pub use report::{Beat, Health, Report, Standing};
+pub use steer::{Direction, Generation, Reach, Selector, Steer};
+pub use time::{BootId, Fence, Millis, Mono, Permille, Ticket, UnixMs};
