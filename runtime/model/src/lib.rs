@@ -9,6 +9,7 @@ extern crate alloc;
 
 mod decision;
 mod digest;
+mod effect;
 mod event;
 mod facts;
 mod name;
@@ -20,6 +21,7 @@ mod time;
 
 pub use decision::{Action, Decision, How, Reason};
 pub use digest::{Digest, DigestError};
+pub use effect::{Access, Answer, Deed, Effect, Output, SlotDeed, SlotStatus, OUTPUT_BYTES_MAX};
 pub use event::{Cause, Event, Excluded, Refused};
 pub use facts::{
     Breaker, Facts, Infra, InfraKind, Objective, Reading, Schema, Scope, Window, WINDOWS_MAX,
