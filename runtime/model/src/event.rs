@@ -5,8 +5,8 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, BootId, CohortId, Decision, DeviceId, Digest, Direction, Facts, Fence, Generation, Millis, Mono, Name,
-    Order, Outcome, Permille, Reach, Release, RolloutId, Ticket,
+    Action, BootId, CohortId, Decision, DeviceId, Digest, Direction, Facts, Fence, Generation, Millis, Mono,
+    Name, Order, Outcome, Permille, Reach, Release, RolloutId, Ticket,
 };
 
 /// Something that an instance saw, decided, or is about to do. New kinds are added at the end: the position

@@ -21,14 +21,10 @@ mod time;
 
 pub use decision::{Action, Decision, How, Reason};
 pub use digest::{Digest, DigestError};
-pub use effect::{Access, Answer, Deed, Effect, Output, SlotDeed, SlotStatus, OUTPUT_BYTES_MAX};
+pub use effect::{Access, Answer, Deed, Effect, OUTPUT_BYTES_MAX, Output, SlotDeed, SlotStatus};
 pub use event::{Cause, Event, Excluded, Refused};
-pub use facts::{
-    Breaker, Facts, Infra, InfraKind, Objective, Reading, Schema, Scope, Window, WINDOWS_MAX,
-};
-pub use name::{
-    CohortId, DeviceId, FleetId, Hardware, Label, Name, NameError, PluginId, RolloutId, Version,
-};
+pub use facts::{Breaker, Facts, Infra, InfraKind, Objective, Reading, Schema, Scope, WINDOWS_MAX, Window};
+pub use name::{CohortId, DeviceId, FleetId, Hardware, Label, Name, NameError, PluginId, RolloutId, Version};
 pub use order::{Order, Outcome, Task, Transience};
 pub use release::{Release, SchemaRange, WayHome};
 pub use report::{Beat, Health, Report, Standing};

@@ -28,8 +28,7 @@ impl fmt::Display for NameError {
 impl core::error::Error for NameError {}
 
 fn plain(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        && !text.starts_with('-')
+    text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') && !text.starts_with('-')
 }
 
 fn version(text: &str) -> bool {
@@ -38,15 +37,13 @@ fn version(text: &str) -> bool {
 }
 
 fn plugin(text: &str) -> bool {
-    text.split_once('/').is_some_and(|(vendor, name)| {
-        !vendor.is_empty() && !name.is_empty() && plain(vendor) && plain(name)
-    })
+    text.split_once('/')
+        .is_some_and(|(vendor, name)| !vendor.is_empty() && !name.is_empty() && plain(vendor) && plain(name))
 }
 
 fn label(text: &str) -> bool {
-    text.split_once('=').is_some_and(|(key, value)| {
-        !key.is_empty() && !value.is_empty() && plain(key) && version(value)
-    })
+    text.split_once('=')
+        .is_some_and(|(key, value)| !key.is_empty() && !value.is_empty() && plain(key) && version(value))
 }
 
 macro_rules! names {
