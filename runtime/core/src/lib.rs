@@ -7,3 +7,18 @@
 
 extern crate alloc;
 
+mod backoff;
+mod budget;
+mod device;
+mod ladder;
+mod rng;
+mod windows;
+
+pub use backoff::Backoff;
+pub use budget::{Allowance, Budget};
+pub use device::{
+    Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Steered, Vetted, Word,
+};
+pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
+pub use rng::Rng;
+pub use windows::{Watched, Windows};

@@ -17,6 +17,7 @@ mod order;
 mod release;
 mod report;
 mod steer;
+mod telling;
 mod time;
 
 pub use decision::{Action, Decision, How, Reason};

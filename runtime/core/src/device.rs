@@ -1,0 +1,593 @@
+//! One device: what it runs, what it is asked to run, and the way home that it finds alone.
+//!
+//! Here: what goes in, what comes out, and the order of things. In `device/`: the phases and what leads from
+//! one to the next (`phase`), what a policy's answer leads to (`judging`), whom to believe and what steering
+//! leads to (`steering`), and where home is (`homing`). Not here: how anything is done, and the clock.
+//!
+//! ```text
+//!   Settled -- steered forward --> Vetting --> Installing --> Trial
+//!   Trial -- healthy long enough --> Confirming --> Settled, on the new release
+//!   Trial -- its own failure, steered home --> GoingHome --> Settled, on the old release
+//!   Settled -- its own failure --> Healing, up the ladder --> Leaving --> GoingHome
+//!   any -- no way home, budget spent --> Frozen: only a signed word leads out
+//! ```
+//!
+//! A device's policy judges its own slot only. What it can't know keeps it where it is: missing data freezes
+//! and never sends home.
+
+mod homing;
+mod judging;
+mod phase;
+mod steering;
+
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
+
+use backstay_model::{
+    BootId, Breaker, Cause, CohortId, Decision, DeviceId, Digest, Event, Excluded, Facts, Fence, Hardware, Health,
+    InfraKind, Label, Millis, Mono, Name, Order, Outcome, Permille, Reading, Refused, Release, Report, RolloutId,
+    Schema, SlotStatus, Standing, Steer, Task, Ticket, Transience, WayHome,
+};
+use serde::{Deserialize, Serialize};
+
+pub use self::steering::{Freshness, Steered};
+use self::{
+    phase::{Phase, Trial},
+    steering::Steering,
+};
+use crate::{Allowance, Backoff, Budget, Ladder, Rng, Rung, Watched, Windows};
+
+/// The most digests that a device remembers having condemned, and rollouts that it was turned away from.
+const REMEMBERED_MAX: usize = 32;
+
+/// How a device decides. From its configuration; a new one takes effect with the next start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceSettings {
+    /// What kind of machine this is.
+    pub hardware: Hardware,
+    /// The probes and what they count for. At most 32.
+    pub watched: Vec<Watched>,
+    /// How long a window is open.
+    pub window: Millis,
+    /// How long a release has to be healthy before it is confirmed.
+    pub trial: Millis,
+    /// How long a trial may last in all; at least `trial`.
+    pub trial_limit: Millis,
+    /// How to mend what runs, first things first.
+    pub ladder: Vec<Rung>,
+    /// Between two tries of the ladder.
+    pub heal_backoff: Backoff,
+    /// Good windows in a row after which what was healed counts as cured.
+    pub cured_after: u32,
+    /// Between two tries of what failed for a passing reason.
+    pub retry_backoff: Backoff,
+    /// How often such a thing is tried for one rollout, or one way home.
+    pub retries: u32,
+    /// How many switches of release in which span.
+    pub allowance: Allowance,
+    /// Over how long to spread before a confirmed release is left by the device's own decision.
+    pub leave_jitter: Millis,
+}
+
+/// What comes in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The instance is up. Comes first, once.
+    Up {
+        /// Which boot of the machine.
+        boot: BootId,
+        /// What the slots hold; what they say goes before what was remembered.
+        slots: SlotStatus,
+    },
+    /// The device was enrolled, or its labels changed.
+    Enrolled(Identity),
+    /// A probe ran, or should have.
+    Reading {
+        /// Which.
+        probe: Name,
+        /// What it came back with.
+        reading: Reading,
+    },
+    /// Trouble with the machine.
+    Trouble(InfraKind),
+    /// The policy answered.
+    Answered {
+        /// The question.
+        ticket: Ticket,
+        /// The answer.
+        decision: Decision,
+    },
+    /// The policy did not answer, or there is none.
+    Unanswered {
+        /// The question.
+        ticket: Ticket,
+        /// Why not.
+        why: String,
+    },
+    /// A release was looked into.
+    Vetted {
+        /// The question.
+        ticket: Ticket,
+        /// What the release keys say of it.
+        verdict: Vetted,
+    },
+    /// A run ended.
+    Ended {
+        /// Which.
+        ticket: Ticket,
+        /// How.
+        outcome: Outcome,
+        /// What the slots hold now.
+        slots: SlotStatus,
+    },
+    /// A verified steering message.
+    Steered(Steered),
+    /// A verified word for this device alone.
+    Told {
+        /// Grows with each word; one that isn't higher than the last changes nothing.
+        sequence: u64,
+        /// What.
+        word: Word,
+    },
+    /// Something came in that wasn't believed or understood.
+    Refused(Refused),
+    /// The time of [`Device::deadline`] has come.
+    Tick,
+}
+
+/// Who a device is. Signed by the operator's server at enrolment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its name.
+    pub device: DeviceId,
+    /// Whose steering it follows.
+    pub cohort: CohortId,
+    /// What was said of it.
+    pub labels: Vec<Label>,
+}
+
+/// What the release keys say of a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Vetted {
+    /// It is theirs, and this is what it comes with.
+    Genuine {
+        /// The release as it was signed.
+        release: Release,
+        /// Where it may be left backwards for.
+        way: WayHome,
+        /// The machines that it is built for.
+        hardware: Vec<Hardware>,
+    },
+    /// Nobody could be asked, or what came isn't theirs.
+    Not {
+        /// Whether asking again can help.
+        transience: Transience,
+        /// What went wrong.
+        why: String,
+    },
+}
+
+/// A word for one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Word {
+    /// Start nothing.
+    Hold,
+    /// Go on; a freeze is lifted.
+    Release,
+    /// A condemned release may be tried again.
+    Lift(Digest),
+}
+
+/// What is to be done, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Write down; durable before anything that follows in the list is begun.
+    Record(Event),
+    /// Ask the policy; [`Input::Answered`] or [`Input::Unanswered`] comes back.
+    Ask {
+        /// Ties the answer to it.
+        ticket: Ticket,
+        /// All that it sees.
+        facts: Facts,
+    },
+    /// Fetch and check what the release keys say of a release; [`Input::Vetted`] comes back.
+    Vet {
+        /// Ties the answer to it.
+        ticket: Ticket,
+        /// By its digest.
+        release: Release,
+    },
+    /// Begin a run; [`Input::Ended`] comes back. The same order may be given again after a restart.
+    Run(Order),
+    /// Tell the fleet where the device stands.
+    Report(Report),
+}
+
+/// What runs, and what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Running {
+    release: Release,
+    way: WayHome,
+}
+
+/// A question to the policy that is out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Asked {
+    ticket: Ticket,
+    facts: Facts,
+}
+
+/// How often something failed for a passing reason, and when it may be tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Setback {
+    rollout: RolloutId,
+    attempts: u32,
+    until: Option<Mono>,
+}
+
+/// All that a device remembers. It goes into the journal with each record, and comes back from there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceState {
+    identity: Option<Identity>,
+    boot: BootId,
+    on: Running,
+    confirmed: Release,
+    other: Option<Release>,
+    phase: Phase,
+    windows: Windows,
+    asked: Option<Asked>,
+    last_recorded_calm: bool,
+    ladder: Ladder,
+    budget: Budget,
+    steering: Option<Steering>,
+    turned: Vec<RolloutId>,
+    ways: BTreeMap<Digest, WayHome>,
+    condemned: Vec<Digest>,
+    floor: u32,
+    setback: Option<Setback>,
+    told: u64,
+    held: bool,
+    refused: BTreeMap<String, u32>,
+    order: Option<Order>,
+    ticket: Ticket,
+    fence: Fence,
+    reports: u64,
+    rng: Rng,
+}
+
+/// The state machine of one device.
+#[derive(Clone, Debug)]
+pub struct Device {
+    settings: DeviceSettings,
+    state: DeviceState,
+}
+
+/// Effects in the making.
+type Effects = Vec<Effect>;
+
+impl Device {
+    /// A device that remembers nothing, up at `now` with these slots. `seed` is for jitter.
+    #[must_use]
+    pub fn new(settings: DeviceSettings, now: Mono, slots: &SlotStatus, seed: u64) -> Self {
+        let on = Running { release: slots.booted.clone(), way: WayHome::default() };
+        let state = DeviceState {
+            identity: None,
+            boot: BootId::default(),
+            floor: slots.confirmed.security_epoch,
+            on,
+            confirmed: slots.confirmed.clone(),
+            other: slots.other.clone(),
+            phase: Phase::Settled,
+            windows: Windows::new(now),
+            asked: None,
+            last_recorded_calm: false,
+            ladder: Ladder::default(),
+            budget: Budget::default(),
+            steering: None,
+            turned: Vec::new(),
+            ways: BTreeMap::new(),
+            condemned: Vec::new(),
+            setback: None,
+            told: 0,
+            held: false,
+            refused: BTreeMap::new(),
+            order: None,
+            ticket: Ticket(0),
+            fence: Fence(0),
+            reports: 0,
+            rng: Rng::new(seed),
+        };
+        Self { settings, state }
+    }
+
+    /// A device that goes on where `state` stood.
+    #[must_use]
+    pub fn restore(settings: DeviceSettings, state: DeviceState) -> Self {
+        Self { settings, state }
+    }
+
+    /// What has to be remembered.
+    #[must_use]
+    pub fn state(&self) -> &DeviceState {
+        &self.state
+    }
+
+    /// Takes one input at `now`, changes state, and says what is to be done, in order.
+    pub fn step(&mut self, now: Mono, input: Input) -> Vec<Effect> {
+        let mut out = Effects::new();
+        let before = self.standing();
+        match input {
+            Input::Up { boot, slots } => self.up(now, boot, slots, &mut out),
+            Input::Enrolled(identity) => self.enrolled(now, identity, &mut out),
+            Input::Reading { probe, reading } => self.state.windows.count(&probe, reading),
+            Input::Trouble(kind) => self.state.windows.trouble(kind),
+            Input::Answered { ticket, decision } => self.answered(now, ticket, decision, &mut out),
+            Input::Unanswered { ticket, why } => self.unanswered(ticket, why, &mut out),
+            Input::Vetted { ticket, verdict } => self.vetted(now, ticket, verdict, &mut out),
+            Input::Ended { ticket, outcome, slots } => self.ended(now, ticket, outcome, slots, &mut out),
+            Input::Steered(steered) => self.steered(now, steered, &mut out),
+            Input::Told { sequence, word } => self.told(now, sequence, word, &mut out),
+            Input::Refused(refused) => self.refuse(refused, &mut out),
+            Input::Tick => {}
+        }
+        self.wake(now, &mut out);
+        if self.standing() != before {
+            self.report(now, &mut out);
+        }
+        out
+    }
+
+    /// The next moment at which [`Input::Tick`] would change anything.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Mono> {
+        let window = self.state.windows.closes(self.settings.window);
+        let own = match &self.state.phase {
+            Phase::Leaving(leaving) => Some(leaving.at),
+            Phase::Homing(homing) => homing.again_at,
+            Phase::Trial(trial) => Some(trial.began.after(self.settings.trial_limit)),
+            Phase::Settled
+            | Phase::Vetting(_)
+            | Phase::Installing(_)
+            | Phase::Confirming(_)
+            | Phase::Healing(_)
+            | Phase::Frozen(_) => None,
+        };
+        let again = self.state.setback.as_ref().and_then(|setback| setback.until);
+        [Some(window), own, again].into_iter().flatten().min()
+    }
+
+    /// What a device says of itself.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match &self.state.phase {
+            Phase::Settled => match &self.state.setback {
+                Some(setback) if self.is_steered_by(&setback.rollout) => Standing::Excluded,
+                Some(_) | None => Standing::Settled,
+            },
+            Phase::Vetting(_) | Phase::Installing(_) => Standing::Installing,
+            Phase::Trial(_) | Phase::Confirming(_) => Standing::OnTrial,
+            Phase::Healing(healing) => match healing.trial {
+                Some(_) => Standing::OnTrial,
+                None => Standing::Settled,
+            },
+            Phase::Leaving(_) | Phase::Homing(_) => Standing::GoingHome,
+            Phase::Frozen(_) => Standing::Frozen,
+        }
+    }
+
+    /// What runs.
+    #[must_use]
+    pub fn running(&self) -> &Release {
+        &self.state.on.release
+    }
+
+    /// What a restart brings back.
+    #[must_use]
+    pub fn confirmed(&self) -> &Release {
+        &self.state.confirmed
+    }
+
+    /// How what runs did in the newest window.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.state.windows.health()
+    }
+
+    /// Who it is, once that is known.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.state.identity.as_ref()
+    }
+
+    /// The steering that it goes by.
+    #[must_use]
+    pub fn steering(&self) -> Option<&Steer> {
+        self.state.steering.as_ref().map(|steering| &steering.steer)
+    }
+
+    /// The highest word that it was told.
+    #[must_use]
+    pub fn last_told(&self) -> u64 {
+        self.state.told
+    }
+
+    /// Digests that it will not run again by itself, newest first.
+    #[must_use]
+    pub fn condemned(&self) -> &[Digest] {
+        &self.state.condemned
+    }
+
+    /// The lowest security epoch that it takes.
+    #[must_use]
+    pub fn floor(&self) -> u32 {
+        self.state.floor
+    }
+
+    /// Words that decide about booting were kept apart, because what was remembered may be lost: what they say
+    /// is taken over where it is stricter.
+    pub fn remember(&mut self, condemned: &[Digest], floor: u32, steered: Option<Steered>) {
+        for digest in condemned.iter().rev() {
+            self.condemn(*digest);
+        }
+        self.state.floor = self.state.floor.max(floor);
+        if let Some(steered) = steered {
+            let known = self.state.steering.as_ref().map(|known| known.steer.generation);
+            if known < Some(steered.steer.generation) {
+                self.state.steering = Some(Steering::of(steered));
+            }
+        }
+    }
+
+    /// The run that was begun and has not ended.
+    #[must_use]
+    pub fn order(&self) -> Option<&Order> {
+        self.state.order.as_ref()
+    }
+
+    fn is_steered_by(&self, rollout: &RolloutId) -> bool {
+        self.steering().is_some_and(|steer| steer.rollout == *rollout)
+    }
+
+    fn enrolled(&mut self, now: Mono, identity: Identity, out: &mut Effects) {
+        if self.state.steering.as_ref().is_some_and(|steering| steering.steer.cohort != identity.cohort) {
+            // Generations are counted by cohort, so what one cohort was told says nothing in another.
+            self.state.steering = None;
+        }
+        self.state.identity = Some(identity);
+        self.report(now, out);
+    }
+
+    fn up(&mut self, now: Mono, boot: BootId, slots: SlotStatus, out: &mut Effects) {
+        self.state.boot = boot;
+        self.state.asked = None;
+        self.state.windows.reopen(now);
+        let (booted, confirmed) = (slots.booted.clone(), slots.confirmed.clone());
+        out.push(Effect::Record(Event::Started { boot, booted, confirmed }));
+        self.resume(now, slots, out);
+        self.report(now, out);
+    }
+
+    /// Does what the time asks for, and what steering asks for where the phase lets it.
+    fn wake(&mut self, now: Mono, out: &mut Effects) {
+        if let Some(setback) = &mut self.state.setback {
+            // Tries stay counted: only the wait is over.
+            setback.until.take_if(|until| *until <= now);
+        }
+        if self.state.windows.closes(self.settings.window) <= now {
+            self.state.windows.close(now, &self.settings.watched);
+            self.judge(now, out);
+        }
+        self.overdue(now, out);
+        self.consider(now, out);
+    }
+
+    fn refuse(&mut self, refused: Refused, out: &mut Effects) {
+        // The first of its kind is written down, then every power of two: a flood fills neither flash nor log.
+        let seen = self.state.refused.entry(refused.what.clone()).or_insert(0);
+        *seen = seen.saturating_add(1);
+        let (count, loud) = (*seen, seen.is_power_of_two());
+        if self.state.refused.len() > REMEMBERED_MAX {
+            self.state.refused.clear();
+        }
+        if loud {
+            out.push(Effect::Record(Event::Refused(Refused { count, ..refused })));
+        }
+    }
+
+    fn told(&mut self, now: Mono, sequence: u64, word: Word, out: &mut Effects) {
+        if sequence <= self.state.told {
+            return;
+        }
+        self.state.told = sequence;
+        match word {
+            Word::Hold => self.state.held = true,
+            Word::Release => {
+                self.state.held = false;
+                self.state.setback = None;
+                self.thaw(now, out);
+            }
+            Word::Lift(digest) => self.state.condemned.retain(|condemned| *condemned != digest),
+        }
+        self.report(now, out);
+    }
+
+    fn condemn(&mut self, digest: Digest) {
+        self.state.condemned.retain(|condemned| *condemned != digest);
+        self.state.condemned.insert(0, digest);
+        self.state.condemned.truncate(REMEMBERED_MAX);
+    }
+
+    fn turn_away(&mut self, rollout: &RolloutId) {
+        if !self.state.turned.contains(rollout) {
+            self.state.turned.insert(0, rollout.clone());
+            self.state.turned.truncate(REMEMBERED_MAX);
+        }
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.state.ticket = Ticket(self.state.ticket.0 + 1);
+        self.state.ticket
+    }
+
+    /// Gives an order under the next fencing number. The record goes before it.
+    fn give(&mut self, task: Task, cause: Cause, out: &mut Effects) -> Order {
+        self.state.fence = Fence(self.state.fence.0 + 1);
+        let order = Order { ticket: self.ticket(), fence: self.state.fence, task };
+        out.push(Effect::Record(Event::Ordered { order: order.clone(), cause }));
+        out.push(Effect::Run(order.clone()));
+        self.state.order = Some(order.clone());
+        order
+    }
+
+    /// The last word on where the device stands replaces the one before it in the same step.
+    fn report(&mut self, now: Mono, out: &mut Effects) {
+        let Some(identity) = &self.state.identity else { return };
+        self.state.reports += 1;
+        let report = Report {
+            sequence: self.state.reports,
+            at: now,
+            boot: self.state.boot,
+            cohort: identity.cohort.clone(),
+            steered: self.steering().map(|steer| (steer.rollout.clone(), steer.generation)),
+            booted: self.state.on.release.clone(),
+            confirmed: self.state.confirmed.clone(),
+            standing: self.standing(),
+            health: self.health(),
+            condemned: self.state.condemned.clone(),
+            journal: 0,
+        };
+        out.retain(|effect| !matches!(effect, Effect::Report(_)));
+        out.push(Effect::Report(report));
+    }
+
+    fn facts(&self, now: Mono, trial: Option<&Trial>) -> Facts {
+        Facts {
+            now,
+            release: self.state.on.release.clone(),
+            stage: Permille::ALL,
+            on_trial: trial.is_some(),
+            objectives: self.state.windows.objectives().to_vec(),
+            anomaly: None,
+            infra: self.state.windows.infra().to_vec(),
+            attempts: self.state.ladder.attempts(),
+            breaker: Breaker::Closed,
+            schema: Schema::Unknown,
+        }
+    }
+
+    /// Counts a failure for a passing or a lasting reason against a rollout.
+    fn set_back(&mut self, now: Mono, rollout: &RolloutId, transience: Transience, cause: Cause, out: &mut Effects) {
+        let before = match &self.state.setback {
+            Some(setback) if setback.rollout == *rollout => setback.attempts,
+            Some(_) | None => 0,
+        };
+        let attempts = match transience {
+            Transience::Transient => before.saturating_add(1),
+            Transience::Permanent => self.settings.retries.max(1),
+        };
+        let until = (attempts < self.settings.retries)
+            .then(|| now.after(self.settings.retry_backoff.wait(attempts, &mut self.state.rng)));
+        let rollout = rollout.clone();
+        out.push(Effect::Record(Event::Excluded(Excluded { rollout: rollout.clone(), until, attempts, cause })));
+        self.state.setback = Some(Setback { rollout, attempts, until });
+    }
+}

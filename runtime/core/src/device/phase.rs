@@ -1,0 +1,335 @@
+//! Where a device stands between two releases, and what the end of a run leads to.
+//!
+//! A struct for each phase, and moves that replace it: a phase that was left is gone, and there is no "going
+//! home to nothing" to guard against. Not here: what a policy's answer leads to (`judging`).
+
+use alloc::{format, string::String};
+
+use backstay_model::{
+    Cause, Event, Millis, Mono, Name, Outcome, Release, RolloutId, SlotStatus, Task, Ticket, Transience,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Device, Effect, Effects, Running, Vetted};
+
+/// Where a device stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Phase {
+    /// Runs a release that passed its trial.
+    Settled,
+    /// Asks what the release keys say of a release.
+    Vetting(Vetting),
+    /// Brings a release in.
+    Installing(Installing),
+    /// Runs a release that has yet to earn trust.
+    Trial(Trial),
+    /// Makes what passed its trial the one that a restart brings back.
+    Confirming(Confirming),
+    /// Mends what runs.
+    Healing(Healing),
+    /// Will leave a confirmed release, a little later: not all of a fleet at once.
+    Leaving(Leaving),
+    /// On the way home.
+    Homing(Homing),
+    /// Moves nothing until somebody says more.
+    Frozen(Frozen),
+}
+
+/// Asks what the release keys say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Vetting {
+    pub(super) ticket: Ticket,
+    pub(super) rollout: RolloutId,
+    pub(super) release: Release,
+}
+
+/// Brings a release in. What runs is the way home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Installing {
+    pub(super) ticket: Ticket,
+    pub(super) rollout: RolloutId,
+    pub(super) to: Running,
+}
+
+/// Runs a release that has yet to earn trust. It owns its way home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Trial {
+    pub(super) back: Release,
+    pub(super) began: Mono,
+    /// Healthy time so far.
+    pub(super) good: Millis,
+    /// Healthy time that it takes.
+    pub(super) needs: Millis,
+    /// Whether it was said that nothing can be said.
+    pub(super) frozen: bool,
+}
+
+/// Confirms what passed its trial.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Confirming {
+    pub(super) ticket: Ticket,
+    pub(super) trial: Trial,
+}
+
+/// Mends what runs, in the middle of a trial or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Healing {
+    pub(super) ticket: Ticket,
+    pub(super) trial: Option<Trial>,
+}
+
+/// Will leave a confirmed release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Leaving {
+    pub(super) at: Mono,
+    pub(super) decided: Mono,
+    pub(super) to: Release,
+    pub(super) cause: Cause,
+}
+
+/// On the way home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Homing {
+    pub(super) ticket: Ticket,
+    pub(super) to: Release,
+    pub(super) decided: Mono,
+    pub(super) cause: Cause,
+    pub(super) attempts: u32,
+    /// When to try again, while no run is on.
+    pub(super) again_at: Option<Mono>,
+}
+
+/// Moves nothing until somebody says more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Frozen {
+    pub(super) cause: Cause,
+}
+
+impl Device {
+    /// Goes on after a start. The slots are believed: a boot loader may have fallen back without us.
+    pub(super) fn resume(&mut self, now: Mono, slots: SlotStatus, out: &mut Effects) {
+        let was_on = self.state.on.release.clone();
+        self.take_over(&slots);
+        let moved = was_on.digest != slots.booted.digest;
+        match self.state.phase.clone() {
+            // A run that was begun is brought to its end: the driver goes on where the journal says it stood.
+            Phase::Installing(_) | Phase::Confirming(_) | Phase::Healing(_) | Phase::Homing(_) => {
+                out.extend(self.state.order.clone().map(Effect::Run));
+            }
+            Phase::Vetting(vetting) => self.vet(vetting.rollout, vetting.release, out),
+            Phase::Trial(_) if moved => self.fell_back(now, was_on, out),
+            Phase::Settled if slots.booted.digest != slots.confirmed.digest => {
+                // What was remembered is gone, and something runs that never passed a trial here.
+                self.begin_trial(now, slots.confirmed, out);
+            }
+            Phase::Trial(_) | Phase::Settled | Phase::Leaving(_) | Phase::Frozen(_) => {}
+        }
+    }
+
+    /// What runs is what the slots say, and so is what a restart brings back.
+    pub(super) fn take_over(&mut self, slots: &SlotStatus) {
+        if self.state.on.release.digest != slots.booted.digest {
+            let left = self.state.on.clone();
+            self.state.ways.insert(left.release.digest, left.way);
+            let way = self.state.ways.get(&slots.booted.digest).cloned().unwrap_or_default();
+            self.state.on = Running { release: slots.booted.clone(), way };
+        }
+        self.state.confirmed = slots.confirmed.clone();
+        self.state.other = slots.other.clone();
+        // Two slots and what is on its way: no more ways than that are ever needed.
+        let keep = [&slots.booted, &slots.confirmed].map(|release| release.digest);
+        let other = slots.other.as_ref().map(|release| release.digest);
+        self.state.ways.retain(|digest, _| keep.contains(digest) || other == Some(*digest));
+    }
+
+    fn begin_trial(&mut self, now: Mono, back: Release, out: &mut Effects) {
+        let needs = self.settings.trial;
+        let release = self.state.on.release.clone();
+        self.state.windows.turn(now);
+        self.state.ladder = crate::Ladder::default();
+        self.state.asked = None;
+        out.push(Effect::Record(Event::TrialBegan { release, back: back.clone(), needs }));
+        self.state.phase = Phase::Trial(Trial { back, began: now, good: Millis(0), needs, frozen: false });
+    }
+
+    /// The release on trial did not come up, and the boot before us went back already.
+    fn fell_back(&mut self, now: Mono, from: Release, out: &mut Effects) {
+        self.condemn(from.digest);
+        let (to, took) = (self.state.on.release.clone(), Millis(0));
+        out.push(Effect::Record(Event::Condemned { release: from.clone(), cause: Cause::FellBack }));
+        out.push(Effect::Record(Event::CameHome { from, to, took, cause: Cause::FellBack }));
+        self.settle(now);
+    }
+
+    pub(super) fn settle(&mut self, now: Mono) {
+        self.state.phase = Phase::Settled;
+        self.state.windows.turn(now);
+        self.state.ladder = crate::Ladder::default();
+        self.state.asked = None;
+    }
+
+    pub(super) fn vet(&mut self, rollout: RolloutId, release: Release, out: &mut Effects) {
+        let ticket = self.ticket();
+        out.push(Effect::Vet { ticket, release: release.clone() });
+        self.state.phase = Phase::Vetting(Vetting { ticket, rollout, release });
+    }
+
+    pub(super) fn vetted(&mut self, now: Mono, ticket: Ticket, verdict: Vetted, out: &mut Effects) {
+        let Phase::Vetting(vetting) = self.state.phase.clone() else { return };
+        if vetting.ticket != ticket {
+            return;
+        }
+        self.state.phase = Phase::Settled;
+        match self.admit(&vetting, verdict) {
+            Ok(to) => self.install(vetting.rollout, to, out),
+            Err((transience, cause)) => self.set_back(now, &vetting.rollout, transience, cause, out),
+        }
+    }
+
+    /// What a device refuses on its own, whoever steers.
+    fn admit(&self, vetting: &Vetting, verdict: Vetted) -> Result<Running, (Transience, Cause)> {
+        let never = |why: String| {
+            let transience = Transience::Permanent;
+            (transience, Cause::RunFailed { outcome: Outcome::Failed { transience, why } })
+        };
+        let (release, way, hardware) = match verdict {
+            Vetted::Genuine { release, way, hardware } => (release, way, hardware),
+            Vetted::Not { transience, why } => {
+                return Err((transience, Cause::RunFailed { outcome: Outcome::Failed { transience, why } }));
+            }
+        };
+        if release != vetting.release {
+            return Err(never(format!("the release keys signed another {}", vetting.release.version)));
+        }
+        if !hardware.contains(&self.settings.hardware) {
+            return Err(never(format!("{} is not built for {}", release.version, self.settings.hardware)));
+        }
+        if release.security_epoch < self.state.floor {
+            return Err((Transience::Permanent, Cause::EpochDown { floor: self.state.floor }));
+        }
+        // A release that can't be left for what runs now would be a one-way door.
+        if !way.allows(&self.state.on.release.digest) {
+            return Err((Transience::Permanent, Cause::NoWayHome));
+        }
+        Ok(Running { release, way })
+    }
+
+    fn install(&mut self, rollout: RolloutId, to: Running, out: &mut Effects) {
+        let generation = self.steering().map(|steer| steer.generation).unwrap_or_default();
+        let cause = Cause::Steering { rollout: rollout.clone(), generation };
+        let order = self.give(Task::Install { release: to.release.clone() }, cause, out);
+        self.state.phase = Phase::Installing(Installing { ticket: order.ticket, rollout, to });
+    }
+
+    pub(super) fn confirm(&mut self, trial: Trial, cause: Cause, out: &mut Effects) {
+        let release = self.state.on.release.clone();
+        let order = self.give(Task::Confirm { release }, cause, out);
+        self.state.phase = Phase::Confirming(Confirming { ticket: order.ticket, trial });
+    }
+
+    pub(super) fn heal(&mut self, playbook: Name, trial: Option<Trial>, cause: Cause, out: &mut Effects) {
+        let order = self.give(Task::Heal { playbook }, cause, out);
+        self.state.phase = Phase::Healing(Healing { ticket: order.ticket, trial });
+    }
+
+    pub(super) fn freeze(&mut self, cause: Cause, out: &mut Effects) {
+        out.push(Effect::Record(Event::Froze { cause: cause.clone() }));
+        self.state.phase = Phase::Frozen(Frozen { cause });
+    }
+
+    /// Somebody signed that the device may go on from where it stands.
+    pub(super) fn thaw(&mut self, now: Mono, out: &mut Effects) {
+        let Phase::Frozen(frozen) = self.state.phase.clone() else { return };
+        out.push(Effect::Record(Event::Thawed { cause: frozen.cause }));
+        self.settle(now);
+        if self.state.on.release.digest != self.state.confirmed.digest {
+            self.begin_trial(now, self.state.confirmed.clone(), out);
+        }
+    }
+
+    pub(super) fn ended(&mut self, now: Mono, ticket: Ticket, outcome: Outcome, slots: SlotStatus, out: &mut Effects) {
+        let phase = self.state.phase.clone();
+        let waits_for = match &phase {
+            Phase::Installing(installing) => installing.ticket,
+            Phase::Confirming(confirming) => confirming.ticket,
+            Phase::Healing(healing) => healing.ticket,
+            Phase::Homing(homing) if homing.again_at.is_none() => homing.ticket,
+            Phase::Homing(_)
+            | Phase::Settled
+            | Phase::Vetting(_)
+            | Phase::Trial(_)
+            | Phase::Leaving(_)
+            | Phase::Frozen(_) => return,
+        };
+        if waits_for != ticket {
+            return;
+        }
+        self.state.order = None;
+        let fence = self.state.fence;
+        out.push(Effect::Record(Event::Ended { ticket, fence, outcome: outcome.clone() }));
+        let was_on = self.state.on.release.clone();
+        if let Phase::Installing(installing) = &phase {
+            self.state.ways.insert(installing.to.release.digest, installing.to.way.clone());
+        }
+        self.take_over(&slots);
+        match phase {
+            Phase::Installing(installing) => self.installed(now, installing, outcome, was_on, out),
+            Phase::Confirming(confirming) => self.confirmed_run(now, confirming, outcome, was_on, out),
+            Phase::Healing(healing) => self.healed(now, healing, out),
+            Phase::Homing(homing) => self.came_home(now, homing, outcome, was_on, out),
+            Phase::Settled | Phase::Vetting(_) | Phase::Trial(_) | Phase::Leaving(_) | Phase::Frozen(_) => {}
+        }
+    }
+
+    fn installed(&mut self, now: Mono, run: Installing, outcome: Outcome, was_on: Release, out: &mut Effects) {
+        if self.state.on.release.digest == run.to.release.digest {
+            // It runs, whatever the run says of itself: so it is judged.
+            self.state.budget.spend(now);
+            self.state.setback = None;
+            self.begin_trial(now, was_on, out);
+            return;
+        }
+        self.state.phase = Phase::Settled;
+        match outcome {
+            // Everything was done and yet the old release runs: the new one did not come up.
+            Outcome::Done => {
+                self.condemn(run.to.release.digest);
+                out.push(Effect::Record(Event::Condemned { release: run.to.release, cause: Cause::FellBack }));
+                self.set_back(now, &run.rollout, Transience::Permanent, Cause::FellBack, out);
+            }
+            Outcome::Failed { transience, .. } => {
+                self.set_back(now, &run.rollout, transience, Cause::RunFailed { outcome }, out);
+            }
+        }
+    }
+
+    fn confirmed_run(&mut self, now: Mono, run: Confirming, outcome: Outcome, was_on: Release, out: &mut Effects) {
+        let on = &self.state.on.release;
+        if on.digest != was_on.digest {
+            self.fell_back(now, was_on, out);
+        } else if self.state.confirmed.digest == on.digest {
+            let (release, boot) = (on.clone(), self.state.boot);
+            self.state.floor = self.state.floor.max(release.security_epoch);
+            out.push(Effect::Record(Event::Confirmed { release, boot }));
+            self.state.phase = Phase::Settled;
+        } else {
+            // Still on trial: it is tried again after the next good window, and the limit of the trial holds.
+            let needs = Millis(run.trial.good.0.saturating_add(1));
+            out.push(Effect::Record(Event::Restrained {
+                wanted: backstay_model::Action::Proceed,
+                rail: Cause::RunFailed { outcome },
+            }));
+            self.state.phase = Phase::Trial(Trial { needs, ..run.trial });
+        }
+    }
+
+    fn healed(&mut self, now: Mono, run: Healing, out: &mut Effects) {
+        let until = self.state.ladder.tried(now, self.settings.heal_backoff, &mut self.state.rng);
+        out.push(Effect::Record(Event::Waits { attempts: self.state.ladder.attempts(), until }));
+        self.state.windows.reopen(now);
+        self.state.phase = match run.trial {
+            Some(trial) => Phase::Trial(trial),
+            None => Phase::Settled,
+        };
+    }
+}

@@ -1,0 +1,160 @@
+//! Whom to believe, and what steering leads to.
+//!
+//! Signatures were checked before anything comes here. What is left is order and meaning: the generation only
+//! grows, a device works out from its own name whether it is meant, and "home" is for everybody who is on the
+//! release, whatever the reach. Reach gates starting only: shrinking it moves nobody.
+
+use alloc::format;
+
+use backstay_model::{Cause, Digest, Direction, Event, Mono, Reach, Refused, Steer};
+use serde::{Deserialize, Serialize};
+
+use super::{Device, Effect, Effects, homing::Verdict, phase::Phase};
+
+/// A steering message whose signature, fleet and audience were checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Steered {
+    /// What it says.
+    pub steer: Steer,
+    /// Of the message as it was signed.
+    pub digest: Digest,
+    /// Whether its time has passed.
+    pub freshness: Freshness,
+}
+
+/// Whether the time of a message has passed. That blocks new moves forward only: hold and home don't expire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Freshness {
+    /// It may start something.
+    Fresh,
+    /// It may not.
+    Expired,
+}
+
+/// The steering that a device goes by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Steering {
+    pub(super) steer: Steer,
+    pub(super) digest: Digest,
+    pub(super) freshness: Freshness,
+}
+
+impl Steering {
+    pub(super) fn of(Steered { steer, digest, freshness }: Steered) -> Self {
+        Self { steer, digest, freshness }
+    }
+}
+
+impl Device {
+    pub(super) fn steered(&mut self, now: Mono, steered: Steered, out: &mut Effects) {
+        let steer = &steered.steer;
+        let Some(identity) = &self.state.identity else { return };
+        let what = format!("steering of {}", steer.cohort);
+        if steer.cohort != identity.cohort {
+            let why = format!("this device belongs to {}", identity.cohort);
+            return self.refuse(Refused { what, why, count: 1 }, out);
+        }
+        if let Some(known) = &mut self.state.steering {
+            let generation = steer.generation.0;
+            if steer.generation < known.steer.generation {
+                let why = format!("generation {generation} is older than {}", known.steer.generation.0);
+                return self.refuse(Refused { what, why, count: 1 }, out);
+            }
+            if steer.generation == known.steer.generation {
+                if steer == &known.steer {
+                    // A reconnect delivers it again, or the server signed it afresh: that is no replay.
+                    (known.digest, known.freshness) = (steered.digest, steered.freshness);
+                    return;
+                }
+                let why = format!("another message already came as generation {generation}");
+                return self.refuse(Refused { what, why, count: 1 }, out);
+            }
+        }
+        let Steer { rollout, generation, direction, release, reach, .. } = steer.clone();
+        out.push(Effect::Record(Event::Steered { rollout: rollout.clone(), generation, direction, release, reach }));
+        if direction == Direction::Home {
+            self.turn_away(&rollout);
+        }
+        if !self.is_steered_by(&rollout) {
+            self.state.setback = None;
+        }
+        self.state.steering = Some(Steering::of(steered));
+        self.report(now, out);
+    }
+
+    /// Does what steering asks for, where the phase lets it.
+    pub(super) fn consider(&mut self, now: Mono, out: &mut Effects) {
+        let Some(Steering { steer, freshness, .. }) = self.state.steering.clone() else { return };
+        match steer.direction {
+            Direction::Hold => {}
+            Direction::Home => self.obey_home(now, &steer, out),
+            Direction::Forward => {
+                if freshness == Freshness::Fresh {
+                    self.follow(now, &steer, out);
+                }
+            }
+        }
+    }
+
+    fn obey_home(&mut self, now: Mono, steer: &Steer, out: &mut Effects) {
+        if self.state.on.release.digest != steer.release.digest {
+            return;
+        }
+        let cause = || Cause::Steering { rollout: steer.rollout.clone(), generation: steer.generation };
+        match self.state.phase.clone() {
+            Phase::Trial(trial) => {
+                let to = self.home(steer.back.as_ref()).unwrap_or(trial.back);
+                self.turn_home(now, to, cause(), Verdict::Unwanted, out);
+            }
+            Phase::Settled | Phase::Leaving(_) => match self.home(steer.back.as_ref()) {
+                Some(to) => self.leave(now, to, cause(), Verdict::Unwanted, out),
+                None => self.freeze(Cause::NoWayHome, out),
+            },
+            // A run is brought to its end first; frozen means frozen.
+            Phase::Vetting(_)
+            | Phase::Installing(_)
+            | Phase::Confirming(_)
+            | Phase::Healing(_)
+            | Phase::Homing(_)
+            | Phase::Frozen(_) => {}
+        }
+    }
+
+    fn follow(&mut self, now: Mono, steer: &Steer, out: &mut Effects) {
+        let (Phase::Settled, Some(identity)) = (&self.state.phase, &self.state.identity) else { return };
+        let release = &steer.release;
+        let sits_out = self.state.setback.as_ref().is_some_and(|setback| {
+            setback.rollout == steer.rollout
+                && (setback.until.is_some_and(|until| until > now) || setback.attempts >= self.settings.retries)
+        });
+        let meant = steer.selector.means(&identity.labels)
+            && Reach::to_hold(&steer.rollout, &identity.device) <= steer.reach;
+        if !meant
+            || sits_out
+            || self.state.held
+            || steer.frozen
+            || release.digest == self.state.on.release.digest
+            || self.state.turned.contains(&steer.rollout)
+        {
+            return;
+        }
+        if let Err(cause) = self.may_start(steer) {
+            return self.set_back(now, &steer.rollout, backstay_model::Transience::Permanent, cause, out);
+        }
+        if self.state.budget.check(now, self.settings.allowance).is_err() {
+            // It starts when the oldest switch is past; the window's tick looks again.
+            return;
+        }
+        self.vet(steer.rollout.clone(), release.clone(), out);
+    }
+
+    fn may_start(&self, steer: &Steer) -> Result<(), Cause> {
+        if self.state.condemned.contains(&steer.release.digest) {
+            return Err(Cause::IsCondemned);
+        }
+        if steer.release.security_epoch < self.state.floor {
+            return Err(Cause::EpochDown { floor: self.state.floor });
+        }
+        Ok(())
+    }
+}
