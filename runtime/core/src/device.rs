@@ -23,9 +23,9 @@ mod steering;
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use backstay_model::{
-    BootId, Breaker, Cause, CohortId, Decision, DeviceId, Digest, Event, Excluded, Facts, Fence, Hardware, Health,
-    InfraKind, Label, Millis, Mono, Name, Order, Outcome, Permille, Reading, Refused, Release, Report, RolloutId,
-    Schema, SlotStatus, Standing, Steer, Task, Ticket, Transience, WayHome,
+    BootId, Breaker, Cause, CohortId, Decision, DeviceId, Digest, Event, Excluded, Facts, Fence, Hardware,
+    Health, InfraKind, Label, Millis, Mono, Name, Order, Outcome, Permille, Reading, Refused, Release,
+    Report, RolloutId, Schema, SlotStatus, Standing, Steer, Task, Ticket, Transience, WayHome,
 };
 use serde::{Deserialize, Serialize};
 
@@ -216,12 +216,23 @@ struct Asked {
     facts: Facts,
 }
 
-/// How often something failed for a passing reason, and when it may be tried again.
+/// How often a rollout failed here, and when it may be tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Setback {
     rollout: RolloutId,
     attempts: u32,
-    until: Option<Mono>,
+    wait: Wait,
+}
+
+/// When something that failed may be tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Wait {
+    /// The wait is over.
+    Over,
+    /// Not before.
+    Until(Mono),
+    /// Not by itself.
+    ForGood,
 }
 
 /// All that a device remembers. It goes into the journal with each record, and comes back from there.
@@ -351,7 +362,10 @@ impl Device {
             | Phase::Healing(_)
             | Phase::Frozen(_) => None,
         };
-        let again = self.state.setback.as_ref().and_then(|setback| setback.until);
+        let again = match self.state.setback.as_ref().map(|setback| setback.wait) {
+            Some(Wait::Until(until)) => Some(until),
+            Some(Wait::Over | Wait::ForGood) | None => None,
+        };
         [Some(window), own, again].into_iter().flatten().min()
     }
 
@@ -468,9 +482,11 @@ impl Device {
 
     /// Does what the time asks for, and what steering asks for where the phase lets it.
     fn wake(&mut self, now: Mono, out: &mut Effects) {
-        if let Some(setback) = &mut self.state.setback {
-            // Tries stay counted: only the wait is over.
-            setback.until.take_if(|until| *until <= now);
+        if let Some(setback) = &mut self.state.setback
+            && matches!(setback.wait, Wait::Until(until) if until <= now)
+        {
+            // Tries stay counted.
+            setback.wait = Wait::Over;
         }
         if self.state.windows.closes(self.settings.window) <= now {
             self.state.windows.close(now, &self.settings.watched);
@@ -575,19 +591,36 @@ impl Device {
     }
 
     /// Counts a failure for a passing or a lasting reason against a rollout.
-    fn set_back(&mut self, now: Mono, rollout: &RolloutId, transience: Transience, cause: Cause, out: &mut Effects) {
+    fn set_back(
+        &mut self,
+        now: Mono,
+        rollout: &RolloutId,
+        transience: Transience,
+        cause: Cause,
+        out: &mut Effects,
+    ) {
         let before = match &self.state.setback {
             Some(setback) if setback.rollout == *rollout => setback.attempts,
             Some(_) | None => 0,
         };
-        let attempts = match transience {
-            Transience::Transient => before.saturating_add(1),
-            Transience::Permanent => self.settings.retries.max(1),
+        let attempts = before.saturating_add(1);
+        let wait = match transience {
+            Transience::Transient if attempts < self.settings.retries => {
+                Wait::Until(now.after(self.settings.retry_backoff.wait(attempts, &mut self.state.rng)))
+            }
+            Transience::Transient | Transience::Permanent => Wait::ForGood,
         };
-        let until = (attempts < self.settings.retries)
-            .then(|| now.after(self.settings.retry_backoff.wait(attempts, &mut self.state.rng)));
+        let until = match wait {
+            Wait::Until(until) => Some(until),
+            Wait::Over | Wait::ForGood => None,
+        };
         let rollout = rollout.clone();
-        out.push(Effect::Record(Event::Excluded(Excluded { rollout: rollout.clone(), until, attempts, cause })));
-        self.state.setback = Some(Setback { rollout, attempts, until });
+        out.push(Effect::Record(Event::Excluded(Excluded {
+            rollout: rollout.clone(),
+            until,
+            attempts,
+            cause,
+        })));
+        self.state.setback = Some(Setback { rollout, attempts, wait });
     }
 }

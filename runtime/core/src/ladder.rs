@@ -98,7 +98,6 @@ pub enum Outlook {
 /// The most rungs of a ladder.
 pub const RUNGS_MAX: usize = 8;
 
-
 #[cfg(test)]
 mod tests {
     use alloc::vec::Vec;

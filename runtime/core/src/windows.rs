@@ -5,7 +5,9 @@
 
 use alloc::vec::Vec;
 
-use backstay_model::{Health, Infra, InfraKind, Millis, Mono, Name, Objective, Reading, Scope, Window, WINDOWS_MAX};
+use backstay_model::{
+    Health, Infra, InfraKind, Millis, Mono, Name, Objective, Reading, Scope, WINDOWS_MAX, Window,
+};
 use serde::{Deserialize, Serialize};
 
 /// A probe and what its readings count for.
@@ -25,8 +27,8 @@ pub struct Windows {
     opened: Mono,
     open: Vec<Tally>,
     closed: Vec<Objective>,
+    seen: Vec<Infra>,
     infra: Vec<Infra>,
-    infra_closed: Vec<Infra>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +42,7 @@ impl Windows {
     /// Opens the first window at `now`.
     #[must_use]
     pub fn new(now: Mono) -> Self {
-        Self { opened: now, open: Vec::new(), closed: Vec::new(), infra: Vec::new(), infra_closed: Vec::new() }
+        Self { opened: now, open: Vec::new(), closed: Vec::new(), seen: Vec::new(), infra: Vec::new() }
     }
 
     /// When the open window closes, if it is to be `span` long.
@@ -67,9 +69,9 @@ impl Windows {
 
     /// Counts trouble with the machine.
     pub fn trouble(&mut self, kind: InfraKind) {
-        match self.infra.iter_mut().find(|seen| seen.kind == kind) {
+        match self.seen.iter_mut().find(|seen| seen.kind == kind) {
             Some(seen) => seen.count = seen.count.saturating_add(1),
-            None => self.infra.push(Infra { kind, count: 1 }),
+            None => self.seen.push(Infra { kind, count: 1 }),
         }
     }
 
@@ -104,7 +106,7 @@ impl Windows {
             }
             candidate.push(window);
         }
-        self.infra_closed = core::mem::take(&mut self.infra);
+        self.infra = core::mem::take(&mut self.seen);
         self.open.clear();
         self.opened = now;
     }
@@ -120,8 +122,8 @@ impl Windows {
     /// The instance was away until `now`: what was open says nothing any more.
     pub fn reopen(&mut self, now: Mono) {
         self.open.clear();
+        self.seen.clear();
         self.infra.clear();
-        self.infra_closed.clear();
         self.opened = now;
     }
 
@@ -134,14 +136,15 @@ impl Windows {
     /// Trouble in the newest closed window.
     #[must_use]
     pub fn infra(&self) -> &[Infra] {
-        &self.infra_closed
+        &self.infra
     }
 
     /// How what runs did in the newest closed window, by what is its own to answer for: bad where half of any
     /// critical local objective's samples are, unknown where there are none at all.
     #[must_use]
     pub fn health(&self) -> Health {
-        let own = self.closed.iter().filter(|objective| objective.critical && objective.scope == Scope::Local);
+        let own =
+            self.closed.iter().filter(|objective| objective.critical && objective.scope == Scope::Local);
         own.map(newest).fold(Health::Unknown, |health, newest| match (health, newest) {
             (Health::Bad, _) | (_, Health::Bad) => Health::Bad,
             (Health::Unknown, other) | (other, Health::Unknown) => other,
@@ -153,8 +156,11 @@ impl Windows {
     /// there is nothing to trust a release by.
     #[must_use]
     pub fn has_data(&self) -> bool {
-        let mut own =
-            self.closed.iter().filter(|objective| objective.critical && objective.scope == Scope::Local).peekable();
+        let mut own = self
+            .closed
+            .iter()
+            .filter(|objective| objective.critical && objective.scope == Scope::Local)
+            .peekable();
         own.peek().is_some() && own.all(|objective| newest(objective) != Health::Unknown)
     }
 
@@ -170,7 +176,7 @@ impl Windows {
     /// Whether the machine was in trouble in the newest closed window.
     #[must_use]
     pub fn has_trouble(&self) -> bool {
-        !self.infra_closed.is_empty()
+        !self.infra.is_empty()
     }
 }
 

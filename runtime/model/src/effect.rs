@@ -101,6 +101,7 @@ pub enum SlotDeed {
 
 /// What came of an effect. A time-out is an outcome like any other, and is replayed as one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is not kept")]
 pub enum Answer {
     /// Done, with nothing to say.
     Done,

@@ -303,6 +303,11 @@ pub enum Cause {
         /// Of this probe.
         probe: Name,
     },
+    /// The release keys don't vouch for it, or not for this machine, or nobody could be asked.
+    NotVetted {
+        /// What was found. At most 256 bytes.
+        why: String,
+    },
 }
 
 /// Something that came in, was not believed or not understood, and changed nothing.

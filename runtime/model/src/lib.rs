@@ -4,6 +4,7 @@
 //! bounds. Not here: what follows from them (`core`), how they look on the wire (`wire`), who vouches for
 //! them (`trust`). No clock, no socket, no file: the crate is `no_std`, and the compiler is our witness.
 #![no_std]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
 extern crate alloc;
 

@@ -92,7 +92,9 @@ impl fmt::Display for Cause {
             Self::LadderSpent { attempts } => write!(f, "{attempts} tries to heal did not help"),
             Self::NoData => f.write_str("there is no data"),
             Self::NoPolicy => f.write_str("the policy did not answer"),
-            Self::BudgetSpent { switches, span } => write!(f, "{switches} switches in {span} spend the budget"),
+            Self::BudgetSpent { switches, span } => {
+                write!(f, "{switches} switches in {span} spend the budget")
+            }
             Self::BreakerOpen { left } => write!(f, "the promotion breaker is open for {left}"),
             Self::IsCondemned => f.write_str("it failed here before"),
             Self::NoWayHome => f.write_str("no allowed way leads home"),
@@ -101,6 +103,7 @@ impl fmt::Display for Cause {
             Self::RunFailed { outcome } => write!(f, "the run {outcome}"),
             Self::Operator { who } => write!(f, "{who} said so"),
             Self::CohortFailed { failed, tried } => write!(f, "{failed} of {tried} devices failed"),
+            Self::NotVetted { why } => write!(f, "the release was not vetted: {why}"),
             Self::Dependency { probe } => write!(f, "{probe} fails, which is not this device's own"),
         }
     }
@@ -117,7 +120,10 @@ impl fmt::Display for Event {
             }
             Self::Steered { rollout, generation, direction, release, reach } => {
                 let (generation, reach) = (generation.0, reach.get() / 1000);
-                write!(f, "steered {direction}: rollout {rollout}, generation {generation}, {release}, reach {reach} permille")
+                write!(
+                    f,
+                    "steered {direction}: rollout {rollout}, generation {generation}, {release}, reach {reach} permille"
+                )
             }
             Self::Refused(refused) if refused.count > 1 => {
                 write!(f, "refused {} ({} so far): {}", refused.what, refused.count, refused.why)
@@ -127,7 +133,9 @@ impl fmt::Display for Event {
             Self::Decided { ticket, decision } => write!(f, "policy ({ticket}) said {decision}"),
             Self::Unanswered { ticket, why } => write!(f, "policy ({ticket}) did not answer: {why}"),
             Self::Restrained { wanted, rail } => write!(f, "kept from {wanted}: {rail}"),
-            Self::Ordered { order, cause } => write!(f, "run {} begins: {}; {cause}", order.ticket, order.task),
+            Self::Ordered { order, cause } => {
+                write!(f, "run {} begins: {}; {cause}", order.ticket, order.task)
+            }
             Self::Ended { ticket, outcome, .. } => write!(f, "run {ticket} ended: {outcome}"),
             Self::TrialBegan { release, back, needs } => {
                 write!(f, "{release} is on trial for {needs}; {back} is the way home")
@@ -142,27 +150,38 @@ impl fmt::Display for Event {
             Self::Excluded(excluded) => {
                 let (rollout, attempts, cause) = (&excluded.rollout, excluded.attempts, &excluded.cause);
                 match excluded.until {
-                    Some(_) => write!(f, "sits rollout {rollout} out for a while after {attempts} tries: {cause}"),
+                    Some(_) => {
+                        write!(f, "sits rollout {rollout} out for a while after {attempts} tries: {cause}")
+                    }
                     None => write!(f, "sits rollout {rollout} out after {attempts} tries: {cause}"),
                 }
             }
-            Self::Waits { attempts, until } => write!(f, "try {attempts} was made; waits until {} ms of up-time", until.0),
+            Self::Waits { attempts, until } => {
+                write!(f, "try {attempts} was made; waits until {} ms of up-time", until.0)
+            }
             Self::Cured { attempts } => write!(f, "cured after {attempts} tries"),
             Self::WaveOpened { rollout, wave, share, .. } => {
                 write!(f, "rollout {rollout} opened wave {} ({} permille)", wave + 1, share.get())
             }
             Self::Turned { cohort, rollout, on_release, cause } => {
-                write!(f, "cohort {cohort} was turned home from rollout {rollout}, {on_release} devices on it: {cause}")
+                write!(
+                    f,
+                    "cohort {cohort} was turned home from rollout {rollout}, {on_release} devices on it: {cause}"
+                )
             }
             Self::Completed { rollout, confirmed, excluded } => {
                 write!(f, "rollout {rollout} is complete: {confirmed} confirmed, {excluded} sat it out")
             }
-            Self::BreakerOpened { until } => write!(f, "the promotion breaker is open until {} ms of up-time", until.0),
+            Self::BreakerOpened { until } => {
+                write!(f, "the promotion breaker is open until {} ms of up-time", until.0)
+            }
             Self::BreakerClosed => f.write_str("the promotion breaker closed"),
             Self::Enrolled { device, cohort, key } => {
                 write!(f, "{device} is enrolled in {cohort} with key {}", key.short())
             }
-            Self::EffectBegan { ticket, ordinal, what, .. } => write!(f, "run {ticket}, effect {ordinal}: {what}"),
+            Self::EffectBegan { ticket, ordinal, what, .. } => {
+                write!(f, "run {ticket}, effect {ordinal}: {what}")
+            }
             Self::EffectEnded { ticket, ordinal, .. } => write!(f, "run {ticket}, effect {ordinal} ended"),
             Self::Degraded { what } => write!(f, "degraded: {what}"),
             Self::Override { who, what } => write!(f, "{who} did by hand: {what}"),

@@ -1,1 +1,430 @@
+//! A world in virtual time for stories about one device.
+//!
+//! Here: a device on the real core, two slots, a program that behaves as the story wants, a policy with the
+//! document's two-window rule, and a clock that is a number. It keeps what a journal would keep, so power can
+//! be cut at any step. Not here: the real policy (`policy-tree` has its own tables), bytes, sockets, files.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
+use std::collections::{BTreeMap, VecDeque};
+
+use backstay_core::{
+    Allowance, Backoff, Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Rung,
+    Steered, Vetted, Watched, Word,
+};
+use backstay_model::{
+    Action, BootId, CohortId, Decision, DeviceId, Digest, Direction, Event, Facts, Generation, Hardware, How,
+    Label, Millis, Mono, Name, Outcome, Reach, Reading, Reason, Release, Report, RolloutId, Scope, Selector,
+    SlotStatus, Steer, Task, Transience, Version, WayHome,
+};
+
+/// How a release behaves when it runs.
+#[derive(Clone, Copy, Debug)]
+pub enum Behaviour {
+    /// Every probe passes.
+    Healthy,
+    /// Probes pass for this long after it came up, and then fail.
+    FailsAfter(Millis),
+    /// The probe can't be run: nothing is known.
+    Silent,
+    /// It doesn't come up, and the boot falls back before the agent runs.
+    DoesNotBoot,
+    /// Its own probe passes, what it depends on doesn't.
+    DependencyFails,
+    /// Every probe fails until it was restarted this often.
+    NeedsRestarts(u32),
+    /// It can't be brought in, for a passing reason, this often.
+    FailsToStage(u32),
+}
+
+/// Whether the policy answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// It does.
+    Answers,
+    /// It traps each time.
+    Traps,
+}
+
+/// One device and all that is around it.
+pub struct World {
+    /// The number that the story moves.
+    pub now: Mono,
+    device: Device,
+    settings: DeviceSettings,
+    durable: DeviceState,
+    slots: SlotStatus,
+    up_since: Mono,
+    next_probe: Mono,
+    restarts: u32,
+    staged_in_vain: u32,
+    behaviours: BTreeMap<Digest, Behaviour>,
+    genuine: BTreeMap<Digest, Vetted>,
+    policy: Policy,
+    inputs: VecDeque<Input>,
+    generation: u64,
+    words: u64,
+    boots: u128,
+    /// What a journal would hold.
+    pub events: Vec<Event>,
+    /// The last word on where the device stands.
+    pub report: Option<Report>,
+}
+
+/// Between two probes.
+const PROBE_EVERY: Millis = Millis(1000);
+
+/// A release for stories: its digest comes from its version.
+#[must_use]
+pub fn release(version: &str) -> Release {
+    let mut digest = [0; 32];
+    for (at, byte) in version.bytes().enumerate() {
+        digest[at % 32] ^= byte.rotate_left((at / 32) as u32);
+    }
+    Release {
+        version: Version::parse(version).unwrap(),
+        digest: Digest(digest),
+        length: 1000,
+        security_epoch: 1,
+    }
+}
+
+/// Settings with short, round times: a window of 10 s, a trial of one minute.
+#[must_use]
+pub fn settings() -> DeviceSettings {
+    let name = |text| Name::parse(text).unwrap();
+    DeviceSettings {
+        hardware: Hardware::parse("pump-arm64").unwrap(),
+        watched: vec![
+            Watched { name: name("http"), critical: true, scope: Scope::Local },
+            Watched { name: name("uplink"), critical: true, scope: Scope::Dependency },
+        ],
+        window: Millis::from_secs(10),
+        trial: Millis::from_secs(60),
+        trial_limit: Millis::from_secs(300),
+        ladder: vec![Rung { playbook: name("restart"), attempts: 3 }],
+        heal_backoff: Backoff { base: Millis::from_secs(5), cap: Millis::from_secs(60) },
+        cured_after: 3,
+        retry_backoff: Backoff { base: Millis::from_secs(20), cap: Millis::from_secs(300) },
+        retries: 3,
+        allowance: Allowance { switches: 4, span: Millis::from_secs(24 * 3600) },
+        leave_jitter: Millis::from_secs(30),
+    }
+}
+
+impl World {
+    /// A device of cohort `canary`, enrolled, healthy on `version`.
+    #[must_use]
+    pub fn new(version: &str) -> Self {
+        Self::with(settings(), version)
+    }
+
+    /// The same with other settings.
+    #[must_use]
+    pub fn with(settings: DeviceSettings, version: &str) -> Self {
+        let on = release(version);
+        let slots = SlotStatus { booted: on.clone(), confirmed: on, other: None, trying: None };
+        let device = Device::new(settings.clone(), Mono(0), &slots, 42);
+        let durable = device.state().clone();
+        let mut world = Self {
+            now: Mono(0),
+            device,
+            settings,
+            durable,
+            slots,
+            up_since: Mono(0),
+            next_probe: Mono(0),
+            restarts: 0,
+            staged_in_vain: 0,
+            behaviours: BTreeMap::new(),
+            genuine: BTreeMap::new(),
+            policy: Policy::Answers,
+            inputs: VecDeque::new(),
+            generation: 0,
+            words: 0,
+            boots: 1,
+            events: Vec::new(),
+            report: None,
+        };
+        let identity = Identity {
+            device: DeviceId::parse("pump-7").unwrap(),
+            cohort: CohortId::parse("canary").unwrap(),
+            labels: vec![Label::parse("site=basel").unwrap()],
+        };
+        world.give(Input::Up { boot: BootId(1), slots: world.slots.clone() });
+        world.give(Input::Enrolled(identity));
+        world
+    }
+
+    /// From now on `version` behaves like this.
+    pub fn behaves(&mut self, version: &str, behaviour: Behaviour) -> &mut Self {
+        self.behaviours.insert(release(version).digest, behaviour);
+        self
+    }
+
+    /// The release keys sign `version`, which may be left for each of `ways`.
+    pub fn signs(&mut self, version: &str, ways: &[&str]) -> &mut Self {
+        let ways = ways.iter().map(|way| release(way).digest).collect();
+        self.signs_as(release(version), ways, "pump-arm64")
+    }
+
+    /// The release keys sign a release with everything that they say of it.
+    pub fn signs_as(&mut self, release: Release, ways: Vec<Digest>, hardware: &str) -> &mut Self {
+        let digest = release.digest;
+        let hardware = vec![Hardware::parse(hardware).unwrap()];
+        self.genuine.insert(digest, Vetted::Genuine { release, way: WayHome(ways), hardware });
+        self
+    }
+
+    /// The policy answers, or it doesn't.
+    pub fn policy(&mut self, policy: Policy) -> &mut Self {
+        self.policy = policy;
+        self
+    }
+
+    /// The server steers `rollout` of `version` in a direction, for everybody.
+    pub fn steers(&mut self, rollout: &str, version: &str, direction: Direction) -> &mut Self {
+        let steer = self.steer(rollout, version, direction);
+        self.hears(steer, Freshness::Fresh)
+    }
+
+    /// The next steering message, to be changed before it is heard.
+    pub fn steer(&mut self, rollout: &str, version: &str, direction: Direction) -> Steer {
+        self.generation += 1;
+        Steer {
+            rollout: RolloutId::parse(rollout).unwrap(),
+            generation: Generation(self.generation),
+            cohort: CohortId::parse("canary").unwrap(),
+            selector: Selector::All,
+            release: release(version),
+            back: None,
+            reach: Reach::ALL,
+            direction,
+            frozen: direction == Direction::Home,
+            policies: Vec::new(),
+            reconnect_window: Millis::from_secs(10),
+        }
+    }
+
+    /// The device hears a steering message.
+    pub fn hears(&mut self, steer: Steer, freshness: Freshness) -> &mut Self {
+        let digest = Digest([steer.generation.0 as u8; 32]);
+        self.give(Input::Steered(Steered { steer, digest, freshness }));
+        self
+    }
+
+    /// The server has a word for this device alone.
+    pub fn tells(&mut self, word: Word) -> &mut Self {
+        self.words += 1;
+        self.give(Input::Told { sequence: self.words, word });
+        self
+    }
+
+    /// Power goes and comes back: what wasn't in the journal is gone, what the slots say holds.
+    pub fn loses_power(&mut self) -> &mut Self {
+        self.boots += 1;
+        self.inputs.clear();
+        if self.slots.booted.digest != self.slots.confirmed.digest {
+            let digest = self.slots.booted.digest;
+            if let Some(Behaviour::DoesNotBoot) = self.behaviours.get(&digest) {
+                self.falls_back();
+            }
+        }
+        self.up_since = self.now;
+        self.device = Device::restore(self.settings.clone(), self.durable.clone());
+        self.give(Input::Up { boot: BootId(self.boots), slots: self.slots.clone() });
+        self
+    }
+
+    /// The boot loader gives the release on trial up.
+    pub fn falls_back(&mut self) -> &mut Self {
+        let tried = core::mem::replace(&mut self.slots.booted, self.slots.confirmed.clone());
+        self.slots.other = Some(tried);
+        self.slots.trying = None;
+        self
+    }
+
+    /// The story goes on for so long.
+    pub fn waits(&mut self, secs: u64) -> &mut Self {
+        let until = self.now.after(Millis::from_secs(secs));
+        loop {
+            let wake = self.device.deadline().unwrap_or(until).min(self.next_probe).max(self.now);
+            if wake > until {
+                break;
+            }
+            self.now = wake;
+            if self.next_probe <= self.now {
+                self.next_probe = self.now.after(PROBE_EVERY);
+                self.probes();
+            }
+            self.give(Input::Tick);
+        }
+        self.now = until;
+        self
+    }
+
+    /// What runs.
+    #[must_use]
+    pub fn runs(&self) -> &str {
+        assert_eq!(self.device.running().digest, self.slots.booted.digest, "the device knows what runs");
+        self.slots.booted.version.as_str()
+    }
+
+    /// What a restart would bring back.
+    #[must_use]
+    pub fn confirmed(&self) -> &str {
+        self.slots.confirmed.version.as_str()
+    }
+
+    /// The device itself.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Gives an input as it is.
+    pub fn give(&mut self, input: Input) {
+        self.inputs.push_back(input);
+        while let Some(input) = self.inputs.pop_front() {
+            let effects = self.device.step(self.now, input);
+            let before = self.events.len();
+            for effect in effects {
+                self.perform(effect);
+            }
+            if self.events.len() > before {
+                self.durable = self.device.state().clone();
+            }
+        }
+    }
+
+    /// How many events are like this.
+    pub fn count(&self, like: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|event| like(event)).count()
+    }
+
+    /// The story as it is told, without what a policy was shown and without effects.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let told =
+            self.events.iter().filter(|event| !matches!(event, Event::Asked { .. } | Event::Decided { .. }));
+        told.map(|event| format!("{event}\n")).collect()
+    }
+
+    fn behaviour(&self) -> Behaviour {
+        self.behaviours.get(&self.slots.booted.digest).copied().unwrap_or(Behaviour::Healthy)
+    }
+
+    fn probes(&mut self) {
+        let up = self.now.since(self.up_since);
+        let (http, uplink) = match self.behaviour() {
+            Behaviour::Healthy | Behaviour::DoesNotBoot | Behaviour::FailsToStage(_) => {
+                (Reading::Passed, Reading::Passed)
+            }
+            Behaviour::FailsAfter(span) if up < span => (Reading::Passed, Reading::Passed),
+            Behaviour::FailsAfter(_) => (Reading::Failed, Reading::Passed),
+            Behaviour::Silent => (Reading::NotRun, Reading::NotRun),
+            Behaviour::DependencyFails => (Reading::Passed, Reading::Failed),
+            Behaviour::NeedsRestarts(needed) if self.restarts >= needed => (Reading::Passed, Reading::Passed),
+            Behaviour::NeedsRestarts(_) => (Reading::Failed, Reading::Passed),
+        };
+        self.give(Input::Reading { probe: Name::parse("http").unwrap(), reading: http });
+        self.give(Input::Reading { probe: Name::parse("uplink").unwrap(), reading: uplink });
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Record(event) => self.events.push(event),
+            Effect::Report(report) => self.report = Some(report),
+            Effect::Ask { ticket, facts } => self.inputs.push_back(match self.policy {
+                Policy::Answers => Input::Answered { ticket, decision: two_windows(&facts) },
+                Policy::Traps => Input::Unanswered { ticket, why: "it trapped".into() },
+            }),
+            Effect::Vet { ticket, release } => {
+                let unknown = || Vetted::Not { transience: Transience::Transient, why: "no answer".into() };
+                let verdict = self.genuine.get(&release.digest).cloned().unwrap_or_else(unknown);
+                self.inputs.push_back(Input::Vetted { ticket, verdict });
+            }
+            Effect::Run(order) => {
+                let outcome = self.run(&order.task);
+                self.inputs.push_back(Input::Ended {
+                    ticket: order.ticket,
+                    outcome,
+                    slots: self.slots.clone(),
+                });
+            }
+        }
+    }
+
+    fn run(&mut self, task: &Task) -> Outcome {
+        match task {
+            Task::Install { release } => {
+                if let Some(Behaviour::FailsToStage(times)) = self.behaviours.get(&release.digest)
+                    && self.staged_in_vain < *times
+                {
+                    self.staged_in_vain += 1;
+                    let why = "the connection was lost".into();
+                    return Outcome::Failed { transience: Transience::Transient, why };
+                }
+                self.switch_to(release);
+                if let Behaviour::DoesNotBoot = self.behaviour() {
+                    self.falls_back();
+                }
+            }
+            Task::Confirm { release } => {
+                assert_eq!(release.digest, self.slots.booted.digest, "only what runs is confirmed");
+                self.slots.confirmed = release.clone();
+                self.slots.trying = None;
+            }
+            Task::GoHome { release } => {
+                self.switch_to(release);
+                self.slots.confirmed = release.clone();
+            }
+            Task::Heal { .. } => {
+                self.restarts += 1;
+                self.up_since = self.now;
+            }
+        }
+        Outcome::Done
+    }
+
+    fn switch_to(&mut self, release: &Release) {
+        if self.slots.booted.digest != release.digest {
+            self.slots.other = Some(core::mem::replace(&mut self.slots.booted, release.clone()));
+        }
+        self.up_since = self.now;
+        self.restarts = 0;
+    }
+}
+
+/// Compares a story with the file of this name in `tests/stories/told/`; with `BACKSTAY_REWRITE=1` the file is
+/// written instead, for review.
+pub fn is_told_as(told: &str, name: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("told").join(name).with_extension("txt");
+    if std::env::var_os("BACKSTAY_REWRITE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, told).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(told, kept, "the story differs from {}", path.display());
+}
+
+/// The document's first rule, as a stand-in for the plugin: two bad windows in a row go back; on a confirmed
+/// release one bad window heals; a failing dependency freezes.
+fn two_windows(facts: &Facts) -> Decision {
+    let breached = |scope: Scope, windows: usize| {
+        facts.objectives.iter().filter(|objective| objective.scope == scope).any(|objective| {
+            let newest = objective.candidate.iter().rev().take(windows);
+            newest.clone().count() == windows
+                && newest.clone().all(|window| window.bad_share().is_some_and(|bad| bad.get() >= 500))
+        })
+    };
+    let action = if facts.on_trial && breached(Scope::Local, 2) {
+        Action::RollBack { how: How::SwitchAndFreeze }
+    } else if !facts.on_trial && breached(Scope::Local, 1) {
+        Action::Heal { playbook: None }
+    } else if breached(Scope::Dependency, 1) {
+        Action::Freeze
+    } else {
+        Action::Proceed
+    };
+    Decision { action, reasons: vec![Reason::new("two windows".into())] }
+}

@@ -30,7 +30,8 @@ impl Device {
                 && !self.state.condemned.contains(&release.digest)
                 && release.security_epoch >= self.state.floor
         };
-        let at_hand = |digest: &Digest| self.state.other.as_ref().is_some_and(|other| other.digest == *digest);
+        let at_hand =
+            |digest: &Digest| self.state.other.as_ref().is_some_and(|other| other.digest == *digest);
         let candidates = [wanted, Some(&self.state.confirmed), self.state.other.as_ref()];
         let mut ways = candidates.into_iter().flatten().filter(open);
         let mut near = candidates.into_iter().flatten().filter(open);
@@ -38,13 +39,22 @@ impl Device {
     }
 
     /// The way home from a trial: always open, whatever the budget.
-    pub(super) fn turn_home(&mut self, now: Mono, to: Release, cause: Cause, verdict: Verdict, out: &mut Effects) {
+    pub(super) fn turn_home(
+        &mut self,
+        now: Mono,
+        to: Release,
+        cause: Cause,
+        verdict: Verdict,
+        out: &mut Effects,
+    ) {
         let from = self.state.on.release.clone();
         if verdict == Verdict::Condemned {
             self.condemn(from.digest);
             out.push(Effect::Record(Event::Condemned { release: from, cause: cause.clone() }));
         }
-        if let Some(rollout) = self.steering().filter(|steer| steer.release.digest == self.state.on.release.digest) {
+        if let Some(rollout) =
+            self.steering().filter(|steer| steer.release.digest == self.state.on.release.digest)
+        {
             let rollout = rollout.rollout.clone();
             self.turn_away(&rollout);
         }
@@ -55,7 +65,14 @@ impl Device {
 
     /// The way home from a confirmed release: within the budget, and where the device decides by itself, not at
     /// the same moment as all the others.
-    pub(super) fn leave(&mut self, now: Mono, to: Release, cause: Cause, verdict: Verdict, out: &mut Effects) {
+    pub(super) fn leave(
+        &mut self,
+        now: Mono,
+        to: Release,
+        cause: Cause,
+        verdict: Verdict,
+        out: &mut Effects,
+    ) {
         if let Err(spent) = self.state.budget.check(now, self.settings.allowance) {
             return self.freeze(spent, out);
         }
@@ -77,7 +94,9 @@ impl Device {
                     homing.decided = leaving.decided;
                 }
             }
-            Phase::Homing(homing) if homing.again_at.is_some_and(|at| at <= now) => self.head_home(homing, out),
+            Phase::Homing(homing) if homing.again_at.is_some_and(|at| at <= now) => {
+                self.head_home(homing, out)
+            }
             Phase::Leaving(_)
             | Phase::Homing(_)
             | Phase::Settled
@@ -95,7 +114,14 @@ impl Device {
         self.state.phase = Phase::Homing(Homing { ticket: order.ticket, again_at: None, ..homing });
     }
 
-    pub(super) fn came_home(&mut self, now: Mono, homing: Homing, outcome: Outcome, from: Release, out: &mut Effects) {
+    pub(super) fn came_home(
+        &mut self,
+        now: Mono,
+        homing: Homing,
+        outcome: Outcome,
+        from: Release,
+        out: &mut Effects,
+    ) {
         if self.state.on.release.digest == homing.to.digest {
             let took = now.since(homing.decided);
             let (to, cause) = (homing.to, homing.cause);

@@ -108,7 +108,9 @@ impl Device {
                 self.keep(Trial { needs: Millis(needs), ..trial });
             }
             Action::Heal { playbook } => self.mend(now, playbook.as_ref(), Some(trial), cause, out),
-            Action::RollBack { .. } if self.state.windows.has_local_failure() || self.state.windows.has_trouble() => {
+            Action::RollBack { .. }
+                if self.state.windows.has_local_failure() || self.state.windows.has_trouble() =>
+            {
                 self.fail_trial(now, trial, cause, out);
             }
             Action::RollBack { .. } => {
@@ -124,7 +126,9 @@ impl Device {
         match decision.action {
             Action::Proceed | Action::Slow { .. } | Action::Freeze | Action::Pause => {}
             Action::Heal { playbook } => self.mend(now, playbook.as_ref(), None, cause, out),
-            Action::RollBack { .. } if self.state.windows.has_local_failure() || self.state.windows.has_trouble() => {
+            Action::RollBack { .. }
+                if self.state.windows.has_local_failure() || self.state.windows.has_trouble() =>
+            {
                 match self.home(None) {
                     Some(to) => self.leave(now, to, cause, Verdict::Condemned, out),
                     None => self.mend(now, None, None, cause, out),
@@ -135,7 +139,14 @@ impl Device {
     }
 
     /// Tries the next rung of the ladder; at its end, the way home.
-    fn mend(&mut self, now: Mono, wanted: Option<&Name>, trial: Option<Trial>, cause: Cause, out: &mut Effects) {
+    fn mend(
+        &mut self,
+        now: Mono,
+        wanted: Option<&Name>,
+        trial: Option<Trial>,
+        cause: Cause,
+        out: &mut Effects,
+    ) {
         let failed = self.state.windows.has_local_failure() || self.state.windows.has_trouble();
         if !failed {
             return self.restrain(Action::Heal { playbook: wanted.cloned() }, self.not_mine(), out);
@@ -184,13 +195,15 @@ impl Device {
     /// Why a failure is not this device's own: that of something it depends on, or there is no data at all.
     fn not_mine(&self) -> Cause {
         let failing = |window: &Window| window.bad > 0;
-        let others = self.state.windows.objectives().iter().filter(|objective| objective.scope == Scope::Dependency);
+        let others =
+            self.state.windows.objectives().iter().filter(|objective| objective.scope == Scope::Dependency);
         let mut failing = others.filter(|objective| objective.candidate.last().is_some_and(failing));
         failing.next().map_or(Cause::NoData, |objective| Cause::Dependency { probe: objective.name.clone() })
     }
 
     fn newest_span(&self) -> Millis {
-        let newest = self.state.windows.objectives().iter().filter_map(|objective| objective.candidate.last());
+        let newest =
+            self.state.windows.objectives().iter().filter_map(|objective| objective.candidate.last());
         newest.map(|window| window.span).min().unwrap_or_default()
     }
 

@@ -188,15 +188,10 @@ impl Device {
 
     /// What a device refuses on its own, whoever steers.
     fn admit(&self, vetting: &Vetting, verdict: Vetted) -> Result<Running, (Transience, Cause)> {
-        let never = |why: String| {
-            let transience = Transience::Permanent;
-            (transience, Cause::RunFailed { outcome: Outcome::Failed { transience, why } })
-        };
+        let never = |why: String| (Transience::Permanent, Cause::NotVetted { why });
         let (release, way, hardware) = match verdict {
             Vetted::Genuine { release, way, hardware } => (release, way, hardware),
-            Vetted::Not { transience, why } => {
-                return Err((transience, Cause::RunFailed { outcome: Outcome::Failed { transience, why } }));
-            }
+            Vetted::Not { transience, why } => return Err((transience, Cause::NotVetted { why })),
         };
         if release != vetting.release {
             return Err(never(format!("the release keys signed another {}", vetting.release.version)));
@@ -247,7 +242,14 @@ impl Device {
         }
     }
 
-    pub(super) fn ended(&mut self, now: Mono, ticket: Ticket, outcome: Outcome, slots: SlotStatus, out: &mut Effects) {
+    pub(super) fn ended(
+        &mut self,
+        now: Mono,
+        ticket: Ticket,
+        outcome: Outcome,
+        slots: SlotStatus,
+        out: &mut Effects,
+    ) {
         let phase = self.state.phase.clone();
         let waits_for = match &phase {
             Phase::Installing(installing) => installing.ticket,
@@ -281,7 +283,14 @@ impl Device {
         }
     }
 
-    fn installed(&mut self, now: Mono, run: Installing, outcome: Outcome, was_on: Release, out: &mut Effects) {
+    fn installed(
+        &mut self,
+        now: Mono,
+        run: Installing,
+        outcome: Outcome,
+        was_on: Release,
+        out: &mut Effects,
+    ) {
         if self.state.on.release.digest == run.to.release.digest {
             // It runs, whatever the run says of itself: so it is judged.
             self.state.budget.spend(now);
@@ -294,7 +303,10 @@ impl Device {
             // Everything was done and yet the old release runs: the new one did not come up.
             Outcome::Done => {
                 self.condemn(run.to.release.digest);
-                out.push(Effect::Record(Event::Condemned { release: run.to.release, cause: Cause::FellBack }));
+                out.push(Effect::Record(Event::Condemned {
+                    release: run.to.release,
+                    cause: Cause::FellBack,
+                }));
                 self.set_back(now, &run.rollout, Transience::Permanent, Cause::FellBack, out);
             }
             Outcome::Failed { transience, .. } => {
@@ -303,7 +315,14 @@ impl Device {
         }
     }
 
-    fn confirmed_run(&mut self, now: Mono, run: Confirming, outcome: Outcome, was_on: Release, out: &mut Effects) {
+    fn confirmed_run(
+        &mut self,
+        now: Mono,
+        run: Confirming,
+        outcome: Outcome,
+        was_on: Release,
+        out: &mut Effects,
+    ) {
         let on = &self.state.on.release;
         if on.digest != was_on.digest {
             self.fell_back(now, was_on, out);

@@ -9,7 +9,7 @@ use alloc::format;
 use backstay_model::{Cause, Digest, Direction, Event, Mono, Reach, Refused, Steer};
 use serde::{Deserialize, Serialize};
 
-use super::{Device, Effect, Effects, homing::Verdict, phase::Phase};
+use super::{Device, Effect, Effects, Wait, homing::Verdict, phase::Phase};
 
 /// A steering message whose signature, fleet and audience were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,13 @@ impl Device {
             }
         }
         let Steer { rollout, generation, direction, release, reach, .. } = steer.clone();
-        out.push(Effect::Record(Event::Steered { rollout: rollout.clone(), generation, direction, release, reach }));
+        out.push(Effect::Record(Event::Steered {
+            rollout: rollout.clone(),
+            generation,
+            direction,
+            release,
+            reach,
+        }));
         if direction == Direction::Home {
             self.turn_away(&rollout);
         }
@@ -123,10 +129,11 @@ impl Device {
     fn follow(&mut self, now: Mono, steer: &Steer, out: &mut Effects) {
         let (Phase::Settled, Some(identity)) = (&self.state.phase, &self.state.identity) else { return };
         let release = &steer.release;
-        let sits_out = self.state.setback.as_ref().is_some_and(|setback| {
-            setback.rollout == steer.rollout
-                && (setback.until.is_some_and(|until| until > now) || setback.attempts >= self.settings.retries)
-        });
+        let sits_out = self
+            .state
+            .setback
+            .as_ref()
+            .is_some_and(|setback| setback.rollout == steer.rollout && setback.wait != Wait::Over);
         let meant = steer.selector.means(&identity.labels)
             && Reach::to_hold(&steer.rollout, &identity.device) <= steer.reach;
         if !meant

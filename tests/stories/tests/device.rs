@@ -1,0 +1,270 @@
+//! Stories about one device.
+#![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
+
+use backstay_core::{Freshness, Word};
+use backstay_model::{Cause, Direction, Event, Millis, Mono, Reach, Standing};
+use backstay_test_stories::{Behaviour, Policy, World, is_told_as, release, settings};
+
+/// A release is good, and nobody is there to say so: the device finds out by itself.
+#[test]
+fn a_good_release_is_confirmed_without_a_network() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).waits(60).steers("r-1", "1.5.0", Direction::Forward);
+    assert_eq!((world.runs(), world.confirmed()), ("1.5.0", "1.4.0"));
+    world.waits(55);
+    assert_eq!(world.confirmed(), "1.4.0", "a trial is not passed before its time");
+    assert_eq!(world.report.as_ref().unwrap().standing, Standing::OnTrial);
+    world.waits(30);
+    assert_eq!((world.runs(), world.confirmed()), ("1.5.0", "1.5.0"));
+    assert_eq!(world.report.as_ref().unwrap().standing, Standing::Settled);
+}
+
+/// A release goes bad while the broker is out of reach. Nobody is there to ask, so the device has to find the
+/// way home alone, and to tell the story later in the order in which it happened.
+#[test]
+fn a_cut_off_device_goes_home_alone() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::FailsAfter(Millis::from_secs(20)));
+    world.waits(60).steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
+    assert_eq!(world.device().condemned(), [release("1.5.0").digest]);
+    let report = world.report.as_ref().unwrap();
+    assert_eq!((report.standing, report.condemned.len()), (Standing::Settled, 1));
+    is_told_as(&world.told(), "a_cut_off_device_goes_home_alone");
+}
+
+/// What failed here is never fetched again by itself, whatever the server says; a signed word lifts it.
+#[test]
+fn a_condemned_release_stays_out_until_a_signed_word_lifts_it() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::FailsAfter(Millis(0)));
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!(world.runs(), "1.4.0");
+    world.steers("r-2", "1.5.0", Direction::Forward).waits(600);
+    assert_eq!(world.count(|event| matches!(event, Event::TrialBegan { .. })), 1);
+    assert_eq!(world.report.as_ref().unwrap().standing, Standing::Excluded);
+    world
+        .behaves("1.5.0", Behaviour::Healthy)
+        .tells(Word::Lift(release("1.5.0").digest))
+        .tells(Word::Release);
+    world.waits(120);
+    assert_eq!(world.confirmed(), "1.5.0");
+}
+
+/// The probe itself is broken. That is no sign of a bad release, and none of a good one.
+#[test]
+fn missing_data_freezes_a_trial_and_never_ends_it_badly() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::Silent);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(1000);
+    assert_eq!((world.runs(), world.confirmed()), ("1.5.0", "1.4.0"));
+    assert_eq!(world.count(|event| matches!(event, Event::Froze { cause: Cause::NoData })), 1);
+    world.behaves("1.5.0", Behaviour::Healthy).waits(90);
+    assert_eq!(world.confirmed(), "1.5.0", "with data the trial goes on");
+}
+
+/// A backend is down for everybody. Going home would cure nothing, so nobody moves.
+#[test]
+fn a_failing_dependency_moves_nobody() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::DependencyFails);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(1000);
+    assert_eq!((world.runs(), world.confirmed()), ("1.5.0", "1.4.0"));
+    assert_eq!(world.count(|event| matches!(event, Event::Condemned { .. })), 0);
+}
+
+/// The policy plugin is broken. A trial still ends: it may not stay on a failing release for ever.
+#[test]
+fn a_failing_trial_ends_also_without_a_policy() {
+    let mut world = World::new("1.4.0");
+    world.policy(Policy::Traps).signs("1.5.0", &["1.4.0"]);
+    world.behaves("1.5.0", Behaviour::FailsAfter(Millis::from_secs(5)));
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(290);
+    assert_eq!(world.runs(), "1.5.0");
+    world.waits(20);
+    assert_eq!(world.runs(), "1.4.0");
+    assert_eq!(
+        world.count(|event| matches!(event, Event::CameHome { cause: Cause::TrialFailed { .. }, .. })),
+        1
+    );
+}
+
+/// The boot loader is the first to notice. The device believes it and condemns what did not come up.
+#[test]
+fn a_release_that_does_not_boot_is_condemned() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::DoesNotBoot);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(600);
+    assert_eq!(world.runs(), "1.4.0");
+    assert_eq!(world.device().condemned(), [release("1.5.0").digest]);
+    assert_eq!(world.count(|event| matches!(event, Event::Ordered { .. })), 1, "and not tried again");
+}
+
+/// Half-way through the trial the boot falls back while the agent is off.
+#[test]
+fn a_fall_back_during_the_trial_is_a_failed_trial() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(20);
+    world.falls_back().loses_power().waits(300);
+    assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
+    assert_eq!(world.count(|event| matches!(event, Event::CameHome { cause: Cause::FellBack, .. })), 1);
+}
+
+/// Power goes at every second of a trial: the trial is finished, once.
+#[test]
+fn a_trial_survives_power_cuts() {
+    for second in 1..70 {
+        let mut world = World::new("1.4.0");
+        world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward);
+        world.waits(second).loses_power().waits(130);
+        assert_eq!(world.confirmed(), "1.5.0", "power cut after {second} s");
+        assert_eq!(world.count(|event| matches!(event, Event::Confirmed { .. })), 1);
+    }
+}
+
+/// One message turns a device that is on the release, wherever it stands.
+#[test]
+fn home_turns_a_device_on_trial_and_one_that_has_settled() {
+    for wait in [5, 200] {
+        let mut world = World::new("1.4.0");
+        world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(wait);
+        let mut home = world.steer("r-1", "1.5.0", Direction::Home);
+        home.reach = Reach::NONE;
+        world.hears(home, Freshness::Expired).waits(1);
+        assert_eq!(
+            (world.runs(), world.confirmed()),
+            ("1.4.0", "1.4.0"),
+            "after {wait} s, whatever the reach"
+        );
+        assert!(world.device().condemned().is_empty(), "unwanted is not condemned");
+        world.steers("r-1", "1.5.0", Direction::Forward).waits(600);
+        assert_eq!(world.runs(), "1.4.0", "after home a rollout never goes forward again");
+    }
+}
+
+/// A device that was off for a week reads the same message when it is back.
+#[test]
+fn home_means_nothing_to_a_device_that_never_went() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Home).waits(600);
+    assert_eq!(world.runs(), "1.4.0");
+    assert_eq!(world.count(|event| matches!(event, Event::Ordered { .. })), 0);
+}
+
+/// Reach gates starting only.
+#[test]
+fn out_of_reach_nothing_starts_and_shrinking_it_moves_nobody() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]);
+    let mut steer = world.steer("r-1", "1.5.0", Direction::Forward);
+    steer.reach = Reach::NONE;
+    world.hears(steer, Freshness::Fresh).waits(100);
+    assert_eq!(world.runs(), "1.4.0");
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(100);
+    let mut shrunk = world.steer("r-1", "1.5.0", Direction::Forward);
+    shrunk.reach = Reach::NONE;
+    world.hears(shrunk, Freshness::Fresh).waits(100);
+    assert_eq!(world.confirmed(), "1.5.0");
+}
+
+/// Lower, equal and other messages of the same generation change nothing; an expired one starts nothing.
+#[test]
+fn old_repeated_and_expired_messages_change_nothing() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).signs("1.6.0", &["1.4.0", "1.5.0"]);
+    let first = world.steer("r-1", "1.5.0", Direction::Forward);
+    let second = world.steer("r-2", "1.4.0", Direction::Hold);
+    world.hears(second.clone(), Freshness::Fresh).hears(first, Freshness::Fresh).waits(60);
+    assert_eq!(world.runs(), "1.4.0", "a lower generation is ignored");
+    let mut other = second.clone();
+    other.direction = Direction::Forward;
+    other.release = release("1.6.0");
+    world.hears(other, Freshness::Fresh).hears(second, Freshness::Fresh).waits(60);
+    assert_eq!(world.runs(), "1.4.0", "the same generation with another text is refused");
+    assert_eq!(world.count(|event| matches!(event, Event::Refused(_))), 2);
+    let third = world.steer("r-3", "1.5.0", Direction::Forward);
+    world.hears(third, Freshness::Expired).waits(60);
+    assert_eq!(world.runs(), "1.4.0", "what has expired starts nothing");
+}
+
+/// The release keys know nothing of it, or it is for another machine, or a door that only opens one way.
+#[test]
+fn what_the_release_keys_do_not_allow_is_not_started() {
+    let mut world = World::new("1.4.0");
+    world.signs_as(release("1.5.0"), vec![release("1.4.0").digest], "valve-x86");
+    world.signs_as(release("1.6.0"), vec![], "pump-arm64");
+    let mut weak = release("1.7.0");
+    weak.security_epoch = 0;
+    world.signs_as(weak.clone(), vec![release("1.4.0").digest], "pump-arm64");
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(60);
+    world.steers("r-2", "1.6.0", Direction::Forward).waits(60);
+    let mut steer = world.steer("r-3", "1.7.0", Direction::Forward);
+    steer.release = weak;
+    world.hears(steer, Freshness::Fresh).waits(60);
+    world.steers("r-4", "1.8.0", Direction::Forward).waits(2000);
+    assert_eq!(world.runs(), "1.4.0");
+    assert_eq!(world.count(|event| matches!(event, Event::Ordered { .. })), 0);
+    is_told_as(&world.told(), "what_the_release_keys_do_not_allow_is_not_started");
+}
+
+/// A download fails for a passing reason: the device sits out for a while and comes back by itself.
+#[test]
+fn a_passing_failure_is_tried_again_later() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::FailsToStage(2));
+    world.steers("r-1", "1.5.0", Direction::Forward);
+    assert_eq!(world.report.as_ref().unwrap().standing, Standing::Excluded);
+    world.waits(600);
+    assert_eq!(world.confirmed(), "1.5.0");
+    assert_eq!(world.count(|event| matches!(event, Event::Excluded(_))), 2);
+}
+
+/// A service hangs, is restarted twice, and holds: no release is to blame.
+#[test]
+fn a_confirmed_release_is_mended_where_it_stands() {
+    let mut world = World::new("1.4.0");
+    world.behaves("1.4.0", Behaviour::NeedsRestarts(2)).waits(600);
+    assert_eq!(world.runs(), "1.4.0");
+    assert_eq!(world.count(|event| matches!(event, Event::Cured { attempts: 2 })), 1);
+}
+
+/// A confirmed release fails for good. The ladder is climbed to its end, then the device leaves.
+#[test]
+fn a_confirmed_release_that_fails_for_good_is_left_after_the_ladder() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!(world.confirmed(), "1.5.0");
+    world.behaves("1.5.0", Behaviour::FailsAfter(Millis(0))).waits(600);
+    assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
+    assert_eq!(world.count(|event| matches!(event, Event::Waits { .. })), 3, "three rungs first");
+    assert_eq!(world.device().condemned(), [release("1.5.0").digest]);
+}
+
+/// Both releases are bad. The device doesn't swing between them: it stays, reachable, and says so.
+#[test]
+fn with_nowhere_to_go_the_device_freezes_and_says_so() {
+    let mut world = World::new("1.4.0");
+    world.behaves("1.4.0", Behaviour::NeedsRestarts(1000)).waits(3600);
+    assert_eq!(world.report.as_ref().unwrap().standing, Standing::Frozen);
+    assert_eq!(world.count(|event| matches!(event, Event::Froze { cause: Cause::NoWayHome })), 1);
+    world.behaves("1.4.0", Behaviour::Healthy).tells(Word::Release).waits(60);
+    assert_eq!(world.report.as_ref().unwrap().standing, Standing::Settled);
+}
+
+/// Whoever steers, a device doesn't swing to and fro all day.
+#[test]
+fn a_server_gone_mad_is_stopped_by_the_budget() {
+    let mut world = World::new("1.0.0");
+    for n in 1..20 {
+        let ways: Vec<String> = (0..n).map(|way| format!("1.{way}.0")).collect();
+        world.signs(&format!("1.{n}.0"), &ways.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    for n in 1..20 {
+        world.steers(&format!("r-{n}"), &format!("1.{n}.0"), Direction::Forward).waits(120);
+    }
+    assert_eq!(world.count(|event| matches!(event, Event::TrialBegan { .. })), 4);
+    assert!(world.now < Mono(24 * 3600 * 1000));
+    assert!(settings().allowance.switches == 4);
+    world.waits(24 * 3600);
+    assert_eq!(world.confirmed(), "1.19.0", "a day later it follows again");
+}
