@@ -1,0 +1,406 @@
+//! The view that callers hold: opened whatever happened, exact or empty, on disk or in memory.
+//!
+//! Not here: replaying the journal. The caller asks what is applied and goes on from there; after a view was set
+//! aside, that is from the beginning, or from a snapshot in the journal.
+//!
+//!   open -- damage --> set aside, and open an empty one -- that fails, too --> in memory
+//!   open -- disk full, read-only, or used by somebody --> in memory; what is on disk stays
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use crate::{
+    aside::{Denied, Place, SetAside},
+    change::{BYTES_MAX, Change, KEY_BYTES_MAX, Pair, Tree, VALUE_BYTES_MAX},
+    damage::{ApplyError, Damage, FlushError, ReadError, Trouble},
+    disk::{Disk, Entry},
+    head::Head,
+    memory::Memory,
+};
+
+/// How a view is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The highest sequence that is durable in the journal; none if the journal is empty. A view that is ahead of
+    /// it is set aside.
+    pub journal_head: Option<u64>,
+    /// The journal's epoch. A view of another one is set aside: a journal that lost records and went on in a new
+    /// epoch may say something else under the same sequence.
+    pub epoch: u32,
+    /// The most bytes of keys and values. What would go beyond is refused.
+    pub bytes_max: u64,
+    /// How much sled may keep of its pages, in bytes; 256 at least. It keeps up to several times as much.
+    pub cache_bytes: u64,
+    /// How many set-aside copies stay, 1 at least. The oldest is removed after a new one was made.
+    pub aside_max: u8,
+}
+
+impl Options {
+    /// For a journal that ends at `journal_head` in `epoch`: 8 MiB of values, 1 MiB of cache, 4 copies.
+    #[must_use]
+    pub fn new(journal_head: Option<u64>, epoch: u32) -> Self {
+        Self { journal_head, epoch, bytes_max: BYTES_MAX, cache_bytes: 1024 * 1024, aside_max: 4 }
+    }
+}
+
+/// A view, and what was found when it was opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Ready to be read, and to have the records after `applied` applied to it.
+    pub view: View,
+    /// The highest sequence that the view stands for; none if it is empty and the journal has to be replayed from
+    /// its beginning.
+    pub applied: Option<u64>,
+    /// What was there before and was not to be used. Goes into the journal as evidence.
+    pub set_aside: Option<SetAside>,
+}
+
+/// Where a view is kept.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Backing {
+    /// On disk: [`View::flush`] makes it durable.
+    Disk,
+    /// In memory: at the next start it is empty, or what the disk has.
+    Memory {
+        /// Why not on disk.
+        why: Volatile,
+    },
+}
+
+/// Why a view is in memory only.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Volatile {
+    /// The disk is full, read-only or not ours. What is on it was left as it is.
+    Disk(io::Error),
+    /// Another process, or another view in this one, has the directory open.
+    InUse,
+    /// Not even an empty view could be opened.
+    Damaged(Damage),
+    /// That is what was asked for.
+    Asked,
+}
+
+/// State, runs and indexes, as of the highest journal sequence applied.
+#[derive(Debug)]
+pub struct View {
+    store: Store,
+    head: Option<Head>,
+    options: Options,
+    backing: Backing,
+    /// Set once sled failed half-way. From then on nothing is answered.
+    unsure: AtomicBool,
+    /// Whether there is anything that [`View::flush`] has not brought to the disk.
+    dirty: bool,
+    dir: Option<PathBuf>,
+    /// Dropped after the store: another view may enter only when sled has let go.
+    place: Option<Place>,
+}
+
+#[derive(Debug)]
+enum Store {
+    Disk(Disk),
+    Memory(Memory),
+}
+
+impl View {
+    /// Opens the view in `dir`, or makes one.
+    ///
+    /// It always succeeds. What is damaged, ahead of the journal, of another epoch or of another format is renamed
+    /// aside, and an empty view opened in its place. Where the disk itself is the trouble, the view is in memory
+    /// and [`View::backing`] says why.
+    ///
+    /// All of it is read once and checked. It blocks on the disk, and for up to 2 s on sled's threads if a view of
+    /// the same directory was dropped a moment ago.
+    #[must_use]
+    pub fn open(dir: &Path, options: Options) -> Opened {
+        match Place::enter(dir) {
+            Ok(place) => Self::open_in(dir, place, options, None),
+            Err(Denied::InUse) => Self::volatile(Some(dir), None, options, Volatile::InUse, None),
+            Err(Denied::Disk(error)) => Self::volatile(Some(dir), None, options, Volatile::Disk(error), None),
+        }
+    }
+
+    /// A view that is in memory from the beginning, for tests, simulations and dry runs.
+    #[must_use]
+    pub fn in_memory(options: Options) -> Self {
+        Self::volatile(None, None, options, Volatile::Asked, None).view
+    }
+
+    /// Renames what is on disk aside and opens an empty view in its place. The caller rebuilds it from the journal.
+    ///
+    /// A view in memory begins afresh, on disk if that is possible by now.
+    #[must_use]
+    pub fn set_aside(self, why: Damage) -> Opened {
+        let Self { store, options, dir, place, .. } = self;
+        drop(store);
+        match (dir, place) {
+            (Some(dir), Some(place)) => Self::open_in(&dir, place, options, Some(why)),
+            (Some(dir), None) => Self::open(&dir, options),
+            (None, _) => Self::volatile(None, None, options, Volatile::Asked, None),
+        }
+    }
+
+    /// Opens what is in a directory that is ours; `why` says what is already known against it.
+    fn open_in(dir: &Path, place: Place, options: Options, why: Option<Damage>) -> Opened {
+        let first = why.map_or_else(|| attempt(&place, &options), |why| Err(Trouble::Damage(why)));
+        let why = match first {
+            Ok((disk, head)) => return Self::durable(dir, place, options, disk, head, None),
+            Err(Trouble::Damage(why)) => why,
+            Err(trouble @ (Trouble::Disk(_) | Trouble::Busy)) => {
+                return Self::volatile(Some(dir), Some(place), options, trouble.into(), None);
+            }
+        };
+        let path = match place.set_aside(options.aside_max).and_then(|path| place.end().map(|()| path)) {
+            Ok(path) => path,
+            Err(error) => {
+                return Self::volatile(Some(dir), Some(place), options, Volatile::Disk(error), None);
+            }
+        };
+        let set_aside = Some(SetAside { path, why });
+        match attempt(&place, &options) {
+            Ok((disk, head)) => Self::durable(dir, place, options, disk, head, set_aside),
+            Err(trouble) => Self::volatile(Some(dir), Some(place), options, trouble.into(), set_aside),
+        }
+    }
+
+    fn durable(
+        dir: &Path,
+        place: Place,
+        options: Options,
+        disk: Disk,
+        head: Option<Head>,
+        set_aside: Option<SetAside>,
+    ) -> Opened {
+        let view = Self {
+            store: Store::Disk(disk),
+            head,
+            options,
+            backing: Backing::Disk,
+            unsure: AtomicBool::new(false),
+            dirty: false,
+            dir: Some(dir.into()),
+            place: Some(place),
+        };
+        Opened { applied: view.applied(), view, set_aside }
+    }
+
+    fn volatile(
+        dir: Option<&Path>,
+        place: Option<Place>,
+        options: Options,
+        why: Volatile,
+        set_aside: Option<SetAside>,
+    ) -> Opened {
+        // The place is let go: a view in memory keeps nobody out.
+        drop(place);
+        let view = Self {
+            store: Store::Memory(Memory::default()),
+            head: None,
+            options,
+            backing: Backing::Memory { why },
+            unsure: AtomicBool::new(false),
+            dirty: false,
+            dir: dir.map(Path::to_path_buf),
+            place: None,
+        };
+        Opened { view, applied: None, set_aside }
+    }
+
+    /// Where the view is kept.
+    #[must_use]
+    pub fn backing(&self) -> &Backing {
+        &self.backing
+    }
+
+    /// The highest sequence that the view stands for; none if nothing was ever applied.
+    #[must_use]
+    pub fn applied(&self) -> Option<u64> {
+        self.head.map(|head| head.applied)
+    }
+
+    /// How many values there are in `tree`.
+    #[must_use]
+    pub fn count(&self, tree: Tree) -> u64 {
+        self.head.map_or(0, |head| head.sums.count(tree))
+    }
+
+    /// How many bytes all keys and values have.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.head.map_or(0, |head| head.sums.bytes())
+    }
+
+    /// The value under `key`, if there is one.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] if the value is not what was written. Set the view aside.
+    pub fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        self.read(|store| match store {
+            Store::Disk(disk) => disk.get(tree, key),
+            Store::Memory(memory) => Ok(memory.get(tree, key)),
+        })
+    }
+
+    /// Keys and values in the order of the keys: those that begin with `prefix`, after `after` (the last key of the
+    /// page before), `most` at most.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] if one of them is not what was written. Set the view aside.
+    pub fn scan(
+        &self,
+        tree: Tree,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        most: usize,
+    ) -> Result<Vec<Pair>, ReadError> {
+        self.read(|store| match store {
+            Store::Disk(disk) => disk.scan(tree, prefix, after, most),
+            Store::Memory(memory) => Ok(memory.scan(tree, prefix, after, most)),
+        })
+    }
+
+    fn read<T>(&self, call: impl FnOnce(&Store) -> Result<T, Trouble>) -> Result<T, ReadError> {
+        if self.unsure.load(Ordering::Relaxed) {
+            return Err(ReadError::Damaged(Damage::Unsure));
+        }
+        call(&self.store).map_err(|trouble| {
+            self.unsure.store(true, Ordering::Relaxed);
+            ReadError::Damaged(trouble.into_damage())
+        })
+    }
+
+    /// Applies what record `seq` changed: all of it together with its sequence, or nothing.
+    ///
+    /// Where one key is named twice, the last change counts. Sequences may be left out (a record that changes
+    /// nothing), but never go back. Durable only after [`View::flush`]; until then a power cut brings back an older
+    /// view, exact all the same.
+    ///
+    /// # Errors
+    /// [`ApplyError::Order`], `Key`, `Value` and `Full` change nothing. After `Disk` or `Damaged` the view answers
+    /// nothing more: open it again, or set it aside.
+    pub fn apply(&mut self, seq: u64, changes: &[Change]) -> Result<(), ApplyError> {
+        if self.unsure.load(Ordering::Relaxed) {
+            return Err(ApplyError::Damaged(Damage::Unsure));
+        }
+        if let Some(applied) = self.applied().filter(|&applied| seq <= applied) {
+            return Err(ApplyError::Order { seq, applied });
+        }
+        let mut last = BTreeMap::new();
+        for (tree, key, value) in changes.iter().map(Change::parts) {
+            if !(1..=KEY_BYTES_MAX).contains(&key.len()) {
+                return Err(ApplyError::Key { length: key.len() });
+            }
+            if let Some(value) = value.filter(|value| value.len() > VALUE_BYTES_MAX) {
+                return Err(ApplyError::Value { length: value.len() });
+            }
+            last.insert((tree, key), value);
+        }
+        let mut sums = self.head.map_or_else(Default::default, |head| head.sums);
+        let mut entries = Vec::with_capacity(last.len());
+        for ((tree, key), new) in last {
+            let old = self.get(tree, key).map_err(|ReadError::Damaged(why)| ApplyError::Damaged(why))?;
+            if let Some(old) = &old {
+                sums.take(tree, key, old);
+            }
+            if let Some(new) = new {
+                sums.add(tree, key, new);
+            }
+            entries.push(Entry { tree, key, new, old_length: old.map(|old| old.len()) });
+        }
+        // What makes the view smaller always goes through, even if the bound was lowered meanwhile.
+        let (bytes, bytes_max) = (sums.bytes(), self.options.bytes_max);
+        if bytes > bytes_max && bytes > self.bytes() {
+            return Err(ApplyError::Full { bytes, bytes_max });
+        }
+        let head = Head { epoch: self.options.epoch, applied: seq, sums };
+        match &mut self.store {
+            Store::Disk(disk) => {
+                if let Err(trouble) = disk.write(&entries, &head) {
+                    self.unsure.store(true, Ordering::Relaxed);
+                    return Err(match trouble {
+                        Trouble::Disk(error) => ApplyError::Disk(error),
+                        Trouble::Busy | Trouble::Damage(_) => ApplyError::Damaged(trouble.into_damage()),
+                    });
+                }
+            }
+            Store::Memory(memory) => {
+                for entry in entries {
+                    memory.write(entry.tree, entry.key, entry.new);
+                }
+            }
+        }
+        self.head = Some(head);
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Ends when all that was applied is on the disk itself. For a view in memory there is nothing to do.
+    ///
+    /// # Errors
+    /// After an error the view answers nothing more: open it again (`Disk`), or set it aside (`Damaged`).
+    pub fn flush(&mut self) -> Result<(), FlushError> {
+        if self.unsure.load(Ordering::Relaxed) {
+            return Err(FlushError::Damaged(Damage::Unsure));
+        }
+        let Store::Disk(disk) = &self.store else { return Ok(()) };
+        if !self.dirty {
+            return Ok(());
+        }
+        if let Err(trouble) = disk.flush() {
+            self.unsure.store(true, Ordering::Relaxed);
+            return Err(match trouble {
+                Trouble::Disk(error) => FlushError::Disk(error),
+                Trouble::Busy | Trouble::Damage(_) => FlushError::Damaged(trouble.into_damage()),
+            });
+        }
+        self.dirty = false;
+        Ok(())
+    }
+}
+
+impl Trouble {
+    /// The same, for a place where only damage is expected: sled reports a failed write to whoever calls next.
+    fn into_damage(self) -> Damage {
+        match self {
+            Self::Disk(error) => Damage::Refused(Box::new(error)),
+            Self::Busy => Damage::Refused("the file is locked".into()),
+            Self::Damage(damage) => damage,
+        }
+    }
+}
+
+impl From<Trouble> for Volatile {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Disk(error) => Self::Disk(error),
+            Trouble::Busy => Self::InUse,
+            Trouble::Damage(damage) => Self::Damaged(damage),
+        }
+    }
+}
+
+/// Opens sled, checks all of it, and holds it against the journal.
+fn attempt(place: &Place, options: &Options) -> Result<(Disk, Option<Head>), Trouble> {
+    place.begin().map_err(Trouble::Disk)??;
+    let opened = Disk::open(&place.sled(), options.cache_bytes.max(256)).and_then(|(disk, head)| {
+        if let Some(head) = head {
+            if head.epoch != options.epoch {
+                return Err(Damage::Epoch { found: head.epoch, journal: options.epoch }.into());
+            }
+            let (applied, journal_head) = (head.applied, options.journal_head);
+            if journal_head.is_none_or(|journal_head| applied > journal_head) {
+                return Err(Damage::Ahead { applied, journal_head }.into());
+            }
+        }
+        Ok((disk, head))
+    });
+    // Opening ended, well or badly: only a process that did not come this far leaves its mark.
+    place.end().map_err(Trouble::Disk)?;
+    opened
+}
