@@ -25,7 +25,7 @@ use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use backstay_model::{
     BootId, Breaker, Cause, CohortId, Decision, DeviceId, Digest, Event, Excluded, Facts, Fence, Hardware,
     Health, InfraKind, Label, Millis, Mono, Name, Order, Outcome, Permille, Reading, Refused, Release,
-    Report, RolloutId, Schema, SlotStatus, Standing, Steer, Task, Ticket, Transience, WayHome,
+    Report, RolloutId, Schema, SlotStatus, Standing, Steer, Task, Ticket, Transience, WayHome, Word,
 };
 use serde::{Deserialize, Serialize};
 
@@ -121,12 +121,12 @@ pub enum Input {
     },
     /// A verified steering message.
     Steered(Steered),
-    /// A verified word for this device alone.
+    /// Verified words for this device alone.
     Told {
-        /// Grows with each word; one that isn't higher than the last changes nothing.
+        /// Grows with each message; one that isn't higher than the last changes nothing.
         sequence: u64,
-        /// What.
-        word: Word,
+        /// What, in this order.
+        words: Vec<Word>,
     },
     /// Something came in that wasn't believed or understood.
     Refused(Refused),
@@ -164,17 +164,6 @@ pub enum Vetted {
         /// What went wrong.
         why: String,
     },
-}
-
-/// A word for one device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Word {
-    /// Start nothing.
-    Hold,
-    /// Go on; a freeze is lifted.
-    Release,
-    /// A condemned release may be tried again.
-    Lift(Digest),
 }
 
 /// What is to be done, in this order.
@@ -336,7 +325,7 @@ impl Device {
             Input::Vetted { ticket, verdict } => self.vetted(now, ticket, verdict, &mut out),
             Input::Ended { ticket, outcome, slots } => self.ended(now, ticket, outcome, slots, &mut out),
             Input::Steered(steered) => self.steered(now, steered, &mut out),
-            Input::Told { sequence, word } => self.told(now, sequence, word, &mut out),
+            Input::Told { sequence, words } => self.told(now, sequence, &words, &mut out),
             Input::Refused(refused) => self.refuse(refused, &mut out),
             Input::Tick => {}
         }
@@ -509,19 +498,22 @@ impl Device {
         }
     }
 
-    fn told(&mut self, now: Mono, sequence: u64, word: Word, out: &mut Effects) {
+    fn told(&mut self, now: Mono, sequence: u64, words: &[Word], out: &mut Effects) {
         if sequence <= self.state.told {
             return;
         }
         self.state.told = sequence;
-        match word {
-            Word::Hold => self.state.held = true,
-            Word::Release => {
-                self.state.held = false;
-                self.state.setback = None;
-                self.thaw(now, out);
+        for word in words {
+            match word {
+                Word::Hold => self.state.held = true,
+                Word::Thaw => {
+                    self.state.held = false;
+                    self.state.setback = None;
+                    self.thaw(now, out);
+                }
+                Word::Lift(digest) => self.state.condemned.retain(|condemned| condemned != digest),
             }
-            Word::Lift(digest) => self.state.condemned.retain(|condemned| *condemned != digest),
+            out.push(Effect::Record(Event::Told { sequence, word: *word }));
         }
         self.report(now, out);
     }

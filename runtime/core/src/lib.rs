@@ -11,14 +11,14 @@ mod backoff;
 mod budget;
 mod device;
 mod ladder;
+mod quarantine;
 mod rng;
 mod windows;
 
 pub use backoff::Backoff;
 pub use budget::{Allowance, Budget};
-pub use device::{
-    Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Steered, Vetted, Word,
-};
+pub use device::{Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Steered, Vetted};
 pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
+pub use quarantine::Quarantine;
 pub use rng::Rng;
 pub use windows::{Watched, Windows};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Action, BootId, CohortId, Decision, DeviceId, Digest, Direction, Facts, Fence, Generation, Millis, Mono,
-    Name, Order, Outcome, Permille, Reach, Release, RolloutId, Ticket,
+    Name, Order, Outcome, Permille, PluginId, Reach, Release, RolloutId, Ticket, Word,
 };
 
 /// Something that an instance saw, decided, or is about to do. New kinds are added at the end: the position
@@ -223,6 +223,24 @@ pub enum Event {
         /// The last that is known to be good.
         after: u64,
         /// What was found. At most 256 bytes.
+        why: String,
+    },
+    /// A signed word for this device was taken.
+    Told {
+        /// Its message.
+        sequence: u64,
+        /// What it says.
+        word: Word,
+    },
+    /// A plugin failed too often and is no longer asked.
+    Quarantined {
+        /// Which.
+        plugin: PluginId,
+        /// Of its grant.
+        grant: Digest,
+        /// Failures in the span that counts.
+        strikes: u32,
+        /// The last of them. At most 256 bytes.
         why: String,
     },
 }

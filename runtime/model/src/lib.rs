@@ -30,5 +30,5 @@ pub use name::{CohortId, DeviceId, FleetId, Hardware, Label, Name, NameError, Pl
 pub use order::{Order, Outcome, Task, Transience};
 pub use release::{Release, SchemaRange, WayHome};
 pub use report::{Beat, Health, Report, Standing};
-pub use steer::{Direction, Generation, Reach, Selector, Steer};
+pub use steer::{Direction, Generation, Reach, Selector, Steer, Word};
 pub use time::{BootId, Fence, Millis, Mono, Permille, Ticket, UnixMs};

@@ -127,6 +127,17 @@ pub struct Steer {
     pub reconnect_window: Millis,
 }
 
+/// A word for one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Word {
+    /// Start nothing until there is a [`Word::Thaw`]. Going home is not starting.
+    Hold,
+    /// End a hold or a freeze, and try again what was given up.
+    Thaw,
+    /// A release that failed here may be tried again.
+    Lift(Digest),
+}
+
 #[cfg(test)]
 mod tests {
     use alloc::format;

@@ -4,7 +4,9 @@
 
 use core::fmt;
 
-use crate::{Action, Cause, Decision, Direction, Event, How, Outcome, Release, SlotDeed, Task, Transience};
+use crate::{
+    Action, Cause, Decision, Direction, Event, How, Outcome, Release, SlotDeed, Task, Transience, Word,
+};
 
 impl fmt::Display for Release {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -185,6 +187,14 @@ impl fmt::Display for Event {
             Self::EffectEnded { ticket, ordinal, .. } => write!(f, "run {ticket}, effect {ordinal} ended"),
             Self::Degraded { what } => write!(f, "degraded: {what}"),
             Self::Override { who, what } => write!(f, "{who} did by hand: {what}"),
+            Self::Told { word: Word::Hold, .. } => f.write_str("told to hold"),
+            Self::Told { word: Word::Thaw, .. } => f.write_str("told to go on"),
+            Self::Told { word: Word::Lift(digest), .. } => {
+                write!(f, "told that {} may be tried again", digest.short())
+            }
+            Self::Quarantined { plugin, grant, strikes, why } => {
+                write!(f, "{plugin} ({}) is quarantined after {strikes} strikes: {why}", grant.short())
+            }
             Self::Gap { after, why } => write!(f, "records after {after} were lost: {why}"),
         }
     }

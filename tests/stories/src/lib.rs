@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use backstay_core::{
     Allowance, Backoff, Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Rung,
-    Steered, Vetted, Watched, Word,
+    Steered, Vetted, Watched,
 };
 use backstay_model::{
     Action, BootId, CohortId, Decision, DeviceId, Digest, Direction, Event, Facts, Generation, Hardware, How,
     Label, Millis, Mono, Name, Outcome, Reach, Reading, Reason, Release, Report, RolloutId, Scope, Selector,
-    SlotStatus, Steer, Task, Transience, Version, WayHome,
+    SlotStatus, Steer, Task, Transience, Version, WayHome, Word,
 };
 
 /// How a release behaves when it runs.
@@ -215,7 +215,7 @@ impl World {
     /// The server has a word for this device alone.
     pub fn tells(&mut self, word: Word) -> &mut Self {
         self.words += 1;
-        self.give(Input::Told { sequence: self.words, word });
+        self.give(Input::Told { sequence: self.words, words: vec![word] });
         self
     }
 

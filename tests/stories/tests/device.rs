@@ -1,8 +1,8 @@
 //! Stories about one device.
 #![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
 
-use backstay_core::{Freshness, Word};
-use backstay_model::{Cause, Direction, Event, Millis, Mono, Reach, Standing};
+use backstay_core::Freshness;
+use backstay_model::{Cause, Direction, Event, Millis, Mono, Reach, Standing, Word};
 use backstay_test_stories::{Behaviour, Policy, World, is_told_as, release, settings};
 
 /// A release is good, and nobody is there to say so: the device finds out by itself.
@@ -43,10 +43,7 @@ fn a_condemned_release_stays_out_until_a_signed_word_lifts_it() {
     world.steers("r-2", "1.5.0", Direction::Forward).waits(600);
     assert_eq!(world.count(|event| matches!(event, Event::TrialBegan { .. })), 1);
     assert_eq!(world.report.as_ref().unwrap().standing, Standing::Excluded);
-    world
-        .behaves("1.5.0", Behaviour::Healthy)
-        .tells(Word::Lift(release("1.5.0").digest))
-        .tells(Word::Release);
+    world.behaves("1.5.0", Behaviour::Healthy).tells(Word::Lift(release("1.5.0").digest)).tells(Word::Thaw);
     world.waits(120);
     assert_eq!(world.confirmed(), "1.5.0");
 }
@@ -247,7 +244,7 @@ fn with_nowhere_to_go_the_device_freezes_and_says_so() {
     world.behaves("1.4.0", Behaviour::NeedsRestarts(1000)).waits(3600);
     assert_eq!(world.report.as_ref().unwrap().standing, Standing::Frozen);
     assert_eq!(world.count(|event| matches!(event, Event::Froze { cause: Cause::NoWayHome })), 1);
-    world.behaves("1.4.0", Behaviour::Healthy).tells(Word::Release).waits(60);
+    world.behaves("1.4.0", Behaviour::Healthy).tells(Word::Thaw).waits(60);
     assert_eq!(world.report.as_ref().unwrap().standing, Standing::Settled);
 }
 

@@ -1,0 +1,83 @@
+//! Which plugin is asked, when plugins fail.
+//!
+//! A call that trapped, ran out of time or gave something that isn't an answer is a strike. Three strikes in
+//! ten minutes and a version is no longer asked: the last good one takes over, and at the end nobody, which
+//! counts as "hold". Not here: what a strike is (`host`), and loading anything.
+
+use alloc::vec::Vec;
+
+use backstay_model::{Digest, Millis, Mono};
+use serde::{Deserialize, Serialize};
+
+/// Strikes within [`SPAN`] that put a plugin into quarantine. One is weather, two a coincidence.
+const STRIKES: usize = 3;
+
+/// Over which strikes count.
+const SPAN: Millis = Millis::from_secs(600);
+
+/// The most plugins that are remembered as quarantined.
+const REMEMBERED_MAX: usize = 32;
+
+/// The strikes of all plugins of an instance, by the digest of the grant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantine {
+    strikes: Vec<(Digest, Mono)>,
+    out: Vec<Digest>,
+}
+
+impl Quarantine {
+    /// Counts a strike; gives how many there were if this one puts the plugin out.
+    pub fn strike(&mut self, now: Mono, grant: Digest) -> Option<u32> {
+        self.strikes.retain(|(_, at)| now.since(*at) < SPAN);
+        if self.is_out(&grant) {
+            return None;
+        }
+        self.strikes.push((grant, now));
+        let count = self.strikes.iter().filter(|(of, _)| *of == grant).count();
+        if count < STRIKES {
+            return None;
+        }
+        self.strikes.retain(|(of, _)| *of != grant);
+        self.out.insert(0, grant);
+        self.out.truncate(REMEMBERED_MAX);
+        u32::try_from(count).ok()
+    }
+
+    /// Whether a plugin is no longer asked.
+    #[must_use]
+    pub fn is_out(&self, grant: &Digest) -> bool {
+        self.out.contains(grant)
+    }
+
+    /// The first of `grants`, newest first, that may be asked.
+    #[must_use]
+    pub fn choose<'a>(&self, grants: &'a [Digest]) -> Option<&'a Digest> {
+        grants.iter().find(|grant| !self.is_out(grant))
+    }
+
+    /// Somebody signed that it may be asked again.
+    pub fn lift(&mut self, grant: &Digest) {
+        self.out.retain(|out| out != grant);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_strikes_in_ten_minutes_hand_over_to_the_last_good_one() {
+        let (new, old) = (Digest([2; 32]), Digest([1; 32]));
+        let mut quarantine = Quarantine::default();
+        assert_eq!(quarantine.strike(Mono(0), new), None);
+        assert_eq!(quarantine.strike(Mono(1), new), None);
+        assert_eq!(quarantine.strike(Mono(600_001), new), None, "the first two are past");
+        assert_eq!(quarantine.strike(Mono(600_002), new), None);
+        assert_eq!(quarantine.choose(&[new, old]), Some(&new));
+        assert_eq!(quarantine.strike(Mono(600_003), new), Some(3));
+        assert_eq!(quarantine.choose(&[new, old]), Some(&old));
+        assert_eq!(quarantine.choose(&[new]), None);
+        quarantine.lift(&new);
+        assert_eq!(quarantine.choose(&[new, old]), Some(&new));
+    }
+}
