@@ -19,6 +19,7 @@ use crate::{
     change::{Pair, Tree},
     damage::{self, Damage, Flaw, Trouble},
     head::{self, Head, Sums},
+    pending::Pending,
     row,
 };
 
@@ -131,18 +132,23 @@ impl Disk {
     /// Writes all of it, and what it then stands for, or none of it.
     ///
     /// After an error nobody knows what sled holds in memory; what is on disk is one of the two.
-    pub(crate) fn write(&self, entries: &[Entry<'_>], head: &Head) -> Result<(), Trouble> {
+    pub(crate) fn write(&self, pending: &Pending, head: &Head) -> Result<(), Trouble> {
         let mut batch = sled::Batch::default();
-        for entry in entries {
-            let rows = entry.new.map_or(0, |value| row::count(value.len()));
-            if let Some(value) = entry.new {
-                let sealed = row::seal(entry.tree, entry.key, value);
+        for (tree, key, value) in pending.iter() {
+            let mut rows = 0;
+            if let Some(value) = value {
+                rows = row::count(value.len());
+                let sealed = row::seal(tree, key, value);
                 for (number, part) in (0..rows).zip(sealed.chunks(row::ROW_BYTES)) {
-                    batch.insert(row::key(entry.tree, entry.key, number), part);
+                    batch.insert(row::key(tree, key, number), part);
                 }
             }
-            for number in rows..entry.old_length.map_or(0, row::count) {
-                batch.remove(row::key(entry.tree, entry.key, number));
+            let old = match guarded(|| self.db().get(row::key(tree, key, 0)))? {
+                Some(first) => row::rows(&first).map_err(|flaw| damage::value(tree, key, flaw))?,
+                None => 0,
+            };
+            for number in rows..old {
+                batch.remove(row::key(tree, key, number));
             }
         }
         batch.insert(head::KEY, head.encode());
@@ -169,16 +175,6 @@ impl Drop for Disk {
             Ok(())
         }));
     }
-}
-
-/// One entry that is to be written.
-pub(crate) struct Entry<'a> {
-    pub(crate) tree: Tree,
-    pub(crate) key: &'a [u8],
-    /// None removes it.
-    pub(crate) new: Option<&'a [u8]>,
-    /// The length of the value that is there now.
-    pub(crate) old_length: Option<usize>,
 }
 
 /// Makes one file or directory durable.

@@ -18,6 +18,7 @@ mod damage;
 mod disk;
 mod head;
 mod memory;
+mod pending;
 mod row;
 mod view;
 

@@ -17,9 +17,10 @@ use crate::{
     aside::{Denied, Place, SetAside},
     change::{BYTES_MAX, Change, KEY_BYTES_MAX, Pair, Tree, VALUE_BYTES_MAX},
     damage::{ApplyError, Damage, FlushError, ReadError, Trouble},
-    disk::{Disk, Entry},
+    disk::Disk,
     head::Head,
     memory::Memory,
+    pending::Pending,
 };
 
 /// How a view is opened.
@@ -43,7 +44,7 @@ impl Options {
     /// For a journal that ends at `journal_head` in `epoch`: 8 MiB of values, 1 MiB of cache, 4 copies.
     #[must_use]
     pub fn new(journal_head: Option<u64>, epoch: u32) -> Self {
-        Self { journal_head, epoch, bytes_max: BYTES_MAX, cache_bytes: 1024 * 1024, aside_max: 4 }
+        Self { journal_head, epoch, bytes_max: BYTES_MAX, cache_bytes: 16 * 1024 * 1024, aside_max: 4 }
     }
 }
 
@@ -104,7 +105,7 @@ pub struct View {
 
 #[derive(Debug)]
 enum Store {
-    Disk(Disk),
+    Disk(Disk, Pending),
     Memory(Memory),
 }
 
@@ -178,7 +179,7 @@ impl View {
         set_aside: Option<SetAside>,
     ) -> Opened {
         let view = Self {
-            store: Store::Disk(disk),
+            store: Store::Disk(disk, Pending::default()),
             head,
             options,
             backing: Backing::Disk,
@@ -242,7 +243,7 @@ impl View {
     /// [`ReadError::Damaged`] if the value is not what was written. Set the view aside.
     pub fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
         self.read(|store| match store {
-            Store::Disk(disk) => disk.get(tree, key),
+            Store::Disk(disk, pending) => pending.get(tree, key).map_or_else(|| disk.get(tree, key), Ok),
             Store::Memory(memory) => Ok(memory.get(tree, key)),
         })
     }
@@ -260,7 +261,9 @@ impl View {
         most: usize,
     ) -> Result<Vec<Pair>, ReadError> {
         self.read(|store| match store {
-            Store::Disk(disk) => disk.scan(tree, prefix, after, most),
+            Store::Disk(disk, pending) => {
+                pending.over((tree, prefix, after, most), |most| disk.scan(tree, prefix, after, most))
+            }
             Store::Memory(memory) => Ok(memory.scan(tree, prefix, after, most)),
         })
     }
@@ -278,8 +281,8 @@ impl View {
     /// Applies what record `seq` changed: all of it together with its sequence, or nothing.
     ///
     /// Where one key is named twice, the last change counts. Sequences may be left out (a record that changes
-    /// nothing), but never go back. Durable only after [`View::flush`]; until then a power cut brings back an older
-    /// view, exact all the same.
+    /// nothing), but never go back. It waits in memory for [`View::flush`] (up to 256 KiB of it); until then a power
+    /// cut, or dropping the view, brings back an older one, exact all the same.
     ///
     /// # Errors
     /// [`ApplyError::Order`], `Key`, `Value` and `Full` change nothing. After `Disk` or `Damaged` the view answers
@@ -302,42 +305,30 @@ impl View {
             last.insert((tree, key), value);
         }
         let mut sums = self.head.map_or_else(Default::default, |head| head.sums);
-        let mut entries = Vec::with_capacity(last.len());
-        for ((tree, key), new) in last {
+        for (&(tree, key), new) in &last {
             let old = self.get(tree, key).map_err(|ReadError::Damaged(why)| ApplyError::Damaged(why))?;
-            if let Some(old) = &old {
-                sums.take(tree, key, old);
+            if let Some(old) = old {
+                sums.take(tree, key, &old);
             }
             if let Some(new) = new {
                 sums.add(tree, key, new);
             }
-            entries.push(Entry { tree, key, new, old_length: old.map(|old| old.len()) });
         }
         // What makes the view smaller always goes through, even if the bound was lowered meanwhile.
         let (bytes, bytes_max) = (sums.bytes(), self.options.bytes_max);
         if bytes > bytes_max && bytes > self.bytes() {
             return Err(ApplyError::Full { bytes, bytes_max });
         }
-        let head = Head { epoch: self.options.epoch, applied: seq, sums };
-        match &mut self.store {
-            Store::Disk(disk) => {
-                if let Err(trouble) = disk.write(&entries, &head) {
-                    self.unsure.store(true, Ordering::Relaxed);
-                    return Err(match trouble {
-                        Trouble::Disk(error) => ApplyError::Disk(error),
-                        Trouble::Busy | Trouble::Damage(_) => ApplyError::Damaged(trouble.into_damage()),
-                    });
-                }
-            }
-            Store::Memory(memory) => {
-                for entry in entries {
-                    memory.write(entry.tree, entry.key, entry.new);
-                }
+        self.head = Some(Head { epoch: self.options.epoch, applied: seq, sums });
+        self.dirty = true;
+        for ((tree, key), new) in last {
+            match &mut self.store {
+                Store::Disk(_, pending) => pending.put(tree, key, new),
+                Store::Memory(memory) => memory.write(tree, key, new),
             }
         }
-        self.head = Some(head);
-        self.dirty = true;
-        Ok(())
+        let large = matches!(&self.store, Store::Disk(_, pending) if pending.is_large());
+        if large { self.write().map_err(ApplyError::from) } else { Ok(()) }
     }
 
     /// Ends when all that was applied is on the disk itself. For a view in memory there is nothing to do.
@@ -348,19 +339,41 @@ impl View {
         if self.unsure.load(Ordering::Relaxed) {
             return Err(FlushError::Damaged(Damage::Unsure));
         }
-        let Store::Disk(disk) = &self.store else { return Ok(()) };
-        if !self.dirty {
-            return Ok(());
+        if self.dirty {
+            self.write()?;
+            if let Store::Disk(disk, _) = &self.store {
+                disk.flush().inspect_err(|_| self.unsure.store(true, Ordering::Relaxed))?;
+            }
+            self.dirty = false;
         }
-        if let Err(trouble) = disk.flush() {
-            self.unsure.store(true, Ordering::Relaxed);
-            return Err(match trouble {
-                Trouble::Disk(error) => FlushError::Disk(error),
-                Trouble::Busy | Trouble::Damage(_) => FlushError::Damaged(trouble.into_damage()),
-            });
-        }
-        self.dirty = false;
         Ok(())
+    }
+
+    /// Gives sled what has waited for it.
+    fn write(&mut self) -> Result<(), Trouble> {
+        if let (Store::Disk(disk, pending), Some(head)) = (&mut self.store, &self.head) {
+            disk.write(pending, head).inspect_err(|_| self.unsure.store(true, Ordering::Relaxed))?;
+            pending.clear();
+        }
+        Ok(())
+    }
+}
+
+impl From<Trouble> for ApplyError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Disk(error) => Self::Disk(error),
+            Trouble::Busy | Trouble::Damage(_) => Self::Damaged(trouble.into_damage()),
+        }
+    }
+}
+
+impl From<Trouble> for FlushError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Disk(error) => Self::Disk(error),
+            Trouble::Busy | Trouble::Damage(_) => Self::Damaged(trouble.into_damage()),
+        }
     }
 }
 
