@@ -161,6 +161,12 @@ impl Disk {
         self.file.sync_all().map_err(|error| Trouble::from(sled::Error::Io(error)))
     }
 
+    /// Changes a row behind the view's back.
+    #[cfg(test)]
+    pub(crate) fn tamper(&self, row: &[u8], bytes: &[u8]) {
+        self.db().insert(row, bytes).unwrap();
+    }
+
     fn db(&self) -> &sled::Db {
         self.db.as_ref().expect("only drop takes it")
     }

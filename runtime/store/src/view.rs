@@ -34,14 +34,15 @@ pub struct Options {
     pub epoch: u32,
     /// The most bytes of keys and values. What would go beyond is refused.
     pub bytes_max: u64,
-    /// How much sled may keep of its pages, in bytes; 256 at least. It keeps up to several times as much.
+    /// How much sled may keep of its pages, in bytes; 256 at least. It is shared out to 256 parts, so that much less
+    /// than the values need makes sled read a lot.
     pub cache_bytes: u64,
     /// How many set-aside copies stay, 1 at least. The oldest is removed after a new one was made.
     pub aside_max: u8,
 }
 
 impl Options {
-    /// For a journal that ends at `journal_head` in `epoch`: 8 MiB of values, 1 MiB of cache, 4 copies.
+    /// For a journal that ends at `journal_head` in `epoch`: 8 MiB of values, 16 MiB of cache, 4 copies.
     #[must_use]
     pub fn new(journal_head: Option<u64>, epoch: u32) -> Self {
         Self { journal_head, epoch, bytes_max: BYTES_MAX, cache_bytes: 16 * 1024 * 1024, aside_max: 4 }
@@ -416,4 +417,131 @@ fn attempt(place: &Place, options: &Options) -> Result<(Disk, Option<Head>), Tro
     // Opening ended, well or badly: only a process that did not come this far leaves its mark.
     place.end().map_err(Trouble::Disk)?;
     opened
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const EPOCH: u32 = 1;
+
+    fn open(dir: &Path, journal_head: u64) -> Opened {
+        View::open(dir, Options::new(Some(journal_head), EPOCH))
+    }
+
+    /// A view with one value per record, flushed, and closed again.
+    fn made(records: u64) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let mut view = open(dir.path(), records).view;
+        for seq in 1..=records {
+            view.apply(seq, &[Change::put(Tree::State, format!("k{seq}"), seq.to_le_bytes())]).unwrap();
+        }
+        view.flush().unwrap();
+        dir
+    }
+
+    /// Changes what is in sled behind the view's back, in a way that sled itself finds nothing wrong with.
+    fn tamper(dir: &Path, change: impl FnOnce(&sled::Db)) {
+        let config = sled::Config::new().path(dir.join("sled")).flush_every_ms(None);
+        let db = loop {
+            match config.open() {
+                Ok(db) => break db,
+                Err(error) => assert!(matches!(Trouble::from(error), Trouble::Busy)),
+            }
+        };
+        change(&db);
+        db.flush().unwrap();
+    }
+
+    fn why(dir: &Path) -> Damage {
+        let Opened { view, applied, set_aside } = open(dir, 9);
+        assert!(matches!(view.backing(), Backing::Disk));
+        assert_eq!((applied, view.bytes(), view.get(Tree::State, b"k1").unwrap()), (None, 0, None));
+        let SetAside { path, why } = set_aside.unwrap();
+        assert!(path.join("db").exists(), "what was set aside can be looked at");
+        why
+    }
+
+    #[test]
+    fn a_missing_old_strange_or_doubled_value_is_noticed() {
+        type Case = (&'static str, fn(&sled::Db));
+        let cases: [Case; 7] = [
+            ("missing", |db| drop(db.remove(row_of("k2")).unwrap())),
+            ("old", |db| {
+                drop(db.insert(row_of("k2"), crate::row::seal(Tree::State, b"k2", b"old")).unwrap())
+            }),
+            ("moved", |db| drop(db.insert(row_of("k2"), db.get(row_of("k1")).unwrap().unwrap()).unwrap())),
+            ("doubled", |db| {
+                drop(db.insert(row_of("k7"), crate::row::seal(Tree::State, b"k7", b"new")).unwrap())
+            }),
+            ("strange", |db| drop(db.insert(b"\x77strange", b"").unwrap())),
+            ("short", |db| drop(db.insert(row_of("k2"), b"1").unwrap())),
+            ("headless", |db| drop(db.remove(crate::head::KEY).unwrap())),
+        ];
+        for (what, change) in cases {
+            let dir = made(3);
+            tamper(dir.path(), change);
+            let why = why(dir.path());
+            let fits = match what {
+                "headless" => matches!(why, Damage::Head),
+                "moved" | "short" => matches!(why, Damage::Value { tree: Tree::State, .. }),
+                _contents => matches!(why, Damage::Contents),
+            };
+            assert!(fits, "{what}: {why}");
+        }
+    }
+
+    fn row_of(key: &str) -> Vec<u8> {
+        crate::row::key(Tree::State, key.as_bytes(), 0)
+    }
+
+    #[test]
+    fn another_format_is_set_aside_whole() {
+        let dir = made(3);
+        tamper(dir.path(), |db| {
+            let mut head = db.get(crate::head::KEY).unwrap().unwrap().to_vec();
+            head.truncate(head.len() - 4);
+            head[0] = 2;
+            head.extend(crc32c::crc32c(&head).to_le_bytes());
+            db.insert(crate::head::KEY, head).unwrap();
+        });
+        assert!(matches!(why(dir.path()), Damage::Format { found: 2 }));
+    }
+
+    /// A bad sector under a running view: the read says so, and nothing is answered until the view is replaced.
+    #[test]
+    fn a_value_that_goes_bad_in_use_is_not_handed_out() {
+        let dir = made(3);
+        let Opened { view, .. } = open(dir.path(), 3);
+        let Store::Disk(disk, _) = &view.store else { panic!("on disk") };
+        disk.tamper(&row_of("k2"), b"\x01\0bad");
+        assert!(view.get(Tree::State, b"k1").unwrap().is_some());
+        let ReadError::Damaged(damage) = view.get(Tree::State, b"k2").unwrap_err();
+        assert_eq!(damage.to_string(), "the value under k2 in State has a wrong length");
+        assert!(matches!(view.get(Tree::State, b"k1"), Err(ReadError::Damaged(Damage::Unsure))));
+
+        let Opened { mut view, applied, set_aside } = view.set_aside(damage);
+        assert!(matches!(set_aside.unwrap().why, Damage::Value { .. }));
+        assert_eq!(applied, None);
+        view.apply(1, &[Change::put(Tree::State, *b"k2", *b"again")]).unwrap();
+        assert_eq!(view.get(Tree::State, b"k2").unwrap().unwrap(), b"again");
+    }
+
+    #[test]
+    fn opening_that_never_ends_is_not_tried_for_ever() {
+        let dir = made(3);
+        fs::write(dir.path().join("opening"), [1]).unwrap();
+        let once = open(dir.path(), 3);
+        assert_eq!(
+            (once.applied, once.set_aside.is_none()),
+            (Some(3), true),
+            "one power cut is nobody's fault"
+        );
+        drop(once);
+        fs::write(dir.path().join("opening"), [2]).unwrap();
+        assert!(matches!(why(dir.path()), Damage::Died { tries: 2 }));
+        assert!(!dir.path().join("opening").exists());
+    }
 }
