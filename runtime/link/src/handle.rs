@@ -1,0 +1,237 @@
+//! What a caller holds: a [`Handle`] to publish with, and [`Incoming`] to hear what happened.
+//!
+//! Not here: the task between the two and the broker (`link`).
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use backstay_model::Millis;
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    settings::{PACKET_HEAD_BYTES, Qos, is_topic},
+    trouble::Trouble,
+};
+
+/// The caller's own number for a publish; it comes back with the broker's acknowledgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// Something to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where to: no wildcards, at most 512 bytes.
+    pub topic: String,
+    /// What. An empty payload with `retain` erases what the broker keeps.
+    pub payload: Bytes,
+    /// How hard the broker tries.
+    pub qos: Qos,
+    /// Whether the broker keeps it for those who subscribe later.
+    pub retain: bool,
+    /// Comes back in [`Happening::Acked`] if `qos` is [`Qos::AtLeastOnce`].
+    pub token: Token,
+}
+
+/// Something that was published by somebody. Nothing in it is true before a signature says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Where it came in. A broker may claim any topic.
+    pub topic: String,
+    /// What. May be empty.
+    pub payload: Bytes,
+    /// Whether the broker had kept it (`true`) or it was published just now.
+    pub retained: bool,
+}
+
+/// What happened on the link, in order.
+#[derive(Debug)]
+pub enum Happening {
+    /// A new connection, and everything subscribed. Whatever was handed to `publish` before is forgotten:
+    /// what is not receipted has to be published again.
+    Connected,
+    /// The connection ended. What was not acknowledged may or may not have arrived.
+    Lost {
+        /// Why.
+        why: Trouble,
+        /// When the next try begins.
+        again: Millis,
+    },
+    /// A try to connect failed.
+    Unreachable {
+        /// Why.
+        why: Trouble,
+        /// When the next try begins.
+        again: Millis,
+    },
+    /// A message came.
+    Message(Message),
+    /// The broker has what was published with this token. A hint: only a receipt of the receiver says that
+    /// it arrived.
+    Acked {
+        /// The caller's number.
+        token: Token,
+    },
+    /// The broker doesn't let us listen to this filter.
+    Declined {
+        /// The filter.
+        topics: String,
+    },
+    /// Under this filter the broker keeps a message that is too large to be read. It is left out, so that
+    /// the others go on.
+    Poisoned {
+        /// The filter.
+        topics: String,
+        /// When it is looked at again, at the earliest.
+        again: Millis,
+    },
+    /// A filter that was poisoned is listened to again.
+    Cured {
+        /// The filter.
+        topics: String,
+    },
+}
+
+/// A publish that was not taken. Nothing of it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublishError {
+    /// Too many wait already. Later there is room again; until then the outbox keeps it.
+    Full,
+    /// There is no connection. `Happening::Connected` says when there is.
+    Offline,
+    /// It is larger than any packet may be.
+    Large {
+        /// Its size in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The topic is none that can be published to.
+    Topic {
+        /// The topic.
+        topic: String,
+    },
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full => write!(f, "too many publishes wait for the broker"),
+            Self::Offline => write!(f, "not connected with the broker"),
+            Self::Large { bytes, limit } => {
+                write!(f, "a publish of {bytes} bytes is more than the limit of {limit}")
+            }
+            Self::Topic { topic } => write!(f, "{topic:?} is no topic to publish to"),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {}
+
+/// What the caller may change while the link runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    pub(crate) reconnect_within: Millis,
+    pub(crate) stay: Stay,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stay {
+    Connected,
+    /// Say goodbye, so that the broker doesn't publish our will.
+    UntilSent,
+}
+
+/// The side of the caller that speaks. Clones speak for the same link.
+#[derive(Clone)]
+pub struct Handle {
+    desk: Arc<Desk>,
+    wishes: Arc<watch::Sender<Wishes>>,
+    packet_bytes_max: usize,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    pub(crate) fn new(desk: Arc<Desk>, wishes: watch::Sender<Wishes>, packet_bytes_max: usize) -> Self {
+        Self { desk, wishes: Arc::new(wishes), packet_bytes_max }
+    }
+
+    /// Hands something over to be published, in order. Never waits.
+    ///
+    /// # Errors
+    /// When it was not taken. The caller still has it, and sends it again when there is room, or when it is
+    /// connected.
+    pub fn publish(&self, outgoing: Outgoing) -> Result<(), PublishError> {
+        let bytes = outgoing.topic.len() + outgoing.payload.len() + PACKET_HEAD_BYTES;
+        if bytes > self.packet_bytes_max {
+            return Err(PublishError::Large { bytes, limit: self.packet_bytes_max });
+        }
+        if !is_topic(&outgoing.topic) {
+            return Err(PublishError::Topic { topic: outgoing.topic });
+        }
+        match &*self.desk.open() {
+            None => Err(PublishError::Offline),
+            Some(queue) => queue.try_send(outgoing).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => PublishError::Full,
+                mpsc::error::TrySendError::Closed(_) => PublishError::Offline,
+            }),
+        }
+    }
+
+    /// Spreads the next tries to connect over `window` (100 ms to 1 h, brought to the nearest bound). It
+    /// comes from signed steering.
+    pub fn reconnect_within(&self, window: Millis) {
+        self.wishes.send_modify(|wishes| wishes.reconnect_within = window);
+    }
+
+    /// Asks the link to send what it was handed, to say goodbye, and to end. The broker then doesn't publish
+    /// our will. [`Incoming::next`] yields `None` when it is done, after a few seconds at most.
+    pub fn leave(&self) {
+        self.wishes.send_modify(|wishes| wishes.stay = Stay::UntilSent);
+    }
+}
+
+/// The side of the caller that hears. The link lives as long as this: dropping it ends the link at once and
+/// without goodbye.
+#[derive(Debug)]
+pub struct Incoming {
+    happenings: mpsc::Receiver<Happening>,
+}
+
+impl Incoming {
+    pub(crate) fn new(happenings: mpsc::Receiver<Happening>) -> Self {
+        Self { happenings }
+    }
+
+    /// The next happening; `None` when the link has ended.
+    ///
+    /// May be dropped while it waits: nothing is taken before. Who doesn't call it slows the broker down, and
+    /// loses the connection in the end, but nothing that a resend or a retained message doesn't bring back.
+    pub async fn next(&mut self) -> Option<Happening> {
+        self.happenings.recv().await
+    }
+}
+
+/// Where publishes are handed over: a queue for each connection, or none while there is no connection.
+///
+/// So a publish belongs to one connection for certain, and none is carried into the next by accident.
+#[derive(Debug, Default)]
+pub(crate) struct Desk(Mutex<Option<mpsc::Sender<Outgoing>>>);
+
+impl Desk {
+    fn open(&self) -> MutexGuard<'_, Option<mpsc::Sender<Outgoing>>> {
+        // A panic elsewhere can't leave an Option half written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set(&self, queue: Option<mpsc::Sender<Outgoing>>) {
+        *self.open() = queue;
+    }
+}
