@@ -1,0 +1,21 @@
+//! What an instance did and where it stands: the journal, and the view of it, together.
+//!
+//! Here: recording events with the state after them, durably and before anything follows from them; finding
+//! that state again after a start, whatever happened to the view; the steps of runs that have not ended; and
+//! the records that the server has no receipt for. Agent and server both remember through this. Not here: what
+//! a state means (`core`; it is opaque bytes here), and files or trees (`journal`, `store`).
+//!
+//! The journal is the truth. The view only makes a start quick: lost, damaged or behind, it is rebuilt from the
+//! journal. A disk that is full or read-only stops nobody: [`Durability::Degraded`] says so, once, and the
+//! instance goes on deciding.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
+
+mod memory;
+mod outbox;
+mod recall;
+mod runs;
+
+pub use memory::{Durability, Memory, OpenError, Options};
+pub use outbox::ReceiptError;
+pub use recall::Recalled;
+pub use runs::Step;

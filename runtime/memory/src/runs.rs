@@ -1,0 +1,101 @@
+//! The steps of runs that have not ended. After a crash a run goes on from them: its state is a fold of the
+//! executor over its steps.
+//!
+//! Not here: what a step does (`hands`), and going on (whoever drives runs).
+
+use std::collections::BTreeMap;
+
+use backstay_model::{Event, Ticket};
+
+/// One step of a run, as the journal has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// An effect was about to be done.
+    Began {
+        /// Which.
+        ordinal: u32,
+    },
+    /// It came to this.
+    Ended {
+        /// Which.
+        ordinal: u32,
+        /// Its answer, in the bytes of whoever drives runs.
+        answer: Vec<u8>,
+    },
+}
+
+/// The steps of all runs that have begun and not ended, by ticket.
+#[derive(Debug, Default)]
+pub(crate) struct Runs(BTreeMap<Ticket, Vec<Step>>);
+
+impl Runs {
+    /// Takes in what a record says about runs.
+    pub(crate) fn take(&mut self, event: &Event) {
+        match event {
+            Event::EffectBegan { ticket, ordinal, .. } => {
+                self.0.entry(*ticket).or_default().push(Step::Began { ordinal: *ordinal });
+            }
+            Event::EffectEnded { ticket, ordinal, outcome } => {
+                let step = Step::Ended { ordinal: *ordinal, answer: outcome.clone() };
+                self.0.entry(*ticket).or_default().push(step);
+            }
+            Event::Ended { ticket, .. } => {
+                self.0.remove(ticket);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn of(&self, ticket: Ticket) -> &[Step] {
+        self.0.get(&ticket).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As bytes for the view.
+    pub(crate) fn encode(&self, ticket: Ticket) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for step in self.of(ticket) {
+            let (ordinal, answer) = match step {
+                Step::Began { ordinal } => (ordinal, None),
+                Step::Ended { ordinal, answer } => (ordinal, Some(answer)),
+            };
+            bytes.extend_from_slice(&ordinal.to_le_bytes());
+            bytes.push(u8::from(answer.is_some()));
+            if let Some(answer) = answer {
+                bytes.extend_from_slice(&(answer.len() as u32).to_le_bytes());
+                bytes.extend_from_slice(answer);
+            }
+        }
+        bytes
+    }
+
+    /// What [`Runs::encode`] wrote; `None` if it isn't that.
+    pub(crate) fn decode(&mut self, ticket: Ticket, mut bytes: &[u8]) -> Option<()> {
+        let word = |bytes: &mut &[u8]| {
+            let (word, rest) = bytes.split_first_chunk::<4>()?;
+            *bytes = rest;
+            Some(u32::from_le_bytes(*word))
+        };
+        let mut steps = Vec::new();
+        while !bytes.is_empty() {
+            let ordinal = word(&mut bytes)?;
+            let (kind, rest) = bytes.split_first()?;
+            bytes = rest;
+            steps.push(match kind {
+                0 => Step::Began { ordinal },
+                1 => {
+                    let length = word(&mut bytes)? as usize;
+                    let (answer, rest) = bytes.split_at_checked(length)?;
+                    bytes = rest;
+                    Step::Ended { ordinal, answer: answer.to_vec() }
+                }
+                _ => return None,
+            });
+        }
+        self.0.insert(ticket, steps);
+        Some(())
+    }
+}
