@@ -1,1 +1,202 @@
-fn main() {}
+//! `cargo xtask`: everything that is done with this tree, behind one command.
+//!
+//! Here: the command line, its help, and the exit code. Not here: what the commands do; each has a file of its name.
+//! Nothing here asks a question: what is missing is put in place or told.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
+
+mod arrows;
+mod bench;
+mod check;
+mod demo;
+mod dist;
+mod plugins;
+mod programs;
+mod setup;
+mod steps;
+mod suite;
+mod toolchain;
+mod tree;
+mod trouble;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use lexopt::prelude::*;
+
+use crate::programs::Profile;
+use crate::steps::Tally;
+use crate::trouble::Trouble;
+use crate::workspace::Workspace;
+
+const HELP: &str = "\
+cargo xtask COMMAND: everything that is done with this tree
+
+Start with one of these two; they put in place what is missing, and tell what they do:
+  demo [--devices N] [...]     a fleet on this machine: a bad release goes out and comes home (about 2 min)
+  test [TIER]                  all tests of the pipeline; a TIER is a folder of tests/ and runs its long form
+
+While you work:
+  check [--supply-chain]       formatting, lints, arrows, the tree, no_std builds, documentation
+  arrows                       who may depend on whom, compared with what cargo says
+  build [--release]            the programs and the plugins, into target/programs and target/plugins
+  plugins                      the plugins alone
+  setup [--check]              tools and targets; --check only looks
+
+To measure and to ship:
+  bench [NAME...]              the measurements of tests/bench; without a name it lists them
+  dist                         the agent for x86_64 and aarch64, stripped, held against its budget of 4 MB
+
+Exit code: 0 it is so; 1 something failed; 64 the command line is wrong.";
+
+/// As in BSD's sysexits: the command was used incorrectly.
+const EXIT_USAGE: u8 = 64;
+
+/// One command with its arguments, read whole before anything is done.
+#[derive(Debug, PartialEq, Eq)]
+enum Task {
+    Help,
+    Setup { only_look: bool },
+    Test { tier: Option<String> },
+    Check { supply_chain: bool },
+    Arrows,
+    Build(Profile),
+    Plugins,
+    Demo { arguments: Vec<OsString> },
+    Bench { names: Vec<String> },
+    Dist,
+}
+
+fn main() -> ExitCode {
+    let task = match parse(lexopt::Parser::from_env()) {
+        Ok(task) => task,
+        Err(why) => {
+            eprintln!("error: {why}\n  help: `cargo xtask --help` shows all commands");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    match perform(task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(trouble) => {
+            eprintln!("error: {trouble}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
+    let name = match words.next()? {
+        None | Some(Short('h') | Long("help")) => return Ok(Task::Help),
+        Some(Value(name)) => name.string()?,
+        Some(Short(_) | Long(_)) => return Err("the command comes first, its options after it".into()),
+    };
+    // The demo has a command line of its own.
+    if name == "demo" {
+        return Ok(Task::Demo { arguments: words.raw_args()?.collect() });
+    }
+    let (mut flags, mut values) = (Vec::new(), Vec::new());
+    while let Some(word) = words.next()? {
+        match word {
+            Short('h') | Long("help") => return Ok(Task::Help),
+            Long(flag) => flags.push(flag.to_owned()),
+            Short(_) => return Err(word.unexpected()),
+            Value(value) => values.push(value.string()?),
+        }
+    }
+    let mut flag = |name: &str| {
+        let before = flags.len();
+        flags.retain(|flag| flag != name);
+        before != flags.len()
+    };
+    let task = match name.as_str() {
+        "help" => Task::Help,
+        "setup" => Task::Setup { only_look: flag("check") },
+        "test" => Task::Test { tier: values.pop() },
+        "check" => Task::Check { supply_chain: flag("supply-chain") },
+        "arrows" => Task::Arrows,
+        "build" => Task::Build(if flag("release") { Profile::Release } else { Profile::Dev }),
+        "plugins" => Task::Plugins,
+        "bench" => Task::Bench { names: std::mem::take(&mut values) },
+        "dist" => Task::Dist,
+        _ => return Err(format!("there is no command {name}").into()),
+    };
+    match (flags.first(), values.first()) {
+        (Some(flag), _) => Err(format!("{name} has no option --{flag}").into()),
+        (None, Some(value)) => Err(format!("{name} doesn't know what to do with {value}").into()),
+        (None, None) => Ok(task),
+    }
+}
+
+fn perform(task: Task) -> Result<(), Trouble> {
+    let workspace = Workspace::read;
+    match task {
+        Task::Help => println!("{HELP}"),
+        Task::Setup { only_look } => setup::setup(only_look)?,
+        Task::Test { tier } => pass(&suite::run(&workspace()?, tier.as_deref())?)?,
+        Task::Check { supply_chain } => pass(&check::run(workspace()?, supply_chain)?)?,
+        Task::Arrows => {
+            let workspace = workspace()?;
+            arrows::check(&workspace)?;
+            arrows::check_trees(&workspace)?;
+            println!("all arrows of {} packages are in the table", workspace.packages.len());
+        }
+        Task::Build(profile) => {
+            let workspace = workspace()?;
+            plugins::build(&workspace)?;
+            println!("{}", programs::build(&workspace, profile)?.display());
+        }
+        Task::Plugins => {
+            let workspace = workspace()?;
+            for component in plugins::build(&workspace)? {
+                println!("{:>9} bytes  {}", component.bytes, component.file.display());
+            }
+        }
+        Task::Demo { arguments } => demo::run(&workspace()?, &arguments)?,
+        Task::Bench { names } => bench::run(&workspace()?, &names)?,
+        Task::Dist => dist::run(&workspace()?)?,
+    }
+    Ok(())
+}
+
+/// The summary has been told already; what remains is the exit code, and one sentence.
+fn pass(tally: &Tally) -> Result<(), Trouble> {
+    if tally.failed == 0 { Ok(()) } else { Err(Trouble::new("not everything passed")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Task, String> {
+        parse(lexopt::Parser::from_args(line.split_whitespace())).map_err(|why| why.to_string())
+    }
+
+    #[test]
+    fn every_command_of_the_help_is_one() {
+        let commands = HELP.lines().filter_map(|line| line.strip_prefix("  "));
+        let mut seen = 0;
+        for name in commands.filter_map(|line| line.split(' ').next()) {
+            assert!(read(name).is_ok(), "{name}");
+            seen += 1;
+        }
+        assert_eq!(seen, 9);
+    }
+
+    #[test]
+    fn a_mistake_is_told_before_anything_is_done() {
+        assert_eq!(read("tset").unwrap_err(), "there is no command tset");
+        assert_eq!(read("build --relaese").unwrap_err(), "build has no option --relaese");
+        assert_eq!(read("check everything").unwrap_err(), "check doesn't know what to do with everything");
+        assert_eq!(read("--release build").unwrap_err(), "the command comes first, its options after it");
+    }
+
+    #[test]
+    fn options_and_names_reach_their_command() {
+        assert_eq!(read(""), Ok(Task::Help));
+        assert_eq!(read("build --release"), Ok(Task::Build(Profile::Release)));
+        assert_eq!(read("test real"), Ok(Task::Test { tier: Some("real".into()) }));
+        assert_eq!(read("bench a b"), Ok(Task::Bench { names: vec!["a".into(), "b".into()] }));
+        let arguments = vec!["--devices".into(), "200".into()];
+        assert_eq!(read("demo --devices 200"), Ok(Task::Demo { arguments }));
+    }
+}

@@ -1,0 +1,66 @@
+//! The two programs, built each alone.
+//!
+//! Here: building `backstay-agent` and `backstay`, and where they are put. Not here: builds for other machines (`dist`).
+//!
+//! One cargo command for both would unify their features and bring the server's compiler into the agent. And a
+//! test build may put such an agent into cargo's own folder at any time, so what was built is copied to a folder that
+//! only this file writes.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::steps::run_loudly;
+use crate::trouble::Trouble;
+use crate::workspace::{Workspace, cargo};
+
+/// How the programs are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Quick to build; what tests and the demo run.
+    Dev,
+    /// As it ships; minutes to build.
+    Release,
+}
+
+impl Profile {
+    /// Cargo's folder for it, and ours.
+    pub(crate) fn folder(self) -> &'static str {
+        match self {
+            Profile::Dev => "debug",
+            Profile::Release => "release",
+        }
+    }
+}
+
+/// The packages whose programs ship, in the order in which they are built.
+const SHIPPED: &[&str] = &["backstay-agent", "backstay"];
+
+/// Builds both programs and returns the folder that they are in.
+pub(crate) fn build(workspace: &Workspace, profile: Profile) -> Result<PathBuf, Trouble> {
+    let folder = workspace.programs().join(profile.folder());
+    fs::create_dir_all(&folder)
+        .map_err(|why| Trouble::new(format!("cannot make {}", folder.display())).why(why))?;
+    for name in SHIPPED {
+        let mut command = cargo();
+        command.args(["build", "-p", name, "--bins"]);
+        if profile == Profile::Release {
+            command.arg("--release");
+        }
+        run_loudly(&mut command, &format!("build {name}"))?;
+        let package = workspace.package(name);
+        for program in package.into_iter().flat_map(|package| &package.programs) {
+            let program = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+            let from = workspace.target.join(profile.folder()).join(&program);
+            put(&from, &folder.join(&program))?;
+        }
+    }
+    Ok(folder)
+}
+
+/// Copies a program to its place. One that runs at that place goes on with its old file.
+pub(crate) fn put(from: &std::path::Path, to: &std::path::Path) -> Result<(), Trouble> {
+    let unfinished = to.with_extension("part");
+    fs::copy(from, &unfinished)
+        .and_then(|_| fs::rename(&unfinished, to))
+        .map_err(|why| Trouble::new(format!("cannot copy {} to {}", from.display(), to.display())).why(why))
+}

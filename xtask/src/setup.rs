@@ -1,0 +1,302 @@
+//! Puts in place what a machine lacks.
+//!
+//! Here: what is needed, for what, how it is recognised, and how it is had: by rustup, by Debian's packages, or by telling
+//! the person what to do. Not here: using it (`toolchain`, and whoever starts a broker).
+//!
+//! A thing that is there costs a look at the file system. Nothing asks a question.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::steps::run_for_at_most;
+use crate::toolchain::{self, ARM_GNU, ARM_MUSL, WASM, Way};
+use crate::trouble::Trouble;
+use crate::workspace::cargo;
+
+/// The longest that one download may take. rustup was seen to need minutes.
+const DOWNLOAD_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// One thing that a machine needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// `cargo fmt` and `cargo clippy`: rustup's smallest profile leaves them out.
+    Formatter,
+    Linter,
+    /// A standard library for WebAssembly: no plugin without it.
+    Wasm,
+    /// A standard library for 64-bit ARM, musl or glibc.
+    Arm,
+    /// A C compiler for 64-bit ARM: TLS has parts in C.
+    ArmCompiler,
+    /// Runs a program for 64-bit ARM here.
+    ArmRunner,
+    /// The broker that the tests and the demo talk to.
+    Broker,
+    /// `mosquitto_pub`, with which the tests send what no client of ours would.
+    BrokerClients,
+}
+
+impl Need {
+    pub(crate) const ALL: [Need; 8] = [
+        Need::Formatter,
+        Need::Linter,
+        Need::Wasm,
+        Need::Arm,
+        Need::ArmCompiler,
+        Need::ArmRunner,
+        Need::Broker,
+        Need::BrokerClients,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Need::Formatter => "rustfmt",
+            Need::Linter => "clippy",
+            Need::Wasm => WASM,
+            Need::Arm => "aarch64-unknown-linux-{musl,gnu}",
+            Need::ArmCompiler => "aarch64-linux-gnu-gcc",
+            Need::ArmRunner => "qemu-aarch64-static",
+            Need::Broker => "mosquitto",
+            Need::BrokerClients => "mosquitto_pub",
+        }
+    }
+
+    fn what_for(self) -> &'static str {
+        match self {
+            Need::Formatter | Need::Linter => "cargo xtask check",
+            Need::Wasm => "plugins, so everything",
+            Need::Arm | Need::ArmCompiler => "cargo xtask dist",
+            Need::ArmRunner => "trying out what cargo xtask dist built",
+            Need::Broker => "tests/real, and the demo (else: its own small broker)",
+            Need::BrokerClients => "tests/real",
+        }
+    }
+
+    /// How it is there, or `None` if it is missing.
+    pub(crate) fn found(self) -> Option<String> {
+        match self {
+            Need::Formatter => works("fmt"),
+            Need::Linter => works("clippy"),
+            Need::Wasm => toolchain::way(WASM).map(told),
+            Need::Arm => [ARM_MUSL, ARM_GNU]
+                .iter()
+                .find_map(|target| toolchain::way(target).map(|way| format!("{target}, {}", told(way)))),
+            Need::ArmCompiler | Need::ArmRunner | Need::Broker | Need::BrokerClients => on_path(self.name()),
+        }
+    }
+
+    /// Debian's package that holds it.
+    fn debian(self) -> Option<&'static str> {
+        match self {
+            Need::Formatter | Need::Linter | Need::Wasm | Need::Arm => None,
+            Need::ArmCompiler => Some("gcc-aarch64-linux-gnu"),
+            Need::ArmRunner => Some("qemu-user-static"),
+            Need::Broker => Some("mosquitto"),
+            Need::BrokerClients => Some("mosquitto-clients"),
+        }
+    }
+
+    /// The ways to get it, best first. The next is tried when one did not bring it.
+    fn ways(self) -> Vec<Attempt> {
+        let rustup = |what: &[&str]| Attempt::rustup(what);
+        match self {
+            Need::Formatter => vec![rustup(&["component", "add", "rustfmt"])],
+            Need::Linter => vec![rustup(&["component", "add", "clippy"])],
+            Need::Wasm => vec![
+                rustup(&["target", "add", WASM]),
+                Attempt::apt(&[], &["rustc-web", "cargo-web", "rust-web-src"]),
+            ],
+            Need::Arm => vec![
+                rustup(&["target", "add", ARM_MUSL]),
+                Attempt::apt(
+                    &["arm64"],
+                    &["rustc-web", "cargo-web", "libstd-rust-web-dev:arm64", "gcc-aarch64-linux-gnu"],
+                ),
+            ],
+            Need::ArmCompiler | Need::ArmRunner | Need::Broker | Need::BrokerClients => {
+                self.debian().map(|package| Attempt::apt(&[], &[package])).into_iter().collect()
+            }
+        }
+    }
+}
+
+fn told(way: Way) -> String {
+    match way {
+        Way::Toolchain => "from the toolchain",
+        Way::DebianSource => "Debian's rustc and its source",
+        Way::DebianLibrary => "Debian's rustc",
+    }
+    .to_owned()
+}
+
+fn works(subcommand: &str) -> Option<String> {
+    let output = cargo().args([subcommand, "--version"]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// Where a program is. Debian keeps the broker in a folder that only root's PATH has.
+pub(crate) fn on_path(program: &str) -> Option<String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+        .map(|file| file.display().to_string())
+}
+
+/// One way to get something: commands that are run in order.
+struct Attempt {
+    commands: Vec<Vec<String>>,
+    needs_root: bool,
+}
+
+impl Attempt {
+    fn rustup(arguments: &[&str]) -> Self {
+        Attempt { commands: vec![words("rustup", arguments)], needs_root: false }
+    }
+
+    fn apt(architectures: &[&str], packages: &[&str]) -> Self {
+        let mut commands: Vec<_> =
+            architectures.iter().map(|name| words("dpkg", &["--add-architecture", name])).collect();
+        // A fresh container has no package lists at all.
+        commands.push(words("apt-get", &["update", "-qq"]));
+        let mut install = words("apt-get", &["install", "-y", "-qq", "--no-install-recommends"]);
+        install.extend(packages.iter().map(|package| (*package).to_owned()));
+        commands.push(install);
+        Attempt { commands, needs_root: true }
+    }
+
+    /// As a person would type it.
+    fn line(&self) -> String {
+        let sudo = if self.needs_root { "sudo " } else { "" };
+        let lines: Vec<_> = self
+            .commands
+            .iter()
+            .map(|words| format!("{sudo}{}", words.join(" ").replace(" -qq", "")))
+            .collect();
+        lines.join(" && ")
+    }
+
+    /// Why it can't even be tried here, or `None` if it can.
+    fn obstacle(&self) -> Option<String> {
+        let program = &self.commands[0][0];
+        if on_path(program).is_none() {
+            return Some(format!("there is no {program} here"));
+        }
+        (self.needs_root && !is_root()).then(|| format!("{program} wants root"))
+    }
+
+    fn make(&self) -> Result<(), String> {
+        for words in &self.commands {
+            eprintln!("      $ {}", words.join(" "));
+            let mut command = Command::new(&words[0]);
+            command.args(&words[1..]).stdin(Stdio::null()).env("DEBIAN_FRONTEND", "noninteractive");
+            let status = run_for_at_most(DOWNLOAD_MAX, &mut command).map_err(|why| why.to_string())?;
+            // Package lists that are only partly fresh are often good enough: the install tells.
+            let is_update = words.iter().any(|word| word == "update");
+            if !status.success() && !is_update {
+                return Err(format!("{} ended with {status}", words[0]));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn words(program: &str, arguments: &[&str]) -> Vec<String> {
+    [program].iter().chain(arguments).map(|word| (*word).to_owned()).collect()
+}
+
+fn is_root() -> bool {
+    // The owner of a process's own folder is who it runs as.
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Path::new("/proc/self").metadata().is_ok_and(|own| own.uid() == 0)
+    }
+    #[cfg(not(unix))]
+    {
+        false
+    }
+}
+
+/// Sees to it that `need` is there: looks, and gets it if it is missing.
+pub(crate) fn ensure(need: Need) -> Result<(), Trouble> {
+    if need.found().is_some() {
+        return Ok(());
+    }
+    let started = Instant::now();
+    eprintln!("setup: {} is missing ({})", need.name(), need.what_for());
+    let ways = need.ways();
+    let mut tried = Vec::new();
+    for way in &ways {
+        let failed = match way.obstacle() {
+            Some(obstacle) => obstacle,
+            None => match way.make() {
+                Ok(()) if need.found().is_some() => {
+                    eprintln!("setup: {} is there now ({} s)", need.name(), started.elapsed().as_secs());
+                    return Ok(());
+                }
+                Ok(()) => format!("`{}` went well and yet it is missing", way.line()),
+                Err(why) => why,
+            },
+        };
+        tried.push(failed);
+    }
+    let by_hand: Vec<_> = ways.iter().map(|way| format!("`{}`", way.line())).collect();
+    Err(Trouble::new(format!("{} is missing: {}", need.name(), need.what_for()))
+        .why(tried.join("\n"))
+        .help(format!("run {}", by_hand.join("\nor "))))
+}
+
+/// [`ensure`] for several; all are tried before the first trouble is returned.
+pub(crate) fn ensure_all(needs: &[Need]) -> Result<(), Trouble> {
+    let mut first = None;
+    for need in needs {
+        if let Err(trouble) = ensure(*need) {
+            eprintln!("setup: {trouble}");
+            first.get_or_insert(trouble);
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// `cargo xtask setup [--check]`: tells what is there; without `--check` gets what is missing.
+pub(crate) fn setup(only_look: bool) -> Result<(), Trouble> {
+    let outcome = if only_look { Ok(()) } else { ensure_all(&Need::ALL) };
+    let mut missing = Vec::new();
+    for need in Need::ALL {
+        let found = need.found();
+        println!("{:<34} {}", need.name(), found.as_deref().unwrap_or("missing"));
+        if found.is_none() {
+            missing.push(need);
+        }
+    }
+    outcome?;
+    let Some(first) = missing.first() else { return Ok(()) };
+    let names: Vec<_> = missing.iter().map(|need| need.name()).collect();
+    Err(Trouble::new(format!("missing: {}", names.join(", ")))
+        .why(format!("{} is for {}", first.name(), first.what_for()))
+        .help("run `cargo xtask setup`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_can_be_missing_can_be_had() {
+        for need in Need::ALL {
+            assert!(!need.ways().is_empty(), "{}", need.name());
+        }
+    }
+
+    #[test]
+    fn a_person_is_told_what_to_type() {
+        let told = Attempt::apt(&["arm64"], &["mosquitto"]).line();
+        let typed = "sudo dpkg --add-architecture arm64 && sudo apt-get update && \
+                     sudo apt-get install -y --no-install-recommends mosquitto";
+        assert_eq!(told, typed);
+    }
+}

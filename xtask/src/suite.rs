@@ -1,0 +1,200 @@
+//! `cargo xtask test`: which tests there are and in which order they run.
+//!
+//! Here: the groups, their order, and how each is told about the programs. Not here: the tests. Not here either: formatting,
+//! lints and arrows (`check`).
+//!
+//! All test programs but the agent's are built by one cargo command, and then started one by one from here. One command
+//! for each crate would compile what they share again and again, because each selection of crates has features of
+//! its own.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::check::colour;
+use crate::plugins;
+use crate::programs::{self, Profile};
+use crate::setup::{self, Need};
+use crate::steps::{Counts, Row, Step, Tally, Work};
+use crate::trouble::Trouble;
+use crate::workspace::{Library, Package, Workspace, cargo};
+
+/// The agent is built alone, always: with others it would get their features.
+const AGENT: &str = "backstay-agent";
+
+/// How a group of tests is recognised: by the beginning of its packages' folders. The first that fits takes a package.
+///
+/// From inside to outside: what the others lean on fails first.
+const GROUPS: &[(&str, &[&str])] = &[
+    ("pure crates", &["runtime/model", "runtime/core", "runtime/wire", "runtime/evidence", "runtime/trust"]),
+    ("agent", &["runtime/agent"]),
+    ("server", &["runtime/backstay"]),
+    ("outside things", &["runtime", "firmware-integration"]),
+    ("plugins", &["plugins"]),
+    ("xtask", &["xtask"]),
+    ("stories", &["tests/stories"]),
+    ("wire", &["tests/wire"]),
+    ("sim", &["tests/sim"]),
+    ("bench", &["tests/bench"]),
+    ("faults", &["tests/faults"]),
+    ("attacks", &["tests/attacks"]),
+    ("real", &["tests/real"]),
+];
+
+/// Runs what the pipeline runs, or the long form of one folder of tests/.
+pub(crate) fn run(workspace: &Workspace, tier: Option<&str>) -> Result<Tally, Trouble> {
+    let selected = select(workspace, tier)?;
+    // Only the tests that talk to a broker can do without one: they are told as not run.
+    let broker = setup::ensure_all(&[Need::Broker, Need::BrokerClients]);
+    setup::ensure(Need::Wasm)?;
+
+    let groups: Vec<_> = GROUPS
+        .iter()
+        .map(|(name, folders)| (*name, members(&selected, folders)))
+        .filter(|(_, members)| !members.is_empty())
+        .collect();
+    let with_examples: Vec<_> =
+        selected.iter().filter(|package| package.library == Library::Rust).copied().collect();
+    // Plugins, test programs, the agent's, programs; then the groups; then examples in the documentation.
+    let length = 3 + groups.len() + usize::from(tier.is_none());
+    let mut row = Row::new(workspace.target.join("xtask/test"), length)?;
+
+    row.run(preparation("building the plugins", "cargo xtask plugins", {
+        let workspace = Workspace::read()?;
+        move || plugins::build(&workspace).map(|_| ())
+    }));
+    let built = std::rc::Rc::new(std::cell::RefCell::new(BTreeMap::new()));
+    row.run(preparation("building the tests", "cargo build --workspace --exclude backstay-agent --tests", {
+        let built = std::rc::Rc::clone(&built);
+        let names: Vec<_> = selected.iter().map(|package| package.name.clone()).collect();
+        move || {
+            let (agent, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name == AGENT);
+            let mut outcome = Ok(());
+            for names in [others, agent].into_iter().filter(|names| !names.is_empty()) {
+                outcome = outcome.and(build_tests(&names, &mut built.borrow_mut()));
+            }
+            outcome
+        }
+    }));
+    // After the tests: a test build of the agent may have left an agent with a compiler in cargo's folder.
+    row.run(preparation("building the programs", "cargo xtask build", {
+        let workspace = Workspace::read()?;
+        move || programs::build(&workspace, Profile::Dev).map(|_| ())
+    }));
+    let built = built.borrow();
+    for (name, members) in groups {
+        let names: Vec<_> = members.iter().map(|package| package.name.as_str()).collect();
+        let commands: Vec<_> = members
+            .iter()
+            .flat_map(|package| built.get(&package.name).into_iter().flatten().map(|file| (*package, file)))
+            .map(|(package, file)| started_for(workspace, package, file, tier))
+            .collect();
+        let missing = names.iter().any(|name| !built.contains_key(*name));
+        let work = match &broker {
+            Err(trouble) if name == "real" => Work::Impossible(trouble.to_string()),
+            _ if missing && commands.is_empty() => Work::Impossible("it could not be built".into()),
+            _ => Work::Quiet(commands),
+        };
+        let alone = format!("cargo test -p {}", names.join(" -p "));
+        row.run(Step { name: name.into(), alone, counts: Counts::Tests, work });
+    }
+    if tier.is_none() {
+        row.run(examples(&with_examples));
+    }
+    Ok(row.finish())
+}
+
+/// The packages that are tested: all, or the one of a tier.
+fn select<'a>(workspace: &'a Workspace, tier: Option<&str>) -> Result<Vec<&'a Package>, Trouble> {
+    let Some(tier) = tier else { return Ok(workspace.packages.iter().collect()) };
+    let folder = Path::new("tests").join(tier);
+    let found: Vec<_> = workspace.packages.iter().filter(|package| package.folder == folder).collect();
+    if found.is_empty() {
+        let tiers: Vec<_> = workspace
+            .below("tests")
+            .filter_map(|package| Some(package.folder.file_name()?.to_string_lossy().into_owned()))
+            .collect();
+        return Err(Trouble::new(format!("there is no tier {tier}"))
+            .help(format!("a tier is a folder of tests/: {}", tiers.join(", "))));
+    }
+    Ok(found)
+}
+
+fn members<'a>(selected: &[&'a Package], folders: &[&str]) -> Vec<&'a Package> {
+    let group = |package: &Package| {
+        GROUPS.iter().find(|(_, folders)| folders.iter().any(|folder| package.folder.starts_with(folder)))
+    };
+    let fits = |package: &&&Package| group(package).is_some_and(|(_, own)| *own == folders);
+    selected.iter().filter(fits).copied().collect()
+}
+
+fn preparation(name: &str, alone: &str, work: impl FnOnce() -> Result<(), Trouble> + 'static) -> Step {
+    Step { name: name.into(), alone: alone.into(), counts: Counts::Failure, work: Work::Loud(Box::new(work)) }
+}
+
+/// Builds the test programs of `packages` and enters them under the package's name. What can be built is built, also
+/// if something else can't.
+fn build_tests(packages: &[String], built: &mut BTreeMap<String, Vec<PathBuf>>) -> Result<(), Trouble> {
+    let mut command = cargo();
+    command.args(["build", "--tests", "--keep-going", "--message-format", "json-render-diagnostics"]);
+    for name in packages {
+        command.args(["-p", name]);
+    }
+    let failed = || Trouble::new("cannot build all tests");
+    let output =
+        command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().map_err(|why| failed().why(why))?;
+    for line in String::from_utf8_lossy(&output.stdout).lines() {
+        let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
+        let Some((package, program)) = test_program(&message) else { continue };
+        let programs = built.entry(package).or_default();
+        programs.extend(program);
+    }
+    if output.status.success() { Ok(()) } else { Err(failed().why("what the compiler says is above")) }
+}
+
+/// The package of one of cargo's messages, and its test program if the message is about one.
+fn test_program(message: &Value) -> Option<(String, Option<PathBuf>)> {
+    if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
+        return None;
+    }
+    let manifest = Path::new(message["manifest_path"].as_str()?);
+    // The id of a package has had three forms; the id's name is after `#` or is the folder's.
+    let id = message["package_id"].as_str()?;
+    let name = id.rsplit_once('#').map_or(id, |(_, rest)| rest);
+    let name = match name.split_once('@') {
+        Some((name, _)) => name.to_owned(),
+        None => manifest.parent()?.file_name()?.to_string_lossy().into_owned(),
+    };
+    Some((name, message["executable"].as_str().map(PathBuf::from)))
+}
+
+/// A test program as cargo would start it, and told where the programs and plugins are.
+fn started_for(workspace: &Workspace, package: &Package, program: &Path, tier: Option<&str>) -> Command {
+    let folder = workspace.root.join(&package.folder);
+    let mut command = Command::new(program);
+    command
+        .env("CARGO_MANIFEST_DIR", &folder)
+        .env("CARGO_PKG_NAME", &package.name)
+        .env("CARGO_PKG_VERSION", &package.version)
+        .env("BACKSTAY_PROGRAMS", workspace.programs().join(Profile::Dev.folder()))
+        .env("BACKSTAY_PLUGINS", workspace.plugins())
+        .current_dir(folder);
+    if tier.is_some() {
+        command.env("BACKSTAY_LONG", "1");
+    }
+    command
+}
+
+/// The examples in the documentation are compiled and run, too.
+fn examples(packages: &[&Package]) -> Step {
+    let mut command = cargo();
+    command.args(["test", "--doc", "--no-fail-fast"]).env("CARGO_TERM_COLOR", colour());
+    for package in packages {
+        command.args(["-p", &package.name]);
+    }
+    let alone = "cargo test --doc --workspace".to_owned();
+    let work = if packages.is_empty() { Work::Quiet(Vec::new()) } else { Work::Quiet(vec![command]) };
+    Step { name: "examples in the documentation".into(), alone, counts: Counts::Tests, work }
+}

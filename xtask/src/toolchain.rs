@@ -1,0 +1,131 @@
+//! How code for another machine is built here.
+//!
+//! Here: the targets, the two ways to a standard library for each (rustup's, Debian's), and the cargo command line
+//! that follows. Not here: putting in place what is missing (`setup`).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use crate::trouble::Trouble;
+use crate::workspace::cargo;
+
+/// The machine that plugins, and the proof that a crate needs no machine, are built for.
+pub(crate) const WASM: &str = "wasm32-unknown-unknown";
+/// 64-bit ARM, static: the one that also runs under qemu.
+pub(crate) const ARM_MUSL: &str = "aarch64-unknown-linux-musl";
+/// 64-bit ARM with glibc: the one that Debian has a standard library for.
+pub(crate) const ARM_GNU: &str = "aarch64-unknown-linux-gnu";
+
+/// Debian's compiler, from the packages `rustc-web` and `cargo-web`.
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+/// How a target can be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// The standard library came with the toolchain in use.
+    Toolchain,
+    /// Debian's compiler compiles Debian's standard library along with ours.
+    DebianSource,
+    /// Debian's compiler with a standard library that Debian compiled.
+    DebianLibrary,
+}
+
+/// How `target` can be built right now; `None` if something has to be put in place first.
+pub(crate) fn way(target: &str) -> Option<Way> {
+    let library = |sysroot: &Path| sysroot.join("lib/rustlib").join(target).join("lib").is_dir();
+    if sysroot().is_some_and(library) {
+        return Some(Way::Toolchain);
+    }
+    if !debian_is_new_enough() {
+        return None;
+    }
+    let source = Path::new("/usr/lib/rustlib/src/rust/library/std/Cargo.toml");
+    match target {
+        WASM if source.exists() && lld().is_some() => Some(Way::DebianSource),
+        ARM_GNU if library(Path::new("/usr")) => Some(Way::DebianLibrary),
+        _ => None,
+    }
+}
+
+/// The cargo command `verb` for `target`, with all that its way asks for.
+pub(crate) fn cargo_for(target: &str, verb: &str) -> Result<Command, Trouble> {
+    let way = way(target).ok_or_else(|| {
+        Trouble::new(format!("cannot build for {target}: its standard library is missing"))
+            .help("run `cargo xtask setup`")
+    })?;
+    let mut command = cargo();
+    command.args([verb, "--target", target]);
+    match way {
+        Way::Toolchain => {}
+        Way::DebianSource => {
+            command.arg("-Zbuild-std=std,panic_abort").env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
+            if let Some(lld) = lld() {
+                command.env(linker_variable(target), lld);
+            }
+        }
+        Way::DebianLibrary => {
+            command.env("RUSTC", DEBIAN_RUSTC);
+        }
+    }
+    Ok(command)
+}
+
+/// `CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER`
+fn linker_variable(target: &str) -> String {
+    format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"))
+}
+
+/// The machine that this runs on, as rustc calls it.
+pub(crate) fn host() -> Result<&'static str, Trouble> {
+    static HOST: OnceLock<Option<String>> = OnceLock::new();
+    HOST.get_or_init(|| {
+        let told = say("rustc", &["-vV"])?;
+        told.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
+    })
+    .as_deref()
+    .ok_or_else(|| Trouble::new("cannot ask rustc which machine this is").help("is rustc on the PATH?"))
+}
+
+/// Where the compiler in use keeps its libraries.
+fn sysroot() -> Option<&'static Path> {
+    static SYSROOT: OnceLock<Option<PathBuf>> = OnceLock::new();
+    SYSROOT.get_or_init(|| say("rustc", &["--print", "sysroot"]).map(|path| path.trim().into())).as_deref()
+}
+
+/// The linker that comes inside every rustup toolchain.
+fn lld() -> Option<PathBuf> {
+    let lld = sysroot()?.join("lib/rustlib").join(host().ok()?).join("bin/rust-lld");
+    lld.exists().then_some(lld)
+}
+
+fn debian_is_new_enough() -> bool {
+    let minor = || {
+        let version = say(DEBIAN_RUSTC, &["--version"])?;
+        version.strip_prefix("rustc 1.")?.split('.').next()?.parse::<u32>().ok()
+    };
+    minor().is_some_and(|minor| minor >= 95)
+}
+
+/// What a command prints, if it runs and succeeds.
+pub(crate) fn say(program: &str, arguments: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_finds_the_linker_of_a_target_by_this_name() {
+        assert_eq!(linker_variable(WASM), "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER");
+    }
+
+    #[test]
+    fn the_machine_that_builds_can_build_for_itself() {
+        let host = host().expect("this test was built by rustc");
+        assert_eq!(way(host), Some(Way::Toolchain));
+        assert_eq!(way("pdp11-unknown-unix"), None);
+    }
+}
