@@ -1,1 +1,30 @@
+//! What the tests against real programs share: starting such a program, and ending it.
+//!
+//! Here: mosquitto. A program that isn't installed makes its tests print why they were skipped, and pass; the
+//! tier that runs them on purpose looks at the output.
+//!
+//! Not here: what is tested; that stands in `tests/`, one file for each thing outside.
+#![expect(clippy::panic, reason = "a program that doesn't start fails the test that needs it")]
 
+mod mosquitto;
+
+pub use mosquitto::Mosquitto;
+
+use std::path::PathBuf;
+
+/// Where programs are that an ordinary user's PATH doesn't name.
+const MORE_PATHS: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/sbin"];
+
+/// The program, or `None` after it was said that the test is skipped.
+#[must_use]
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .chain(MORE_PATHS.map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file());
+    if found.is_none() {
+        println!("skipped, because {name} is not installed");
+    }
+    found
+}
