@@ -373,3 +373,87 @@ fn signed_message(digest: &Digest) -> [u8; CONTEXT.len() + 32] {
 pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     Digest(Sha256::digest(bytes).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use backstay_model::Digest;
+
+    use super::*;
+    use crate::{Keyring, KeyringParts, Listener, Role};
+
+    fn stamp() -> Stamp {
+        Stamp { sequence: 1, issued: UnixMs(1), expires: None }
+    }
+
+    fn fleet() -> FleetId {
+        FleetId::parse("pumps").unwrap()
+    }
+
+    /// The signer is trusted and the signature is right, but it is over more, or less, than a statement.
+    #[test]
+    fn a_signature_does_not_make_sense_of_nonsense() {
+        let operator = SecretKey::from_random(&[1; 32]);
+        let role = |seed| Role::of(SecretKey::from_random(&[seed; 32]).public());
+        let keyring = Keyring::new(KeyringParts {
+            number: 1,
+            fleet: fleet(),
+            operator: role(1),
+            release: role(2),
+            director: role(3),
+            vendors: Vec::new(),
+        })
+        .unwrap();
+        let listener = Listener { cohort: None, device: None };
+        let domain = Domain::Consent;
+        let sign =
+            |payload: &[u8]| seal(&operator, domain, Audience::Fleet(fleet()), stamp(), payload).unwrap();
+        let content = Digest([9; 32]);
+        assert!(keyring.verify_consent(&sign(&content.0), listener).is_ok());
+        let longer = [content.0.as_slice(), &[0]].concat();
+        let refused = keyring.verify_consent(&sign(&longer), listener);
+        assert_eq!(refused, Err(Refusal::Trailing { domain, bytes: 1 }));
+        let refused = keyring.verify_consent(&sign(&content.0[1..]), listener);
+        assert_eq!(refused, Err(Refusal::Malformed { domain, part: "payload" }));
+    }
+
+    /// The order of the checks is a promise: what is cheap comes first, and the key before its signature.
+    #[test]
+    fn a_statement_is_refused_at_the_first_thing_that_is_wrong() {
+        let (ours, theirs) = (SecretKey::from_random(&[1; 32]), SecretKey::from_random(&[2; 32]));
+        let (fleet, other) = (fleet(), FleetId::parse("valves").unwrap());
+        let domain = Domain::Receipt;
+        let open = |bytes: &[u8]| {
+            let meant = |audience: &Audience| matches!(audience, Audience::Fleet(_));
+            let trusted = |id: &KeyId, _: &[u8]| (*id == ours.id()).then(|| ours.public());
+            open(bytes, domain, Some(&fleet), meant, trusted).map(drop)
+        };
+        let device = DeviceId::parse("pump-7").unwrap();
+        let seal = |key, domain, audience| {
+            let mut bytes = seal(key, domain, audience, stamp(), b"x").unwrap();
+            // And the signature of each of them is wrong, too.
+            if let Some(last) = bytes.iter_mut().rev().nth(40) {
+                *last ^= 1;
+            }
+            bytes
+        };
+        let all_wrong = seal(&theirs, Domain::Grant, Audience::Device(other.clone(), device.clone()));
+        assert!(matches!(open(&all_wrong), Err(Refusal::OtherDomain { .. })));
+        let fleet_wrong = seal(&theirs, domain, Audience::Device(other, device.clone()));
+        assert!(matches!(open(&fleet_wrong), Err(Refusal::OtherFleet { .. })));
+        let audience_wrong = seal(&theirs, domain, Audience::Device(fleet.clone(), device));
+        assert!(matches!(open(&audience_wrong), Err(Refusal::OtherAudience { .. })));
+        let key_wrong = seal(&theirs, domain, Audience::Fleet(fleet.clone()));
+        assert!(matches!(open(&key_wrong), Err(Refusal::UnknownKey { .. })));
+        let signature_wrong = seal(&ours, domain, Audience::Fleet(fleet.clone()));
+        assert!(matches!(open(&signature_wrong), Err(Refusal::BadSignature { .. })));
+    }
+
+    #[test]
+    fn a_kind_has_one_number_and_one_name() {
+        for (at, one) in Domain::ALL.into_iter().enumerate() {
+            assert_eq!(Domain::from_code(one.code()), Some(one));
+            assert!(Domain::ALL.into_iter().skip(at + 1).all(|other| other.name() != one.name()));
+        }
+        assert_eq!(Domain::from_code(0), None);
+    }
+}

@@ -30,14 +30,43 @@ pub trait Body: Serialize + DeserializeOwned {
         Ok(())
     }
 
-    /// Reads a body of version [`VERSION`](Body::VERSION)` - 1` and fills in what it doesn't have. The first
-    /// version has nothing before it, which is what the default says.
+    /// Reads the body of an item of version [`VERSION`](Body::VERSION)` - 1` and fills in what it doesn't have,
+    /// mostly by [`Body::from_body`] of the type that was written then. The first version has nothing before it,
+    /// which is what the default says.
     ///
     /// # Errors
     /// [`DecodeError::TooOld`] without a previous version, or that the body doesn't hold what it should.
-    fn from_previous(_body: &[u8]) -> Result<Self, DecodeError> {
-        let version = Self::VERSION.saturating_sub(1);
+    fn from_previous(version: u16, _body: &[u8]) -> Result<Self, DecodeError> {
         Err(DecodeError::TooOld { schema: Self::SCHEMA, version, ours: Self::VERSION })
+    }
+
+    /// Reads the body of an item of `version`, without its header.
+    ///
+    /// # Errors
+    /// If the version can't be read here, or the body doesn't hold what it should.
+    fn from_body(version: u16, body: &[u8]) -> Result<Self, DecodeError> {
+        let (schema, ours) = (Self::SCHEMA, Self::VERSION);
+        let value = if version == ours {
+            let malformed = |_| DecodeError::Malformed { schema, version };
+            let (value, rest) = postcard::take_from_bytes::<Self>(body).map_err(malformed)?;
+            if !rest.is_empty() {
+                return Err(DecodeError::Trailing { schema, bytes: rest.len() });
+            }
+            value
+        } else if Some(version) == ours.checked_add(1) {
+            // The next version only appends, so what this one knows is the front of it. Where it isn't, the
+            // next version uses a word that this one doesn't have, and to guess would be to misread.
+            let too_new = |_| DecodeError::TooNew { schema, version, ours };
+            postcard::take_from_bytes::<Self>(body).map_err(too_new)?.0
+        } else if version > ours {
+            return Err(DecodeError::TooNew { schema, version, ours });
+        } else if version != 0 && version.checked_add(1) == Some(ours) {
+            Self::from_previous(version, body)?
+        } else {
+            return Err(DecodeError::TooOld { schema, version, ours });
+        };
+        value.check().map_err(|source| DecodeError::OutOfBounds { schema, source })?;
+        Ok(value)
     }
 }
 

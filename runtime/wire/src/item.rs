@@ -70,7 +70,7 @@ impl<'a> Item<'a> {
     /// # Errors
     /// If it is something else, of a version that can't be read, or doesn't hold what it should.
     pub fn decode<T: Body>(&self) -> Result<T, DecodeError> {
-        let (schema, version, ours) = (self.schema, self.version, T::VERSION);
+        let schema = self.schema;
         if schema != T::SCHEMA {
             return Err(DecodeError::OtherSchema { wanted: T::SCHEMA, found: schema });
         }
@@ -81,27 +81,7 @@ impl<'a> Item<'a> {
         if self.flags & !OPTIONAL != 0 {
             return Err(DecodeError::UnknownFlags { schema, flags: self.flags });
         }
-        let malformed = |_| DecodeError::Malformed { schema, version };
-        let value = if version == ours {
-            let (value, rest) = postcard::take_from_bytes::<T>(self.body).map_err(malformed)?;
-            if !rest.is_empty() {
-                return Err(DecodeError::Trailing { schema, bytes: rest.len() });
-            }
-            value
-        } else if Some(version) == ours.checked_add(1) {
-            // The next version only appends, so what this one knows is the front of it. Where it isn't, the
-            // next version uses a word that this one doesn't have, and to guess would be to misread.
-            let too_new = |_| DecodeError::TooNew { schema, version, ours };
-            postcard::take_from_bytes::<T>(self.body).map_err(too_new)?.0
-        } else if version > ours {
-            return Err(DecodeError::TooNew { schema, version, ours });
-        } else if version != 0 && version.checked_add(1) == Some(ours) {
-            T::from_previous(self.body)?
-        } else {
-            return Err(DecodeError::TooOld { schema, version, ours });
-        };
-        value.check().map_err(|source| DecodeError::OutOfBounds { schema, source })?;
-        Ok(value)
+        T::from_body(self.version, self.body)
     }
 
     /// Reads the body, or says `None` where it is of another kind or too new, and may be passed over.

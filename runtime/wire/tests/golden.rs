@@ -1,0 +1,46 @@
+//! The bytes of today's version are kept in `tests/wire/`. `BACKSTAY_REWRITE_GOLDEN=1` writes them anew: do
+//! that for a new version of a body only, and keep the old file under its old name.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
+
+mod samples;
+
+use std::{env, fmt::Debug, fs, path::PathBuf};
+
+use backstay_wire::{Body, decode, encode};
+
+/// That `value` has the bytes that are kept, and that they are read as `value`.
+fn keeps<T: Body + PartialEq + Debug>(name: &str, value: &T) {
+    let file = format!("../../tests/wire/{name}-{}.hex", T::VERSION);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
+    let bytes = encode(value).unwrap();
+    if env::var_os("BACKSTAY_REWRITE_GOLDEN").is_some() {
+        fs::write(&path, hex(&bytes)).unwrap();
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(hex(&bytes), kept, "{name} is no longer written as {} has it", path.display());
+    assert_eq!(&decode::<T>(&unhex(&kept), T::BYTES_MAX).unwrap(), value, "{name} is read otherwise");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digits = |line: &[u8]| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n";
+    bytes.chunks(32).map(digits).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.chars().filter_map(|c| c.to_digit(16)).map(|digit| digit as u8).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+#[test]
+fn the_bytes_stay_as_they_are() {
+    keeps("entry", &samples::entry());
+    keeps("steer", &samples::steer());
+    keeps("device-order", &samples::device_order());
+    keeps("report", &samples::report());
+    keeps("presence", &samples::presence());
+    keeps("beat", &samples::beat());
+    keeps("log-batch", &samples::log_batch());
+    keeps("receipt", &samples::receipt());
+    keeps("anchor-words", &samples::anchor_words());
+    keeps("trust-floor", &samples::trust_floor());
+}
