@@ -9,9 +9,10 @@ pub const KEY_BYTES_MAX: usize = 256;
 /// The longest value, in bytes. The state of a plugin (64 KiB at most) fits with whatever is kept beside it.
 pub const VALUE_BYTES_MAX: usize = 256 * 1024;
 
-/// The most bytes of keys and values in a view, unless [`Options`](crate::Options) says otherwise: half a budget
-/// of 16 MB. What does not fit is refused with [`ApplyError::Full`](crate::ApplyError::Full).
-pub const BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// The most bytes of keys and values in a view, unless [`Options`](crate::Options) says otherwise. sled keeps about
+/// two bytes resident for each, so this is 4 MB on a device that has 16 for everything. What does not fit is refused
+/// with [`ApplyError::Full`](crate::ApplyError::Full).
+pub const BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 /// One of the few trees. The number is what stands on disk: it is never given to another tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

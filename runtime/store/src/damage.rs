@@ -224,7 +224,7 @@ pub enum ApplyError {
         /// Its length in bytes.
         length: usize,
     },
-    /// "the view would hold 9000000 bytes, and 8388608 are allowed". Nothing was changed.
+    /// "the view would hold 2359307 bytes, and 2097152 are allowed". Nothing was changed.
     Full {
         /// What it would hold, in bytes of keys and values.
         bytes: u64,

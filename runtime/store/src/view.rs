@@ -42,7 +42,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// For a journal that ends at `journal_head` in `epoch`: 8 MiB of values, 16 MiB of cache, 4 copies.
+    /// For a journal that ends at `journal_head` in `epoch`: 2 MiB of values, 16 MiB of cache, 4 copies.
     #[must_use]
     pub fn new(journal_head: Option<u64>, epoch: u32) -> Self {
         Self { journal_head, epoch, bytes_max: BYTES_MAX, cache_bytes: 16 * 1024 * 1024, aside_max: 4 }

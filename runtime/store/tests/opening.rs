@@ -65,7 +65,7 @@ fn what_was_flushed_is_there_again() {
 #[test]
 fn one_record_may_fill_the_view() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { cache_bytes: 256, ..Options::new(Some(2), EPOCH) };
+    let options = Options { cache_bytes: 256, bytes_max: 16 << 20, ..Options::new(Some(2), EPOCH) };
     let record = |fill: u8, length: usize| -> Vec<_> {
         (0..1500_u32)
             .map(|n| put(&format!("k{}", n.wrapping_mul(7919) % 1500), &vec![fill; length]))
@@ -128,7 +128,7 @@ fn what_does_not_fit_changes_nothing() {
             vec![put("b", &[0; VALUE_BYTES_MAX + 1])],
             "a value of 262145 bytes does not fit: expected at most 262144",
         ),
-        (6, many, "the view would hold 8650810 bytes, and 8388608 are allowed"),
+        (6, many, "the view would hold 2359307 bytes, and 2097152 are allowed"),
     ];
     for (seq, changes, message) in cases {
         let error = view.apply(seq, &changes).unwrap_err();
