@@ -482,3 +482,15 @@ async fn caught<F: Future>(future: F) -> Option<F::Output> {
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_in_the_client_is_caught_and_nothing_else_changes() {
+        assert_eq!(caught(async { 7 }).await, Some(7));
+        let nothing = Vec::<u8>::new();
+        assert_eq!(caught(async { nothing[0] }).await, None);
+    }
+}
