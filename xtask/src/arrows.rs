@@ -42,7 +42,8 @@ const AGENT: &str = "backstay-agent";
 const SERVER: &str = "backstay";
 
 /// All that the two programs join.
-const PARTS: &[&str] = &[MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, LINK, HOST, HANDS, API, SLOTS];
+const PARTS: &[&str] =
+    &[MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, LINK, HOST, HANDS, API, SLOTS];
 
 const WORDS: &str = "`model` is the words that all share; whatever it needs, all need";
 const DECIDES: &str =

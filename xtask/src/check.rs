@@ -36,6 +36,7 @@ pub(crate) fn run(workspace: Workspace, supply_chain: bool) -> Result<Tally, Tro
                 "clippy",
                 "--workspace",
                 "--all-targets",
+                "--keep-going",
                 "--features",
                 "xtask/componentize",
                 "--",
@@ -93,6 +94,7 @@ fn no_std(workspace: &Workspace) -> Step {
     Step { name: "no_std".into(), alone, counts: Counts::Itself, work }
 }
 
+/// The steps run in the root: a path among the arguments starts there.
 fn cargo_step(name: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Step {
     let mut command = cargo();
     command.args(arguments).envs(environment.iter().copied()).env("CARGO_TERM_COLOR", colour());

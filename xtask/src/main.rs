@@ -19,6 +19,7 @@ mod tree;
 mod trouble;
 mod workspace;
 
+use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -128,11 +129,17 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
 }
 
 fn perform(task: Task) -> Result<(), Trouble> {
-    let workspace = Workspace::read;
+    let workspace = || {
+        let workspace = Workspace::read()?;
+        // `cargo xtask` may be called from any folder of the tree; commands and paths start at its root.
+        env::set_current_dir(&workspace.root)
+            .map_err(|why| Trouble::new(format!("cannot go to {}", workspace.root.display())).why(why))?;
+        Ok::<_, Trouble>(workspace)
+    };
     match task {
         Task::Help => println!("{HELP}"),
         Task::Setup { only_look } => setup::setup(only_look)?,
-        Task::Test { tier } => pass(&suite::run(&workspace()?, tier.as_deref())?)?,
+        Task::Test { tier } => pass(&suite::run(workspace()?, tier.as_deref())?)?,
         Task::Check { supply_chain } => pass(&check::run(workspace()?, supply_chain)?)?,
         Task::Arrows => {
             let workspace = workspace()?;

@@ -165,7 +165,8 @@ fn run_quietly(commands: Vec<Command>, log: &Path) -> (Tally, Option<Trouble>) {
             Err(why) => why.to_string(),
         };
         tally.failed += u64::from(tally.failed == before);
-        broken.push(format!("{} {why}", command.get_program().to_string_lossy()));
+        let program = Path::new(command.get_program()).file_name().unwrap_or_default();
+        broken.push(format!("{} {why}", program.to_string_lossy()));
         let shown = told.len().saturating_sub(SHOWN_BYTES_MAX);
         let shown = (shown..told.len()).find(|at| told.is_char_boundary(*at)).unwrap_or(0);
         println!("\n{}", told[shown..].trim_end());

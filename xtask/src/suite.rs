@@ -7,9 +7,11 @@
 //! for each crate would compile what they share again and again, because each selection of crates has features of
 //! its own.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 use serde_json::Value;
 
@@ -44,8 +46,9 @@ const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 /// Runs what the pipeline runs, or the long form of one folder of tests/.
-pub(crate) fn run(workspace: &Workspace, tier: Option<&str>) -> Result<Tally, Trouble> {
-    let selected = select(workspace, tier)?;
+pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Trouble> {
+    let workspace = Rc::new(workspace);
+    let selected = select(&workspace, tier)?;
     // Only the tests that talk to a broker can do without one: they are told as not run.
     let broker = setup::ensure_all(&[Need::Broker, Need::BrokerClients]);
     setup::ensure(Need::Wasm)?;
@@ -62,12 +65,12 @@ pub(crate) fn run(workspace: &Workspace, tier: Option<&str>) -> Result<Tally, Tr
     let mut row = Row::new(workspace.target.join("xtask/test"), length)?;
 
     row.run(preparation("building the plugins", "cargo xtask plugins", {
-        let workspace = Workspace::read()?;
+        let workspace = Rc::clone(&workspace);
         move || plugins::build(&workspace).map(|_| ())
     }));
-    let built = std::rc::Rc::new(std::cell::RefCell::new(BTreeMap::new()));
+    let built = Rc::new(RefCell::new(BTreeMap::new()));
     row.run(preparation("building the tests", "cargo build --workspace --exclude backstay-agent --tests", {
-        let built = std::rc::Rc::clone(&built);
+        let built = Rc::clone(&built);
         let names: Vec<_> = selected.iter().map(|package| package.name.clone()).collect();
         move || {
             let (agent, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name == AGENT);
@@ -80,7 +83,7 @@ pub(crate) fn run(workspace: &Workspace, tier: Option<&str>) -> Result<Tally, Tr
     }));
     // After the tests: a test build of the agent may have left an agent with a compiler in cargo's folder.
     row.run(preparation("building the programs", "cargo xtask build", {
-        let workspace = Workspace::read()?;
+        let workspace = Rc::clone(&workspace);
         move || programs::build(&workspace, Profile::Dev).map(|_| ())
     }));
     let built = built.borrow();
@@ -89,7 +92,7 @@ pub(crate) fn run(workspace: &Workspace, tier: Option<&str>) -> Result<Tally, Tr
         let commands: Vec<_> = members
             .iter()
             .flat_map(|package| built.get(&package.name).into_iter().flatten().map(|file| (*package, file)))
-            .map(|(package, file)| started_for(workspace, package, file, tier))
+            .map(|(package, file)| started_for(&workspace, package, file, tier))
             .collect();
         let missing = names.iter().any(|name| !built.contains_key(*name));
         let work = match &broker {
