@@ -1,0 +1,168 @@
+//! One slot's content: an artifact and the manifest that says which release it is.
+//!
+//! Here: writing both so that a cut at any point leaves what was there, nothing, or all; and verifying from the
+//! same open descriptor that is then handed on. A slot is in one of these states on disk:
+//!
+//! - *empty*: no manifest. What else lies there is left over from a cut, and is written over the next time;
+//! - *damaged*: a manifest, and an artifact that isn't what it says;
+//! - *whole*: a manifest, and the artifact that it names.
+//!
+//! Not here: which slot may be written to (`files`).
+
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use backstay_model::{Digest, Release};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    disk::Disk,
+    environment::{ReleaseWords, WORDS_BYTES_MAX, release_from_words, sealed, unsealed},
+    error::SlotError,
+};
+
+const HEADING: &str = "backstay-slot 1";
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Where a slot's artifact lies.
+pub(crate) fn artifact_path(slot: &Path) -> PathBuf {
+    slot.join("release")
+}
+
+fn manifest_path(slot: &Path) -> PathBuf {
+    slot.join("manifest")
+}
+
+/// Says what was being done to which file when the disk failed.
+pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SlotError {
+    let path = path.to_owned();
+    move |source| SlotError::Disk { doing, path, source }
+}
+
+/// Puts `bytes` in a file's place, in one go: after a cut it holds what it held, or all of `bytes`.
+pub(crate) fn replace<D: Disk>(disk: &mut D, path: &Path, bytes: &[u8]) -> Result<(), SlotError> {
+    let part = path.with_extension("part");
+    let dir = path.parent().expect("every file of ours lies in a directory of ours");
+    let mut file = disk.create(&part).map_err(failed("cannot create", &part))?;
+    disk.write(&mut file, bytes).map_err(failed("cannot write", &part))?;
+    disk.sync(&mut file).map_err(failed("cannot sync", &part))?;
+    disk.rename(&part, path).map_err(failed("cannot replace", path))?;
+    disk.sync_dir(dir).map_err(failed("cannot sync", dir))
+}
+
+/// Reads a small file of words; more than the bound is read as damaged, which it is.
+pub(crate) fn read_words<D: Disk>(disk: &D, path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    disk.open(path)?.take(WORDS_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Which release a slot says it holds; `None` where it says nothing that can be believed.
+pub(crate) fn claimed<D: Disk>(disk: &D, slot: &Path) -> Option<Release> {
+    let bytes = read_words(disk, &manifest_path(slot)).ok()?;
+    let (heading, rest) = unsealed(&bytes)?.split_once('\n')?;
+    (heading == HEADING).then(|| release_from_words(rest.strip_suffix('\n')?))?
+}
+
+/// Which release a slot holds whole, and its artifact: the very descriptor that was verified, at its start.
+pub(crate) fn verified<D: Disk>(disk: &D, slot: &Path) -> Option<(Release, D::File)> {
+    let release = claimed(disk, slot)?;
+    let mut file = disk.open(&artifact_path(slot)).ok()?;
+    is_release(&mut file, &release).ok()?.then_some((release, file))
+}
+
+/// Reads a file from its start and leaves it there; whether it is `release`, byte for byte.
+fn is_release<F: Read + io::Seek>(file: &mut F, release: &Release) -> io::Result<bool> {
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut length = 0_u64;
+    file.rewind()?;
+    loop {
+        let read = read_some(file, &mut chunk)?;
+        if read == 0 {
+            break;
+        }
+        length = length.saturating_add(read as u64);
+        if length > release.length {
+            return Ok(false);
+        }
+        hasher.update(&chunk[..read]);
+    }
+    file.rewind()?;
+    Ok(length == release.length && Digest(hasher.finalize().into()) == release.digest)
+}
+
+fn read_some(from: &mut (impl Read + ?Sized), chunk: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Writes a release into a slot. Until the bytes are verified and durable beside it, what was there stays.
+pub(crate) fn write<D: Disk>(
+    disk: &mut D,
+    slot: &Path,
+    release: &Release,
+    artifact: &mut dyn Read,
+) -> Result<(), SlotError> {
+    let (part, path, manifest) = (slot.join("release.part"), artifact_path(slot), manifest_path(slot));
+    let mut file = disk.create(&part).map_err(failed("cannot create", &part))?;
+    let read = match copy(disk, &mut file, &part, release, artifact) {
+        Ok(read) => read,
+        Err(error) => {
+            // The disk may be full: what is of no use gives its room back. If even that fails, the next try
+            // writes over it.
+            let _ = disk.remove(&part);
+            return Err(error);
+        }
+    };
+    disk.make_executable(&mut file).map_err(failed("cannot make executable", &part))?;
+    disk.sync(&mut file).map_err(failed("cannot sync", &part))?;
+    // Read back from the descriptor that was written: what counts is what the disk took.
+    if !is_release(&mut file, release).map_err(failed("cannot read back", &part))? {
+        let _ = disk.remove(&part);
+        return Err(SlotError::OtherBytes { release: release.clone(), read });
+    }
+    drop(file);
+    // Without a manifest the slot is empty, so the old words never stand beside the new bytes.
+    disk.remove(&manifest).map_err(failed("cannot remove", &manifest))?;
+    disk.sync_dir(slot).map_err(failed("cannot sync", slot))?;
+    disk.rename(&part, &path).map_err(failed("cannot replace", &path))?;
+    disk.sync_dir(slot).map_err(failed("cannot sync", slot))?;
+    replace(disk, &manifest, &sealed(format!("{HEADING}\n{}\n", ReleaseWords(release))))
+}
+
+/// Copies at most one byte more than the release has. Bytes that are not the release's are an error.
+fn copy<D: Disk>(
+    disk: &mut D,
+    to: &mut D::File,
+    path: &Path,
+    release: &Release,
+    from: &mut dyn Read,
+) -> Result<u64, SlotError> {
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut length = 0_u64;
+    loop {
+        let read = read_some(from, &mut chunk).map_err(|source| SlotError::Source { source })?;
+        length = length.saturating_add(read as u64);
+        if length > release.length {
+            let read = release.length.saturating_add(1);
+            return Err(SlotError::OtherBytes { release: release.clone(), read });
+        }
+        if read == 0 {
+            break;
+        }
+        hasher.update(&chunk[..read]);
+        disk.write(to, &chunk[..read]).map_err(failed("cannot write", path))?;
+    }
+    if length != release.length || Digest(hasher.finalize().into()) != release.digest {
+        return Err(SlotError::OtherBytes { release: release.clone(), read: length });
+    }
+    Ok(length)
+}

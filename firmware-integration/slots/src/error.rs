@@ -1,0 +1,206 @@
+//! What can go wrong with slots, and what to do about it.
+
+use std::{fmt, io, path::PathBuf};
+
+use backstay_model::{Outcome, Release, Transience};
+
+use crate::environment::Slot;
+
+/// An operation on slots that was not done. The slots are as they were; only after [`Disk`](Self::Disk) it may
+/// have been done all the same, for nobody knows what reached the disk: do it again, or ask for the status.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SlotError {
+    /// A try is open: nothing else starts until it is confirmed or given up.
+    TryOpen {
+        /// What is being tried.
+        trying: Release,
+    },
+    /// The slot that would be written to holds what a restart brings back.
+    HoldsConfirmed {
+        /// Which slot.
+        slot: Slot,
+    },
+    /// The release isn't whole in the slot where it has to be.
+    NotThere {
+        /// What was looked for.
+        release: Release,
+        /// Where.
+        slot: Slot,
+    },
+    /// What runs is not this release, or was given up already.
+    NotRunning {
+        /// What was named.
+        release: Release,
+    },
+    /// This release runs on trial: it can't be its own way home.
+    OnTrial {
+        /// What runs.
+        release: Release,
+    },
+    /// The bytes are not the release's: another digest or another length.
+    OtherBytes {
+        /// What was expected.
+        release: Release,
+        /// Bytes that came, at most one more than expected.
+        read: u64,
+    },
+    /// The artifact's source broke off.
+    Source {
+        /// Why.
+        source: io::Error,
+    },
+    /// No slot holds anything that could run.
+    NothingToRun {
+        /// Which directory.
+        dir: PathBuf,
+    },
+    /// Another process works on these slots.
+    Busy {
+        /// Which directory.
+        dir: PathBuf,
+    },
+    /// The disk failed.
+    Disk {
+        /// What was being done: "cannot write".
+        doing: &'static str,
+        /// With which file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl SlotError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::TryOpen { .. } => Some("confirm what is being tried, or go home from it, first"),
+            Self::HoldsConfirmed { .. } => Some("restart, so that the confirmed slot runs, then stage again"),
+            Self::NotThere { .. } => Some("stage the release first"),
+            Self::NotRunning { .. } => Some("ask for the status: the order may be for an earlier boot"),
+            Self::OnTrial { .. } => Some("name the release in the other slot as the way home"),
+            Self::OtherBytes { .. } => Some("fetch the artifact again, from another source"),
+            Self::Source { .. } => Some("try again when the source can be read"),
+            Self::NothingToRun { .. } => Some("provision the directory anew from a factory image"),
+            Self::Busy { .. } => Some("stop the other process, or ask the agent that runs"),
+            Self::Disk { .. } => Some("look at the disk: full, read-only or worn out"),
+        }
+    }
+
+    /// Whether trying again later can help.
+    #[must_use]
+    pub fn transience(&self) -> Transience {
+        match self {
+            Self::TryOpen { .. }
+            | Self::HoldsConfirmed { .. }
+            | Self::Source { .. }
+            | Self::Busy { .. }
+            | Self::Disk { .. } => Transience::Transient,
+            // The bytes are fetched by digest and checked before: if they change on the way from there to the
+            // slot, it is memory or disk that lies, and the next try reads them anew.
+            Self::OtherBytes { .. } => Transience::Transient,
+            Self::NotThere { .. }
+            | Self::NotRunning { .. }
+            | Self::OnTrial { .. }
+            | Self::NothingToRun { .. } => Transience::Permanent,
+        }
+    }
+
+    /// The error as the outcome of an effect, at most 256 bytes of words.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let mut why = self.to_string();
+        if let Some(source) = std::error::Error::source(self) {
+            why = format!("{why}: {source}");
+        }
+        let end = (0..=why.len().min(256)).rev().find(|&end| why.is_char_boundary(end)).unwrap_or(0);
+        why.truncate(end);
+        Outcome::Failed { transience: self.transience(), why }
+    }
+}
+
+impl fmt::Display for SlotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TryOpen { trying } => write!(f, "release {} is still being tried", trying.version),
+            Self::HoldsConfirmed { slot } => write!(f, "slot {slot} holds the confirmed release"),
+            Self::NotThere { release, slot } => {
+                write!(f, "slot {slot} does not hold release {} whole", release.version)
+            }
+            Self::NotRunning { release } => write!(f, "release {} is not what runs", release.version),
+            Self::OnTrial { release } => write!(f, "release {} runs on trial itself", release.version),
+            Self::OtherBytes { release, read } => {
+                let (version, length, digest) = (&release.version, release.length, release.digest.short());
+                write!(f, "what came is not release {version} ({length} bytes, {digest}): {read} bytes read")
+            }
+            Self::Source { .. } => f.write_str("the artifact's source broke off"),
+            Self::NothingToRun { dir } => write!(f, "no slot in {} holds anything to run", dir.display()),
+            Self::Busy { dir } => write!(f, "another process works on the slots in {}", dir.display()),
+            Self::Disk { doing, path, .. } => write!(f, "{doing} {}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for SlotError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Source { source } | Self::Disk { source, .. } => Some(source),
+            Self::TryOpen { .. }
+            | Self::HoldsConfirmed { .. }
+            | Self::NotThere { .. }
+            | Self::NotRunning { .. }
+            | Self::OnTrial { .. }
+            | Self::OtherBytes { .. }
+            | Self::NothingToRun { .. }
+            | Self::Busy { .. } => None,
+        }
+    }
+}
+
+/// A directory that was not provisioned.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ProvisionError {
+    /// It is already, with another release.
+    Occupied {
+        /// Which directory.
+        dir: PathBuf,
+        /// What it is provisioned with.
+        with: Box<Release>,
+    },
+    /// Writing it failed.
+    Slots(SlotError),
+}
+
+impl ProvisionError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Occupied { .. } => Some("choose an empty directory, or let the agent install the release"),
+            Self::Slots(error) => error.help(),
+        }
+    }
+}
+
+impl fmt::Display for ProvisionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Occupied { dir, with } => {
+                write!(f, "{} is already provisioned, with release {}", dir.display(), with.version)
+            }
+            Self::Slots(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ProvisionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Occupied { .. } => None,
+            Self::Slots(error) => error.source(),
+        }
+    }
+}
