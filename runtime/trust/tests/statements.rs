@@ -185,10 +185,9 @@ fn a_keyring_that_proves_little_is_refused() {
 #[test]
 fn the_bytes_of_statements_stay_as_they_are() {
     let world = World::new();
-    let kept = Kind::ALL.map(|kind| (name(kind), world.statement(kind)));
-    for (name, bytes) in kept.into_iter().chain([("keyring", world.keyring.encode())]) {
-        let path =
-            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/wire/signed-{name}.hex"));
+    let kept = Kind::ALL.map(|kind| (format!("signed-{}", name(kind)), world.statement(kind)));
+    for (name, bytes) in kept.into_iter().chain([("keyring".into(), world.keyring.encode())]) {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/wire/{name}.hex"));
         let text: String = bytes
             .chunks(32)
             .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")

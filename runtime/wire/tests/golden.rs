@@ -2,11 +2,13 @@
 //! that for a new version of a body only, and keep the old file under its old name.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
+mod events;
 mod samples;
 
 use std::{env, fmt::Debug, fs, path::PathBuf};
 
-use backstay_wire::{Body, decode, encode};
+use backstay_model::{Event, Mono};
+use backstay_wire::{Body, Entry, decode, encode};
 
 /// That `value` has the bytes that are kept, and that they are read as `value`.
 fn keeps<T: Body + PartialEq + Debug>(name: &str, value: &T) {
@@ -43,4 +45,30 @@ fn the_bytes_stay_as_they_are() {
     keeps("receipt", &samples::receipt());
     keeps("anchor-words", &samples::anchor_words());
     keeps("trust-floor", &samples::trust_floor());
+}
+
+/// The position of an event among its kinds is its number in every journal that was ever written, and so it
+/// is with a cause. One line for each, in their order: a new kind is a new line at the end of its block.
+#[test]
+fn every_event_and_cause_keeps_its_number() {
+    let froze = events::causes().into_iter().map(|cause| Event::Froze { cause });
+    let mut lines = String::new();
+    for event in events::all().into_iter().chain(froze) {
+        let entry = Entry { at: Mono(0), event, snapshot: None };
+        let bytes = encode(&entry).unwrap();
+        assert_eq!(decode::<Entry>(&bytes, Entry::BYTES_MAX).unwrap(), entry);
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        lines.push_str(&(digits + "\n"));
+    }
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/wire/events-and-causes-1.hex");
+    if env::var_os("BACKSTAY_REWRITE_GOLDEN").is_some() {
+        fs::write(&path, &lines).unwrap();
+    }
+    assert_eq!(lines, fs::read_to_string(&path).unwrap(), "events are no longer written as they were");
+    for (at, event) in events::all().iter().enumerate() {
+        assert_eq!(events::number(event), at, "{event:?} has no sample, or another has two");
+    }
+    for (at, cause) in events::causes().iter().enumerate() {
+        assert_eq!(events::cause_number(cause), at, "{cause:?} has no sample, or another has two");
+    }
 }

@@ -230,8 +230,8 @@ pub(crate) fn token() -> EnrolToken {
 
 /// Only for statements that fail, or pass, by themselves.
 fn refusal(verified: Result<(), PluginError>) -> Result<(), Refusal> {
-    verified.map_err(|error| match error {
-        PluginError::Release(refusal) | PluginError::Grant(refusal) => refusal,
-        other => panic!("{other}"),
+    verified.map_err(|error| {
+        let (PluginError::Release(refusal) | PluginError::Grant(refusal)) = error else { panic!("{error}") };
+        refusal
     })
 }
