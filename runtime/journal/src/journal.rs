@@ -325,20 +325,20 @@ impl<D: Disk> Journal<D> {
         }
         if let Some((index, tail)) = &self.work.proof {
             let file = self.disk.open(&file_name(*index)).map_err(CommitError::of)?;
-            if let Some(Tail { offset, bytes }) = tail {
-                if let Err(error) = file.write(*offset, bytes) {
-                    return Err(self.refused(error));
-                }
+            if let Some(Tail { offset, bytes }) = tail
+                && let Err(error) = file.write(*offset, bytes)
+            {
+                return Err(self.refused(error));
             }
             if let Err(error) = file.sync() {
                 return Err(self.failed(error));
             }
             self.work.proof = None;
         }
-        if self.work.folder == Due::Due {
-            if let Err(error) = self.disk.sync() {
-                return Err(self.failed(error));
-            }
+        if self.work.folder == Due::Due
+            && let Err(error) = self.disk.sync()
+        {
+            return Err(self.failed(error));
         }
         if let Some(gap) = self.work.gap.take() {
             let Gap { epoch, seq, body } = &gap;

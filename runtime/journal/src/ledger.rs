@@ -85,13 +85,16 @@ impl CommitError {
     }
 
     /// The kind that `error` is, where it is no failed sync.
-    pub(crate) fn of(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { source: error },
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
-                Self::ReadOnly { source: error }
-            }
-            _ => Self::Io { source: error },
+    pub(crate) fn of(source: io::Error) -> Self {
+        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+
+        let kind = source.kind();
+        if matches!(kind, StorageFull | QuotaExceeded) {
+            Self::Full { source }
+        } else if matches!(kind, ReadOnlyFilesystem | PermissionDenied) {
+            Self::ReadOnly { source }
+        } else {
+            Self::Io { source }
         }
     }
 }

@@ -393,7 +393,7 @@ fn the_end_of_the_journal_can_not_vanish() {
 }
 
 fn loss(opened: &Opened) -> (u64, Cause) {
-    let losses = opened.findings.iter().filter_map(|finding| match finding {
+    let mut losses = opened.findings.iter().filter_map(|finding| match finding {
         Finding::Corrupt(loss) => Some((loss.after.seq, loss.cause)),
         Finding::TornTail { .. }
         | Finding::SegmentMissing { .. }
@@ -403,7 +403,7 @@ fn loss(opened: &Opened) -> (u64, Cause) {
         | Finding::AnchorLost
         | Finding::Degraded { .. } => None,
     });
-    losses.last().unwrap_or_else(|| panic!("no loss in {:?}", told(opened)))
+    losses.next_back().unwrap_or_else(|| panic!("no loss in {:?}", told(opened)))
 }
 
 #[test]
