@@ -1,1 +1,23 @@
+//! The server's HTTP API: the types that both sides speak, and the routes.
+//!
+//! Here: which paths there are, who may call them, how large a body may be, and what an error looks like. Not
+//! here: what a call does. Each becomes a [`Call`] to whoever holds the state, who answers it.
+//!
+//! Two kinds of caller. *Devices* fetch what is named by its digest and ask to be enrolled; everything they
+//! get is signed or checked by its digest, so they need no token. *Operators* show the token.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
+mod call;
+mod error;
+mod routes;
+mod shelf;
+mod types;
+
+pub use call::{Call, Calls, Reply};
+pub use error::{ApiError, Kind};
+pub use routes::{Token, routes};
+pub use shelf::{Shelf, ShelfError};
+pub use types::{
+    CohortView, DeviceView, EnrolAnswer, EventView, FleetView, MintedToken, Operation, PendingView, PlanView,
+    Proof, ReleaseView, StartRollout, Started, Told, WordRequest,
+};

@@ -104,8 +104,10 @@ impl Memory {
         journal_options.ballast_bytes = journal_options.segment_bytes;
         let gap = |finding: &backstay_journal::Finding, _: &[_]| gap_body(&finding.to_string());
         let (journal, opened) = Journal::open(disk, journal_options, gap).map_err(OpenError::Journal)?;
-        let words = opened.anchor.as_ref().and_then(|anchor| decode::<AnchorWords>(&anchor.words, usize::MAX).ok());
-        let mut findings: Vec<Event> = opened.findings.iter().map(|finding| degraded(finding.to_string())).collect();
+        let words =
+            opened.anchor.as_ref().and_then(|anchor| decode::<AnchorWords>(&anchor.words, usize::MAX).ok());
+        let mut findings: Vec<Event> =
+            opened.findings.iter().map(|finding| degraded(finding.to_string())).collect();
 
         let head = Some(journal.head().seq).filter(|seq| *seq > 0);
         let view_options = backstay_store::Options::new(head, journal.head().epoch);
@@ -118,7 +120,8 @@ impl Memory {
         }
         let (view, state) = caught_up(opened.view, &journal, &mut findings);
 
-        let mark = words.as_ref().and_then(|words| words.mark(Stream::Receipt)).map_or(0, |mark| mark.counter);
+        let mark =
+            words.as_ref().and_then(|words| words.mark(Stream::Receipt)).map_or(0, |mark| mark.counter);
         let clock = state.clock.max(words.as_ref().map_or(Mono(0), |words| words.clock));
         let snapshot = state.snapshot.clone();
         let memory = Self {
@@ -164,12 +167,16 @@ impl Memory {
 
     /// Keeps the words that decide about booting, if they are others than before.
     pub fn anchor(&mut self, words: &AnchorWords) -> Durability {
-        let same = self.words.as_ref().is_some_and(|old| AnchorWords { clock: words.clock, ..old.clone() } == *words);
+        let same = self
+            .words
+            .as_ref()
+            .is_some_and(|old| AnchorWords { clock: words.clock, ..old.clone() } == *words);
         if same {
             return Durability::Durable;
         }
         let written = encode(words).map_err(|error| error.to_string());
-        let written = written.and_then(|bytes| self.journal.write_anchor(&bytes).map_err(|error| chain_of(&error)));
+        let written =
+            written.and_then(|bytes| self.journal.write_anchor(&bytes).map_err(|error| chain_of(&error)));
         match written {
             Ok(()) => {
                 self.words = Some(words.clone());
@@ -278,9 +285,15 @@ impl Memory {
             let _ = self.journal.prune(needed);
             let oldest = self.journal.oldest();
             if oldest > self.receipt + 1 {
-                let why = format!("the outbox is full: records {} to {} were dropped unsent", self.receipt + 1, oldest - 1);
+                let why = format!(
+                    "the outbox is full: records {} to {} were dropped unsent",
+                    self.receipt + 1,
+                    oldest - 1
+                );
                 self.dropped_to = oldest - 1;
-                if let Ok(body) = encode(&Entry { at: self.state.clock, event: degraded(why), snapshot: None }) {
+                if let Ok(body) =
+                    encode(&Entry { at: self.state.clock, event: degraded(why), snapshot: None })
+                {
                     let _ = self.journal.append(&body);
                 }
             }

@@ -25,8 +25,12 @@ pub enum ReceiptError {
 impl fmt::Display for ReceiptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ahead { seq } => write!(f, "the receipt is for record {seq}, which this journal does not have"),
-            Self::Foreign { seq } => write!(f, "the receipt is for another record {seq} than this journal has"),
+            Self::Ahead { seq } => {
+                write!(f, "the receipt is for record {seq}, which this journal does not have")
+            }
+            Self::Foreign { seq } => {
+                write!(f, "the receipt is for another record {seq} than this journal has")
+            }
         }
     }
 }
@@ -63,12 +67,17 @@ pub(crate) fn batch(journal: &impl Ledger, after: u64) -> Option<LogBatch> {
 }
 
 /// Whether `receipt` is for a record of this journal.
-pub(crate) fn check(journal: &impl Ledger, chain: &backstay_evidence::Chain, receipt: &Receipt) -> Result<Head, ReceiptError> {
+pub(crate) fn check(
+    journal: &impl Ledger,
+    chain: &backstay_evidence::Chain,
+    receipt: &Receipt,
+) -> Result<Head, ReceiptError> {
     let seq = receipt.seq;
     if seq > journal.head().seq {
         return Err(ReceiptError::Ahead { seq });
     }
-    let Some(Ok(record)) = journal.read(seq).next().filter(|record| record.as_ref().is_ok_and(|record| record.seq == seq))
+    let Some(Ok(record)) =
+        journal.read(seq).next().filter(|record| record.as_ref().is_ok_and(|record| record.seq == seq))
     else {
         // Pruned long ago: then there was a receipt for it before.
         return Ok(Head { epoch: receipt.epoch, seq, hash: receipt.head.0 });

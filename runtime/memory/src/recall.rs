@@ -91,7 +91,9 @@ pub(crate) fn catch_up(view: &mut View, journal: &impl Ledger) -> Result<State, 
         // What the journal itself can't read any more it says at its next opening; the state is of before that.
         let Ok(record) = record else { break };
         // A record of a newer version, or of a kind that isn't known, is passed over: snapshots behind it tell.
-        let Ok(entry) = backstay_wire::decode::<Entry>(&record.body, Entry::SNAPSHOT_BYTES_MAX * 2) else { continue };
+        let Ok(entry) = backstay_wire::decode::<Entry>(&record.body, Entry::SNAPSHOT_BYTES_MAX * 2) else {
+            continue;
+        };
         let changes = state.take(record.seq, &entry);
         // What doesn't fit the view is in the journal all the same.
         if let Err(backstay_store::ApplyError::Damaged(why)) = view.apply(record.seq, &changes) {

@@ -75,7 +75,11 @@ fn a_run_that_ended_leaves_no_steps() {
     let dir = tempfile::tempdir().unwrap();
     records_something(dir.path());
     let (mut memory, _) = open(dir.path());
-    memory.record(Mono(10), &[Event::Ended { ticket: Ticket(1), fence: Fence(1), outcome: Outcome::Done }], None);
+    memory.record(
+        Mono(10),
+        &[Event::Ended { ticket: Ticket(1), fence: Fence(1), outcome: Outcome::Done }],
+        None,
+    );
     assert!(memory.steps(Ticket(1)).is_empty());
     drop(memory);
     assert!(open(dir.path()).0.steps(Ticket(1)).is_empty());

@@ -1,0 +1,63 @@
+//! A call on its way to whoever holds the state, and the answer on its way back.
+
+use backstay_model::{CohortId, DeviceId, Digest};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    ApiError, CohortView, EnrolAnswer, EventView, FleetView, Kind, MintedToken, Operation, PendingView,
+    ReleaseView, StartRollout, Started, Told, WordRequest,
+};
+
+/// Where the answer goes.
+pub type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
+
+/// One call.
+#[derive(Debug)]
+pub enum Call {
+    /// A device asks to be enrolled; the answer is its signed enrolment, or none while an operator has to say yes.
+    Enrol(Vec<u8>, Reply<Option<Vec<u8>>>),
+    /// All that is known.
+    Fleet(Reply<FleetView>),
+    /// One cohort.
+    Cohort(CohortId, Reply<CohortView>),
+    /// The releases that can be handed out.
+    Releases(Reply<Vec<ReleaseView>>),
+    /// A signed statement about a release is to be handed out from now on.
+    Publish(Vec<u8>, Reply<ReleaseView>),
+    /// Start a rollout.
+    Start(StartRollout, Reply<Started>),
+    /// Do something with a cohort's rollout.
+    Operate(CohortId, Operation, Reply<CohortView>),
+    /// Tell one device something.
+    Tell(DeviceId, WordRequest, Reply<Told>),
+    /// A token that enrols one device as this.
+    Mint(EnrolAnswer, Reply<MintedToken>),
+    /// Devices that wait for somebody to say yes.
+    Pending(Reply<Vec<PendingView>>),
+    /// Yes to one of them.
+    Accept(Digest, EnrolAnswer, Reply<()>),
+    /// The records of a device's journal, as they came, and its public key in text.
+    Evidence(DeviceId, Reply<(String, Vec<u8>)>),
+    /// The server's own records after one.
+    Events(u64, Reply<Vec<EventView>>),
+}
+
+/// The way to whoever holds the state.
+#[derive(Clone, Debug)]
+pub struct Calls(mpsc::Sender<Call>);
+
+impl Calls {
+    /// A way for at most `waiting` calls at a time.
+    #[must_use]
+    pub fn new(waiting: usize) -> (Self, mpsc::Receiver<Call>) {
+        let (calls, receiver) = mpsc::channel(waiting);
+        (Self(calls), receiver)
+    }
+
+    pub(crate) async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || ApiError::new(Kind::Unavailable, "the server is stopping");
+        self.0.send(call(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}

@@ -1,0 +1,335 @@
+//! Which paths there are, and who may call them.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use backstay_model::{CohortId, DeviceId, Digest};
+use serde::Deserialize;
+use subtle::ConstantTimeEq;
+use tower::ServiceExt;
+use tower_http::{services::ServeFile, timeout::TimeoutLayer};
+
+use crate::{ApiError, Call, Calls, EnrolAnswer, Kind, Operation, Shelf, StartRollout, WordRequest};
+
+/// The largest artifact that may be uploaded, in bytes.
+const ARTIFACT_BYTES_MAX: usize = 512 << 20;
+/// The largest of every other body.
+const BODY_BYTES_MAX: usize = 256 << 10;
+/// How long a call may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What operators show.
+#[derive(Clone)]
+pub struct Token(Arc<str>);
+
+impl Token {
+    /// A token of at least 16 characters.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        (text.len() >= 16).then(|| Self(text.into()))
+    }
+
+    fn is(&self, shown: &str) -> bool {
+        self.0.as_bytes().ct_eq(shown.as_bytes()).into()
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+#[derive(Clone)]
+struct Desk {
+    calls: Calls,
+    token: Token,
+    artifacts: Shelf,
+    statements: Shelf,
+}
+
+/// The routes. `artifacts` by their own digest, `statements` about releases by the digest of the artifact.
+pub fn routes(calls: Calls, token: Token, artifacts: Shelf, statements: Shelf) -> Router {
+    let desk = Desk { calls, token, artifacts, statements };
+    Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/v1/enrol", post(enrol))
+        .route("/v1/artifacts/{digest}", get(artifact))
+        .route("/v1/releases/{digest}", get(statement))
+        .route("/v1/fleet", get(fleet))
+        .route("/v1/releases", get(releases).post(publish))
+        .route("/v1/rollouts", post(start))
+        .route("/v1/cohorts/{cohort}", get(cohort))
+        .route("/v1/cohorts/{cohort}/{operation}", post(operate))
+        .route("/v1/devices/{device}/words", post(tell))
+        .route("/v1/devices/{device}/evidence", get(evidence))
+        .route("/v1/tokens", post(mint))
+        .route("/v1/enrolments", get(pending))
+        .route("/v1/enrolments/{fingerprint}", post(accept))
+        .route("/v1/events", get(events))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .route("/v1/artifacts/{digest}", put(upload).layer(DefaultBodyLimit::max(ARTIFACT_BYTES_MAX)))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, CALL_TIMEOUT))
+        .with_state(desk)
+}
+
+/// Proof that the caller showed the token.
+struct Operator;
+
+impl FromRequestParts<Desk> for Operator {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, ApiError> {
+        let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        match shown.and_then(|value| value.strip_prefix("Bearer ")) {
+            Some(shown) if desk.token.is(shown) => Ok(Self),
+            Some(_) => Err(ApiError::new(Kind::Denied, "this token is not the server's")
+                .help("see the server's api.token_file")),
+            None => Err(ApiError::new(Kind::Denied, "this call needs a token")
+                .help("send it as \"Authorization: Bearer ...\", or give --token-file to the command line")),
+        }
+    }
+}
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|error: T::Err| ApiError::new(Kind::Usage, error.to_string()))
+}
+
+async fn enrol(State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
+    let answer = desk.calls.ask(|reply| Call::Enrol(body.into(), reply)).await?;
+    Ok(match answer {
+        Some(enrolment) => enrolment.into_response(),
+        None => StatusCode::ACCEPTED.into_response(),
+    })
+}
+
+async fn artifact(
+    State(desk): State<Desk>,
+    Path(digest): Path<String>,
+    request: axum::extract::Request,
+) -> Result<Response, ApiError> {
+    let digest = parse::<Digest>(&digest)?;
+    if !desk.artifacts.has(&digest) {
+        return Err(ApiError::new(Kind::NotFound, format!("there is no artifact {digest} here")));
+    }
+    // Knows ranges, so that a device goes on where its connection broke.
+    let served = ServeFile::new(desk.artifacts.path(&digest)).oneshot(request).await;
+    Ok(served.map_err(|never| match never {})?.map(axum::body::Body::new))
+}
+
+async fn statement(State(desk): State<Desk>, Path(digest): Path<String>) -> Result<Response, ApiError> {
+    let digest = parse::<Digest>(&digest)?;
+    let unreadable = |error: crate::ShelfError| ApiError::new(Kind::Unavailable, error.to_string());
+    match desk.statements.get(&digest).map_err(unreadable)? {
+        Some(statement) => Ok(statement.into_response()),
+        None => Err(ApiError::new(
+            Kind::NotFound,
+            format!("no release with artifact {digest} was published here"),
+        )),
+    }
+}
+
+async fn upload(
+    _: Operator,
+    State(desk): State<Desk>,
+    Path(digest): Path<String>,
+    body: axum::body::Body,
+) -> Result<StatusCode, ApiError> {
+    let digest = parse::<Digest>(&digest)?;
+    let bytes = axum::body::to_bytes(body, ARTIFACT_BYTES_MAX).await;
+    let bytes =
+        bytes.map_err(|error| ApiError::new(Kind::Usage, format!("the upload broke off: {error}")))?;
+    if !crate::shelf::is(&bytes, &digest) {
+        return Err(ApiError::new(Kind::Untrusted, format!("what was uploaded is not {digest}")));
+    }
+    desk.artifacts.put(&digest, &bytes).map_err(|error| {
+        let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        ApiError::new(Kind::Unavailable, format!("{error}: {why}"))
+    })?;
+    Ok(StatusCode::CREATED)
+}
+
+async fn fleet(_: Operator, State(desk): State<Desk>) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(Call::Fleet).await?).into_response())
+}
+
+async fn releases(_: Operator, State(desk): State<Desk>) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(Call::Releases).await?).into_response())
+}
+
+async fn publish(_: Operator, State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(|reply| Call::Publish(body.into(), reply)).await?).into_response())
+}
+
+async fn start(_: Operator, State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
+    let request: StartRollout = read(&body)?;
+    Ok(Json(desk.calls.ask(|reply| Call::Start(request, reply)).await?).into_response())
+}
+
+async fn cohort(
+    _: Operator,
+    State(desk): State<Desk>,
+    Path(cohort): Path<String>,
+) -> Result<Response, ApiError> {
+    let cohort = parse::<CohortId>(&cohort)?;
+    Ok(Json(desk.calls.ask(|reply| Call::Cohort(cohort, reply)).await?).into_response())
+}
+
+async fn operate(
+    _: Operator,
+    State(desk): State<Desk>,
+    Path((cohort, operation)): Path<(String, Operation)>,
+) -> Result<Response, ApiError> {
+    let cohort = parse::<CohortId>(&cohort)?;
+    Ok(Json(desk.calls.ask(|reply| Call::Operate(cohort, operation, reply)).await?).into_response())
+}
+
+async fn tell(
+    _: Operator,
+    State(desk): State<Desk>,
+    Path(device): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let (device, request) = (parse::<DeviceId>(&device)?, read::<WordRequest>(&body)?);
+    Ok(Json(desk.calls.ask(|reply| Call::Tell(device, request, reply)).await?).into_response())
+}
+
+/// The records as they came, and the device's key in a header: enough to check them anywhere.
+async fn evidence(
+    _: Operator,
+    State(desk): State<Desk>,
+    Path(device): Path<String>,
+) -> Result<Response, ApiError> {
+    let device = parse::<DeviceId>(&device)?;
+    let (key, records) = desk.calls.ask(|reply| Call::Evidence(device, reply)).await?;
+    let mut headers = HeaderMap::new();
+    if let Ok(key) = key.parse() {
+        headers.insert("backstay-device-key", key);
+    }
+    Ok((headers, records).into_response())
+}
+
+async fn mint(_: Operator, State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
+    let answer: EnrolAnswer = read(&body)?;
+    Ok(Json(desk.calls.ask(|reply| Call::Mint(answer, reply)).await?).into_response())
+}
+
+async fn pending(_: Operator, State(desk): State<Desk>) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(Call::Pending).await?).into_response())
+}
+
+async fn accept(
+    _: Operator,
+    State(desk): State<Desk>,
+    Path(fingerprint): Path<String>,
+    body: Bytes,
+) -> Result<StatusCode, ApiError> {
+    let (fingerprint, answer) = (parse::<Digest>(&fingerprint)?, read::<EnrolAnswer>(&body)?);
+    desk.calls.ask(|reply| Call::Accept(fingerprint, answer, reply)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct After {
+    #[serde(default)]
+    after: u64,
+}
+
+async fn events(
+    _: Operator,
+    State(desk): State<Desk>,
+    Query(After { after }): Query<After>,
+) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(|reply| Call::Events(after, reply)).await?).into_response())
+}
+
+fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::new(Kind::Usage, format!("the body can't be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request};
+
+    use super::*;
+
+    fn desk() -> (Router, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = |name: &str| Shelf::open(dir.path().join(name)).unwrap();
+        let (calls, _) = Calls::new(1);
+        let token = Token::new("0123456789abcdef").unwrap();
+        (routes(calls, token, shelf("artifacts"), shelf("statements")), dir)
+    }
+
+    async fn ask(method: &str, path: &str, token: Option<&str>, body: &str) -> (StatusCode, String) {
+        let (router, _dir) = desk();
+        let mut request = Request::builder().method(method).uri(path);
+        if let Some(token) = token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let response = router.oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap();
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 16).await.unwrap();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    /// Every route of operators, with a path that would be right otherwise.
+    const OPERATORS: [(&str, &str); 13] = [
+        ("GET", "/v1/fleet"),
+        ("GET", "/v1/releases"),
+        ("POST", "/v1/releases"),
+        ("POST", "/v1/rollouts"),
+        ("GET", "/v1/cohorts/canary"),
+        ("POST", "/v1/cohorts/canary/rollback"),
+        ("POST", "/v1/devices/pump-7/words"),
+        ("GET", "/v1/devices/pump-7/evidence"),
+        ("POST", "/v1/tokens"),
+        ("GET", "/v1/enrolments"),
+        ("POST", "/v1/enrolments/0000000000000000000000000000000000000000000000000000000000000000"),
+        ("GET", "/v1/events"),
+        ("PUT", "/v1/artifacts/0000000000000000000000000000000000000000000000000000000000000000"),
+    ];
+
+    #[tokio::test]
+    async fn nobody_operates_without_the_token() {
+        for (method, path) in OPERATORS {
+            for token in [None, Some("0123456789abcdeX"), Some("")] {
+                let (status, body) = ask(method, path, token, "{}").await;
+                assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path}");
+                assert!(serde_json::from_str::<ApiError>(&body).unwrap().help.is_some());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_never_a_path() {
+        for path in ["/v1/artifacts/..%2F..%2Fetc%2Fpasswd", "/v1/artifacts/.hidden", "/v1/releases/%2e%2e"] {
+            let (status, body) = ask("GET", path, None, "").await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {body}");
+        }
+        let (status, _) = ask("GET", &format!("/v1/artifacts/{}", "0".repeat(64)), None, "").await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn what_is_uploaded_is_what_its_name_says() {
+        let path = format!("/v1/artifacts/{}", "0".repeat(64));
+        let (status, body) = ask("PUT", &path, Some("0123456789abcdef"), "something else").await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_cannot_be_read_is_told() {
+        let (status, body) = ask("POST", "/v1/rollouts", Some("0123456789abcdef"), "{\"cohort\": 5}").await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(body.contains("the body can't be read"), "{body}");
+    }
+}

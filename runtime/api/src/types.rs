@@ -1,0 +1,230 @@
+//! What the API speaks, for both sides. JSON, with the version in the path; fields are only added.
+
+use backstay_model::{
+    CohortId, DeviceId, Digest, Direction, Hardware, Health, Label, Release, RolloutId, Standing, Version,
+    Word,
+};
+use serde::{Deserialize, Serialize};
+
+/// How sure something is, and how old.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Which release.
+    pub release: Release,
+    /// Milliseconds since it was proven.
+    pub age_ms: u64,
+}
+
+/// One device, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceView {
+    /// Its name.
+    pub device: DeviceId,
+    /// Whose steering it follows.
+    pub cohort: CohortId,
+    /// What was said of it at enrolment.
+    pub labels: Vec<Label>,
+    /// The digest of its public key.
+    pub key: Digest,
+    /// Whether the broker has it connected.
+    pub online: bool,
+    /// Milliseconds since it was last heard of.
+    pub heard_ms: Option<u64>,
+    /// What steering wants it to run, if it means this device.
+    pub wanted: Option<Release>,
+    /// What it said that it runs: the weakest proof.
+    pub booted: Option<Proof>,
+    /// What passed its trial there: the only one that counts as "updated".
+    pub confirmed: Option<Proof>,
+    /// Where it stands.
+    pub standing: Option<Standing>,
+    /// How what it runs did in its newest window.
+    pub health: Option<Health>,
+    /// What it will not run again by itself.
+    pub condemned: Vec<Digest>,
+    /// Records of its journal that the server has, checked and without a gap.
+    pub journal: u64,
+}
+
+/// A cohort and its rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CohortView {
+    /// Its name.
+    pub cohort: CohortId,
+    /// What it is on its way to, or turned away from.
+    pub rollout: Option<RolloutId>,
+    /// That rollout's release.
+    pub release: Option<Release>,
+    /// Where to.
+    pub direction: Option<Direction>,
+    /// In words: "wave 2 of 4", "frozen: ...".
+    pub phase: String,
+    /// The newest steering message.
+    pub generation: u64,
+    /// Whether it takes no other rollout.
+    pub frozen: bool,
+    /// Devices enrolled in it.
+    pub devices: u32,
+    /// Devices within reach.
+    pub reached: u32,
+    /// Devices on the release, trial passed.
+    pub confirmed: u32,
+    /// Devices on the release, on trial.
+    pub on_trial: u32,
+    /// Devices that failed on it.
+    pub failed: u32,
+    /// Devices that sit it out.
+    pub excluded: u32,
+    /// Milliseconds until the promotion breaker lets a small stage through.
+    pub breaker_ms: Option<u64>,
+}
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetView {
+    /// Its name.
+    pub fleet: String,
+    /// By name.
+    pub cohorts: Vec<CohortView>,
+    /// By name.
+    pub devices: Vec<DeviceView>,
+}
+
+/// A release that the server can hand out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseView {
+    /// Which.
+    pub release: Release,
+    /// For which machines.
+    pub hardware: Vec<Hardware>,
+    /// Where it may be left for.
+    pub home: Vec<Digest>,
+    /// Whether the artifact itself is here.
+    pub artifact: bool,
+}
+
+/// How a rollout goes forward. What is left out is the server's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlanView {
+    /// How much of the cohort each wave holds, in permille, growing to 1000.
+    pub waves: Option<Vec<u16>>,
+    /// The fewest devices in a wave.
+    pub devices_min: Option<u32>,
+    /// Good windows that open the next wave.
+    pub good_windows: Option<u32>,
+    /// How long a window is, in milliseconds.
+    pub window_ms: Option<u64>,
+}
+
+/// Starts a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartRollout {
+    /// Whose.
+    pub cohort: CohortId,
+    /// To which release, by its version. It has to be the only one of that version here.
+    pub version: Version,
+    /// What to call it; made up if it is left out. A name is never used twice.
+    pub rollout: Option<RolloutId>,
+    /// Only the devices with all these labels; all devices if it is left out.
+    pub labels: Option<Vec<Label>>,
+    /// How.
+    #[serde(default)]
+    pub plan: PlanView,
+}
+
+/// A rollout was started, or had been already.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Which.
+    pub rollout: RolloutId,
+    /// To which release.
+    pub release: Release,
+}
+
+/// What an operator can do with a cohort's rollout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// Nobody starts anything.
+    Pause,
+    /// Go on.
+    Resume,
+    /// End it where it is; who is on the release stays.
+    Abort,
+    /// Everybody on the release goes home.
+    Rollback,
+    /// Lift a freeze, so that another rollout can start.
+    Thaw,
+}
+
+impl Operation {
+    /// As a path.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Abort => "abort",
+            Self::Rollback => "rollback",
+            Self::Thaw => "thaw",
+        }
+    }
+}
+
+/// Words for one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WordRequest {
+    /// What to tell it.
+    pub words: Vec<Word>,
+}
+
+/// A word was signed and sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Its sequence.
+    pub sequence: u64,
+}
+
+/// A one-time token for enrolment. It is shown once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MintedToken {
+    /// The token.
+    pub token: String,
+}
+
+/// A device that asks to be enrolled and has no token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingView {
+    /// The digest of its public key: what it shows as its fingerprint.
+    pub fingerprint: Digest,
+    /// What it says that it is.
+    pub hardware: Hardware,
+    /// Milliseconds since it asked first.
+    pub waits_ms: u64,
+}
+
+/// Says who a device is: with a token's minting, or for a pending fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolAnswer {
+    /// Its name.
+    pub device: DeviceId,
+    /// Whose steering it follows.
+    pub cohort: CohortId,
+    /// What is said of it.
+    #[serde(default)]
+    pub labels: Vec<Label>,
+}
+
+/// Something in the server's own journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Which record.
+    pub seq: u64,
+    /// When, on the server's clock.
+    pub at_ms: u64,
+    /// What, in one line.
+    pub what: String,
+}
