@@ -19,6 +19,7 @@ pub struct LogBatch {
     /// How many records there are, 1 to [`LogBatch::RECORDS_MAX`].
     pub count: u32,
     /// Their bytes as `evidence` frames them, at most [`LogBatch::RECORDS_BYTES_MAX`].
+    #[serde(with = "crate::bytes")]
     pub records: Vec<u8>,
 }
 

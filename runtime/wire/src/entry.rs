@@ -16,6 +16,7 @@ pub struct Entry {
     pub event: Event,
     /// The core's state after it, in the core's own bytes, at most [`Entry::SNAPSHOT_BYTES_MAX`]. A restart
     /// begins at the newest one and replays what is behind it. `None`: not at this entry.
+    #[serde(with = "crate::bytes::option")]
     pub snapshot: Option<Vec<u8>>,
 }
 

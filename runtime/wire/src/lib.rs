@@ -15,6 +15,7 @@ extern crate alloc;
 mod anchor;
 mod batch;
 mod body;
+mod bytes;
 mod device_order;
 mod entry;
 mod error;
