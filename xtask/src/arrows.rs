@@ -26,6 +26,7 @@ struct Row {
 
 const MODEL: &str = "backstay-model";
 const CONFIG: &str = "backstay-config";
+const MEMORY: &str = "backstay-memory";
 const CORE: &str = "backstay-core";
 const WIRE: &str = "backstay-wire";
 const EVIDENCE: &str = "backstay-evidence";
@@ -43,7 +44,7 @@ const SERVER: &str = "backstay";
 
 /// All that the two programs join.
 const PARTS: &[&str] =
-    &[MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, LINK, HOST, HANDS, API, SLOTS];
+    &[MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, MEMORY, LINK, HOST, HANDS, API, SLOTS];
 
 const WORDS: &str = "`model` is the words that all share; whatever it needs, all need";
 const DECIDES: &str =
@@ -69,6 +70,8 @@ const TABLE: &[Row] = &[
     // Who reads the bytes of `wire` holds the words of `model` in the hand.
     row(JOURNAL, &[MODEL, WIRE, EVIDENCE], &[], None, OUTSIDE),
     row(STORE, &[MODEL, WIRE], &[], None, OUTSIDE),
+    // The truth and its view, kept in step: the one crate that knows both.
+    row(MEMORY, &[MODEL, WIRE, EVIDENCE, JOURNAL, STORE], &[], None, OUTSIDE),
     row(LINK, &[MODEL, WIRE], &[], None, OUTSIDE),
     row(API, &[MODEL, WIRE], &[], None, OUTSIDE),
     row(HOST, &[MODEL, TRUST], &[], None, OUTSIDE),

@@ -13,6 +13,9 @@ use wit_component::ComponentEncoder;
 /// The largest module that is read, in bytes. The plugins that ship have less than 100 KB.
 const MODULE_BYTES_MAX: u64 = 32 << 20;
 
+/// The beginning of the name of the section in which bindings say what world a module is for.
+const WORLD_SECTION: &[u8] = b"component-type";
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args_os().skip(1).collect();
     let [module, component] = arguments.as_slice() else {
@@ -33,14 +36,17 @@ fn main() -> ExitCode {
 
 /// Writes the component and returns its size in bytes.
 ///
-/// A module without the `component-type` section that the plugin SDK's bindings put there is refused, and so
-/// is one that imports anything: a plugin sees what it is given and nothing else.
+/// A module without the section that the plugin SDK's bindings put there is refused: the encoder would make an empty
+/// component of it. The encoder itself refuses imports that the module's world does not name.
 fn componentize(module: &Path, component: &Path) -> Result<usize, String> {
     let bytes = fs::metadata(module).map_err(|why| why.to_string())?.len();
     if bytes > MODULE_BYTES_MAX {
         return Err(format!("it has {bytes} bytes, and {MODULE_BYTES_MAX} are the most"));
     }
     let module = fs::read(module).map_err(|why| why.to_string())?;
+    if !module.windows(WORLD_SECTION.len()).any(|bytes| bytes == WORLD_SECTION) {
+        return Err("it doesn't say which world of wit/ it is for: it has no section `component-type`".into());
+    }
     let encoded = ComponentEncoder::default()
         .module(&module)
         .and_then(|encoder| encoder.validate(true).encode())

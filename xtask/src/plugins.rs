@@ -23,14 +23,14 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<Component>, Trouble> {
     let plugins: Vec<_> =
         workspace.below("plugins").filter(|package| package.library == Library::Module).collect();
     if plugins.is_empty() {
+        eprintln!("no package below plugins/ has the crate type `cdylib`: there is no plugin to build");
         return Ok(Vec::new());
     }
     setup::ensure(Need::Wasm)?;
 
     let mut modules = cargo_for(WASM, "build")?;
-    // Panic messages and paths have no place in a plugin, and it is loaded over the air: size first.
+    // A plugin goes over the air to small boxes: size first. That overflow traps comes from the profile.
     modules.args(["--release", "--lib"]).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z");
-    // Overflow must trap in a plugin just as it does in the agent; the profile says so.
     for plugin in &plugins {
         modules.args(["-p", &plugin.name]);
     }

@@ -193,6 +193,10 @@ impl Attempt {
             eprintln!("      $ {}", words.join(" "));
             let mut command = Command::new(&words[0]);
             command.args(&words[1..]).stdin(Stdio::null()).env("DEBIAN_FRONTEND", "noninteractive");
+            if self.needs_root {
+                // Hundreds of lines about packages being unpacked. What goes wrong is on stderr.
+                command.stdout(Stdio::null());
+            }
             let status = run_for_at_most(DOWNLOAD_MAX, &mut command).map_err(|why| why.to_string())?;
             // Package lists that are only partly fresh are often good enough: the install tells.
             let is_update = words.iter().any(|word| word == "update");
