@@ -2,10 +2,10 @@
 //!
 //! Not here: when something is set aside (`view`).
 //!
-//!   <dir>/lock          held as long as the view is open
-//!   <dir>/opening       how often in a row opening began and did not end
-//!   <dir>/sled/         sled's own files
-//!   <dir>/aside-0001/   what was set aside, numbered upwards
+//!   DIR/lock          held as long as the view is open
+//!   DIR/opening       how often in a row opening began and did not end
+//!   DIR/sled/         sled's own files
+//!   DIR/aside-0001/   what was set aside, numbered upwards
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},

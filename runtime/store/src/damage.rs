@@ -12,7 +12,6 @@ const PANIC_BYTES_MAX: usize = 200;
 
 /// Why a view is not to be used any more. The journal is the truth: set the view aside, and rebuild it.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Damage {
     /// sled panicked, with this text (200 bytes at most).
     Panicked(String),
@@ -205,7 +204,6 @@ pub enum ReadError {
 
 /// Why changes were not applied.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum ApplyError {
     /// "record 7 is already in the view, which is at 9". Nothing was changed.
     Order {
@@ -213,6 +211,14 @@ pub enum ApplyError {
         seq: u64,
         /// The highest one applied.
         applied: u64,
+    },
+    /// "record 8 can't follow record 7, which was refused". Nothing was changed: a view that left out what was
+    /// refused would not be what it says it is.
+    Gap {
+        /// The sequence that was to be applied.
+        seq: u64,
+        /// The one that was refused.
+        refused: u64,
     },
     /// "a key of 300 bytes does not fit". Nothing was changed.
     Key {
@@ -239,7 +245,6 @@ pub enum ApplyError {
 
 /// Why the view was not made durable. The journal has it all the same.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum FlushError {
     /// "cannot write the view to disk". What is on the disk is good: open the view again.
     Disk(io::Error),
@@ -264,6 +269,9 @@ impl ApplyError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Order { .. } => Some("replay the journal from the record after the one applied"),
+            Self::Gap { .. } => Some(
+                "apply the refused record again without what did not fit; until then the view stays behind",
+            ),
             Self::Key { .. } => Some("use 1 to 256 bytes, for instance a digest of what is longer"),
             Self::Value { .. } => {
                 Some("keep what is longer than 256 KiB in a file, and its digest in the view")
@@ -297,6 +305,9 @@ impl fmt::Display for ApplyError {
         match self {
             Self::Order { seq, applied } => {
                 write!(f, "record {seq} is already in the view, which is at {applied}")
+            }
+            Self::Gap { seq, refused } => {
+                write!(f, "record {seq} can't follow record {refused}, which was refused")
             }
             Self::Key { length } => {
                 write!(f, "a key of {length} bytes does not fit: expected 1 to {KEY_BYTES_MAX}")
@@ -334,7 +345,11 @@ impl Error for ApplyError {
         match self {
             Self::Disk(source) => Some(source),
             Self::Damaged(source) => Some(source),
-            Self::Order { .. } | Self::Key { .. } | Self::Value { .. } | Self::Full { .. } => None,
+            Self::Order { .. }
+            | Self::Gap { .. }
+            | Self::Key { .. }
+            | Self::Value { .. }
+            | Self::Full { .. } => None,
         }
     }
 }

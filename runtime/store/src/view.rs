@@ -8,85 +8,20 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use crate::{
     aside::{Denied, Place, SetAside},
-    change::{BYTES_MAX, Change, KEY_BYTES_MAX, Pair, Tree, VALUE_BYTES_MAX},
+    change::{Change, KEY_BYTES_MAX, Pair, Tree, VALUE_BYTES_MAX},
     damage::{ApplyError, Damage, FlushError, ReadError, Trouble},
     disk::Disk,
-    head::Head,
+    head::{Head, Sums},
     memory::Memory,
+    opened::{Backing, Opened, Options, Volatile},
     pending::Pending,
 };
-
-/// How a view is opened.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The highest sequence that is durable in the journal; none if the journal is empty. A view that is ahead of
-    /// it is set aside.
-    pub journal_head: Option<u64>,
-    /// The journal's epoch. A view of another one is set aside: a journal that lost records and went on in a new
-    /// epoch may say something else under the same sequence.
-    pub epoch: u32,
-    /// The most bytes of keys and values. What would go beyond is refused.
-    pub bytes_max: u64,
-    /// How much sled may keep of its pages, in bytes; 256 at least. It is shared out to 256 parts, so that much less
-    /// than the values need makes sled read a lot.
-    pub cache_bytes: u64,
-    /// How many set-aside copies stay, 1 at least. The oldest is removed after a new one was made.
-    pub aside_max: u8,
-}
-
-impl Options {
-    /// For a journal that ends at `journal_head` in `epoch`: 2 MiB of values, 16 MiB of cache, 4 copies.
-    #[must_use]
-    pub fn new(journal_head: Option<u64>, epoch: u32) -> Self {
-        Self { journal_head, epoch, bytes_max: BYTES_MAX, cache_bytes: 16 * 1024 * 1024, aside_max: 4 }
-    }
-}
-
-/// A view, and what was found when it was opened.
-#[derive(Debug)]
-pub struct Opened {
-    /// Ready to be read, and to have the records after `applied` applied to it.
-    pub view: View,
-    /// The highest sequence that the view stands for; none if it is empty and the journal has to be replayed from
-    /// its beginning.
-    pub applied: Option<u64>,
-    /// What was there before and was not to be used. Goes into the journal as evidence.
-    pub set_aside: Option<SetAside>,
-}
-
-/// Where a view is kept.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Backing {
-    /// On disk: [`View::flush`] makes it durable.
-    Disk,
-    /// In memory: at the next start it is empty, or what the disk has.
-    Memory {
-        /// Why not on disk.
-        why: Volatile,
-    },
-}
-
-/// Why a view is in memory only.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Volatile {
-    /// The disk is full, read-only or not ours. What is on it was left as it is.
-    Disk(io::Error),
-    /// Another process, or another view in this one, has the directory open.
-    InUse,
-    /// Not even an empty view could be opened.
-    Damaged(Damage),
-    /// That is what was asked for.
-    Asked,
-}
 
 /// State, runs and indexes, as of the highest journal sequence applied.
 #[derive(Debug)]
@@ -97,12 +32,17 @@ pub struct View {
     backing: Backing,
     /// Set once sled failed half-way. From then on nothing is answered.
     unsure: AtomicBool,
+    /// A record that did not fit. What follows it is not taken before it was.
+    refused: Option<u64>,
     /// Whether there is anything that [`View::flush`] has not brought to the disk.
     dirty: bool,
     dir: Option<PathBuf>,
     /// Dropped after the store: another view may enter only when sled has let go.
     place: Option<Place>,
 }
+
+/// New values by their place; none where one is to be removed.
+type Last<'a> = BTreeMap<(Tree, &'a [u8]), Option<&'a [u8]>>;
 
 #[derive(Debug)]
 enum Store {
@@ -185,6 +125,7 @@ impl View {
             options,
             backing: Backing::Disk,
             unsure: AtomicBool::new(false),
+            refused: None,
             dirty: false,
             dir: Some(dir.into()),
             place: Some(place),
@@ -207,6 +148,7 @@ impl View {
             options,
             backing: Backing::Memory { why },
             unsure: AtomicBool::new(false),
+            refused: None,
             dirty: false,
             dir: dir.map(Path::to_path_buf),
             place: None,
@@ -286,8 +228,9 @@ impl View {
     /// cut, or dropping the view, brings back an older one, exact all the same.
     ///
     /// # Errors
-    /// [`ApplyError::Order`], `Key`, `Value` and `Full` change nothing. After `Disk` or `Damaged` the view answers
-    /// nothing more: open it again, or set it aside.
+    /// [`ApplyError::Order`], `Gap`, `Key`, `Value` and `Full` change nothing; after the last three the same record
+    /// has to come again, with less in it, before another. After `Disk` or `Damaged` the view answers nothing more:
+    /// open it again, or set it aside.
     pub fn apply(&mut self, seq: u64, changes: &[Change]) -> Result<(), ApplyError> {
         if self.unsure.load(Ordering::Relaxed) {
             return Err(ApplyError::Damaged(Damage::Unsure));
@@ -295,7 +238,26 @@ impl View {
         if let Some(applied) = self.applied().filter(|&applied| seq <= applied) {
             return Err(ApplyError::Order { seq, applied });
         }
-        let mut last = BTreeMap::new();
+        if let Some(refused) = self.refused.filter(|&refused| seq > refused) {
+            return Err(ApplyError::Gap { seq, refused });
+        }
+        let (last, sums) = self.weigh(changes).inspect_err(|_| self.refused = Some(seq))?;
+        self.refused = None;
+        self.head = Some(Head { epoch: self.options.epoch, applied: seq, sums });
+        self.dirty = true;
+        for ((tree, key), new) in last {
+            match &mut self.store {
+                Store::Disk(_, pending) => pending.put(tree, key, new),
+                Store::Memory(memory) => memory.write(tree, key, new),
+            }
+        }
+        let large = matches!(&self.store, Store::Disk(_, pending) if pending.is_large());
+        if large { self.write().map_err(ApplyError::from) } else { Ok(()) }
+    }
+
+    /// The last change of each key, and what the view would add up to with them.
+    fn weigh<'a>(&self, changes: &'a [Change]) -> Result<(Last<'a>, Sums), ApplyError> {
+        let mut last = Last::new();
         for (tree, key, value) in changes.iter().map(Change::parts) {
             if !(1..=KEY_BYTES_MAX).contains(&key.len()) {
                 return Err(ApplyError::Key { length: key.len() });
@@ -305,7 +267,7 @@ impl View {
             }
             last.insert((tree, key), value);
         }
-        let mut sums = self.head.map_or_else(Default::default, |head| head.sums);
+        let mut sums = self.head.map_or_else(Sums::default, |head| head.sums);
         for (&(tree, key), new) in &last {
             let old = self.get(tree, key).map_err(|ReadError::Damaged(why)| ApplyError::Damaged(why))?;
             if let Some(old) = old {
@@ -320,16 +282,7 @@ impl View {
         if bytes > bytes_max && bytes > self.bytes() {
             return Err(ApplyError::Full { bytes, bytes_max });
         }
-        self.head = Some(Head { epoch: self.options.epoch, applied: seq, sums });
-        self.dirty = true;
-        for ((tree, key), new) in last {
-            match &mut self.store {
-                Store::Disk(_, pending) => pending.put(tree, key, new),
-                Store::Memory(memory) => memory.write(tree, key, new),
-            }
-        }
-        let large = matches!(&self.store, Store::Disk(_, pending) if pending.is_large());
-        if large { self.write().map_err(ApplyError::from) } else { Ok(()) }
+        Ok((last, sums))
     }
 
     /// Ends when all that was applied is on the disk itself. For a view in memory there is nothing to do.
@@ -385,16 +338,6 @@ impl Trouble {
             Self::Disk(error) => Damage::Refused(Box::new(error)),
             Self::Busy => Damage::Refused("the file is locked".into()),
             Self::Damage(damage) => damage,
-        }
-    }
-}
-
-impl From<Trouble> for Volatile {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Disk(error) => Self::Disk(error),
-            Trouble::Busy => Self::InUse,
-            Trouble::Damage(damage) => Self::Damaged(damage),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Once};
 
-use backstay_store::{Backing, Change, Opened, Options, Tree, View};
+use backstay_store::{Backing, Change, Damage, Opened, Options, Tree, View};
 
 /// Trials in a test run; `BACKSTAY_STORE_TRIALS` asks for more.
 const TRIALS: u64 = 2_000;
@@ -242,7 +242,20 @@ fn after_any_damage_a_replay_brings_back_the_truth() {
             (Some(aside), applied) => {
                 assert!(aside.path.join("db").exists(), "trial {trial}, {what}: what was set aside is gone");
                 assert_eq!(applied, None, "trial {trial}, {what}");
-                "set aside"
+                match aside.why {
+                    Damage::Panicked(_) => "set aside: sled panicked",
+                    Damage::Refused(_) => "set aside: sled refused",
+                    Damage::Contents => "set aside: not what was applied",
+                    Damage::Head | Damage::Value { .. } => "set aside: a bad row",
+                    Damage::Died { .. }
+                    | Damage::Format { .. }
+                    | Damage::Ahead { .. }
+                    | Damage::Epoch { .. }
+                    | Damage::Unsure
+                    | Damage::Meaning(_) => {
+                        panic!("trial {trial}, {what}: {}", aside.why)
+                    }
+                }
             }
             (None, applied) if applied == Some(journal.head()) => "whole",
             (None, Some(_)) => "older",

@@ -137,6 +137,12 @@ fn what_does_not_fit_changes_nothing() {
         assert_eq!((view.applied(), view.count(Tree::Runs), view.bytes()), (Some(5), 1, 2));
     }
     assert!(matches!(view.backing(), Backing::Memory { why: Volatile::Asked }));
+    // A view that left record 6 out and went on would not be what it says it is.
+    let error = view.apply(7, &[put("c", b"3")]).unwrap_err();
+    assert_eq!(error.to_string(), "record 7 can't follow record 6, which was refused");
+    view.apply(6, &[]).unwrap();
+    view.apply(7, &[put("c", b"3")]).unwrap();
+    assert_eq!((view.applied(), view.bytes()), (Some(7), 4));
 }
 
 #[test]
