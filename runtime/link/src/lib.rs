@@ -16,6 +16,7 @@
 mod address;
 #[cfg(feature = "embedded-broker")]
 mod broker;
+mod configured;
 mod files;
 mod filters;
 mod flight;
