@@ -309,6 +309,47 @@ fn a_torn_write_is_cleared_and_said() {
     assert!(opened.findings.is_empty(), "{:?}", opened.findings);
 }
 
+/// A sector that the disk dropped looks like a torn write. That something was written after it gives it away: the next
+/// write begins only when the one before is durable.
+#[test]
+fn a_hole_before_a_later_write_is_no_torn_write() {
+    let disk = Memory::default();
+    let (mut journal, _) = open(&disk);
+    for n in 1..=3 {
+        journal.append(&[n; 900]).unwrap();
+        journal.commit().unwrap();
+    }
+    drop(journal);
+    for (hole, after) in [(1024..1536, 0), (2048..2560, 1)] {
+        let mut contents = disk.contents();
+        contents.get_mut(&segment(0)).unwrap()[hole].fill(0);
+        let (_, opened) = open(&Memory::holding(&contents));
+        assert_eq!(loss(&opened).0, after);
+    }
+    // In the last write only a witness knows.
+    let mut contents = disk.contents();
+    contents.get_mut(&segment(0)).unwrap()[3072..3584].fill(0);
+    let (_, opened) = open(&Memory::holding(&contents));
+    assert!(matches!(opened.findings.as_slice(), [Finding::TornTail { after: 2, .. }]), "{:?}", told(&opened));
+}
+
+#[test]
+fn what_is_anchored_is_never_taken_for_a_torn_write() {
+    let disk = Memory::default();
+    let (mut journal, _) = open(&disk);
+    journal.append(b"anchored").unwrap();
+    journal.commit().unwrap();
+    journal.write_anchor(b"").unwrap();
+    drop(journal);
+    let mut contents = disk.contents();
+    contents.get_mut(&segment(0)).unwrap()[1024 + 8..].fill(0);
+    let (_, opened) = open(&Memory::holding(&contents));
+    assert_eq!(loss(&opened).0, 0);
+    contents.get_mut(&segment(0)).unwrap()[1024..].fill(0);
+    let (_, opened) = open(&Memory::holding(&contents));
+    assert_eq!(loss(&opened), (0, Cause::Behind(Witness::Anchor)));
+}
+
 #[test]
 fn damage_becomes_a_gap_that_everybody_can_see() {
     let disk = Memory::default();
