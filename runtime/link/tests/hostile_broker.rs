@@ -250,6 +250,28 @@ async fn what_can_not_be_published_is_refused_before_it_is_queued() {
     assert_eq!(broker.await.unwrap(), 0);
 }
 
+/// Nobody listens. The signed steering widens the window while the link is at it.
+#[tokio::test]
+async fn the_window_can_be_changed_at_run_time() {
+    let (listener, settings) = listen().await;
+    drop(listener);
+    let (handle, mut incoming) = Link::start(settings).unwrap();
+    for _ in 0..5 {
+        match next(&mut incoming).await {
+            Happening::Unreachable { why: Trouble::Network { .. }, again } => assert!(again <= Millis(800)),
+            other => panic!("{other:?}"),
+        }
+    }
+    handle.reconnect_within(Millis::from_secs(3600));
+    match next(&mut incoming).await {
+        Happening::Unreachable { again, .. } => assert!(again > Millis(800), "{again}"),
+        other => panic!("{other:?}"),
+    }
+    // It would sleep for hours now, and leaves all the same.
+    handle.leave();
+    assert!(timeout(PATIENCE, incoming.next()).await.expect("it leaves").is_none());
+}
+
 #[test]
 fn without_a_runtime_there_is_no_link_and_it_says_so() {
     let mut settings = Settings::new("mqtt://127.0.0.1".parse().unwrap(), "pump-7", 7);
