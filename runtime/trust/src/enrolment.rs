@@ -262,3 +262,43 @@ impl Keyring {
         Ok(VerifiedEnrolment { enrolment, stamp: opened.stamp, digest: opened.digest })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use backstay_model::UnixMs;
+
+    use super::*;
+    use crate::{KeyringParts, Role};
+
+    /// The director's key is right, but the envelope is for one device and the payload enrols another.
+    #[test]
+    fn an_enrolment_is_for_the_device_that_it_enrols() {
+        let key = |seed| SecretKey::from_random(&[seed; 32]);
+        let role = |seed| Role::of(key(seed).public());
+        let fleet = FleetId::parse("pumps").unwrap();
+        let keyring = Keyring::new(KeyringParts {
+            number: 1,
+            fleet: fleet.clone(),
+            operator: role(1),
+            release: role(2),
+            director: role(3),
+            vendors: Vec::new(),
+        })
+        .unwrap();
+        let enrolment = Enrolment {
+            device: DeviceId::parse("pump-7").unwrap(),
+            key: key(4).id(),
+            cohort: CohortId::parse("canary").unwrap(),
+            labels: Vec::new(),
+        };
+        let payload = postcard::to_allocvec(&enrolment).unwrap();
+        let stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };
+        let verify = |device| {
+            let audience = Audience::Device(fleet.clone(), DeviceId::parse(device).unwrap());
+            let bytes = seal(&key(3), Domain::Enrolment, audience, stamp, &payload).unwrap();
+            keyring.verify_enrolment(&bytes, &key(4).id())
+        };
+        assert!(verify("pump-7").is_ok());
+        assert!(matches!(verify("pump-8"), Err(Refusal::Inconsistent { .. })));
+    }
+}

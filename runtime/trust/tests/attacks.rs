@@ -248,6 +248,19 @@ fn exactly_one_of_all_combinations_runs() {
     assert_eq!(accepted, [(0, 0, 0)]);
 }
 
+/// A vendor who is trusted with one name signs a plugin under somebody else's, or one that begins like theirs.
+#[test]
+fn a_vendor_releases_under_their_own_name_only() {
+    let world = World::new();
+    for name in ["other/executor-pump", "acme-2/executor-pump", "acm/executor-pump"] {
+        let id = PluginId::parse(name).unwrap();
+        let plugin = backstay_trust::PluginRelease { id: id.clone(), ..world.plugin() };
+        let bytes = plugin.sign(&world.vendor, stamp(7)).unwrap();
+        let refused = world.keyring.verify_plugin_release(&bytes);
+        assert_eq!(refused, Err(PluginError::ForeignName { plugin: id, key: world.vendor.id() }));
+    }
+}
+
 #[test]
 fn a_host_gets_only_what_it_can_run() {
     let world = World::new();

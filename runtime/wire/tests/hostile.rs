@@ -171,6 +171,9 @@ fn what_is_out_of_bounds_is_neither_written_nor_read() {
     assert!(matches!(encode(&idle), Err(EncodeError::OutOfBounds { .. })));
     let long = Entry { snapshot: Some(vec![0; Entry::SNAPSHOT_BYTES_MAX + 1]), ..samples::entry() };
     assert!(matches!(encode(&long), Err(EncodeError::OutOfBounds { .. })));
+    let event = backstay_model::Event::Degraded { what: "x".repeat(Entry::BYTES_MAX) };
+    let large = Entry { event, ..samples::entry() };
+    assert!(matches!(encode(&large), Err(EncodeError::TooLarge { max: Entry::BYTES_MAX, .. })));
 
     // As another implementation might write it: three instructions become none.
     let mut bytes = encode(&samples::device_order()).unwrap();

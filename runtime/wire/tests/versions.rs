@@ -6,7 +6,7 @@ mod samples;
 
 use std::{env, fs, path::PathBuf};
 
-use backstay_wire::{Body, DecodeError, HEADER_BYTES, Presence, Receipt, Schema, decode, encode};
+use backstay_wire::{Body, DecodeError, HEADER_BYTES, Item, Presence, Receipt, Schema, decode, encode};
 use serde::{Deserialize, Serialize};
 
 /// The receipt as the next version might have it, with a field more.
@@ -117,4 +117,17 @@ fn kept_bytes_of_a_newer_version_are_opened() {
     let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
     assert_eq!(decode::<Receipt>(&bytes, 1000), Ok(samples::receipt()));
     assert_eq!(decode::<NextReceipt>(&bytes, 1000), Ok(next()));
+}
+
+/// A flag that this version doesn't know may change what the item means.
+#[test]
+fn an_unknown_flag_is_not_ignored() {
+    let mut bytes = encode(&samples::receipt()).unwrap();
+    bytes[4] = 2;
+    let refused = DecodeError::UnknownFlags { schema: Schema::RECEIPT, flags: 2 };
+    assert_eq!(decode::<Receipt>(&bytes, 1000), Err(refused.clone()));
+    let skip = |bytes: &[u8]| Item::split(bytes, 1000).unwrap().0.decode_or_skip::<Receipt>();
+    assert_eq!(skip(&bytes), Err(refused));
+    bytes[4] = 3;
+    assert_eq!(skip(&bytes), Ok(None));
 }
