@@ -74,7 +74,8 @@ const TABLE: &[Row] = &[
     row(MEMORY, &[MODEL, WIRE, EVIDENCE, JOURNAL, STORE], &[], None, OUTSIDE),
     row(LINK, &[MODEL, WIRE], &[], None, OUTSIDE),
     row(API, &[MODEL, WIRE], &[], None, OUTSIDE),
-    row(HOST, &[MODEL, TRUST], &[], None, OUTSIDE),
+    // Its tests hold what a plugin does in the sandbox against the same plugin compiled natively.
+    row(HOST, &[MODEL, TRUST], &[SDK, "policy-tree", "executor-ota"], None, OUTSIDE),
     row(HANDS, &[MODEL], &[], None, OUTSIDE),
     row(SLOTS, &[MODEL], &[], None, OUTSIDE),
     row(AGENT, PARTS, &[], None, JOINS),

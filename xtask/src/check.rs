@@ -16,6 +16,10 @@ use crate::workspace::{Workspace, cargo};
 pub(crate) fn run(workspace: Workspace, supply_chain: bool) -> Result<Tally, Trouble> {
     setup::ensure_all(&[Need::Formatter, Need::Linter, Need::Wasm])?;
     let workspace = Rc::new(workspace);
+    let features: Vec<_> = workspace.packages.iter().flat_map(|package| package.features.clone()).collect();
+    let features = features.join(",");
+    let lints = ["clippy", "--workspace", "--all-targets", "--keep-going", "--features", &features, "--"];
+    let lints = [&lints[..], &["-D", "warnings"]].concat();
     let mut steps = vec![
         cargo_step("formatting", &["fmt", "--all", "--check"], &[]),
         look("arrows", "cargo xtask arrows", {
@@ -30,21 +34,7 @@ pub(crate) fn run(workspace: Workspace, supply_chain: bool) -> Result<Tally, Tro
             let workspace = Rc::clone(&workspace);
             move || tree::check(&workspace).and_then(tree::judge)
         }),
-        cargo_step(
-            "lints",
-            &[
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--keep-going",
-                "--features",
-                "xtask/componentize",
-                "--",
-                "-D",
-                "warnings",
-            ],
-            &[],
-        ),
+        cargo_step("lints", &lints, &[]),
         no_std(&workspace),
         cargo_step(
             "documentation",

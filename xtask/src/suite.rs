@@ -71,12 +71,14 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
     let built = Rc::new(RefCell::new(BTreeMap::new()));
     row.run(preparation("building the tests", "cargo build --workspace --exclude backstay-agent --tests", {
         let built = Rc::clone(&built);
+        let workspace = Rc::clone(&workspace);
         let names: Vec<_> = selected.iter().map(|package| package.name.clone()).collect();
         move || {
-            let (agent, others): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name == AGENT);
+            let packages = names.iter().filter_map(|name| workspace.package(name));
+            let (agent, others): (Vec<_>, Vec<_>) = packages.partition(|package| package.name == AGENT);
             let mut outcome = Ok(());
-            for names in [others, agent].into_iter().filter(|names| !names.is_empty()) {
-                outcome = outcome.and(build_tests(&names, &mut built.borrow_mut()));
+            for packages in [others, agent].into_iter().filter(|packages| !packages.is_empty()) {
+                outcome = outcome.and(build_tests(&packages, &mut built.borrow_mut()));
             }
             outcome
         }
@@ -139,11 +141,14 @@ fn preparation(name: &str, alone: &str, work: impl FnOnce() -> Result<(), Troubl
 
 /// Builds the test programs of `packages` and enters them under the package's name. What can be built is built, also
 /// if something else can't.
-fn build_tests(packages: &[String], built: &mut BTreeMap<String, Vec<PathBuf>>) -> Result<(), Trouble> {
+fn build_tests(packages: &[&Package], built: &mut BTreeMap<String, Vec<PathBuf>>) -> Result<(), Trouble> {
     let mut command = cargo();
     command.args(["build", "--tests", "--keep-going", "--message-format", "json-render-diagnostics"]);
-    for name in packages {
-        command.args(["-p", name]);
+    for package in packages {
+        command.args(["-p", &package.name]);
+        for feature in package.features.iter().filter(|feature| !feature.starts_with("xtask/")) {
+            command.args(["--features", feature]);
+        }
     }
     let failed = || Trouble::new("cannot build all tests");
     let output =

@@ -31,6 +31,9 @@ pub(crate) struct Package {
     /// The names of its programs.
     pub(crate) programs: Vec<String>,
     pub(crate) library: Library,
+    /// What its tests and programs ask for by `required-features`, as `package/feature`: without it cargo leaves them
+    /// out and says nothing.
+    pub(crate) features: Vec<String>,
 }
 
 /// What kind of library a package has.
@@ -131,8 +134,11 @@ impl Package {
         let folder = manifest.parent()?.strip_prefix(root).ok()?.to_path_buf();
         let dependencies =
             json["dependencies"].as_array()?.iter().map(Dependency::parse).collect::<Option<_>>()?;
-        let (mut programs, mut library) = (Vec::new(), Library::None);
+        let name = json["name"].as_str()?.to_owned();
+        let (mut programs, mut library, mut features) = (Vec::new(), Library::None, Vec::new());
         for target in json["targets"].as_array()? {
+            let required = target["required-features"].as_array().into_iter().flatten();
+            features.extend(required.filter_map(Value::as_str).map(|feature| format!("{name}/{feature}")));
             for kind in target["kind"].as_array()?.iter().filter_map(Value::as_str) {
                 match kind {
                     "bin" => programs.push(target["name"].as_str()?.to_owned()),
@@ -142,9 +148,10 @@ impl Package {
                 }
             }
         }
-        let name = json["name"].as_str()?.to_owned();
+        features.sort();
+        features.dedup();
         let version = json["version"].as_str()?.to_owned();
-        Some(Package { name, version, folder, dependencies, programs, library })
+        Some(Package { name, version, folder, dependencies, programs, library, features })
     }
 }
 
