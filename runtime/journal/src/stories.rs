@@ -330,7 +330,11 @@ fn a_hole_before_a_later_write_is_no_torn_write() {
     let mut contents = disk.contents();
     contents.get_mut(&segment(0)).unwrap()[3072..3584].fill(0);
     let (_, opened) = open(&Memory::holding(&contents));
-    assert!(matches!(opened.findings.as_slice(), [Finding::TornTail { after: 2, .. }]), "{:?}", told(&opened));
+    assert!(
+        matches!(opened.findings.as_slice(), [Finding::TornTail { after: 2, .. }]),
+        "{:?}",
+        told(&opened)
+    );
 }
 
 #[test]
