@@ -21,15 +21,13 @@ pub struct Plugin {
 }
 
 /// One value for a plugin.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum Setting {
     /// Yes or no.
     Flag(bool),
     /// A whole number.
-    Whole(i64),
-    /// A number.
-    Number(f64),
+    Number(i64),
     /// A text.
     Text(String),
     /// Several texts.

@@ -27,7 +27,7 @@ mod topic;
 pub use anchor::{AnchorWords, Mark, Stream};
 pub use batch::{LogBatch, Receipt};
 pub use body::{Body, decode, encode};
-pub use device_order::{DeviceOrder, Instruction};
+pub use device_order::DeviceOrder;
 pub use entry::Entry;
 pub use error::{DecodeError, EncodeError, OutOfBounds};
 pub use item::{HEADER_BYTES, Item, Items};

@@ -3,11 +3,9 @@
 
 use backstay_model::{
     Beat, BootId, Cause, Digest, Direction, Event, Generation, Health, Label, Millis, Mono, Reach, Release,
-    Report, RolloutId, Selector, Standing, Steer, UnixMs, Version,
+    Report, RolloutId, Selector, Standing, Steer, UnixMs, Version, Word,
 };
-use backstay_wire::{
-    AnchorWords, DeviceOrder, Entry, Instruction, LogBatch, Mark, Presence, Receipt, Stream, TrustFloor,
-};
+use backstay_wire::{AnchorWords, DeviceOrder, Entry, LogBatch, Mark, Presence, Receipt, Stream, TrustFloor};
 
 pub(crate) fn release(version: &str, byte: u8) -> Release {
     Release {
@@ -48,8 +46,8 @@ pub(crate) fn steer() -> Steer {
 }
 
 pub(crate) fn device_order() -> DeviceOrder {
-    let lift = Instruction::Lift { digest: Digest([5; 32]) };
-    DeviceOrder { sequence: 4, instructions: vec![Instruction::Hold, Instruction::Thaw, lift] }
+    let lift = Word::Lift(Digest([5; 32]));
+    DeviceOrder { sequence: 4, words: vec![Word::Hold, Word::Thaw, lift] }
 }
 
 pub(crate) fn report() -> Report {

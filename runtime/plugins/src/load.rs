@@ -1,0 +1,203 @@
+//! From a bundle on disk to a plugin that can be asked.
+
+use std::{
+    collections::BTreeMap,
+    error, fmt, fs, io,
+    path::{Path, PathBuf},
+};
+
+use backstay_config::{Plugin as PluginConfig, Setting};
+use backstay_host::{
+    CallError, Config, Engine, Executor, Plugin, Policy, Problem, Value, engine_profile, machine, world_executor,
+    world_policy,
+};
+use backstay_model::{PluginId, UnixMs};
+use backstay_trust::{Bundle, BundleError, Keyring, PluginError, VerifiedPlugin, Want, World};
+
+/// Loads plugins for one instance.
+#[derive(Debug)]
+pub struct Loader<'a> {
+    /// The engine that they run in.
+    pub engine: &'a Engine,
+    /// Who may vouch for them.
+    pub keyring: &'a Keyring,
+    /// The newest grant of each plugin that was accepted before.
+    pub floors: &'a BTreeMap<PluginId, u64>,
+    /// The latest time that is known from a signature.
+    pub attested: Option<UnixMs>,
+}
+
+/// A plugin with the settings that it agreed to.
+#[derive(Debug)]
+pub struct Ready<P> {
+    /// The plugin.
+    pub plugin: P,
+    /// What it is told with each call.
+    pub config: Config,
+}
+
+/// A plugin that can't be used.
+#[derive(Debug)]
+pub enum LoadError {
+    /// "cannot read the bundle /usr/share/backstay/policy-tree.bundle"
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// "... is no bundle"
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: BundleError,
+    },
+    /// "the plugin in ... may not run here"
+    Untrusted {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: PluginError,
+    },
+    /// "the bundle ... holds no code for this machine"
+    NoCode {
+        /// The file.
+        path: PathBuf,
+    },
+    /// "the plugin in ... can't be loaded"
+    Load {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: backstay_host::LoadError,
+    },
+    /// "the settings of ... are not what it takes: ..."
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with which.
+        problems: Vec<Problem>,
+    },
+    /// "the plugin in ... did not say what can be set"
+    Silent {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: CallError,
+    },
+}
+
+impl LoadError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Read { .. } => Some("check the path under [policy] and [executor], and who may read it"),
+            Self::Bundle { source, .. } => source.help(),
+            Self::Untrusted { source, .. } => source.help(),
+            Self::NoCode { .. } => Some("grant it for this machine too: backstay plugin grant --targets"),
+            Self::Load { .. } => Some("grant it again with the Backstay that runs here"),
+            Self::Settings { .. } => Some("see what can be set: backstay plugin inspect"),
+            Self::Silent { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, .. } => write!(f, "cannot read the bundle {}", path.display()),
+            Self::Bundle { path, .. } => write!(f, "{} is no plugin bundle", path.display()),
+            Self::Untrusted { path, .. } => write!(f, "the plugin in {} may not run here", path.display()),
+            Self::NoCode { path } => write!(f, "the bundle {} holds no code for this machine", path.display()),
+            Self::Load { path, .. } => write!(f, "the plugin in {} can't be loaded", path.display()),
+            Self::Settings { path, problems } => {
+                write!(f, "the settings for {} are not what it takes", path.display())?;
+                problems.iter().try_for_each(|problem| write!(f, "; {problem}"))
+            }
+            Self::Silent { path, .. } => write!(f, "the plugin in {} did not say what can be set", path.display()),
+        }
+    }
+}
+
+impl error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Read { source, .. } => Some(source),
+            Self::Bundle { source, .. } => Some(source),
+            Self::Untrusted { source, .. } => Some(source),
+            Self::Load { source, .. } => Some(source),
+            Self::Silent { source, .. } => Some(source),
+            Self::NoCode { .. } | Self::Settings { .. } => None,
+        }
+    }
+}
+
+impl Loader<'_> {
+    /// The policies of a configuration, newest first: the one that is to be asked, and its last good one.
+    ///
+    /// # Errors
+    /// The first that can't be used.
+    pub fn policies(&self, config: &PluginConfig) -> Result<Vec<Ready<Policy>>, LoadError> {
+        self.each(config, &world_policy(), Plugin::into_policy, Policy::validate)
+    }
+
+    /// The executors of a configuration, newest first.
+    ///
+    /// # Errors
+    /// The first that can't be used.
+    pub fn executors(&self, config: &PluginConfig) -> Result<Vec<Ready<Executor>>, LoadError> {
+        self.each(config, &world_executor(), Plugin::into_executor, Executor::validate)
+    }
+
+    fn each<P>(
+        &self,
+        config: &PluginConfig,
+        world: &World,
+        narrow: impl Fn(Plugin) -> Option<P>,
+        validate: impl Fn(&P, &Config) -> Result<Vec<Problem>, CallError>,
+    ) -> Result<Vec<Ready<P>>, LoadError> {
+        let mut all = Vec::new();
+        for path in [Some(&config.bundle), config.last_good.as_ref()].into_iter().flatten() {
+            let verified = self.verify(path, world)?;
+            let loaded = Plugin::load(self.engine, &verified);
+            let loaded = loaded.map_err(|source| LoadError::Load { path: path.clone(), source })?;
+            let plugin = narrow(loaded).expect("the world was verified, and it decides which of the two it is");
+            let settings = settings(config).map_err(|problem| LoadError::Settings {
+                path: path.clone(),
+                problems: vec![Problem { setting: None, text: problem }],
+            })?;
+            let problems = validate(&plugin, &settings);
+            let problems = problems.map_err(|source| LoadError::Silent { path: path.clone(), source })?;
+            if !problems.is_empty() {
+                return Err(LoadError::Settings { path: path.clone(), problems });
+            }
+            all.push(Ready { plugin, config: settings });
+        }
+        Ok(all)
+    }
+
+    fn verify(&self, path: &Path, world: &World) -> Result<VerifiedPlugin, LoadError> {
+        let bytes = fs::read(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
+        let bundle = Bundle::decode(&bytes).map_err(|source| LoadError::Bundle { path: path.into(), source })?;
+        let (target, engine) = (machine(), engine_profile());
+        let want = Want { target: &target, engine: &engine, world, floors: self.floors, attested: self.attested };
+        let untrusted = |source| LoadError::Untrusted { path: path.into(), source };
+        let granted = self.keyring.verify_grant(bundle.release, bundle.grant, &want).map_err(untrusted)?;
+        let code = bundle.artifact(&granted.artifact().digest);
+        let code = code.ok_or_else(|| LoadError::NoCode { path: path.into() })?;
+        granted.with_artifact(code.to_vec()).map_err(untrusted)
+    }
+}
+
+fn settings(config: &PluginConfig) -> Result<Config, String> {
+    let value = |setting: &Setting| match setting {
+        Setting::Flag(flag) => Value::Flag(*flag),
+        Setting::Number(number) => Value::Number(*number),
+        Setting::Text(text) => Value::Text(text.clone()),
+        Setting::Texts(texts) => Value::Texts(texts.clone()),
+    };
+    let settings = config.settings.iter().map(|(name, setting)| (name.clone(), value(setting)));
+    Config::new(settings).map_err(|error| error.to_string())
+}
