@@ -10,7 +10,10 @@ use crate::setup::{self, Need};
 use crate::steps::run_loudly;
 use crate::toolchain::{WASM, cargo_for};
 use crate::trouble::Trouble;
-use crate::workspace::{Library, Workspace, cargo};
+use crate::workspace::{Package, Workspace, cargo};
+
+/// Who depends on it is a plugin.
+const SDK: &str = "backstay-sdk";
 
 /// One plugin that was built.
 pub(crate) struct Component {
@@ -20,21 +23,23 @@ pub(crate) struct Component {
 
 /// Builds every plugin below plugins/. The file is called as the package: `policy-tree.wasm`.
 pub(crate) fn build(workspace: &Workspace) -> Result<Vec<Component>, Trouble> {
-    let plugins: Vec<_> =
-        workspace.below("plugins").filter(|package| package.library == Library::Module).collect();
+    let is_plugin = |package: &&Package| package.dependencies.iter().any(|needed| needed.name == SDK);
+    let plugins: Vec<_> = workspace.below("plugins").filter(is_plugin).collect();
     if plugins.is_empty() {
-        eprintln!("no package below plugins/ has the crate type `cdylib`: there is no plugin to build");
+        eprintln!("no package below plugins/ depends on {SDK}: there is no plugin to build");
         return Ok(Vec::new());
     }
     setup::ensure(Need::Wasm)?;
 
-    let mut modules = cargo_for(WASM, "build")?;
-    // A plugin goes over the air to small boxes: size first. That overflow traps comes from the profile.
-    modules.args(["--release", "--lib"]).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z");
     for plugin in &plugins {
-        modules.args(["-p", &plugin.name]);
+        // The crate type is given here and not in the manifest, so that on this machine a plugin is an ordinary library
+        // that tests can call.
+        let mut module = cargo_for(WASM, "rustc")?;
+        module.args(["--release", "--lib", "--crate-type", "cdylib", "-p", &plugin.name]);
+        // A plugin goes over the air to small boxes: size first. That overflow traps comes from the profile.
+        module.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z");
+        run_loudly(&mut module, &format!("build {} for {WASM}", plugin.name))?;
     }
-    run_loudly(&mut modules, "build the plugins")?;
     let mut encoder = cargo();
     encoder.args(["build", "-p", "xtask", "--features", "componentize", "--bin", "componentize"]);
     run_loudly(&mut encoder, "build the encoder of components")?;

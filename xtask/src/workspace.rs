@@ -40,10 +40,8 @@ pub(crate) struct Package {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Library {
     None,
-    /// An ordinary one: its documentation examples are tests.
+    /// One that other crates can use: its documentation examples are tests.
     Rust,
-    /// A plugin: a WebAssembly module when it is built for wasm32.
-    Module,
 }
 
 /// One line of a package's dependencies.
@@ -142,8 +140,7 @@ impl Package {
             for kind in target["kind"].as_array()?.iter().filter_map(Value::as_str) {
                 match kind {
                     "bin" => programs.push(target["name"].as_str()?.to_owned()),
-                    "cdylib" => library = Library::Module,
-                    "lib" | "rlib" if library == Library::None => library = Library::Rust,
+                    "lib" | "rlib" => library = Library::Rust,
                     _ => {}
                 }
             }
