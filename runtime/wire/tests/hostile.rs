@@ -167,7 +167,7 @@ fn a_claimed_length_is_not_believed() {
 fn what_is_out_of_bounds_is_neither_written_nor_read() {
     let crowded = AnchorWords { condemned: vec![Digest([1; 32]); 33], ..samples::anchor_words() };
     assert!(matches!(encode(&crowded), Err(EncodeError::OutOfBounds { .. })));
-    let idle = DeviceOrder { instructions: Vec::new(), ..samples::device_order() };
+    let idle = DeviceOrder { words: Vec::new(), ..samples::device_order() };
     assert!(matches!(encode(&idle), Err(EncodeError::OutOfBounds { .. })));
     let long = Entry { snapshot: Some(vec![0; Entry::SNAPSHOT_BYTES_MAX + 1]), ..samples::entry() };
     assert!(matches!(encode(&long), Err(EncodeError::OutOfBounds { .. })));
