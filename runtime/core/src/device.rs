@@ -23,7 +23,7 @@ mod steering;
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use backstay_model::{
-    BootId, Breaker, Cause, CohortId, Decision, DeviceId, Digest, Event, Excluded, Facts, Fence, Hardware,
+    BootId, Breaker, Cause, CohortId, Decision, DeviceId, Digest, Event, Excluded, Facts, Fence, Generation, Hardware,
     Health, InfraKind, Label, Millis, Mono, Name, Order, Outcome, Permille, Reading, Refused, Release,
     Report, RolloutId, Schema, SlotStatus, Standing, Steer, Task, Ticket, Transience, WayHome, Word,
 };
@@ -239,6 +239,7 @@ pub struct DeviceState {
     ladder: Ladder,
     budget: Budget,
     steering: Option<Steering>,
+    least: Generation,
     turned: Vec<RolloutId>,
     ways: BTreeMap<Digest, WayHome>,
     condemned: Vec<Digest>,
@@ -252,6 +253,19 @@ pub struct DeviceState {
     fence: Fence,
     reports: u64,
     rng: Rng,
+}
+
+/// The highest of what only ever grows. Kept twice, apart from the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Digests that the device will not run again by itself, newest first.
+    pub condemned: Vec<Digest>,
+    /// The lowest security epoch that it takes.
+    pub floor: u32,
+    /// Steering of a lower generation is of the past.
+    pub generation: Generation,
+    /// The highest word that it was told.
+    pub told: u64,
 }
 
 /// The state machine of one device.
@@ -283,6 +297,7 @@ impl Device {
             ladder: Ladder::default(),
             budget: Budget::default(),
             steering: None,
+            least: Generation(0),
             turned: Vec::new(),
             ways: BTreeMap::new(),
             condemned: Vec::new(),
@@ -425,18 +440,25 @@ impl Device {
         self.state.floor
     }
 
-    /// Words that decide about booting were kept apart, because what was remembered may be lost: what they say
-    /// is taken over where it is stricter.
-    pub fn remember(&mut self, condemned: &[Digest], floor: u32, steered: Option<Steered>) {
-        for digest in condemned.iter().rev() {
+    /// Takes over what was kept apart from the rest, because the rest may be lost: only where it is stricter.
+    pub fn remember(&mut self, kept: &Watermarks) {
+        for digest in kept.condemned.iter().rev() {
             self.condemn(*digest);
         }
-        self.state.floor = self.state.floor.max(floor);
-        if let Some(steered) = steered {
-            let known = self.state.steering.as_ref().map(|known| known.steer.generation);
-            if known < Some(steered.steer.generation) {
-                self.state.steering = Some(Steering::of(steered));
-            }
+        self.state.floor = self.state.floor.max(kept.floor);
+        self.state.least = self.state.least.max(kept.generation);
+        self.state.told = self.state.told.max(kept.told);
+    }
+
+    /// What is to be kept apart.
+    #[must_use]
+    pub fn watermarks(&self) -> Watermarks {
+        let steered = self.steering().map_or(Generation(0), |steer| steer.generation);
+        Watermarks {
+            condemned: self.state.condemned.clone(),
+            floor: self.state.floor,
+            generation: self.state.least.max(steered),
+            told: self.state.told,
         }
     }
 
@@ -454,6 +476,7 @@ impl Device {
         if self.state.steering.as_ref().is_some_and(|steering| steering.steer.cohort != identity.cohort) {
             // Generations are counted by cohort, so what one cohort was told says nothing in another.
             self.state.steering = None;
+            self.state.least = Generation(0);
         }
         self.state.identity = Some(identity);
         self.report(now, out);

@@ -54,6 +54,10 @@ impl Device {
             let why = format!("this device belongs to {}", identity.cohort);
             return self.refuse(Refused { what, why, count: 1 }, out);
         }
+        if steer.generation < self.state.least {
+            let why = format!("generation {} is older than {}", steer.generation.0, self.state.least.0);
+            return self.refuse(Refused { what, why, count: 1 }, out);
+        }
         if let Some(known) = &mut self.state.steering {
             let generation = steer.generation.0;
             if steer.generation < known.steer.generation {
