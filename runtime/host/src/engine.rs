@@ -1,0 +1,166 @@
+//! The engine: how code is run here, and for what code has to be compiled.
+//!
+//! Every setting that changes compiled code is part of the profile: whoever changes one here has to change
+//! [`engine_profile`], too, so that an artifact of before is refused by name and not by a riddle.
+
+use std::{error, fmt, sync::Arc};
+
+use backstay_trust::{EngineProfile, Limits, Target, World};
+use wasmtime::ModuleVersionStrategy;
+
+use crate::ticker::{Running, Ticker};
+
+/// Address space for one linear memory. As much as can be granted, so that a memory never moves.
+const MEMORY_RESERVATION: u64 = Limits::MAX.memory_bytes as u64;
+
+/// A plugin's own stack, in bytes. It runs on the stack of the calling thread.
+const STACK_BYTES: usize = 256 << 10;
+
+/// The settings of this engine, as grants name them. The number is ours; it goes up with every change of a
+/// setting that changes compiled code.
+#[must_use]
+pub fn engine_profile() -> EngineProfile {
+    EngineProfile::parse(PROFILE).expect("the profile is written down in the form that it has to have")
+}
+
+pub(crate) const PROFILE: &str = "backstay-1/wasmtime-48";
+
+/// The contract for policies that this host speaks.
+#[must_use]
+pub fn world_policy() -> World {
+    World::parse("backstay:plugin/policy@0.1.0").expect("the world is written down in the form that it has to have")
+}
+
+/// The contract for executors that this host speaks.
+#[must_use]
+pub fn world_executor() -> World {
+    World::parse("backstay:plugin/executor@0.1.0").expect("the world is written down in the form that it has to have")
+}
+
+/// What artifacts have to be compiled for to run here.
+#[must_use]
+pub fn machine() -> Target {
+    const MACHINE: &str = if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        "x86_64-linux"
+    } else if cfg!(all(target_arch = "aarch64", target_os = "linux")) {
+        "aarch64-linux"
+    } else {
+        "none"
+    };
+    Target::parse(MACHINE).expect("the machine is written down in the form that it has to have")
+}
+
+/// Runs plugins. One for a process is enough; copies are the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    wasm: wasmtime::Engine,
+    ticker: Ticker,
+}
+
+impl Engine {
+    /// An engine that loads what was compiled before, with the thread that ends calls in time.
+    ///
+    /// # Errors
+    /// The machine can't run plugins, or there is no thread to be had.
+    pub fn new() -> Result<Self, EngineError> {
+        let mut config = settings().map_err(EngineError::Machine)?;
+        without_compiler(&mut config);
+        let wasm = wasmtime::Engine::new(&config).map_err(EngineError::Machine)?;
+        let clock = wasm.clone();
+        let ticker = Ticker::start(move || clock.increment_epoch()).map_err(EngineError::Thread)?;
+        Ok(Self { inner: Arc::new(Inner { wasm, ticker }) })
+    }
+
+    pub(crate) fn wasm(&self) -> &wasmtime::Engine {
+        &self.inner.wasm
+    }
+
+    pub(crate) fn running(&self) -> Running<'_> {
+        self.inner.ticker.running()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("profile", &PROFILE).finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "compile")]
+fn without_compiler(config: &mut wasmtime::Config) {
+    config.enable_compiler(false);
+}
+
+#[cfg(not(feature = "compile"))]
+fn without_compiler(_: &mut wasmtime::Config) {}
+
+/// What compiled code has to agree with. The same for running and for compiling.
+pub(crate) fn settings() -> wasmtime::Result<wasmtime::Config> {
+    let mut config = wasmtime::Config::new();
+    config.module_version(ModuleVersionStrategy::Custom(PROFILE.into()))?;
+    // Time: the epoch ends a call. Fuel would cost more and count nothing that anybody wants to know.
+    config.epoch_interruption(true);
+    // Memory: said, because the default takes 4 GiB of addresses for each. A small device has no such thing to
+    // give. Without room to grow, growing copies; without a guard, every access is checked.
+    config.memory_reservation(MEMORY_RESERVATION);
+    config.memory_reservation_for_growth(0);
+    config.memory_guard_size(0);
+    config.guard_before_linear_memory(false);
+    config.memory_may_move(false);
+    // An instance lives for one call. To copy a few kilobytes into it is less work than to map them.
+    config.memory_init_cow(false);
+    config.max_wasm_stack(STACK_BYTES);
+    // Only what compilers of plugins make: each feature more is code that could be wrong.
+    config.wasm_relaxed_simd(false);
+    config.wasm_simd(false);
+    config.wasm_memory64(false);
+    config.wasm_multi_memory(false);
+    config.wasm_tail_call(false);
+    config.concurrency_support(false);
+    // Nobody reads back-traces of plugins on a device, and addresses are a tenth of an artifact.
+    config.generate_address_map(false);
+    config.wasm_backtrace_max_frames(None);
+    Ok(config)
+}
+
+/// There is no engine to be had.
+#[derive(Debug)]
+pub enum EngineError {
+    /// "this machine can't run plugins"
+    Machine(wasmtime::Error),
+    /// "cannot start the thread that ends calls in time"
+    Thread(std::io::Error),
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Machine(_) => "this machine can't run plugins",
+            Self::Thread(_) => "cannot start the thread that ends calls in time",
+        })
+    }
+}
+
+impl error::Error for EngineError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Machine(source) => Some(source.as_ref()),
+            Self::Thread(source) => Some(source),
+        }
+    }
+}
+
+impl EngineError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> Option<&'static str> {
+        match self {
+            Self::Machine(_) => Some("plugins run on x86_64 and aarch64 with Linux; without them a device holds"),
+            Self::Thread(_) => Some("look at the limits on threads and memory of this process"),
+        }
+    }
+}
