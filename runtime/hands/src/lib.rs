@@ -1,1 +1,61 @@
+//! What an instance does to the machine that it runs on, and how it looks at it.
+//!
+//! Here: probes, named commands, named endpoints, granted files, the supervised program, and artifacts fetched by
+//! digest. Each is told exactly what it may touch, has a time and a size that it never exceeds, and answers in
+//! the words of the model. Not here: slots (`slots`), messages (`link`), whether something *should* be done
+//! (`core`), whether a plugin may ask for it (`host`), and writing down that it was (whoever calls).
+//!
+//! Everything runs on one tokio thread; what can only block (HTTP, big files) runs beside it on tokio's blocking
+//! threads. All children die with the thread that started them.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
+mod command;
+mod depot;
+mod endpoint;
+mod fetch;
+mod file;
+mod http;
+mod output;
+mod probe;
+mod process;
+#[cfg(test)]
+mod server;
+mod supervised;
+
+use backstay_model::{Answer, Deed};
+
+pub use command::{Command, CommandError, Commands, ExtraArgs};
+pub use depot::{Answered, Depot, DepotError};
+pub use endpoint::{Endpoint, EndpointError, Endpoints};
+pub use fetch::{Fetch, FetchError, Fetched, SourceError, Sources};
+pub use file::{Granted, Paths};
+pub use http::{Roots, RootsError};
+pub use probe::{FileAge, HttpProbe, Probe, ProbeError, ProbeKind, Probes, Sample};
+pub use supervised::{Ended, Program, ProgramError, ProgramOutput, Supervised};
+
+/// What runs may ask of this machine, as the configuration names it.
+#[derive(Debug, Default)]
+pub struct Hands {
+    /// Named commands.
+    pub commands: Commands,
+    /// Named endpoints.
+    pub endpoints: Endpoints,
+    /// Files below granted paths.
+    pub paths: Paths,
+}
+
+impl Hands {
+    /// Does what a run asked for. `None`: the deed is not for hands, but for slots, the link, or the caller's
+    /// clock and journal. Dropped before it ends, it leaves no process behind.
+    pub async fn perform(&self, deed: &Deed) -> Option<Answer> {
+        match deed {
+            Deed::Http { endpoint, method, path, body } => {
+                Some(self.endpoints.request(endpoint, method, path, body).await)
+            }
+            Deed::Run { command, args } => Some(self.commands.run(command, args).await),
+            Deed::File { path, content: None } => Some(self.paths.read(path)),
+            Deed::File { path, content: Some(content) } => Some(self.paths.replace(path, content)),
+            Deed::Slot(_) | Deed::Publish { .. } | Deed::Sleep { .. } | Deed::Attach { .. } => None,
+        }
+    }
+}
