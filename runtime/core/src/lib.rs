@@ -8,17 +8,28 @@
 extern crate alloc;
 
 mod backoff;
+mod breaker;
 mod budget;
+mod cohort;
 mod device;
 mod ladder;
+mod lock;
 mod quarantine;
 mod rng;
 mod windows;
 
 pub use backoff::Backoff;
+pub use breaker::Breaker;
 pub use budget::{Allowance, Budget};
-pub use device::{Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Steered, Vetted};
+pub use cohort::{
+    Cohort, CohortEffect, CohortInput, Contact, Counts, Helm, Overview, Plan, PlanError, Reply, Rollout,
+    Roster, Stage, StartError, Startable, WAVES_MAX, WaveView, Wish, WishError,
+};
+pub use device::{
+    Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Steered, Vetted, Watermarks,
+};
 pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
+pub use lock::{Lock, Locked, Stale};
 pub use quarantine::Quarantine;
 pub use rng::Rng;
 pub use windows::{Watched, Windows};
