@@ -485,6 +485,10 @@ impl Device {
     fn up(&mut self, now: Mono, boot: BootId, slots: SlotStatus, out: &mut Effects) {
         self.state.boot = boot;
         self.state.asked = None;
+        // Reports are not recorded one by one. So each start counts on from a number that none before it can
+        // have reached, by the starts and, should they be lost, by the clock.
+        let starts = (self.state.reports >> 32).saturating_add(1).max(now.0 / 1000);
+        self.state.reports = starts << 32;
         self.state.windows.reopen(now);
         let (booted, confirmed) = (slots.booted.clone(), slots.confirmed.clone());
         out.push(Effect::Record(Event::Started { boot, booted, confirmed }));
@@ -571,9 +575,16 @@ impl Device {
 
     /// The last word on where the device stands replaces the one before it in the same step.
     fn report(&mut self, now: Mono, out: &mut Effects) {
-        let Some(identity) = &self.state.identity else { return };
+        let Some(report) = self.report_at(now) else { return };
+        out.retain(|effect| !matches!(effect, Effect::Report(_)));
+        out.push(Effect::Report(report));
+    }
+
+    /// Where the device stands, told anew; none before it has a name to say it under.
+    pub fn report_at(&mut self, now: Mono) -> Option<Report> {
+        let identity = self.state.identity.as_ref()?;
         self.state.reports += 1;
-        let report = Report {
+        Some(Report {
             sequence: self.state.reports,
             at: now,
             boot: self.state.boot,
@@ -585,9 +596,7 @@ impl Device {
             health: self.health(),
             condemned: self.state.condemned.clone(),
             journal: 0,
-        };
-        out.retain(|effect| !matches!(effect, Effect::Report(_)));
-        out.push(Effect::Report(report));
+        })
     }
 
     fn facts(&self, now: Mono, trial: Option<&Trial>) -> Facts {

@@ -208,7 +208,8 @@ impl Memory {
     /// The records that the server has no receipt for, oldest first, as many as fit one message.
     #[must_use]
     pub fn unreceipted(&self) -> Option<LogBatch> {
-        outbox::batch(&self.journal, self.receipt.max(self.dropped_to))
+        let sent = self.receipt.max(self.dropped_to);
+        if sent < self.journal.head().seq { outbox::batch(&self.journal, sent) } else { None }
     }
 
     /// The server has the journal up to here.
@@ -241,7 +242,7 @@ impl Memory {
             Ok(()) => {}
             Err(backstay_store::FlushError::Damaged(why)) => self.replace_view(why),
             // The disk is the trouble: the next start builds the view anew.
-            Err(_) => self.view = None,
+            Err(backstay_store::FlushError::Disk(_)) => self.view = None,
         }
     }
 
@@ -251,8 +252,14 @@ impl Memory {
             Ok(()) => {}
             Err(backstay_store::ApplyError::Damaged(why)) => self.replace_view(why),
             Err(backstay_store::ApplyError::Disk(_)) => self.view = None,
-            // What doesn't fit the view is in the journal all the same.
-            Err(_) => {}
+            // What doesn't fit is in the journal all the same. The view stands for this record without it, so
+            // that those behind it can follow; a state too large for it is found in the journal.
+            Err(
+                backstay_store::ApplyError::Full { .. }
+                | backstay_store::ApplyError::Key { .. }
+                | backstay_store::ApplyError::Value { .. },
+            ) => drop(view.apply(seq, &[])),
+            Err(backstay_store::ApplyError::Order { .. } | backstay_store::ApplyError::Gap { .. }) => {}
         }
         self.unflushed += 1;
         if self.unflushed >= FLUSH_EVERY {

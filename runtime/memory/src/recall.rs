@@ -40,6 +40,7 @@ pub(crate) struct State {
 
 impl State {
     /// Takes a record in, and says what it changes in the view.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "few of the many kinds of event are about runs")]
     pub(crate) fn take(&mut self, seq: u64, entry: &Entry) -> Vec<Change> {
         let mut changes = Vec::new();
         if let Some(snapshot) = &entry.snapshot {
@@ -104,8 +105,6 @@ pub(crate) fn catch_up(view: &mut View, journal: &impl Ledger) -> Result<State, 
 }
 
 fn damage(error: backstay_store::ReadError) -> Damage {
-    match error {
-        backstay_store::ReadError::Damaged(why) => why,
-        _ => Damage::Unsure,
-    }
+    let backstay_store::ReadError::Damaged(why) = error;
+    why
 }

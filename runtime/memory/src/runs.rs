@@ -30,6 +30,7 @@ pub(crate) struct Runs(BTreeMap<Ticket, Vec<Step>>);
 
 impl Runs {
     /// Takes in what a record says about runs.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "few of the many kinds of event are about runs")]
     pub(crate) fn take(&mut self, event: &Event) {
         match event {
             Event::EffectBegan { ticket, ordinal, .. } => {

@@ -2,7 +2,7 @@
 
 use backstay_core::Quarantine;
 use backstay_host::{CallError, Policy};
-use backstay_model::{Decision, Digest, Event, Facts, Mono, Reason};
+use backstay_model::{Decision, Digest, Event, Facts, Mono, PluginId, Reason};
 
 use crate::Ready;
 
@@ -18,7 +18,7 @@ pub struct Unanswered {
     /// Why not, at most 256 bytes.
     pub why: String,
     /// What happened beside it and is to be recorded: a policy was put out.
-    pub event: Option<Event>,
+    pub event: Option<Box<Event>>,
 }
 
 impl Judge {
@@ -28,14 +28,25 @@ impl Judge {
         Self { policies: policies.into_iter().map(|ready| (ready, Vec::new())).collect() }
     }
 
+    /// Which plugins these are, and the sequences of their grants.
+    pub fn grants(&self) -> impl Iterator<Item = (PluginId, u64)> {
+        self.policies.iter().map(|(ready, _)| (ready.plugin.id().clone(), ready.sequence))
+    }
+
     /// Asks the newest policy that is not in quarantine.
     ///
     /// # Errors
     /// If there is none, or it failed. What counts against it was counted.
-    pub fn ask(&mut self, now: Mono, facts: &Facts, quarantine: &mut Quarantine) -> Result<Decision, Unanswered> {
+    pub fn ask(
+        &mut self,
+        now: Mono,
+        facts: &Facts,
+        quarantine: &mut Quarantine,
+    ) -> Result<Decision, Unanswered> {
         let grants: Vec<Digest> = self.policies.iter().map(|(ready, _)| *ready.plugin.grant()).collect();
         let chosen = quarantine.choose(&grants).copied();
-        let Some((ready, memo)) = self.policies.iter_mut().find(|(ready, _)| Some(*ready.plugin.grant()) == chosen)
+        let Some((ready, memo)) =
+            self.policies.iter_mut().find(|(ready, _)| Some(*ready.plugin.grant()) == chosen)
         else {
             return Err(Unanswered { why: "every policy is in quarantine".into(), event: None });
         };
@@ -51,7 +62,7 @@ impl Judge {
                 let event = match &error {
                     CallError::Strike(_) => quarantine.strike(now, *ready.plugin.grant()).map(|strikes| {
                         let (plugin, grant) = (ready.plugin.id().clone(), *ready.plugin.grant());
-                        Event::Quarantined { plugin, grant, strikes, why: why.clone() }
+                        Box::new(Event::Quarantined { plugin, grant, strikes, why: why.clone() })
                     }),
                     CallError::Configuration { .. }
                     | CallError::Diverged { .. }

@@ -8,8 +8,8 @@ use std::{
 
 use backstay_config::{Plugin as PluginConfig, Setting};
 use backstay_host::{
-    CallError, Config, Engine, Executor, Plugin, Policy, Problem, Value, engine_profile, machine, world_executor,
-    world_policy,
+    CallError, Config, Engine, Executor, Plugin, Policy, Problem, Value, engine_profile, machine,
+    world_executor, world_policy,
 };
 use backstay_model::{PluginId, UnixMs};
 use backstay_trust::{Bundle, BundleError, Keyring, PluginError, VerifiedPlugin, Want, World};
@@ -34,6 +34,8 @@ pub struct Ready<P> {
     pub plugin: P,
     /// What it is told with each call.
     pub config: Config,
+    /// The sequence of its grant: the floor for the next.
+    pub sequence: u64,
 }
 
 /// A plugin that can't be used.
@@ -110,13 +112,17 @@ impl fmt::Display for LoadError {
             Self::Read { path, .. } => write!(f, "cannot read the bundle {}", path.display()),
             Self::Bundle { path, .. } => write!(f, "{} is no plugin bundle", path.display()),
             Self::Untrusted { path, .. } => write!(f, "the plugin in {} may not run here", path.display()),
-            Self::NoCode { path } => write!(f, "the bundle {} holds no code for this machine", path.display()),
+            Self::NoCode { path } => {
+                write!(f, "the bundle {} holds no code for this machine", path.display())
+            }
             Self::Load { path, .. } => write!(f, "the plugin in {} can't be loaded", path.display()),
             Self::Settings { path, problems } => {
                 write!(f, "the settings for {} are not what it takes", path.display())?;
                 problems.iter().try_for_each(|problem| write!(f, "; {problem}"))
             }
-            Self::Silent { path, .. } => write!(f, "the plugin in {} did not say what can be set", path.display()),
+            Self::Silent { path, .. } => {
+                write!(f, "the plugin in {} did not say what can be set", path.display())
+            }
         }
     }
 }
@@ -163,7 +169,8 @@ impl Loader<'_> {
             let verified = self.verify(path, world)?;
             let loaded = Plugin::load(self.engine, &verified);
             let loaded = loaded.map_err(|source| LoadError::Load { path: path.clone(), source })?;
-            let plugin = narrow(loaded).expect("the world was verified, and it decides which of the two it is");
+            let plugin =
+                narrow(loaded).expect("the world was verified, and it decides which of the two it is");
             let settings = settings(config).map_err(|problem| LoadError::Settings {
                 path: path.clone(),
                 problems: vec![Problem { setting: None, text: problem }],
@@ -173,16 +180,18 @@ impl Loader<'_> {
             if !problems.is_empty() {
                 return Err(LoadError::Settings { path: path.clone(), problems });
             }
-            all.push(Ready { plugin, config: settings });
+            all.push(Ready { plugin, config: settings, sequence: verified.stamp().sequence });
         }
         Ok(all)
     }
 
     fn verify(&self, path: &Path, world: &World) -> Result<VerifiedPlugin, LoadError> {
         let bytes = fs::read(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
-        let bundle = Bundle::decode(&bytes).map_err(|source| LoadError::Bundle { path: path.into(), source })?;
+        let bundle =
+            Bundle::decode(&bytes).map_err(|source| LoadError::Bundle { path: path.into(), source })?;
         let (target, engine) = (machine(), engine_profile());
-        let want = Want { target: &target, engine: &engine, world, floors: self.floors, attested: self.attested };
+        let want =
+            Want { target: &target, engine: &engine, world, floors: self.floors, attested: self.attested };
         let untrusted = |source| LoadError::Untrusted { path: path.into(), source };
         let granted = self.keyring.verify_grant(bundle.release, bundle.grant, &want).map_err(untrusted)?;
         let code = bundle.artifact(&granted.artifact().digest);

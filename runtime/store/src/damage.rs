@@ -196,7 +196,7 @@ fn about_the_disk(error: &io::Error) -> bool {
 
 /// Why a value could not be read.
 #[derive(Debug)]
-#[non_exhaustive]
+
 pub enum ReadError {
     /// "cannot read from the view: it is damaged"; [`View::set_aside`](crate::View::set_aside) takes the damage.
     Damaged(Damage),

@@ -77,6 +77,12 @@ impl VerifiedRelease {
         self.product.schemas
     }
 
+    /// The kinds of machine that it is for.
+    #[must_use]
+    pub fn hardware(&self) -> &[Hardware] {
+        &self.product.hardware
+    }
+
     /// Whether it runs on `hardware`.
     #[must_use]
     pub fn fits(&self, hardware: &Hardware) -> bool {

@@ -1,0 +1,540 @@
+//! The one loop of the agent: it acts and never decides.
+//!
+//! Here: the closed list of all that can happen to a device, and the order of things: what the core says is to
+//! be recorded is durable before anything that follows from it begins. What takes time is only started here, and
+//! how it ends comes back as something that happened. Not here: any `if` about health or releases (`core`).
+
+use std::time::Duration;
+
+use backstay_core::{Device, Effect, Input, Quarantine, Vetted, Watermarks};
+use backstay_hands::{Depot, Ended, Probes, Sample};
+use backstay_host::{CallError, Executor};
+use backstay_memory::{Durability, Memory};
+use backstay_model::{
+    Access, Answer, Deed, Digest, Effect as Asked, Event, InfraKind, Mono, Order, Outcome, Reason, Release,
+    Ticket, Transience,
+};
+use backstay_plugins::{Judge, Ready};
+use backstay_trust::{EnrolToken, Keyring, SecretKey};
+use backstay_wire::{AnchorWords, Mark, Stream};
+use tokio::sync::mpsc;
+
+use crate::{
+    clock::Clock,
+    config::Config,
+    identity::{self, Papers},
+    kept::Kept,
+    machine::Machine,
+    run::{Next, Run, Stuck, in_doubt},
+    uplink::{Came, Uplink},
+};
+
+/// The most things that wait to be taken in. Who can't hand over waits, or is heard next time.
+const WAITING_MAX: usize = 256;
+
+/// Between two tries to be enrolled.
+const ENROL_EVERY: Duration = Duration::from_secs(10);
+
+/// Something that was started here has ended.
+#[derive(Debug)]
+enum Done {
+    /// An effect of a run.
+    Effect { ticket: Ticket, ordinal: u32, answer: Answer },
+    /// A release was looked into.
+    Vetted { ticket: Ticket, verdict: Vetted },
+    /// The server was asked to enrol this device.
+    Enrolled(identity::Asked),
+}
+
+/// All that the loop holds.
+pub struct Driver {
+    /// The configuration.
+    pub config: Config,
+    /// The instance's clock.
+    pub clock: Clock,
+    /// Who decides.
+    pub device: Device,
+    /// What is remembered.
+    pub memory: Memory,
+    /// Who is asked. None: no policy could be loaded, and every question stays without an answer.
+    pub judge: Option<Judge>,
+    /// Who acts, newest first.
+    pub executors: Vec<Ready<Executor>>,
+    /// What counts against plugins.
+    pub quarantine: Quarantine,
+    /// Slots, program, commands.
+    pub machine: Machine,
+    /// What looks.
+    pub probes: Probes,
+    /// Ends of the supervised program.
+    pub ended: mpsc::Receiver<Ended>,
+    /// The operator's servers.
+    pub depot: Option<Depot>,
+    /// The operator's keys.
+    pub keyring: Keyring,
+    /// This device's key.
+    pub key: SecretKey,
+    /// Where key and enrolment are.
+    pub papers: Papers,
+    /// The latest time that the server signed for, as it was kept.
+    pub attested: Option<backstay_model::UnixMs>,
+    /// The newest grants that were accepted.
+    pub floors: std::collections::BTreeMap<backstay_model::PluginId, u64>,
+}
+
+/// The loop at work.
+struct Loop {
+    all: Driver,
+    run: Option<(Run, usize)>,
+    uplink: Option<Uplink>,
+    done: mpsc::Sender<Done>,
+    results: mpsc::Receiver<Done>,
+    boot_noted: bool,
+    next_beat: Mono,
+}
+
+impl Driver {
+    /// Runs until it is told to stop.
+    pub async fn drive(self, first: Vec<Event>, up: Input) {
+        let (done, results) = mpsc::channel(WAITING_MAX);
+        let next_beat = self.clock.now();
+        let mut work =
+            Loop { all: self, run: None, uplink: None, done, results, boot_noted: false, next_beat };
+        work.record(&first);
+        work.take(up).await;
+        work.find_papers().await;
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        work.turn().await;
+    }
+}
+
+impl Loop {
+    async fn turn(&mut self) {
+        let mut stop = std::pin::pin!(stop_asked());
+        let watchdog = sd_notify::watchdog_enabled().map(|span| span / 2);
+        let mut alive = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
+        loop {
+            let wake = self.all.clock.instant(self.deadline());
+            let mut ticked = false;
+            tokio::select! {
+                sample = self.all.probes.next() => self.looked(sample).await,
+                Some(ended) = self.all.ended.recv() => self.program_ended(&ended).await,
+                Some(done) = self.results.recv() => self.finished(done).await,
+                Some(happening) = next_of(&mut self.uplink) => self.heard(happening).await,
+                () = tokio::time::sleep_until(wake.into()) => ticked = true,
+                _ = alive.tick() => {
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+                }
+                () = &mut stop => break,
+            }
+            if ticked {
+                self.take(Input::Tick).await;
+            }
+            self.speak();
+        }
+        tracing::info!("stops");
+        self.all.memory.flush();
+        if let Some(uplink) = self.uplink.take() {
+            let goodbye = uplink.leave(self.all.clock.now());
+            let _ = tokio::time::timeout(Duration::from_secs(5), goodbye).await;
+        }
+    }
+
+    fn deadline(&self) -> Mono {
+        let own = self.all.device.deadline();
+        let uplink = self.uplink.as_ref().and_then(Uplink::deadline);
+        let beat = self.uplink.is_some().then_some(self.next_beat);
+        let soonest = [own, uplink, beat].into_iter().flatten().min();
+        soonest
+            .unwrap_or(Mono(u64::MAX / 2))
+            .min(self.all.clock.now().after(backstay_model::Millis::from_secs(60)))
+    }
+
+    /// Gives the core an input, and does what it says, and what follows from that.
+    async fn take(&mut self, input: Input) {
+        let mut inputs = std::collections::VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let now = self.all.clock.now();
+            let effects = self.all.device.step(now, input);
+            let events: Vec<Event> = effects.iter().filter_map(recorded).cloned().collect();
+            self.record(&events);
+            for effect in effects {
+                match effect {
+                    // Durable by now, together with the state after all of this step.
+                    Effect::Record(_) => {}
+                    Effect::Ask { ticket, facts } => inputs.push_back(self.ask(now, ticket, &facts)),
+                    Effect::Vet { ticket, release } => self.vet(ticket, release),
+                    Effect::Run(order) => inputs.extend(self.begin(order).await),
+                    Effect::Report(mut report) => {
+                        report.journal = self.all.memory.head().seq;
+                        if let Some(uplink) = &self.uplink {
+                            uplink.report(&report);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes events durable, with the state after them, and tells them once to whoever reads the log.
+    fn record(&mut self, events: &[Event]) {
+        if events.is_empty() {
+            return;
+        }
+        let now = self.all.clock.now();
+        for event in events {
+            tracing::info!(at = now.0, "{event}");
+        }
+        let kept = Kept {
+            device: self.all.device.state().clone(),
+            quarantine: self.all.quarantine.clone(),
+            floors: self.all.floors.clone(),
+            attested: self.attested(),
+        };
+        // A disk that takes nothing stops nobody from going home; it is said, where anybody can hear it.
+        if let Durability::Degraded(why) = self.all.memory.record(now, events, kept.encode()) {
+            tracing::error!(why, "what happens is not recorded any more; the device goes on deciding");
+        }
+        let words = self.words(now);
+        if let Durability::Degraded(why) = self.all.memory.anchor(&words) {
+            tracing::error!(why, "the words that decide about booting can't be kept");
+        }
+    }
+
+    fn attested(&self) -> Option<backstay_model::UnixMs> {
+        self.uplink.as_ref().and_then(Uplink::attested).max(self.all.attested)
+    }
+
+    fn words(&self, now: Mono) -> AnchorWords {
+        let Watermarks { condemned, floor, generation, told } = self.all.device.watermarks();
+        let mark = |stream, counter| Mark { stream, counter, digest: Digest([0; 32]) };
+        AnchorWords {
+            clock: now,
+            attested: self.attested(),
+            confirmed: self.all.device.confirmed().clone(),
+            last_known_good: None,
+            marks: vec![mark(Stream::Product, generation.0), mark(Stream::Order, told)],
+            condemned,
+            security_floor: floor,
+            breaker_until: None,
+        }
+    }
+
+    fn ask(&mut self, now: Mono, ticket: Ticket, facts: &backstay_model::Facts) -> Input {
+        let Some(judge) = &mut self.all.judge else {
+            return Input::Unanswered { ticket, why: "no policy could be loaded".into() };
+        };
+        match judge.ask(now, facts, &mut self.all.quarantine) {
+            Ok(decision) => Input::Answered { ticket, decision },
+            Err(unanswered) => {
+                self.record(unanswered.event.as_deref().map(std::slice::from_ref).unwrap_or_default());
+                Input::Unanswered { ticket, why: unanswered.why }
+            }
+        }
+    }
+
+    fn vet(&self, ticket: Ticket, release: Release) {
+        let (done, keyring) = (self.done.clone(), self.all.keyring.clone());
+        let (depot, attested) = (self.all.depot.clone(), self.attested());
+        tokio::spawn(async move {
+            let not = |transience, why: String| Vetted::Not { transience, why: Reason::new(why).0 };
+            let verdict = match depot {
+                None => not(Transience::Permanent, "no [server] is configured to ask".into()),
+                Some(depot) => match depot.get(&format!("/v1/releases/{}", release.digest)).await {
+                    Err(error) => not(error.transience, error.to_string()),
+                    Ok(answered) => match keyring.verify_release(&answered.body, attested) {
+                        Ok(verified) => Vetted::Genuine {
+                            release: verified.release().clone(),
+                            way: verified.way_home().clone(),
+                            hardware: verified.hardware().to_vec(),
+                        },
+                        Err(refusal) => not(Transience::Permanent, refusal.to_string()),
+                    },
+                },
+            };
+            let _ = done.send(Done::Vetted { ticket, verdict }).await;
+        });
+    }
+
+    /// Begins a run, or goes on with one that the journal knows.
+    async fn begin(&mut self, order: Order) -> Vec<Input> {
+        let ticket = order.ticket;
+        let lost = in_doubt(self.all.memory.steps(ticket));
+        let doubts: Vec<Event> =
+            lost.into_iter().map(|ordinal| ended(ticket, ordinal, &Answer::InDoubt)).collect();
+        self.record(&doubts);
+        let grants: Vec<Digest> = self.all.executors.iter().map(|ready| *ready.plugin.grant()).collect();
+        let chosen =
+            self.all.quarantine.choose(&grants).and_then(|grant| grants.iter().position(|of| of == grant));
+        let Some(at) = chosen else {
+            let why = "no executor may be asked: none was loaded, or all are in quarantine".into();
+            return self.run_ended(ticket, Outcome::Failed { transience: Transience::Transient, why }).await;
+        };
+        match Run::resume(&self.all.executors[at], order, self.all.memory.steps(ticket)) {
+            Ok((run, next)) => {
+                self.run = Some((run, at));
+                self.follow(ticket, next).await
+            }
+            Err(stuck) => self.stuck(ticket, at, &stuck).await,
+        }
+    }
+
+    async fn follow(&mut self, ticket: Ticket, next: Next) -> Vec<Input> {
+        match next {
+            Next::End(outcome) => self.run_ended(ticket, outcome).await,
+            Next::Do(effects) => {
+                for effect in effects {
+                    self.start(ticket, effect);
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Writes down that an effect begins, and begins it.
+    fn start(&mut self, ticket: Ticket, effect: Asked) {
+        let Asked { ordinal, access, deed } = effect;
+        let what = Reason::new(told(&deed)).0;
+        self.record(&[Event::EffectBegan { ticket, ordinal, what, changes: access == Access::Changes }]);
+        let (machine, done) = (self.all.machine.clone(), self.done.clone());
+        tokio::spawn(async move {
+            let answer = machine.perform(deed).await;
+            let _ = done.send(Done::Effect { ticket, ordinal, answer }).await;
+        });
+    }
+
+    async fn stuck(&mut self, ticket: Ticket, at: usize, stuck: &Stuck) -> Vec<Input> {
+        if let CallError::Strike(strike) = &stuck.error {
+            let plugin = &self.all.executors[at].plugin;
+            let (id, grant) = (plugin.id().clone(), *plugin.grant());
+            if let Some(strikes) = self.all.quarantine.strike(self.all.clock.now(), grant) {
+                let why = Reason::new(strike.to_string()).0;
+                self.record(&[Event::Quarantined { plugin: id, grant, strikes, why }]);
+            }
+        }
+        self.run_ended(ticket, stuck.outcome()).await
+    }
+
+    async fn run_ended(&mut self, ticket: Ticket, outcome: Outcome) -> Vec<Input> {
+        self.run = None;
+        match self.all.machine.status().await {
+            Ok(slots) => vec![Input::Ended { ticket, outcome, slots }],
+            Err(error) => {
+                // Nothing is known of the slots: the run stays open, and the next start looks again.
+                self.record(&[Event::Degraded { what: Reason::new(error.to_string()).0 }]);
+                Vec::new()
+            }
+        }
+    }
+
+    async fn finished(&mut self, done: Done) {
+        match done {
+            Done::Vetted { ticket, verdict } => self.take(Input::Vetted { ticket, verdict }).await,
+            Done::Effect { ticket, ordinal, answer } => {
+                self.record(&[ended(ticket, ordinal, &answer)]);
+                let Some((mut run, at)) = self.run.take().filter(|(run, _)| run.order().ticket == ticket)
+                else {
+                    return;
+                };
+                let answered = run.answer(&self.all.executors[at], ordinal, answer);
+                self.run = Some((run, at));
+                let inputs = match answered {
+                    Ok(next) => self.follow(ticket, next).await,
+                    Err(stuck) => self.stuck(ticket, at, &stuck).await,
+                };
+                for input in inputs {
+                    self.take(input).await;
+                }
+            }
+            Done::Enrolled(asked) => self.asked_to_enrol(asked).await,
+        }
+    }
+
+    async fn looked(&mut self, sample: Sample) {
+        if sample.reading != backstay_model::Reading::Passed {
+            tracing::debug!(probe = %sample.probe, reading = ?sample.reading, why = sample.why, "probe");
+        }
+        self.take(Input::Reading { probe: sample.probe, reading: sample.reading }).await;
+        if !self.boot_noted && self.all.device.health() == backstay_model::Health::Good {
+            // The boot is fine, which is less than "confirmed": power flickers don't use up the tries.
+            self.boot_noted = true;
+            if let Err(error) = self.all.machine.note_boot().await {
+                tracing::warn!(%error, "cannot note that the boot is fine");
+            }
+        }
+    }
+
+    async fn program_ended(&mut self, ended: &Ended) {
+        tracing::warn!(code = ?ended.code, signal = ?ended.signal, ran = %ended.ran, "the program ended");
+        self.take(Input::Trouble(InfraKind::ProcessExited)).await;
+    }
+
+    async fn heard(&mut self, happening: backstay_link::Happening) {
+        let Some(uplink) = &mut self.uplink else { return };
+        match uplink.take(happening) {
+            Came::Nothing => {}
+            Came::Input(input) => {
+                self.take(*input).await;
+                if let (Some(uplink), Some(steer)) = (&self.uplink, self.all.device.steering()) {
+                    uplink.reconnect_within(steer.reconnect_window);
+                }
+            }
+            Came::Receipt(receipt) => match self.all.memory.receipted(&receipt) {
+                Ok(()) => {
+                    if let Some(uplink) = &mut self.uplink {
+                        uplink.log_received();
+                    }
+                }
+                Err(error) => {
+                    let refused =
+                        backstay_model::Refused { what: "receipt".into(), why: error.to_string(), count: 1 };
+                    self.take(Input::Refused(refused)).await;
+                }
+            },
+            Came::Connected => self.greet(),
+        }
+    }
+
+    /// On each new connection everything that matters is said again.
+    fn greet(&mut self) {
+        let now = self.all.clock.now();
+        if let Some(uplink) = &self.uplink {
+            uplink.greet(now);
+        }
+        if let (Some(uplink), Some(mut report)) = (&self.uplink, self.all.device.report_at(now)) {
+            report.journal = self.all.memory.head().seq;
+            uplink.report(&report);
+        }
+    }
+
+    /// Sends what is due: a sign of life, and records without a receipt.
+    fn speak(&mut self) {
+        let now = self.all.clock.now();
+        let Some(uplink) = &mut self.uplink else { return };
+        if self.next_beat <= now {
+            self.next_beat = now.after(self.all.config.beat.millis());
+            uplink.beat(self.all.device.health());
+        }
+        if uplink.wants_log(now)
+            && let Some(batch) = self.all.memory.unreceipted()
+        {
+            uplink.log(now, &batch);
+        }
+    }
+
+    /// Enrolled: connects. Not yet: asks, and heals meanwhile on what there is.
+    async fn find_papers(&mut self) {
+        match self.all.papers.enrolment(&self.all.keyring, &self.all.key) {
+            Ok(Some(enrolment)) => self.enrolled(enrolment).await,
+            Ok(None) => self.ask_to_enrol(Duration::ZERO),
+            Err(error) => {
+                tracing::warn!(%error, "asks to be enrolled anew");
+                self.ask_to_enrol(Duration::ZERO);
+            }
+        }
+    }
+
+    fn ask_to_enrol(&self, wait: Duration) {
+        let Some(depot) = self.all.depot.clone() else { return };
+        let (keyring, key, done) = (self.all.keyring.clone(), self.all.key.clone(), self.done.clone());
+        let hardware = self.all.config.hardware.clone();
+        let token = self.token();
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            let nonce = random();
+            let asked = identity::ask(&depot, &keyring, &key, &hardware, token.as_ref(), nonce).await;
+            let _ = done.send(Done::Enrolled(asked)).await;
+        });
+    }
+
+    fn token(&self) -> Option<EnrolToken> {
+        let server = self.all.config.server.as_ref()?;
+        identity::token(server.token_file.as_deref())
+    }
+
+    async fn asked_to_enrol(&mut self, asked: identity::Asked) {
+        match asked {
+            identity::Asked::Enrolled(bytes) => {
+                match self.all.papers.accept(&self.all.keyring, &self.all.key, &bytes) {
+                    Ok(enrolment) => return self.enrolled(enrolment).await,
+                    Err(error) => tracing::warn!(%error, "what the server answered enrols nobody here"),
+                }
+            }
+            identity::Asked::Waits => {
+                tracing::info!(fingerprint = %self.all.key.id().0, "waits for an operator to accept this device");
+            }
+            identity::Asked::Failed(error) => tracing::warn!(%error, "cannot be enrolled now"),
+        }
+        self.ask_to_enrol(ENROL_EVERY);
+    }
+
+    async fn enrolled(&mut self, enrolment: backstay_trust::Enrolment) {
+        let now = self.all.clock.now();
+        let known = self.all.device.identity().is_some_and(|known| *known == identity::identity(&enrolment));
+        if !known {
+            let (device, cohort) = (enrolment.device.clone(), enrolment.cohort.clone());
+            self.record(&[Event::Enrolled { device, cohort, key: self.all.key.id().0 }]);
+        }
+        if let Some(broker) = &self.all.config.broker {
+            let (key, keyring) = (self.all.key.clone(), self.all.keyring.clone());
+            let seeds = (random(), random());
+            match Uplink::start(broker, key, keyring, enrolment.clone(), now, self.all.attested, seeds) {
+                Ok(uplink) => self.uplink = Some(uplink),
+                Err(error) => tracing::error!(%error, "works without the broker"),
+            }
+        }
+        self.take(Input::Enrolled(identity::identity(&enrolment))).await;
+    }
+}
+
+async fn next_of(uplink: &mut Option<Uplink>) -> Option<backstay_link::Happening> {
+    match uplink {
+        Some(uplink) => uplink.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn recorded(effect: &Effect) -> Option<&Event> {
+    match effect {
+        Effect::Record(event) => Some(event),
+        Effect::Ask { .. } | Effect::Vet { .. } | Effect::Run(_) | Effect::Report(_) => None,
+    }
+}
+
+fn ended(ticket: Ticket, ordinal: u32, answer: &Answer) -> Event {
+    // Writing to memory doesn't fail; an answer that couldn't be written would come back as in doubt.
+    let outcome = postcard::to_stdvec(answer).unwrap_or_default();
+    Event::EffectEnded { ticket, ordinal, outcome }
+}
+
+fn told(deed: &Deed) -> String {
+    match deed {
+        Deed::Slot(deed) => deed.to_string(),
+        Deed::Run { command, args } => format!("run {command} {}", args.join(" ")).trim_end().into(),
+        Deed::Http { endpoint, method, path, .. } => format!("{method} {path} of {endpoint}"),
+        Deed::File { path, content: None } => format!("read {path}"),
+        Deed::File { path, content: Some(_) } => format!("write {path}"),
+        Deed::Publish { topic, .. } => format!("publish to {topic}"),
+        Deed::Sleep { span } => format!("sleep {span}"),
+        Deed::Attach { name, .. } => format!("attach {name}"),
+    }
+}
+
+fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness of the system devices may come back together; that is all that depends on it.
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+async fn stop_asked() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}

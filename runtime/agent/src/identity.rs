@@ -1,0 +1,169 @@
+//! Who this device is: its own key, made on first boot, and what the operator's server said of it.
+//!
+//! Here: the key and the enrolment on disk, and asking to be enrolled. Until then the device heals on what it
+//! has. Not here: what being enrolled leads to (`core`, `uplink`).
+
+use std::{
+    error::Error,
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use backstay_core::Identity;
+use backstay_hands::{Depot, DepotError};
+use backstay_model::Hardware;
+use backstay_trust::{EnrolRequest, EnrolToken, Enrolment, Keyring, SecretKey};
+
+/// Something about the device's key or enrolment can't be read or kept.
+#[derive(Debug)]
+pub struct IdentityError {
+    what: String,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for IdentityError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+fn failed<E: Into<Box<dyn Error + Send + Sync>>>(what: &str, path: &Path) -> impl FnOnce(E) -> IdentityError {
+    let what = format!("cannot {what} {}", path.display());
+    move |source| IdentityError { what, source: source.into() }
+}
+
+/// Files of a state directory that say who the device is.
+#[derive(Clone, Debug)]
+pub struct Papers {
+    key: PathBuf,
+    enrolment: PathBuf,
+}
+
+impl Papers {
+    /// In `state`.
+    #[must_use]
+    pub fn of(state: &Path) -> Self {
+        Self { key: state.join("device.pem"), enrolment: state.join("enrolment") }
+    }
+
+    /// The device's key; made and kept if there is none yet.
+    ///
+    /// # Errors
+    /// If it can't be read or kept. A key that was there is never replaced.
+    pub fn key(&self) -> Result<SecretKey, IdentityError> {
+        match fs::read_to_string(&self.key) {
+            Ok(pem) => SecretKey::from_pem(&pem)
+                .map_err(|error| failed("read the key", &self.key)(error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut random = [0; 32];
+                getrandom::fill(&mut random)
+                    .map_err(|error| failed("make the key", &self.key)(error.to_string()))?;
+                let key = SecretKey::from_random(&random);
+                write(&self.key, key.to_pem().as_bytes()).map_err(failed("keep the key", &self.key))?;
+                Ok(key)
+            }
+            Err(error) => Err(failed("read the key", &self.key)(error)),
+        }
+    }
+
+    /// What the server said of this device, if it has and that still holds.
+    ///
+    /// # Errors
+    /// If it can't be read, or isn't for this device. Then the device asks again.
+    pub fn enrolment(&self, keyring: &Keyring, key: &SecretKey) -> Result<Option<Enrolment>, IdentityError> {
+        let bytes = match fs::read(&self.enrolment) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("read the enrolment", &self.enrolment)(error)),
+        };
+        let verified = keyring.verify_enrolment(&bytes, &key.id());
+        let verified =
+            verified.map_err(|error| failed("use the enrolment", &self.enrolment)(error.to_string()))?;
+        Ok(Some(verified.enrolment().clone()))
+    }
+
+    /// Keeps what the server said, after checking it.
+    ///
+    /// # Errors
+    /// If it isn't for this device or can't be kept.
+    pub fn accept(
+        &self,
+        keyring: &Keyring,
+        key: &SecretKey,
+        bytes: &[u8],
+    ) -> Result<Enrolment, IdentityError> {
+        let verified = keyring.verify_enrolment(bytes, &key.id());
+        let verified =
+            verified.map_err(|error| failed("use the enrolment", &self.enrolment)(error.to_string()))?;
+        write(&self.enrolment, bytes).map_err(failed("keep the enrolment", &self.enrolment))?;
+        Ok(verified.enrolment().clone())
+    }
+}
+
+/// What came of asking to be enrolled.
+#[derive(Debug)]
+pub enum Asked {
+    /// The server signed who this is.
+    Enrolled(Vec<u8>),
+    /// Somebody has to say yes to the fingerprint.
+    Waits,
+    /// It did not work, or was denied.
+    Failed(DepotError),
+}
+
+/// Asks the operator's servers to enrol this device.
+pub async fn ask(
+    depot: &Depot,
+    keyring: &Keyring,
+    key: &SecretKey,
+    hardware: &Hardware,
+    token: Option<&EnrolToken>,
+    nonce: u64,
+) -> Asked {
+    let request = match EnrolRequest::sign(key, keyring.fleet().clone(), hardware.clone(), nonce, token) {
+        Ok(request) => request,
+        // Its parts were parsed from the configuration, and all fit.
+        Err(error) => unreachable!("{error}"),
+    };
+    match depot.post("/v1/enrol", request).await {
+        Ok(answered) if answered.status == 202 => Asked::Waits,
+        Ok(answered) => Asked::Enrolled(answered.body),
+        Err(error) => Asked::Failed(error),
+    }
+}
+
+/// The one-time token in a file, if a file is configured and holds one.
+#[must_use]
+pub fn token(file: Option<&Path>) -> Option<EnrolToken> {
+    let text = fs::read_to_string(file?).ok()?;
+    EnrolToken::parse(text.trim()).ok()
+}
+
+/// What the core is told of an enrolment.
+#[must_use]
+pub fn identity(enrolment: &Enrolment) -> Identity {
+    let Enrolment { device, cohort, labels, .. } = enrolment.clone();
+    Identity { device, cohort, labels }
+}
+
+/// Written beside and moved into place, readable by its owner alone.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}

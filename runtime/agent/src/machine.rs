@@ -1,0 +1,208 @@
+//! The machine under the agent: its slots, the program that runs from them, and the commands that runs may use.
+//!
+//! Here: joining those three, so that "restart" means what it means on a machine with a boot loader: the slots
+//! say what runs next, tries are counted, and a release that didn't come up falls back. Not here: when any of
+//! it is done (`core`), and whether a plugin may ask for it (`host`).
+
+use std::{
+    error::Error,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use backstay_hands::{Ended, Fetch, FetchError, Hands, Supervised};
+use backstay_model::{Answer, Deed, Name, Outcome, Output, Reason, SlotDeed, SlotStatus, Transience};
+use backstay_slots::{Files, SlotError, Slots};
+use tokio::sync::{mpsc, oneshot};
+
+/// The machine, for those who act on it. Clones act on the same one.
+#[derive(Clone)]
+pub struct Machine {
+    slots: Arc<Mutex<Files>>,
+    hands: Arc<Hands>,
+    fetch: Option<Fetch>,
+    /// The commands that are about the supervised program.
+    restarts: Arc<Vec<Name>>,
+    service: Option<mpsc::Sender<(Service, oneshot::Sender<()>)>>,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").finish_non_exhaustive()
+    }
+}
+
+/// What the supervised program is to do.
+#[derive(Debug)]
+enum Service {
+    Stop,
+    Start(PathBuf),
+}
+
+/// A (simulated) restart of the machine: what runs from now on.
+#[derive(Debug)]
+pub struct Started {
+    /// Damage that was found on the way, in words.
+    pub findings: Vec<String>,
+}
+
+impl Machine {
+    /// A machine with these slots and commands. `service` is the program that it keeps running, if there is one;
+    /// what ends by itself is told to `ended`.
+    #[must_use]
+    pub fn new(
+        slots: Files,
+        hands: Hands,
+        fetch: Option<Fetch>,
+        restarts: Vec<Name>,
+        service: Option<Supervised>,
+        ended: mpsc::Sender<Ended>,
+    ) -> Self {
+        let service = service.map(|service| {
+            let (ask, asked) = mpsc::channel(1);
+            tokio::spawn(keep_running(service, asked, ended));
+            ask
+        });
+        let slots = Arc::new(Mutex::new(slots));
+        Self { slots, hands: Arc::new(hands), fetch, restarts: Arc::new(restarts), service }
+    }
+
+    /// What is in the slots.
+    ///
+    /// # Errors
+    /// If what runs can't be told.
+    pub async fn status(&self) -> Result<SlotStatus, SlotError> {
+        self.with_slots(|slots| slots.status()).await
+    }
+
+    /// This boot is fine, though the trial goes on: a try gets its tries back.
+    ///
+    /// # Errors
+    /// If the disk failed.
+    pub async fn note_boot(&self) -> Result<(), SlotError> {
+        self.with_slots(|slots| slots.note_boot()).await
+    }
+
+    /// Starts what the slots say is next, and counts the try if it is one.
+    ///
+    /// # Errors
+    /// If there is nothing that could run.
+    pub async fn boot(&self) -> Result<Started, SlotError> {
+        // The slots are not switched under a program that runs.
+        self.tell(Service::Stop).await;
+        let boot = self.with_slots(Files::begin_boot).await?;
+        let findings = boot.findings.iter().map(ToString::to_string).collect();
+        self.tell(Service::Start(boot.path)).await;
+        Ok(Started { findings })
+    }
+
+    async fn tell(&self, what: Service) {
+        let Some(service) = &self.service else { return };
+        let (done, heard) = oneshot::channel();
+        // Its task lives as long as this does; it answers when it has done so.
+        if service.send((what, done)).await.is_ok() {
+            let _ = heard.await;
+        }
+    }
+
+    /// Does what a run asks for.
+    pub async fn perform(&self, deed: Deed) -> Answer {
+        match deed {
+            Deed::Slot(deed) => self.slot(deed).await,
+            Deed::Run { command, .. } if self.restarts.contains(&command) => match self.boot().await {
+                Ok(_) => Answer::Exited { code: Some(0), output: Output::default() },
+                Err(error) => Answer::Failed(error.outcome()),
+            },
+            Deed::Sleep { span } => {
+                tokio::time::sleep(std::time::Duration::from_millis(span.0)).await;
+                Answer::Done
+            }
+            // What is attached is in the journal already: it is part of the run's record.
+            Deed::Attach { .. } => Answer::Done,
+            Deed::Publish { topic, .. } => Answer::Refused(format!("no topic named {topic} is configured")),
+            Deed::Http { .. } | Deed::Run { .. } | Deed::File { .. } => {
+                let answer = self.hands.perform(&deed).await;
+                answer.unwrap_or_else(|| Answer::Refused("nobody here does such a thing".into()))
+            }
+        }
+    }
+
+    async fn slot(&self, deed: SlotDeed) -> Answer {
+        let done = match deed {
+            SlotDeed::Status => {
+                return match self.status().await {
+                    Ok(status) => Answer::Slots(status),
+                    Err(error) => Answer::Failed(error.outcome()),
+                };
+            }
+            SlotDeed::Stage(release) => {
+                let Some(fetch) = &self.fetch else {
+                    return Answer::Refused("no [server] is configured to fetch from".into());
+                };
+                let fetched = match fetch.get(release.digest, release.length).await {
+                    Ok(fetched) => fetched,
+                    Err(error) => return failed(FetchError::transience(&error), &error),
+                };
+                let mut file = fetched.file;
+                self.with_slots(move |slots| slots.stage(&release, &mut file)).await
+            }
+            SlotDeed::TryNext(release) => self.with_slots(move |slots| slots.try_next(&release)).await,
+            SlotDeed::Confirm(release) => self.with_slots(move |slots| slots.confirm(&release)).await,
+            SlotDeed::GoHome(release) => self.with_slots(move |slots| slots.go_home(&release)).await,
+        };
+        match done {
+            Ok(()) => Answer::Done,
+            Err(error) => Answer::Failed(error.outcome()),
+        }
+    }
+
+    /// Slots read whole artifacts, so they work beside the agent's one thread.
+    async fn with_slots<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Files) -> Result<T, SlotError> + Send + 'static,
+    ) -> Result<T, SlotError> {
+        let slots = Arc::clone(&self.slots);
+        let done = tokio::task::spawn_blocking(move || {
+            // Every operation of slots can be asked for again, so one that panicked leaves nothing half believed.
+            work(&mut slots.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        match done.await {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}
+
+async fn keep_running(
+    mut service: Supervised,
+    mut asked: mpsc::Receiver<(Service, oneshot::Sender<()>)>,
+    ended: mpsc::Sender<Ended>,
+) {
+    loop {
+        tokio::select! {
+            what = asked.recv() => {
+                let Some((what, done)) = what else { break };
+                match what {
+                    Service::Stop => service.stop().await,
+                    Service::Start(path) => service.start(&path).await,
+                }
+                let _ = done.send(());
+            }
+            end = service.next() => {
+                // A program that ends faster than anybody can listen is counted by the ends that are heard.
+                let _ = ended.try_send(end);
+            }
+        }
+    }
+    service.stop().await;
+}
+
+fn failed(transience: Transience, error: &dyn Error) -> Answer {
+    let mut why = error.to_string();
+    let mut source = error.source();
+    while let Some(here) = source {
+        why = format!("{why}: {here}");
+        source = here.source();
+    }
+    Answer::Failed(Outcome::Failed { transience, why: Reason::new(why).0 })
+}

@@ -1,0 +1,291 @@
+//! Putting a device together from its configuration.
+//!
+//! What is wrong with a configuration ends the start. What is damaged does not: the device starts on what it
+//! has, says so, and heals. A device that refuses to start can't go home.
+
+use std::{collections::BTreeMap, error::Error, fs, path::Path};
+
+use backstay_config::Plugin;
+use backstay_core::{Device, Input};
+use backstay_hands::{
+    Command as HandsCommand, Commands, Depot, ExtraArgs, Fetch, FileAge, Hands, HttpProbe, Probe, ProbeKind,
+    Probes, Program, ProgramOutput, Roots, Sources, Supervised,
+};
+use backstay_host::Engine;
+use backstay_memory::{Memory, Options, Recalled};
+use backstay_model::{Event, Millis, Name, PluginId, Reason, Scope, UnixMs};
+use backstay_plugins::{Judge, LoadError, Loader};
+use backstay_slots::{Files, Slots as _, Tries};
+use backstay_trust::Keyring;
+use backstay_wire::Stream;
+use tokio::sync::mpsc;
+
+use crate::{
+    clock::{Clock, boot_id},
+    config::{Command, Config, ProbeScope, ServiceAction, Slots, Supervise},
+    driver::Driver,
+    identity::Papers,
+    kept::Kept,
+    machine::Machine,
+};
+
+type Fallible<T> = Result<T, Box<dyn Error>>;
+
+/// How much of fetched artifacts is kept, in bytes.
+const CACHE_BYTES_MAX: u64 = 256 << 20;
+
+/// How long a source may send nothing.
+const STALL: Millis = Millis::from_secs(30);
+
+/// Runs the device until it is told to stop.
+pub fn run(config: Config) -> Fallible<()> {
+    listen();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (driver, first, up) = assemble(config).await?;
+        driver.drive(first, up).await;
+        Ok(())
+    })
+}
+
+/// Checks what can be checked without touching anything.
+pub fn check(config: &Config) -> Fallible<()> {
+    let keyring = keyring(&config.keyring)?;
+    let engine = Engine::new()?;
+    let (policies, executors) = plugins(config, &engine, &keyring, &BTreeMap::new(), None);
+    policies?;
+    executors?;
+    hands(config)?;
+    println!("the configuration is good");
+    Ok(())
+}
+
+/// Prints who this device is.
+pub fn fingerprint(config: &Config) -> Fallible<()> {
+    fs::create_dir_all(&config.state)?;
+    println!("{}", Papers::of(&config.state).key()?.id().0);
+    Ok(())
+}
+
+async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
+    fs::create_dir_all(&config.state)?;
+    let keyring = keyring(&config.keyring)?;
+    let papers = Papers::of(&config.state);
+    let key = papers.key()?;
+    let options = Options { instance: key.id().0.to_string(), bytes_max: config.journal.kib_max * 1024 };
+    let (memory, recalled) = Memory::open(&config.state, options)?;
+    let Recalled { clock, snapshot, words, findings: mut first } = recalled;
+    let kept = snapshot.as_deref().and_then(Kept::decode);
+    if snapshot.is_some() && kept.is_none() {
+        first
+            .push(degraded("what was remembered is of a version that can't be read; the device begins anew"));
+    }
+
+    let Slots::Files { path, tries } = &config.slots;
+    let tries = Tries::new(*tries).ok_or("slots.tries is out of bounds")?;
+    let (mut slots, findings) = Files::open(path, tries)?;
+    first.extend(findings.iter().map(|finding| degraded(&finding.to_string())));
+
+    let quarantine = kept.as_ref().map(|kept| kept.quarantine.clone()).unwrap_or_default();
+    let mut floors = kept.as_ref().map(|kept| kept.floors.clone()).unwrap_or_default();
+    let attested = kept.as_ref().and_then(|kept| kept.attested);
+    let attested = attested.max(words.as_ref().and_then(|words| words.attested));
+    let engine = Engine::new()?;
+    let (policies, executors) = plugins(&config, &engine, &keyring, &floors, attested);
+    // Without a policy the device holds, without an executor it can't act; it starts all the same, and says so.
+    let judge = policies.map_err(|error| first.push(degraded(&chain(&error)))).ok();
+    let executors = executors.map_err(|error| first.push(degraded(&chain(&error)))).unwrap_or_default();
+    floors.extend(judge.iter().flat_map(Judge::grants));
+    floors.extend(executors.iter().map(|ready| (ready.plugin.id().clone(), ready.sequence)));
+
+    let (hands, roots) = hands(&config)?;
+    let (depot, fetch) = sources(&config, &roots)?;
+    let service = config.service.as_ref().map(|service| supervised(service, &config.state)).transpose()?;
+    let restarts: Vec<Name> = config
+        .commands
+        .iter()
+        .filter_map(|(name, command)| match command {
+            Command::Supervise(Supervise { service: ServiceAction::Restart }) => Some(name.clone()),
+            Command::Program(_) => None,
+        })
+        .collect();
+    let (ends, ended) = mpsc::channel(16);
+    // The start of the agent is a restart of what it supervises: tries are counted here.
+    let settings = config.device_settings();
+    let status = if service.is_some() { None } else { Some(slots.status()?) };
+    let machine = Machine::new(slots, hands, fetch, restarts, service, ends);
+    let status = match status {
+        Some(status) => status,
+        None => {
+            let started = machine.boot().await?;
+            first.extend(started.findings.iter().map(|finding| degraded(finding)));
+            machine.status().await?
+        }
+    };
+    let probes = Probes::start(probes(&config), &roots)?;
+
+    let clock = Clock::from(clock);
+    let mut device = match kept {
+        Some(kept) => Device::restore(settings, kept.device),
+        None => Device::new(settings, clock.now(), &status, seed()),
+    };
+    if let Some(words) = &words {
+        device.remember(&backstay_core::Watermarks {
+            condemned: words.condemned.clone(),
+            floor: words.security_floor,
+            generation: backstay_model::Generation(
+                words.mark(Stream::Product).map_or(0, |mark| mark.counter),
+            ),
+            told: words.mark(Stream::Order).map_or(0, |mark| mark.counter),
+        });
+    }
+    let up = Input::Up { boot: boot_id(), slots: status };
+    let driver = Driver {
+        config,
+        clock,
+        device,
+        memory,
+        judge,
+        executors,
+        quarantine,
+        machine,
+        probes,
+        ended,
+        depot,
+        keyring,
+        key,
+        papers,
+        attested,
+        floors,
+    };
+    Ok((driver, first, up))
+}
+
+type Loaded =
+    (Result<Judge, LoadError>, Result<Vec<backstay_plugins::Ready<backstay_host::Executor>>, LoadError>);
+
+fn plugins(
+    config: &Config,
+    engine: &Engine,
+    keyring: &Keyring,
+    floors: &BTreeMap<PluginId, u64>,
+    attested: Option<UnixMs>,
+) -> Loaded {
+    let loader = Loader { engine, keyring, floors, attested };
+    let policy: &Plugin = &config.policy;
+    (loader.policies(policy).map(Judge::new), loader.executors(&config.executor))
+}
+
+fn keyring(path: &Path) -> Fallible<Keyring> {
+    let bytes =
+        fs::read(path).map_err(|error| format!("cannot read the keyring {}: {error}", path.display()))?;
+    Ok(Keyring::decode(&bytes).map_err(|error| format!("{} is no keyring: {error}", path.display()))?)
+}
+
+fn hands(config: &Config) -> Fallible<(Hands, Roots)> {
+    let mut commands = BTreeMap::new();
+    for (name, command) in &config.commands {
+        let Command::Program(program) = command else { continue };
+        let command = HandsCommand {
+            argv: program.argv.clone(),
+            environment: program.environment.clone(),
+            dir: None,
+            timeout: program.timeout.millis(),
+            extra_args: ExtraArgs::Refused,
+        };
+        commands.insert(name.clone(), command);
+    }
+    let commands = Commands::new(commands).map_err(|(name, error)| format!("commands.{name}: {error}"))?;
+    let roots = match config.server.as_ref().and_then(|server| server.ca.as_ref()) {
+        None => Roots::none(),
+        Some(ca) => {
+            let pem =
+                fs::read(ca).map_err(|error| format!("cannot read server.ca {}: {error}", ca.display()))?;
+            Roots::from_pem(&pem)?
+        }
+    };
+    Ok((Hands { commands, ..Hands::default() }, roots))
+}
+
+fn sources(config: &Config, roots: &Roots) -> Fallible<(Option<Depot>, Option<Fetch>)> {
+    let Some(server) = &config.server else { return Ok((None, None)) };
+    let sources = Sources {
+        bases: server.urls.clone(),
+        cache: config.state.join("artifacts"),
+        cache_bytes_max: CACHE_BYTES_MAX,
+        stall: STALL,
+    };
+    Ok((Some(Depot::new(&server.urls, roots)?), Some(Fetch::new(sources, roots)?)))
+}
+
+fn supervised(service: &crate::config::Service, state: &Path) -> Fallible<Supervised> {
+    Ok(Supervised::new(Program {
+        argv: service.command.clone(),
+        environment: service.environment.clone(),
+        dir: None,
+        output: ProgramOutput::File { path: state.join("service.log"), bytes_max: 1 << 20 },
+        grace: service.grace.millis(),
+        backoff: Millis::from_secs(1),
+        backoff_max: Millis::from_secs(60),
+    })?)
+}
+
+fn probes(config: &Config) -> Vec<Probe> {
+    config.probe.iter().filter_map(probe).collect()
+}
+
+fn probe(probe: &crate::config::Probe) -> Option<Probe> {
+    let kind = match (&probe.http, &probe.tcp, &probe.command, &probe.file, &probe.age) {
+        (Some(url), ..) => ProbeKind::Http(HttpProbe { url: url.clone(), status: 200..=299 }),
+        (None, Some(address), ..) => ProbeKind::Tcp(address.clone()),
+        (None, None, Some(argv), ..) => ProbeKind::Command(HandsCommand {
+            argv: argv.clone(),
+            environment: BTreeMap::new(),
+            dir: None,
+            timeout: probe.timeout.millis(),
+            extra_args: ExtraArgs::Refused,
+        }),
+        (None, None, None, Some(path), Some(age)) => {
+            ProbeKind::FileAge(FileAge { path: path.clone(), max: age.millis() })
+        }
+        // The configuration was checked: each probe is of one kind.
+        (None, None, None, _, _) => return None,
+    };
+    let scope = match probe.scope {
+        ProbeScope::Local => Scope::Local,
+        ProbeScope::Dependency => Scope::Dependency,
+    };
+    let (interval, timeout) = (probe.every.millis(), probe.timeout.millis());
+    Some(Probe { name: probe.name.clone(), scope, interval, timeout, kind })
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    // Without the system's randomness jitter is the same on many devices, which is worse and not wrong.
+    let _ = getrandom::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+fn degraded(what: &str) -> Event {
+    Event::Degraded { what: Reason::new(what.into()).0 }
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn listen() {
+    let level = std::env::var("BACKSTAY_LOG").ok().and_then(|level| level.parse().ok());
+    tracing_subscriber::fmt()
+        .with_max_level(level.unwrap_or(tracing::Level::INFO))
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(false)
+        .init();
+}

@@ -1,0 +1,353 @@
+//! The device's side of the mailbox: what it listens to, what it believes, and what it says.
+//!
+//! Here: bytes from the broker become inputs for the core, or a refusal with its reason; reports, presence,
+//! beats and journal records become signed messages. Not here: what steering leads to (`core`), the
+//! connection itself (`link`), and what has a receipt (`memory`).
+
+use std::error::Error;
+
+use backstay_config::Broker;
+use backstay_core::{Freshness, Input, Steered};
+use backstay_link::{Filter, Happening, Incoming, Link, Message, Outgoing, Qos, Settings, Token, Will};
+use backstay_model::{Beat, Health, Millis, Mono, Refused, Report, UnixMs};
+use backstay_trust::{
+    DeviceKind, Enrolment, Keyring, Listener, OrderKind, SecretKey, Stamp, VerifiedOrder, sign_word,
+};
+use backstay_wire::{
+    Body, Channel, DeviceOrder, Leaf, LogBatch, Presence, Receipt, Sender, Topic, TopicFilter, TopicKind,
+    decode, encode,
+};
+
+/// Tokens of what the broker acknowledges. They are hints, so one for each kind is enough.
+const TOKEN: Token = Token(0);
+
+/// The largest packet that a device reads or writes: the largest message of each side, and its topic.
+const PACKET_BYTES_MAX: usize = 256 * 1024;
+
+/// The connection of an enrolled device.
+#[derive(Debug)]
+pub struct Uplink {
+    handle: backstay_link::Handle,
+    incoming: Incoming,
+    voice: Voice,
+    /// Until when the records that were sent are waited for, before they are sent again.
+    log_due: Option<Mono>,
+    beats: u64,
+    connected: bool,
+    attested: Option<UnixMs>,
+}
+
+/// What it takes to speak for a device.
+#[derive(Debug)]
+struct Voice {
+    key: SecretKey,
+    keyring: Keyring,
+    enrolment: Enrolment,
+    nonce: u64,
+}
+
+/// What came of something that happened on the link.
+#[derive(Debug)]
+pub enum Came {
+    /// For the core.
+    Input(Box<Input>),
+    /// The server has records; ask memory.
+    Receipt(Receipt),
+    /// A new connection: say everything again.
+    Connected,
+    /// Nothing for anybody.
+    Nothing,
+}
+
+/// How long records may be without a receipt before they are sent again.
+const RECEIPT_PATIENCE: Millis = Millis::from_secs(20);
+
+impl Uplink {
+    /// Starts connecting. `seed` is for the spreading of tries, `nonce` for the session.
+    ///
+    /// # Errors
+    /// If the configuration of the broker is one that no link can work with.
+    pub fn start(
+        broker: &Broker,
+        key: SecretKey,
+        keyring: Keyring,
+        enrolment: Enrolment,
+        now: Mono,
+        attested: Option<UnixMs>,
+        (seed, nonce): (u64, u64),
+    ) -> Result<Self, Box<dyn Error>> {
+        let voice = Voice { key, keyring, enrolment, nonce };
+        let (fleet, device) = (voice.keyring.fleet().clone(), voice.enrolment.device.clone());
+        let mut settings = Settings::of(broker, client_id(&voice), seed)?;
+        settings.incoming_bytes_max = PACKET_BYTES_MAX;
+        settings.outgoing_bytes_max = PACKET_BYTES_MAX;
+        let filters = TopicFilter::for_device(&fleet, &device, &voice.enrolment.cohort);
+        settings.filters = filters
+            .into_iter()
+            .map(|filter| Filter { topics: filter.as_str().into(), qos: Qos::AtLeastOnce })
+            .collect();
+        let farewell = voice.presence(now, Online::No)?;
+        settings.will = Some(Will {
+            topic: voice.topic(Leaf::Presence),
+            payload: farewell.into(),
+            retain: true,
+            qos: Qos::AtLeastOnce,
+        });
+        let (handle, incoming) = Link::start(settings)?;
+        Ok(Self { handle, incoming, voice, log_due: None, beats: 0, connected: false, attested })
+    }
+
+    /// The next thing that happens on the link. May be dropped while it waits.
+    pub async fn next(&mut self) -> Option<Happening> {
+        self.incoming.next().await
+    }
+
+    /// What a happening means.
+    pub fn take(&mut self, happening: Happening) -> Came {
+        match happening {
+            Happening::Connected => {
+                self.connected = true;
+                self.log_due = None;
+                Came::Connected
+            }
+            Happening::Lost { why, again } => {
+                self.connected = false;
+                tracing::info!(%why, %again, "lost the broker");
+                Came::Nothing
+            }
+            Happening::Unreachable { why, again } => {
+                tracing::debug!(%why, %again, "cannot reach the broker");
+                Came::Nothing
+            }
+            Happening::Message(message) => self.hear(&message),
+            Happening::Acked { .. } => Came::Nothing,
+            Happening::Declined { topics } => refused(&topics, "the broker does not let this device listen"),
+            Happening::Poisoned { topics, .. } => {
+                refused(&topics, "the broker keeps a message there that is too large to be read")
+            }
+            Happening::Cured { topics } => {
+                tracing::info!(topics, "listens again");
+                Came::Nothing
+            }
+        }
+    }
+
+    /// Says where the device stands.
+    pub fn report(&self, report: &Report) {
+        let sequence = report.sequence;
+        self.say(Leaf::State, DeviceKind::State, sequence, encode(report), Keep::Retained);
+    }
+
+    /// Says that the device is there.
+    pub fn greet(&self, now: Mono) {
+        if let Ok(payload) = self.voice.presence(now, Online::Yes) {
+            self.publish(Leaf::Presence, payload, Keep::Retained, Qos::AtLeastOnce);
+        }
+    }
+
+    /// Gives a sign of life.
+    pub fn beat(&mut self, health: Health) {
+        self.beats += 1;
+        if let Ok(payload) = encode(&Beat { nonce: self.voice.nonce, count: self.beats, health }) {
+            self.publish(Leaf::Beat, payload, Keep::Passing, Qos::AtMostOnce);
+        }
+    }
+
+    /// Whether records may be sent now: none are under way, or their time is up.
+    #[must_use]
+    pub fn wants_log(&self, now: Mono) -> bool {
+        self.connected && self.log_due.is_none_or(|due| due <= now)
+    }
+
+    /// Sends records that have no receipt.
+    pub fn log(&mut self, now: Mono, batch: &LogBatch) {
+        self.log_due = Some(now.after(RECEIPT_PATIENCE));
+        self.say(Leaf::Log, DeviceKind::Log, batch.first, encode(batch), Keep::Passing);
+    }
+
+    /// The receipt came: the next records may go.
+    pub fn log_received(&mut self) {
+        self.log_due = None;
+    }
+
+    /// When something is due here.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Mono> {
+        self.log_due.filter(|_| self.connected)
+    }
+
+    /// Spreads the next tries to connect, as steering says.
+    pub fn reconnect_within(&self, window: Millis) {
+        self.handle.reconnect_within(window);
+    }
+
+    /// Says goodbye and ends.
+    pub async fn leave(mut self, now: Mono) {
+        if let Ok(payload) = self.voice.presence(now, Online::No) {
+            self.publish(Leaf::Presence, payload, Keep::Retained, Qos::AtLeastOnce);
+        }
+        self.handle.leave();
+        while self.incoming.next().await.is_some() {}
+    }
+
+    /// The latest time that the server has signed for.
+    #[must_use]
+    pub fn attested(&self) -> Option<UnixMs> {
+        self.attested
+    }
+
+    fn hear(&mut self, message: &Message) -> Came {
+        match self.voice.understand(message, &mut self.attested) {
+            Ok(came) => came,
+            Err(why) => refused(&message.topic, &why),
+        }
+    }
+
+    fn say<E: std::fmt::Display>(
+        &self,
+        leaf: Leaf,
+        kind: DeviceKind,
+        sequence: u64,
+        payload: Result<Vec<u8>, E>,
+        keep: Keep,
+    ) {
+        let signed = payload
+            .map_err(|error| error.to_string())
+            .and_then(|payload| self.voice.sign(kind, sequence, &payload));
+        match signed {
+            Ok(payload) => self.publish(leaf, payload, keep, Qos::AtLeastOnce),
+            Err(why) => tracing::error!(why, "cannot say {}", leaf.as_str()),
+        }
+    }
+
+    fn publish(&self, leaf: Leaf, payload: Vec<u8>, keep: Keep, qos: Qos) {
+        let topic = self.voice.topic(leaf);
+        let retain = matches!(keep, Keep::Retained);
+        // Offline or full is no loss: everything that matters is said again on the next connection.
+        if let Err(error) =
+            self.handle.publish(Outgoing { topic, payload: payload.into(), qos, retain, token: TOKEN })
+        {
+            tracing::debug!(%error, "did not publish {}", leaf.as_str());
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Keep {
+    Retained,
+    Passing,
+}
+
+#[derive(Clone, Copy)]
+enum Online {
+    Yes,
+    No,
+}
+
+impl Voice {
+    fn topic(&self, leaf: Leaf) -> String {
+        let (fleet, device) = (self.keyring.fleet().clone(), self.enrolment.device.clone());
+        Topic::Device { fleet, device, leaf }.to_string()
+    }
+
+    fn sign(&self, kind: DeviceKind, sequence: u64, payload: &[u8]) -> Result<Vec<u8>, String> {
+        let stamp = Stamp { sequence, issued: UnixMs(0), expires: None };
+        let (fleet, device) = (self.keyring.fleet().clone(), self.enrolment.device.clone());
+        sign_word(&self.key, kind, fleet, device, stamp, payload).map_err(|error| error.to_string())
+    }
+
+    fn presence(&self, at: Mono, online: Online) -> Result<Vec<u8>, String> {
+        let presence = Presence { online: matches!(online, Online::Yes), nonce: self.nonce, at };
+        let payload = encode(&presence).map_err(|error| error.to_string())?;
+        self.sign(DeviceKind::Presence, at.0, &payload)
+    }
+
+    /// Size, topic, signature, content: in this order, and what fails at one says so.
+    fn understand(&self, message: &Message, attested: &mut Option<UnixMs>) -> Result<Came, String> {
+        let topic = Topic::parse(&message.topic).map_err(|error| error.to_string())?;
+        if message.payload.is_empty() {
+            return Err("it is empty".into());
+        }
+        if message.payload.len() > topic.bytes_max() {
+            return Err(format!(
+                "{} bytes are more than the {} that it may have",
+                message.payload.len(),
+                topic.bytes_max()
+            ));
+        }
+        let mut order = |kind| self.verify(&message.payload, kind, attested);
+        match (&topic, topic.kind()) {
+            (Topic::Steer { channel: Channel::Product, .. }, TopicKind::Steer) => {
+                self.steer(&order(OrderKind::SteerProduct)?)
+            }
+            (_, TopicKind::Order) => {
+                let order = order(OrderKind::DeviceOrder)?;
+                let told: DeviceOrder = read(&order)?;
+                if told.sequence != order.stamp().sequence {
+                    return Err("its sequence is another than that of its envelope".into());
+                }
+                let DeviceOrder { sequence, words } = told;
+                Ok(Came::Input(Box::new(Input::Told { sequence, words })))
+            }
+            (_, TopicKind::Receipt) => Ok(Came::Receipt(read(&order(OrderKind::Receipt)?)?)),
+            (_, TopicKind::Steer | TopicKind::Trust) => {
+                // Steering of plugins and keyrings is verified like the rest; nothing here acts on it yet.
+                let kind = if topic.kind() == TopicKind::Trust {
+                    OrderKind::TrustFloor
+                } else {
+                    OrderKind::SteerPlugins
+                };
+                order(kind).map(|_| Came::Nothing)
+            }
+            (_, TopicKind::State | TopicKind::Presence | TopicKind::Beat | TopicKind::Log) => {
+                debug_assert_eq!(topic.kind().sender(), Sender::Device);
+                Err("devices send it, and this is one".into())
+            }
+        }
+    }
+
+    /// A signature of the server is also the latest time that is known for certain; it never goes back.
+    fn verify(
+        &self,
+        payload: &[u8],
+        kind: OrderKind,
+        attested: &mut Option<UnixMs>,
+    ) -> Result<VerifiedOrder, String> {
+        let listener =
+            Listener { cohort: Some(&self.enrolment.cohort), device: Some(&self.enrolment.device) };
+        let order = self
+            .keyring
+            .verify_order(payload, kind, listener, *attested)
+            .map_err(|error| error.to_string())?;
+        *attested = (*attested).max(Some(order.stamp().issued));
+        Ok(order)
+    }
+
+    fn steer(&self, order: &VerifiedOrder) -> Result<Came, String> {
+        let steer: backstay_model::Steer = read(order)?;
+        if steer.generation.0 != order.stamp().sequence {
+            return Err("its generation is another than that of its envelope".into());
+        }
+        let freshness = match order.freshness() {
+            backstay_trust::Freshness::Fresh => Freshness::Fresh,
+            backstay_trust::Freshness::Expired { .. } => Freshness::Expired,
+        };
+        let steered = Steered { steer, digest: *order.content(), freshness };
+        Ok(Came::Input(Box::new(Input::Steered(steered))))
+    }
+}
+
+fn read<T: Body>(order: &VerifiedOrder) -> Result<T, String> {
+    decode(order.payload(), usize::MAX).map_err(|error| error.to_string())
+}
+
+fn refused(what: &str, why: &str) -> Came {
+    let clip = |text: &str| backstay_model::Reason::new(text.into()).0;
+    Came::Input(Box::new(Input::Refused(Refused { what: clip(what), why: clip(why), count: 1 })))
+}
+
+/// A client id that every broker takes: digits of the key's digest, which are the device's alone.
+fn client_id(voice: &Voice) -> String {
+    let digits: String = voice.key.id().0.to_string().chars().take(16).collect();
+    format!("backstay-{digits}")
+}
