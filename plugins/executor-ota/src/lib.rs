@@ -46,7 +46,9 @@ pub struct Ota;
 impl Executor for Ota {
     fn describe() -> Description {
         Description {
-            about: "Installs, confirms and takes back releases on a device with two slots, and runs playbooks.".into(),
+            about:
+                "Installs, confirms and takes back releases on a device with two slots, and runs playbooks."
+                    .into(),
             settings: vec![RESTART.info(), LOOKS.info(), PAUSE.info()],
         }
     }

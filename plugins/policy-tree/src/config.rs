@@ -94,8 +94,9 @@ impl<'a> Config<'a> {
 
     /// The share of bad samples, in permille, from which on `objective` is broken.
     pub(crate) fn breach(&self, objective: &str) -> u32 {
-        let own = self.breach_of.iter().filter_map(|text| exception(text));
-        own.filter(|(name, _)| *name == objective).map(|(_, share)| share).last().unwrap_or(self.breach)
+        // The last word on an objective holds.
+        let mut own = self.breach_of.iter().rev().filter_map(|text| exception(text));
+        own.find(|(name, _)| *name == objective).map_or(self.breach, |(_, share)| share)
     }
 
     pub(crate) fn playbook(&self) -> Option<String> {

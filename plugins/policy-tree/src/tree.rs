@@ -89,7 +89,8 @@ fn roll_back(config: &Config<'_>, facts: &Facts, mut reasons: Vec<String>) -> De
     let (stage, switch) = (u32::from(facts.stage), config.switch_stage);
     let (action, why) = match facts.schema {
         Schema::OneWay(version) => {
-            let why = format!("the release before can't live with schema {version}: neither forward nor back");
+            let why =
+                format!("the release before can't live with schema {version}: neither forward nor back");
             (Action::Pause, why)
         }
         Schema::Unknown | Schema::Compatible(_) if stage < switch => {
@@ -97,7 +98,9 @@ fn roll_back(config: &Config<'_>, facts: &Facts, mut reasons: Vec<String>) -> De
             (Action::RollBack(How::AbortCanary), why)
         }
         Schema::Unknown | Schema::Compatible(_) => {
-            let why = format!("stage {stage} of 1000 permille, at least {switch}: all is switched to stable, and frozen");
+            let why = format!(
+                "stage {stage} of 1000 permille, at least {switch}: all is switched to stable, and frozen"
+            );
             (Action::RollBack(How::SwitchAndFreeze), why)
         }
     };
@@ -132,8 +135,11 @@ fn first_bad_window(config: &Config<'_>, facts: &Facts, signals: &Signals<'_>) -
     let longest = signals.local.iter().chain(&signals.dependency).map(|breach| breach.windows).max()?;
     why.truncate(REASONS_MAX - 1);
     if !facts.on_trial && !signals.local.is_empty() && facts.attempts < config.heal_attempts {
-        why.push(format!("the release is confirmed: mending comes first, attempt {} of {}",
-            facts.attempts + 1, config.heal_attempts));
+        why.push(format!(
+            "the release is confirmed: mending comes first, attempt {} of {}",
+            facts.attempts + 1,
+            config.heal_attempts
+        ));
         return Some(heal(config, why));
     }
     // At least 1: what was broken for longer was decided before.
@@ -147,7 +153,11 @@ fn unsettled(config: &Config<'_>, facts: &Facts, signals: &Signals<'_>) -> Optio
     let limit = config.anomaly;
     let score = facts.anomaly.map(u32::from).filter(|&score| score >= limit);
     let mut why: Vec<_> = score
-        .map(|score| format!("anomaly score {score} of 1000 permille, at least {limit}, with all critical objectives kept"))
+        .map(|score| {
+            format!(
+                "anomaly score {score} of 1000 permille, at least {limit}, with all critical objectives kept"
+            )
+        })
         .into_iter()
         .collect();
     let lasting = |breach: &&Breach<'_>| breach.windows >= config.consecutive;

@@ -18,8 +18,8 @@ use core::{
 pub use crate::{
     bindings::executor::backstay::plugin::{
         effects::{
-            Access, Answer, Answered, Attach, Deed, Effect, Event, Exited, File, Http, Output, Publish, Response,
-            Run, Slot, SlotStatus, Stepped,
+            Access, Answer, Answered, Attach, Deed, Effect, Event, Exited, File, Http, Output, Publish,
+            Response, Run, Slot, SlotStatus, Stepped,
         },
         orders::{Failed, Order, Outcome, Refusal, Task, Transience},
     },
@@ -114,7 +114,12 @@ pub fn step<E: Executor>(config: &[Setting], state: &[u8], event: Event) -> Resu
 macro_rules! export_executor {
     ($executor:ty) => {
         #[cfg(target_arch = "wasm32")]
-        #[allow(unsafe_code, missing_docs, unreachable_pub, reason = "the way out of the component, generated")]
+        #[allow(
+            unsafe_code,
+            missing_docs,
+            unreachable_pub,
+            reason = "the way out of the component, generated"
+        )]
         const _: () = {
             use $crate::bindings::executor as world;
             struct Component;

@@ -33,7 +33,12 @@ pub trait Policy {
 macro_rules! export_policy {
     ($policy:ty) => {
         #[cfg(target_arch = "wasm32")]
-        #[allow(unsafe_code, missing_docs, unreachable_pub, reason = "the way out of the component, generated")]
+        #[allow(
+            unsafe_code,
+            missing_docs,
+            unreachable_pub,
+            reason = "the way out of the component, generated"
+        )]
         const _: () = {
             use $crate::bindings::policy as world;
             struct Component;

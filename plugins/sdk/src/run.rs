@@ -14,7 +14,8 @@ use core::{
 
 use crate::{
     executor::{
-        Access, Answer, Deed, Effect, Exited, Failed, Output, Refusal, Response, SlotStatus, permanent, transient,
+        Access, Answer, Deed, Effect, Exited, Failed, Output, Refusal, Response, SlotStatus, permanent,
+        transient,
     },
     log,
     settings::Setting,
@@ -42,7 +43,7 @@ struct Desk {
 
 enum Slot {
     Outstanding,
-    Here(Answer),
+    Here(Box<Answer>),
     Taken,
 }
 
@@ -95,7 +96,7 @@ impl Ctx {
         let mut desk = self.desk.borrow_mut();
         match desk.answers.get_mut(ordinal as usize) {
             Some(slot @ Slot::Outstanding) => {
-                *slot = Slot::Here(answer);
+                *slot = Slot::Here(Box::new(answer));
                 true
             }
             Some(Slot::Here(_) | Slot::Taken) | None => false,
@@ -157,7 +158,7 @@ impl Future for Asked<'_> {
         self.what = What::Asked(at);
         match desk.answers.get_mut(at) {
             Some(slot @ Slot::Here(_)) => match core::mem::replace(slot, Slot::Taken) {
-                Slot::Here(answer) => Poll::Ready(Reply::of(answer)),
+                Slot::Here(answer) => Poll::Ready(Reply::of(*answer)),
                 Slot::Outstanding | Slot::Taken => Poll::Pending,
             },
             Some(Slot::Outstanding | Slot::Taken) | None => Poll::Pending,
@@ -258,10 +259,14 @@ pub async fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
     let (mut a, mut b) = (Box::pin(a), Box::pin(b));
     let (mut from_a, mut from_b) = (None, None);
     poll_fn(move |waker| {
-        if from_a.is_none() && let Poll::Ready(output) = a.as_mut().poll(waker) {
+        if from_a.is_none()
+            && let Poll::Ready(output) = a.as_mut().poll(waker)
+        {
             from_a = Some(output);
         }
-        if from_b.is_none() && let Poll::Ready(output) = b.as_mut().poll(waker) {
+        if from_b.is_none()
+            && let Poll::Ready(output) = b.as_mut().poll(waker)
+        {
             from_b = Some(output);
         }
         match (from_a.take(), from_b.take()) {

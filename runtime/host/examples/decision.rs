@@ -26,7 +26,12 @@ fn facts() -> Facts {
     };
     Facts {
         now: Mono(240_000),
-        release: Release { version: "1.5.0".parse().unwrap(), digest: Digest([5; 32]), length: 1, security_epoch: 0 },
+        release: Release {
+            version: "1.5.0".parse().unwrap(),
+            digest: Digest([5; 32]),
+            length: 1,
+            security_epoch: 0,
+        },
         stage: Permille::ALL,
         on_trial: true,
         objectives: (0..8).map(objective).collect(),
@@ -40,7 +45,8 @@ fn facts() -> Facts {
 
 fn show(what: &str, mut times: Vec<Duration>) {
     times.sort();
-    let at = |share: usize| times[(times.len() * share / 1000).min(times.len() - 1)].as_nanos() as f64 / 1000.0;
+    let at =
+        |share: usize| times[(times.len() * share / 1000).min(times.len() - 1)].as_nanos() as f64 / 1000.0;
     println!("{what:<42} p50 {:8.1} us   p99 {:8.1} us   min {:8.1} us", at(500), at(990), at(0));
 }
 
@@ -76,11 +82,17 @@ fn main() {
     });
     show("engine + load + first decision", cold);
     let engine = Engine::new().unwrap();
-    show("load + first decision", time(200, || {
-        let policy = Plugin::load(&engine, &verified).unwrap().into_policy().unwrap();
-        let decided = policy.decide(&config, &facts, &[]).unwrap();
-        (policy, decided)
-    }));
+    show(
+        "load + first decision",
+        time(200, || {
+            let policy = Plugin::load(&engine, &verified).unwrap().into_policy().unwrap();
+            let decided = policy.decide(&config, &facts, &[]).unwrap();
+            (policy, decided)
+        }),
+    );
     let policy = Plugin::load(&engine, &verified).unwrap().into_policy().unwrap();
-    show("decision, fresh sandbox, 8 objectives", time(5000, || policy.decide(&config, &facts, &[]).unwrap()));
+    show(
+        "decision, fresh sandbox, 8 objectives",
+        time(5000, || policy.decide(&config, &facts, &[]).unwrap()),
+    );
 }

@@ -138,7 +138,8 @@ pub fn compile_component(component: &[u8], machine: Machine) -> Result<Compiled,
     if bytes.len() as u64 > Artifact::BYTES_MAX {
         return Err(CompileError::TooLarge { bytes: bytes.len() });
     }
-    let compiler = Version::parse(COMPILER).expect("the version is written down in the form that it has to have");
+    let compiler =
+        Version::parse(COMPILER).expect("the version is written down in the form that it has to have");
     Ok(Compiled { target, engine: engine_profile(), compiler, bytes })
 }
 

@@ -168,7 +168,9 @@ impl ConfigError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::TooMany | Self::Twice { .. } => None,
-            Self::TooLong { .. } => Some("a text has at most 4096 bytes, a list at most 64 texts of 1024 bytes"),
+            Self::TooLong { .. } => {
+                Some("a text has at most 4096 bytes, a list at most 64 texts of 1024 bytes")
+            }
         }
     }
 }
@@ -222,7 +224,8 @@ impl Description {
     #[must_use]
     pub fn check(&self, config: &Config) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let mut add = |name: &str, text: String| problems.push(Problem { setting: Name::parse(name).ok(), text });
+        let mut add =
+            |name: &str, text: String| problems.push(Problem { setting: Name::parse(name).ok(), text });
         for Setting { name, value } in &config.settings {
             let Some(info) = self.settings.iter().find(|info| info.name.as_str() == name) else {
                 let known: Vec<_> = self.settings.iter().map(|info| info.name.as_str()).collect();
@@ -267,7 +270,13 @@ mod tests {
             secret: false,
             help: String::new(),
         };
-        let needed = SettingInfo { name: name("site"), kind: Kind::Text, default: None, range: None, ..number.clone() };
+        let needed = SettingInfo {
+            name: name("site"),
+            kind: Kind::Text,
+            default: None,
+            range: None,
+            ..number.clone()
+        };
         let description = Description { about: String::new(), settings: vec![number, needed] };
         let problems = |settings: Vec<(Name, Value)>| {
             let problems = description.check(&Config::new(settings).unwrap());

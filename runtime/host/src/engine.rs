@@ -28,13 +28,15 @@ pub(crate) const PROFILE: &str = "backstay-1/wasmtime-48";
 /// The contract for policies that this host speaks.
 #[must_use]
 pub fn world_policy() -> World {
-    World::parse("backstay:plugin/policy@0.1.0").expect("the world is written down in the form that it has to have")
+    World::parse("backstay:plugin/policy@0.1.0")
+        .expect("the world is written down in the form that it has to have")
 }
 
 /// The contract for executors that this host speaks.
 #[must_use]
 pub fn world_executor() -> World {
-    World::parse("backstay:plugin/executor@0.1.0").expect("the world is written down in the form that it has to have")
+    World::parse("backstay:plugin/executor@0.1.0")
+        .expect("the world is written down in the form that it has to have")
 }
 
 /// What artifacts have to be compiled for to run here.
@@ -159,7 +161,9 @@ impl EngineError {
     #[must_use]
     pub fn help(&self) -> Option<&'static str> {
         match self {
-            Self::Machine(_) => Some("plugins run on x86_64 and aarch64 with Linux; without them a device holds"),
+            Self::Machine(_) => {
+                Some("plugins run on x86_64 and aarch64 with Linux; without them a device holds")
+            }
             Self::Thread(_) => Some("look at the limits on threads and memory of this process"),
         }
     }

@@ -127,12 +127,14 @@ impl Executor {
                 let problems = convert::problems(problems).map_err(|bad| self.bad(bad))?;
                 Err(CallError::Configuration { plugin: plugin(), problems })
             }
-            Err(Refusal::Diverged(why)) => {
-                Err(CallError::Diverged { plugin: plugin(), why: convert::text(&why, convert::TEXT_BYTES_MAX) })
-            }
-            Err(Refusal::Unexpected(why)) => {
-                Err(CallError::Unexpected { plugin: plugin(), why: convert::text(&why, convert::TEXT_BYTES_MAX) })
-            }
+            Err(Refusal::Diverged(why)) => Err(CallError::Diverged {
+                plugin: plugin(),
+                why: convert::text(&why, convert::TEXT_BYTES_MAX),
+            }),
+            Err(Refusal::Unexpected(why)) => Err(CallError::Unexpected {
+                plugin: plugin(),
+                why: convert::text(&why, convert::TEXT_BYTES_MAX),
+            }),
             Err(Refusal::Bug(why)) => Err(CallError::strike(&self.loaded, StrikeKind::Refused, why)),
         }
     }

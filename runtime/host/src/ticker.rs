@@ -46,7 +46,8 @@ impl Ticker {
     pub(crate) fn start(tick: impl Fn() + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("plugin-clock".into()).spawn(move || of_thread.run(&tick))?;
+        let thread =
+            thread::Builder::new().name("plugin-clock".into()).spawn(move || of_thread.run(&tick))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

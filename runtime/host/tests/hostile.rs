@@ -54,12 +54,8 @@ fn policy(engine: &Engine, component: &[u8]) -> Policy {
 }
 
 fn facts() -> Facts {
-    let release = Release {
-        version: "1.5.0".parse().unwrap(),
-        digest: Digest([5; 32]),
-        length: 1,
-        security_epoch: 0,
-    };
+    let release =
+        Release { version: "1.5.0".parse().unwrap(), digest: Digest([5; 32]), length: 1, security_epoch: 0 };
     Facts {
         now: Mono(0),
         release,
@@ -146,8 +142,13 @@ fn every_kind_of_wrong_is_survived_and_named() {
              (i32.store16 (i32.const 300) (i32.const 0x2f2e))",
             BadOutput,
         ),
-        ("it says that it can't judge", MEMORY, "(i32.store8 (i32.const 0) (i32.const 1)) (i32.store8 (i32.const 4) (i32.const 1))
-             (i32.store (i32.const 8) (i32.const 200)) (i32.store (i32.const 12) (i32.const 2))", StrikeKind::Refused),
+        (
+            "it says that it can't judge",
+            MEMORY,
+            "(i32.store8 (i32.const 0) (i32.const 1)) (i32.store8 (i32.const 4) (i32.const 1))
+             (i32.store (i32.const 8) (i32.const 200)) (i32.store (i32.const 12) (i32.const 2))",
+            StrikeKind::Refused,
+        ),
     ];
     let engine = Engine::new().unwrap();
     let good = policy(&engine, &guest(MEMORY, ""));

@@ -3,11 +3,13 @@
 
 mod common;
 
-use backstay_host::{CallError, Config, Engine, Event, Machine, Plugin, StrikeKind, Value, compile_component, world_of};
+use backstay_host::{
+    CallError, Config, Engine, Event, Machine, Plugin, StrikeKind, Value, compile_component, world_of,
+};
 use backstay_model as model;
 use backstay_model::{
-    Action, Answer, Breaker, Deed, Facts, Fence, How, Infra, InfraKind, Millis, Mono, Name, Objective, Order, Outcome,
-    Permille, Release, Schema, Scope, SlotDeed, SlotStatus, Task, Ticket, Window,
+    Action, Answer, Breaker, Deed, Facts, Fence, How, Infra, InfraKind, Millis, Mono, Name, Objective, Order,
+    Outcome, Permille, Release, Schema, Scope, SlotDeed, SlotStatus, Task, Ticket, Window,
 };
 use backstay_sdk::{executor as sdk_executor, policy as sdk, policy::Policy as _};
 use backstay_trust::{Limits, Permissions};
@@ -81,7 +83,8 @@ fn windows(dice: &mut Dice) -> Vec<Window> {
 /// The same facts in the words of the SDK.
 fn native(facts: &Facts) -> sdk::Facts {
     let windows = |windows: &[Window]| {
-        let window = |w: &Window| sdk::Window { opened: w.opened.0, span: w.span.0, samples: w.samples, bad: w.bad };
+        let window =
+            |w: &Window| sdk::Window { opened: w.opened.0, span: w.span.0, samples: w.samples, bad: w.bad };
         windows.iter().map(window).collect()
     };
     sdk::Facts {
@@ -159,7 +162,8 @@ fn action(native: &sdk::Action) -> Action {
 fn a_policy_decides_in_the_sandbox_as_it_does_outside() {
     let engine = Engine::new().unwrap();
     let component = common::component("policy-tree");
-    let policy = common::load(&engine, &component, Permissions::default(), Limits::DEFAULT).into_policy().unwrap();
+    let policy =
+        common::load(&engine, &component, Permissions::default(), Limits::DEFAULT).into_policy().unwrap();
     let mut dice = Dice(1);
     let mut seen = std::collections::BTreeMap::<String, u32>::new();
     for _ in 0..600 {
@@ -170,7 +174,7 @@ fn a_policy_decides_in_the_sandbox_as_it_does_outside() {
         let reasons: Vec<_> = inside.decision.reasons.iter().map(|reason| &reason.0).collect();
         let outside: Vec<_> = outside.decision.reasons.iter().collect();
         assert_eq!(reasons, outside, "{facts:?}");
-        assert_eq!(inside.memo, []);
+        assert!(inside.memo.is_empty());
         let kind = format!("{:?}", inside.decision.action);
         *seen.entry(kind.split(' ').next().unwrap().into()).or_default() += 1;
     }
@@ -182,7 +186,8 @@ fn a_policy_decides_in_the_sandbox_as_it_does_outside() {
 fn a_plugin_says_what_can_be_set_and_holds_a_configuration_against_it() {
     let engine = Engine::new().unwrap();
     let component = common::component("policy-tree");
-    let policy = common::load(&engine, &component, Permissions::default(), Limits::DEFAULT).into_policy().unwrap();
+    let policy =
+        common::load(&engine, &component, Permissions::default(), Limits::DEFAULT).into_policy().unwrap();
     let description = policy.describe().unwrap();
     assert!(description.settings.iter().any(|setting| setting.name.as_str() == "consecutive"));
     let name = |text: &str| Name::parse(text).unwrap();
@@ -220,7 +225,11 @@ impl Device {
                 self.slots.other = Some(before);
                 return Answer::InDoubt;
             }
-            Deed::Slot(_) | Deed::Http { .. } | Deed::File { .. } | Deed::Publish { .. } | Deed::Sleep { .. }
+            Deed::Slot(_)
+            | Deed::Http { .. }
+            | Deed::File { .. }
+            | Deed::Publish { .. }
+            | Deed::Sleep { .. }
             | Deed::Attach { .. } => {}
         }
         Answer::Done
@@ -238,9 +247,8 @@ fn an_executor_runs_in_the_sandbox_step_by_step() {
     let component = common::component("executor-ota");
     let granted = common::permissions(&["restart"], true);
     let executor = common::load(&engine, &component, granted, Limits::DEFAULT).into_executor().unwrap();
-    let mut device = Device {
-        slots: SlotStatus { booted: release(4), confirmed: release(4), other: None, trying: None },
-    };
+    let mut device =
+        Device { slots: SlotStatus { booted: release(4), confirmed: release(4), other: None, trying: None } };
     let config = Config::default();
     let mut stepped = executor.step(&config, &[], &install()).unwrap();
     // The state in the sandbox is the state outside: a run can be replayed anywhere.

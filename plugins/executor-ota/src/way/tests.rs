@@ -1,14 +1,15 @@
 //! A device in memory that can be cut off at every effect, before it is done or after.
 
 use backstay_sdk::executor::{
-    Access, Answer, Answered, Effect, Event, Exited, Order, Outcome, Output, Run, Slot, Task, Transience, step,
+    Access, Answer, Answered, Effect, Event, Exited, Order, Outcome, Output, Run, Slot, Task, Transience,
+    step,
 };
 
 use super::*;
 use crate::Ota;
 
 /// A run that takes more steps than this doesn't end.
-const STEPS_MAX: usize = 100;
+const STEPS_MAX: u32 = 100;
 
 fn release(version: &str) -> Release {
     let digest = version.bytes().cycle().take(32).map(|byte| format!("{byte:02x}")).collect();
@@ -124,13 +125,11 @@ enum Cut {
 fn run(device: &mut Device, task: Task, cut: Option<(u32, Cut)>) -> (Outcome, u32) {
     let order = Order { ticket: 1, fence: 1, task };
     let mut stepped = step::<Ota>(&[], &[], Event::Begin(order)).unwrap();
-    let mut asked = 0;
-    for _ in 0..STEPS_MAX {
+    for asked in 0..STEPS_MAX {
         if let Some(end) = stepped.end {
             return (end, asked);
         }
         let [Effect { ordinal, access, deed }] = &stepped.effects[..] else { panic!("{stepped:?}") };
-        asked += 1;
         let before = device.deeds.len();
         let answer = match cut.filter(|(at, _)| at == ordinal) {
             None => device.does(deed),
@@ -144,7 +143,10 @@ fn run(device: &mut Device, task: Task, cut: Option<(u32, Cut)>) -> (Outcome, u3
                 Answer::InDoubt
             }
         };
-        assert!(*access == Access::Changes || device.deeds.len() == before, "a look changed something: {deed:?}");
+        assert!(
+            *access == Access::Changes || device.deeds.len() == before,
+            "a look changed something: {deed:?}"
+        );
         let answered = Event::Answered(Answered { ordinal: *ordinal, answer });
         stepped = step::<Ota>(&[], &stepped.state, answered).unwrap();
     }

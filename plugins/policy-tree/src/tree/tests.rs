@@ -48,7 +48,8 @@ trait Telling {
 impl Telling for Facts {
     fn objective(mut self, critical: bool, scope: Scope, windows: &[(u32, u32)]) -> Self {
         let name = format!("objective-{}", self.objectives.len());
-        let window = |(n, &(samples, bad)): (u64, _)| Window { opened: n * 60_000, span: 60_000, samples, bad };
+        let window =
+            |(n, &(samples, bad)): (u64, _)| Window { opened: n * 60_000, span: 60_000, samples, bad };
         let candidate = (0..).zip(windows).map(window).collect();
         self.objectives.push(Objective { name, critical, scope, candidate, baseline: vec![] });
         self
@@ -92,7 +93,11 @@ fn every_leaf_of_the_tree() {
     use InfraKind::{Disk, MachineLost, Network, OutOfMemory, ProcessExited};
     let table = [
         ("all is well", facts().local(&[GOOD, GOOD]), Action::Proceed),
-        ("all is well for long", facts().local(&[GOOD; 16]).dependency(&[GOOD; 16]).confirmed(), Action::Proceed),
+        (
+            "all is well for long",
+            facts().local(&[GOOD; 16]).dependency(&[GOOD; 16]).confirmed(),
+            Action::Proceed,
+        ),
         ("it was bad once and is well again", facts().local(&[BAD, BAD, GOOD]), Action::Proceed),
         // A critical breach in two consecutive windows.
         ("broken twice, small stage", facts().local(&[BAD, BAD]).stage(100), ABORT),
@@ -119,7 +124,11 @@ fn every_leaf_of_the_tree() {
         ("broken once, in trouble", facts().local(&[BAD]).infra(ProcessExited).confirmed(), HEAL),
         // A dependency moves nobody.
         ("a dependency broken once", facts().local(&[GOOD]).dependency(&[BAD]), Action::Slow(1)),
-        ("a dependency broken once, confirmed", facts().local(&[GOOD]).dependency(&[BAD]).confirmed(), Action::Slow(1)),
+        (
+            "a dependency broken once, confirmed",
+            facts().local(&[GOOD]).dependency(&[BAD]).confirmed(),
+            Action::Slow(1),
+        ),
         ("a dependency broken", facts().local(&[GOOD; 2]).dependency(&[BAD; 2]), Action::Freeze),
         ("a dependency broken, confirmed", facts().dependency(&[BAD; 16]).confirmed(), Action::Freeze),
         ("a dependency broken at 10 %", facts().dependency(&[BAD; 16]).stage(100), Action::Freeze),
@@ -134,7 +143,11 @@ fn every_leaf_of_the_tree() {
         ("no data for what isn't critical", facts().local(&[GOOD]).minor(&[NONE]), Action::Proceed),
         ("no data for all that isn't critical", facts().minor(&[NONE]), Action::Freeze),
         ("no data, in trouble", facts().local(&[NONE]).infra(MachineLost), HEAL),
-        ("no data, in trouble, healed enough", facts().local(&[NONE]).infra(OutOfMemory).attempts(3), Action::Freeze),
+        (
+            "no data, in trouble, healed enough",
+            facts().local(&[NONE]).infra(OutOfMemory).attempts(3),
+            Action::Freeze,
+        ),
         // Odd, but kept.
         ("looks odd", facts().local(&[GOOD]).anomaly(700), Action::Slow(3)),
         ("looks a little odd", facts().local(&[GOOD]).anomaly(699), Action::Proceed),
@@ -151,7 +164,11 @@ fn every_leaf_of_the_tree() {
         // The data base can't go back.
         ("broken, one-way schema", facts().local(&[BAD, BAD]).one_way(), Action::Pause),
         ("broken at 10 %, one-way schema", facts().local(&[BAD, BAD]).stage(100).one_way(), Action::Pause),
-        ("in trouble, one-way schema", facts().local(&[GOOD]).infra(Disk).attempts(3).one_way(), Action::Pause),
+        (
+            "in trouble, one-way schema",
+            facts().local(&[GOOD]).infra(Disk).attempts(3).one_way(),
+            Action::Pause,
+        ),
         ("all is well, one-way schema", facts().local(&[GOOD]).one_way(), Action::Proceed),
     ];
     for (told, facts, action) in table {

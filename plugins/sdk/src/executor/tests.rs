@@ -1,6 +1,6 @@
 //! Runs that are cut off, answered late, twice, or in another order.
 
-use alloc::{string::ToString, vec, vec::Vec};
+use alloc::{vec, vec::Vec};
 use core::future;
 
 use super::*;
@@ -247,5 +247,5 @@ fn a_state_has_an_end() {
             }
         }
     }
-    panic!("the state grew without an end: {}", stepped.state.len().to_string());
+    panic!("the state grew without an end: {}", stepped.state.len());
 }

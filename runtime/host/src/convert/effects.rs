@@ -1,7 +1,8 @@
 //! Events in, effects out.
 
 use backstay_model::{
-    Access, Answer, Deed, Effect, Millis, OUTPUT_BYTES_MAX, Order, Outcome, Output, SlotDeed, SlotStatus, Task, Transience,
+    Access, Answer, Deed, Effect, Millis, OUTPUT_BYTES_MAX, Order, Outcome, Output, SlotDeed, SlotStatus,
+    Task, Transience,
 };
 use backstay_trust::Limits;
 
@@ -50,12 +51,14 @@ fn answer_in(answer: &Answer) -> Result<wit::Answer, CallError> {
             wit::Answer::Response(wit::Response { status: *status, body: output_in(body)? })
         }
         Answer::Content(output) => wit::Answer::Content(output_in(output)?),
-        Answer::Slots(SlotStatus { booted, confirmed, other, trying }) => wit::Answer::Slots(wit::SlotStatus {
-            booted: release_in(booted),
-            confirmed: release_in(confirmed),
-            other: other.as_ref().map(release_in),
-            trying: trying.as_ref().map(release_in),
-        }),
+        Answer::Slots(SlotStatus { booted, confirmed, other, trying }) => {
+            wit::Answer::Slots(wit::SlotStatus {
+                booted: release_in(booted),
+                confirmed: release_in(confirmed),
+                other: other.as_ref().map(release_in),
+                trying: trying.as_ref().map(release_in),
+            })
+        }
         Answer::Failed(Outcome::Failed { transience, why }) => wit::Answer::Failed(orders::Failed {
             transience: match transience {
                 Transience::Transient => orders::Transience::Transient,
@@ -204,8 +207,23 @@ mod tests {
         }
         let long = format!("/{}", "a".repeat(1024));
         for path in [
-            "", "a", "//host/a", "/a/../b", "/..", "/a/%2e%2E/b", "/a/.%2e", "/a/%252e%252e/b", "/a%2f..%2fb", "/a b",
-            "/a\r\nHost: x", "/a\\..\\b", "/a#b", "/ä", "/..;x/a", "/a/./b", &long,
+            "",
+            "a",
+            "//host/a",
+            "/a/../b",
+            "/..",
+            "/a/%2e%2E/b",
+            "/a/.%2e",
+            "/a/%252e%252e/b",
+            "/a%2f..%2fb",
+            "/a b",
+            "/a\r\nHost: x",
+            "/a\\..\\b",
+            "/a#b",
+            "/ä",
+            "/..;x/a",
+            "/a/./b",
+            &long,
         ] {
             assert!(http_path(path).is_err(), "{path}");
         }
@@ -232,14 +250,19 @@ mod tests {
             (wit::Deed::Sleep(1), true),
         ] {
             let told = format!("{deed:?}");
-            assert_eq!(stepped(asked(wit::Access::Looks, deed.clone()), &Limits::DEFAULT).is_ok(), looks, "{told}");
+            assert_eq!(
+                stepped(asked(wit::Access::Looks, deed.clone()), &Limits::DEFAULT).is_ok(),
+                looks,
+                "{told}"
+            );
             assert!(stepped(asked(wit::Access::Changes, deed), &Limits::DEFAULT).is_ok(), "{told}");
         }
     }
 
     #[test]
     fn what_is_out_of_bounds_is_bad() {
-        let run = |command: &str, args: Vec<String>| wit::Deed::Run(wit::Run { command: command.into(), args });
+        let run =
+            |command: &str, args: Vec<String>| wit::Deed::Run(wit::Run { command: command.into(), args });
         for deed in [
             run("Restart; rm", vec![]),
             run("restart", vec![String::new(); 33]),
@@ -252,7 +275,11 @@ mod tests {
             wit::Deed::File(wit::File { path: "/x".into(), content: Some(vec![0; (64 << 10) + 1]) }),
         ] {
             let told = format!("{deed:?}");
-            assert!(stepped(asked(wit::Access::Changes, deed), &Limits::DEFAULT).is_err(), "{}", text(&told, 100));
+            assert!(
+                stepped(asked(wit::Access::Changes, deed), &Limits::DEFAULT).is_err(),
+                "{}",
+                text(&told, 100)
+            );
         }
         let mut ended = asked(wit::Access::Looks, wit::Deed::Sleep(1));
         ended.end = Some(orders::Outcome::Done);

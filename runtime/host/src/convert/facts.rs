@@ -1,6 +1,8 @@
 //! Facts in, decisions out.
 
-use backstay_model::{Action, Breaker, Decision, Facts, How, InfraKind, Objective, Reason, Schema, Scope, WINDOWS_MAX};
+use backstay_model::{
+    Action, Breaker, Decision, Facts, How, InfraKind, Objective, Reason, Schema, Scope, WINDOWS_MAX,
+};
 
 use super::{Bad, at_most, bound, name, release_in, text};
 use crate::{
@@ -82,12 +84,16 @@ pub(crate) fn decided(decided: decisions::Decided, memo_bytes_max: usize) -> Res
         decisions::Action::Proceed => Action::Proceed,
         decisions::Action::Slow(windows @ 1..=SLOW_WINDOWS_MAX) => Action::Slow { windows },
         decisions::Action::Slow(windows) => {
-            return Err(Bad(format!("to slow down for {windows} windows, 1 to {SLOW_WINDOWS_MAX} are allowed")));
+            return Err(Bad(format!(
+                "to slow down for {windows} windows, 1 to {SLOW_WINDOWS_MAX} are allowed"
+            )));
         }
         decisions::Action::Heal(playbook) => {
             Action::Heal { playbook: playbook.as_deref().map(name).transpose()? }
         }
-        decisions::Action::RollBack(decisions::How::AbortCanary) => Action::RollBack { how: How::AbortCanary },
+        decisions::Action::RollBack(decisions::How::AbortCanary) => {
+            Action::RollBack { how: How::AbortCanary }
+        }
         decisions::Action::RollBack(decisions::How::SwitchAndFreeze) => {
             Action::RollBack { how: How::SwitchAndFreeze }
         }

@@ -11,10 +11,7 @@ use backstay_model::{Digest, Name, Release};
 pub(crate) use effects::{event, stepped};
 pub(crate) use facts::{decided, facts};
 
-use crate::{
-    CallError, Description, Kind, Problem, SettingInfo,
-    bindings::common,
-};
+use crate::{CallError, Description, Kind, Problem, SettingInfo, bindings::common};
 
 /// The longest text of a plugin for people, in bytes.
 pub(crate) const TEXT_BYTES_MAX: usize = 512;
@@ -52,7 +49,10 @@ fn digest(text: &str) -> Result<Digest, Bad> {
 
 fn release_out(release: &common::Release) -> Result<Release, Bad> {
     Ok(Release {
-        version: release.version.parse().map_err(|error: backstay_model::NameError| Bad(error.to_string()))?,
+        version: release
+            .version
+            .parse()
+            .map_err(|error: backstay_model::NameError| Bad(error.to_string()))?,
         digest: digest(&release.digest)?,
         length: release.length,
         security_epoch: release.security_epoch,

@@ -3,11 +3,13 @@
 
 use std::{collections::BTreeMap, env, fs, path::Path, process::Command};
 
-use backstay_host::{Compiled, Engine, Machine, Plugin, compile_component, componentize, engine_profile, machine, world_of};
+use backstay_host::{
+    Compiled, Engine, Machine, Plugin, compile_component, componentize, engine_profile, machine, world_of,
+};
 use backstay_model::{Digest, FleetId, Name, PluginId, UnixMs, Version};
 use backstay_trust::{
-    Artifact, EffectKind, Grant, Keyring, KeyringParts, Limits, Permissions, PluginRelease, Role, SecretKey, Stamp,
-    Vendor, VerifiedPlugin, Want,
+    Artifact, EffectKind, Grant, Keyring, KeyringParts, Limits, Permissions, PluginRelease, Role, SecretKey,
+    Stamp, Vendor, VerifiedPlugin, Want,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -21,7 +23,8 @@ pub(crate) fn component(package: &str) -> Vec<u8> {
     cargo.args(["--profile", "plugin", "--package", package, "--target-dir"]).arg(&target);
     let status = cargo.current_dir(&root).status().unwrap();
     assert!(status.success(), "{package} can't be built: is the target wasm32-unknown-unknown installed?");
-    let module = target.join("wasm32-unknown-unknown/plugin").join(package.replace('-', "_")).with_extension("wasm");
+    let module =
+        target.join("wasm32-unknown-unknown/plugin").join(package.replace('-', "_")).with_extension("wasm");
     componentize(&fs::read(module).unwrap()).unwrap()
 }
 
@@ -42,7 +45,12 @@ pub(crate) fn verified(component: &[u8], permissions: Permissions, limits: Limit
     sign(component, &compiled, permissions, limits)
 }
 
-pub(crate) fn sign(component: &[u8], compiled: &Compiled, permissions: Permissions, limits: Limits) -> VerifiedPlugin {
+pub(crate) fn sign(
+    component: &[u8],
+    compiled: &Compiled,
+    permissions: Permissions,
+    limits: Limits,
+) -> VerifiedPlugin {
     let [vendor, operator, other] = [1, 2, 3].map(|seed| SecretKey::from_random(&[seed; 32]));
     let fleet = FleetId::parse("test").unwrap();
     let keyring = Keyring::new(KeyringParts {
@@ -62,7 +70,13 @@ pub(crate) fn sign(component: &[u8], compiled: &Compiled, permissions: Permissio
         component: digest(component),
         component_bytes: component.len() as u64,
         world: world.clone(),
-        wants: vec![EffectKind::Http, EffectKind::Run, EffectKind::Slot, EffectKind::File, EffectKind::Publish],
+        wants: vec![
+            EffectKind::Http,
+            EffectKind::Run,
+            EffectKind::Slot,
+            EffectKind::File,
+            EffectKind::Publish,
+        ],
         limits,
     };
     let release = release.sign(&vendor, stamp).unwrap();
@@ -81,7 +95,8 @@ pub(crate) fn sign(component: &[u8], compiled: &Compiled, permissions: Permissio
     };
     let grant = grant.sign(&operator, fleet, stamp).unwrap();
     let (target, engine) = (machine(), engine_profile());
-    let want = Want { target: &target, engine: &engine, world: &world, floors: &BTreeMap::new(), attested: None };
+    let want =
+        Want { target: &target, engine: &engine, world: &world, floors: &BTreeMap::new(), attested: None };
     keyring.verify_plugin(&release, &grant, compiled.bytes.clone(), &want).unwrap()
 }
 
