@@ -27,6 +27,7 @@ struct Row {
 const MODEL: &str = "backstay-model";
 const CONFIG: &str = "backstay-config";
 const MEMORY: &str = "backstay-memory";
+const PLUGINS: &str = "backstay-plugins";
 const CORE: &str = "backstay-core";
 const WIRE: &str = "backstay-wire";
 const EVIDENCE: &str = "backstay-evidence";
@@ -44,7 +45,7 @@ const SERVER: &str = "backstay";
 
 /// All that the two programs join.
 const PARTS: &[&str] =
-    &[MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, MEMORY, LINK, HOST, HANDS, API, SLOTS];
+    &[MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, MEMORY, LINK, HOST, PLUGINS, HANDS, API, SLOTS];
 
 const WORDS: &str = "`model` is the words that all share; whatever it needs, all need";
 const DECIDES: &str =
@@ -72,10 +73,13 @@ const TABLE: &[Row] = &[
     row(STORE, &[MODEL, WIRE], &[], None, OUTSIDE),
     // The truth and its view, kept in step: the one crate that knows both.
     row(MEMORY, &[MODEL, WIRE, EVIDENCE, JOURNAL, STORE], &[], None, OUTSIDE),
-    row(LINK, &[MODEL, WIRE], &[], None, OUTSIDE),
+    // How to reach the broker is said in the same words in every configuration.
+    row(LINK, &[MODEL, WIRE, CONFIG], &[], None, OUTSIDE),
     row(API, &[MODEL, WIRE], &[], None, OUTSIDE),
     // Its tests hold what a plugin does in the sandbox against the same plugin compiled natively.
     row(HOST, &[MODEL, TRUST], &[SDK, "policy-tree", "executor-ota"], None, OUTSIDE),
+    // From a configuration to a plugin that can be asked; who is asked after a failure, `core` says.
+    row(PLUGINS, &[MODEL, CONFIG, CORE, TRUST, HOST], &[], None, OUTSIDE),
     row(HANDS, &[MODEL], &[], None, OUTSIDE),
     row(SLOTS, &[MODEL], &[], None, OUTSIDE),
     row(AGENT, PARTS, &[], None, JOINS),
@@ -106,7 +110,7 @@ const EXCLUSIVE: &[(&str, &[&str])] = &[
 ];
 
 /// The crates that are `no_std`: nothing in their trees may ask for a standard library.
-pub(crate) const NO_STD: &[&str] = &[MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST];
+pub(crate) const NO_STD: &[&str] = &[MODEL, CORE, WIRE, EVIDENCE, TRUST];
 
 /// Packages that have a feature `std` switched on in a `no_std` tree and yet don't need one, with the reason.
 const STD_IS_HARMLESS: &[(&str, &str)] = &[];
