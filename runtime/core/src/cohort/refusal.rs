@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use backstay_model::{Breaker, Cause, Digest, Mono, RolloutId};
+use backstay_model::{Breaker, Cause, Digest, Mono, RolloutId, Selector};
 
 use super::{
     Cohort, Wish,
@@ -12,6 +12,8 @@ use super::{
 
 /// The most policies of a rollout.
 const POLICIES_MAX: usize = 8;
+/// The most labels of a selector.
+const LABELS_MAX: usize = 16;
 
 /// Why a rollout is not begun. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,13 @@ pub enum StartError {
     },
     /// "rollout r-1 names 9 policies, at most 8 are allowed"
     Policies {
+        /// Which.
+        rollout: RolloutId,
+        /// How many.
+        count: usize,
+    },
+    /// "rollout r-1 asks for 40 labels, at most 16 are allowed"
+    Labels {
         /// Which.
         rollout: RolloutId,
         /// How many.
@@ -67,7 +76,7 @@ impl StartError {
     #[must_use]
     pub fn rail(&self) -> Option<Cause> {
         match self {
-            Self::Plan { .. } | Self::Policies { .. } | Self::Used { .. } => None,
+            Self::Plan { .. } | Self::Policies { .. } | Self::Labels { .. } | Self::Used { .. } => None,
             Self::NoWayHome { .. } => Some(Cause::NoWayHome),
             Self::UnderWay { .. } => Some(Cause::Locked),
             Self::Frozen { why } => Some(why.clone()),
@@ -81,7 +90,7 @@ impl StartError {
     pub const fn help(&self) -> Option<&'static str> {
         match self {
             Self::Plan { source, .. } => source.help(),
-            Self::Policies { .. } => None,
+            Self::Policies { .. } | Self::Labels { .. } => None,
             Self::NoWayHome { .. } => Some("name the release that runs now as the way back, or none"),
             Self::Used { .. } => Some("give the rollout a new name"),
             Self::UnderWay { .. } => Some("wait for it, or abort it"),
@@ -98,6 +107,9 @@ impl fmt::Display for StartError {
             Self::Plan { rollout, .. } => write!(f, "the plan of rollout {rollout} can't be followed"),
             Self::Policies { rollout, count } => {
                 write!(f, "rollout {rollout} names {count} policies, at most {POLICIES_MAX} are allowed")
+            }
+            Self::Labels { rollout, count } => {
+                write!(f, "rollout {rollout} asks for {count} labels, at most {LABELS_MAX} are allowed")
             }
             Self::NoWayHome { rollout } => {
                 write!(f, "rollout {rollout} leads back to the release that it leads to")
@@ -118,6 +130,7 @@ impl core::error::Error for StartError {
         match self {
             Self::Plan { source, .. } => Some(source),
             Self::Policies { .. }
+            | Self::Labels { .. }
             | Self::NoWayHome { .. }
             | Self::Used { .. }
             | Self::UnderWay { .. }
@@ -220,6 +233,11 @@ impl Cohort {
         let count = rollout.policies.len();
         if count > POLICIES_MAX {
             return Err(StartError::Policies { rollout: id(), count });
+        }
+        if let Selector::Labelled(labels) = &rollout.selector
+            && labels.len() > LABELS_MAX
+        {
+            return Err(StartError::Labels { rollout: id(), count: labels.len() });
         }
         if rollout.back.as_ref().is_some_and(|back| back.digest == rollout.release.digest) {
             return Err(StartError::NoWayHome { rollout: id() });

@@ -668,3 +668,54 @@ fn a_few_silent_devices_hold_nobody_up() {
     world.waits(A_GOOD_DAY);
     assert_eq!((world.stage(), world.sees().confirmed), (Stage::Arrived, 100));
 }
+
+/// All that the second wave adds is asleep. Those of the first wave look well, and say nothing of the second.
+#[test]
+fn a_wave_is_not_judged_by_the_one_before() {
+    let mut world = World::new(100);
+    let order = world.in_order("r-1");
+    order.iter().skip(3).take(2).for_each(|&n| world.goes(n));
+    world.starts("r-1", "1.5.0");
+    world.waits(1200);
+    assert_eq!((world.sees().wave.unwrap().number, world.run("1.5.0")), (1, 3));
+    world.comes(order[3]);
+    world.waits(A_GOOD_DAY);
+    assert_eq!((world.stage(), world.run("1.5.0")), (Stage::Arrived, 99));
+}
+
+#[test]
+fn a_wave_whose_devices_all_sit_it_out_is_passed_over() {
+    let mut world = World::new(100);
+    let order = world.in_order("r-1");
+    order.iter().skip(3).take(2).for_each(|&n| world.fate(n, Fate::SitsOut));
+    world.starts("r-1", "1.5.0");
+    world.waits(A_GOOD_DAY);
+    assert_eq!((world.stage(), world.run("1.5.0")), (Stage::Arrived, 98));
+}
+
+/// Those who are done are gone, those who are there are not done: what is known is old, and nobody is asked.
+#[test]
+fn old_words_alone_are_no_data() {
+    let mut world = World::new(3);
+    (1..3).for_each(|n| world.fate(n, Fate::Hangs));
+    world.starts("r-1", "1.5.0");
+    world.waits(9);
+    world.goes(0);
+    world.waits(A_GOOD_DAY);
+    assert_eq!((world.sees().confirmed, world.stage()), (1, Stage::Forward));
+    assert_eq!(world.count(|event| matches!(event, Event::Asked { .. })), 0);
+}
+
+#[test]
+fn a_device_that_has_not_confirmed_the_release_is_not_updated() {
+    let mut world = World::new(1);
+    world.starts("r-1", "1.5.0");
+    let mut report = world.last_report[&device(0)].clone();
+    (report.sequence, report.booted) = (report.sequence + 1, release("1.5.0"));
+    report.standing = backstay_model::Standing::Settled;
+    world.step(CohortInput::Report { device: device(0), report: report.clone(), labels: Vec::new() });
+    assert_eq!((world.sees().on_release.settled, world.sees().confirmed), (1, 0));
+    (report.sequence, report.confirmed) = (report.sequence + 1, release("1.5.0"));
+    world.step(CohortInput::Report { device: device(0), report, labels: Vec::new() });
+    assert_eq!(world.sees().confirmed, 1);
+}
