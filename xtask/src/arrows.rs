@@ -44,8 +44,10 @@ const AGENT: &str = "backstay-agent";
 const SERVER: &str = "backstay";
 
 /// All that the two programs join.
-const PARTS: &[&str] =
-    &[MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, MEMORY, LINK, HOST, PLUGINS, HANDS, API, SLOTS];
+const PARTS: &[&str] = &[
+    MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, MEMORY, LINK, HOST, PLUGINS, HANDS, API,
+    SLOTS,
+];
 
 const WORDS: &str = "`model` is the words that all share; whatever it needs, all need";
 const DECIDES: &str =
@@ -240,7 +242,7 @@ pub(crate) fn check_trees(workspace: &Workspace) -> Result<(), Trouble> {
 fn tree(selection: &[&str]) -> Result<String, Trouble> {
     let failed = || Trouble::new(format!("cannot read `cargo tree {}`", selection.join(" ")));
     let output = cargo()
-        .args(["tree", "-e", "normal", "--prefix", "none", "--format", "{p} [{f}]"])
+        .args(["tree", "-e", "normal,no-proc-macro", "--prefix", "none", "--format", "{p} [{f}]"])
         .args(selection)
         .output()
         .map_err(|why| failed().why(why))?;

@@ -63,6 +63,10 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<Component>, Trouble> {
                 .why(String::from_utf8_lossy(&output.stderr))
                 .help("does its lib.rs export a world of wit/ through backstay-sdk?"));
         }
+        // What the vendor says of it stands beside it: both are needed to sign it.
+        let manifest = workspace.root.join("plugins").join(&plugin.name).join("manifest.toml");
+        fs::copy(&manifest, file.with_extension("toml"))
+            .map_err(|why| Trouble::new(format!("cannot copy {}", manifest.display())).why(why))?;
         let bytes = fs::metadata(&file).map_err(|why| failed().why(why))?.len();
         components.push(Component { file, bytes });
     }

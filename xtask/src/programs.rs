@@ -35,12 +35,25 @@ impl Profile {
 /// The packages whose programs ship, in the order in which they are built.
 const SHIPPED: &[&str] = &["backstay-agent", "backstay"];
 
+/// What the demo and the tests of real processes need beside them: the fleet, and the service on its devices.
+const PLAY: &[&str] = &["backstay-test-fleet", "backstay-test-service"];
+
+/// Builds the programs that ship and those that play with them, and returns the folder that all of them are in.
+pub(crate) fn build_with_play(workspace: &Workspace) -> Result<PathBuf, Trouble> {
+    build_all(workspace, Profile::Dev, PLAY)?;
+    build(workspace, Profile::Dev)
+}
+
 /// Builds both programs and returns the folder that they are in.
 pub(crate) fn build(workspace: &Workspace, profile: Profile) -> Result<PathBuf, Trouble> {
+    build_all(workspace, profile, SHIPPED)
+}
+
+fn build_all(workspace: &Workspace, profile: Profile, packages: &[&str]) -> Result<PathBuf, Trouble> {
     let folder = workspace.programs().join(profile.folder());
     fs::create_dir_all(&folder)
         .map_err(|why| Trouble::new(format!("cannot make {}", folder.display())).why(why))?;
-    for name in SHIPPED {
+    for name in packages {
         let mut command = cargo();
         command.args(["build", "-p", name, "--bins"]);
         if profile == Profile::Release {
