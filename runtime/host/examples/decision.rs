@@ -1,13 +1,19 @@
 //! How long a decision takes: cold (load, link, first decision; signatures not counted) and warm (a fresh sandbox).
 //!
-//! `cargo run --release -p backstay-host --features compile --example decision`
+//! `cargo run --profile quick -p backstay-host --features compile --example decision [FOLDER]`
+//!
+//! With a folder, the components and artifacts that were made are left there to be looked at.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that can't be taken has nothing else to say")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;
 
-use std::time::{Duration, Instant};
+use std::{
+    env, fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use backstay_host::{Config, Engine, Machine, Plugin, compile_component};
 use backstay_model::{
@@ -62,13 +68,21 @@ fn time<T>(rounds: usize, mut what: impl FnMut() -> T) -> Vec<Duration> {
         .collect()
 }
 
+fn keep(name: &str, bytes: &[u8]) {
+    if let Some(folder) = env::args_os().nth(1) {
+        fs::write(PathBuf::from(folder).join(name), bytes).unwrap();
+    }
+}
+
 fn main() {
     for package in ["policy-tree", "executor-ota"] {
         let component = common::component(package);
         println!("{package}: component {} bytes", component.len());
+        keep(&format!("{package}.wasm"), &component);
         for machine in Machine::ALL {
             let compiled = compile_component(&component, machine).unwrap();
             println!("{package}: {} {} bytes", compiled.target, compiled.bytes.len());
+            keep(&format!("{package}.{}.cwasm", compiled.target), &compiled.bytes);
         }
     }
     let component = common::component("policy-tree");
