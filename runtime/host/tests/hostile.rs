@@ -49,9 +49,15 @@ fn guest(parts: &str, decide: &str) -> Vec<u8> {
 const MEMORY: &str = r#"(memory (export "memory") 32)"#;
 
 fn policy(engine: &Engine, component: &[u8]) -> Policy {
-    let limits = Limits { call: Millis(50), ..Limits::DEFAULT };
+    within(engine, component, common::PATIENT)
+}
+
+fn within(engine: &Engine, component: &[u8], limits: Limits) -> Policy {
     common::load(engine, component, Permissions::default(), limits).into_policy().unwrap()
 }
+
+/// For guests that use up whatever time they get.
+const SHORT: Limits = Limits { call: Millis(50), ..Limits::DEFAULT };
 
 fn facts() -> Facts {
     let release =
@@ -153,7 +159,8 @@ fn every_kind_of_wrong_is_survived_and_named() {
     let engine = Engine::new().unwrap();
     let good = policy(&engine, &guest(MEMORY, ""));
     for (told, parts, decide, kind) in table {
-        let policy = policy(&engine, &guest(parts, decide));
+        let limits = if kind == OutOfTime { SHORT } else { common::PATIENT };
+        let policy = within(&engine, &guest(parts, decide), limits);
         let strike = strike(&policy);
         assert_eq!(strike.kind, kind, "{told}: {strike}");
         assert!(strike.why.len() <= 512, "{told}: {strike}");
@@ -161,7 +168,7 @@ fn every_kind_of_wrong_is_survived_and_named() {
         let decided = good.decide(&Config::default(), &facts(), &[]).unwrap();
         assert_eq!(decided.decision.reasons[0].0, "ok", "{told}");
     }
-    assert_eq!(strike(&policy(&engine, &guest(MEMORY, "(loop $l (br $l))"))).kind, OutOfTime);
+    assert_eq!(strike(&within(&engine, &guest(MEMORY, "(loop $l (br $l))"), SHORT)).kind, OutOfTime);
 }
 
 #[test]
@@ -189,7 +196,7 @@ fn a_memo_that_is_too_long_to_show_is_no_strike() {
 fn calls_may_come_from_several_threads() {
     let engine = Engine::new().unwrap();
     let good = policy(&engine, &guest(MEMORY, ""));
-    let bad = policy(&engine, &guest(MEMORY, "(loop $l (br $l))"));
+    let bad = within(&engine, &guest(MEMORY, "(loop $l (br $l))"), SHORT);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| assert_eq!(strike(&bad).kind, StrikeKind::OutOfTime));

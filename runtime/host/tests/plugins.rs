@@ -12,7 +12,7 @@ use backstay_model::{
     Outcome, Permille, Release, Schema, Scope, SlotDeed, SlotStatus, Task, Ticket, Window,
 };
 use backstay_sdk::{executor as sdk_executor, policy as sdk, policy::Policy as _};
-use backstay_trust::{Limits, Permissions};
+use backstay_trust::Permissions;
 use common::Dice;
 
 fn release(n: u64) -> Release {
@@ -163,7 +163,7 @@ fn a_policy_decides_in_the_sandbox_as_it_does_outside() {
     let engine = Engine::new().unwrap();
     let component = common::component("policy-tree");
     let policy =
-        common::load(&engine, &component, Permissions::default(), Limits::DEFAULT).into_policy().unwrap();
+        common::load(&engine, &component, Permissions::default(), common::PATIENT).into_policy().unwrap();
     let mut dice = Dice(1);
     let mut seen = std::collections::BTreeMap::<String, u32>::new();
     for _ in 0..600 {
@@ -187,7 +187,7 @@ fn a_plugin_says_what_can_be_set_and_holds_a_configuration_against_it() {
     let engine = Engine::new().unwrap();
     let component = common::component("policy-tree");
     let policy =
-        common::load(&engine, &component, Permissions::default(), Limits::DEFAULT).into_policy().unwrap();
+        common::load(&engine, &component, Permissions::default(), common::PATIENT).into_policy().unwrap();
     let description = policy.describe().unwrap();
     assert!(description.settings.iter().any(|setting| setting.name.as_str() == "consecutive"));
     let name = |text: &str| Name::parse(text).unwrap();
@@ -246,7 +246,7 @@ fn an_executor_runs_in_the_sandbox_step_by_step() {
     let engine = Engine::new().unwrap();
     let component = common::component("executor-ota");
     let granted = common::permissions(&["restart"], true);
-    let executor = common::load(&engine, &component, granted, Limits::DEFAULT).into_executor().unwrap();
+    let executor = common::load(&engine, &component, granted, common::PATIENT).into_executor().unwrap();
     let mut device =
         Device { slots: SlotStatus { booted: release(4), confirmed: release(4), other: None, trying: None } };
     let config = Config::default();
@@ -274,7 +274,7 @@ fn what_is_not_granted_is_a_strike_that_names_it() {
     let engine = Engine::new().unwrap();
     let component = common::component("executor-ota");
     let executor =
-        common::load(&engine, &component, Permissions::default(), Limits::DEFAULT).into_executor().unwrap();
+        common::load(&engine, &component, Permissions::default(), common::PATIENT).into_executor().unwrap();
     let error = executor.step(&Config::default(), &[], &install()).unwrap_err();
     let strike = error.as_strike().unwrap();
     assert_eq!((strike.kind, strike.why.as_str()), (StrikeKind::BadOutput, "effect 0: slot is not granted"));
@@ -286,7 +286,7 @@ fn a_state_that_is_not_its_own_is_no_strike() {
     let engine = Engine::new().unwrap();
     let component = common::component("executor-ota");
     let granted = common::permissions(&["restart"], true);
-    let executor = common::load(&engine, &component, granted, Limits::DEFAULT).into_executor().unwrap();
+    let executor = common::load(&engine, &component, granted, common::PATIENT).into_executor().unwrap();
     let answered = Event::Answered { ordinal: 0, answer: Answer::Done };
     let config = Config::default();
     let begun = executor.step(&config, &[], &install()).unwrap();
@@ -313,7 +313,7 @@ fn a_component_is_compiled_for_every_machine_and_runs_on_its_own() {
         }
         // Signed as if it were for this machine, which an operator's mistake could make of it.
         let mixed = backstay_host::Compiled { target: backstay_host::machine(), ..compiled };
-        let verified = common::sign(&component, &mixed, Permissions::default(), Limits::DEFAULT);
+        let verified = common::sign(&component, &mixed, Permissions::default(), common::PATIENT);
         let error = Plugin::load(&engine, &verified).unwrap_err();
         assert_eq!(error.to_string(), "the code of plugin backstay/tested can't be loaded");
     }

@@ -28,6 +28,10 @@ pub(crate) fn component(package: &str) -> Vec<u8> {
     componentize(&fs::read(module).unwrap()).unwrap()
 }
 
+/// As always, but with all the time that can be granted: the time of a call is that of the wall, and a test may have
+/// to share its machine.
+pub(crate) const PATIENT: Limits = Limits { call: Limits::MAX.call, ..Limits::DEFAULT };
+
 /// What a grant may allow.
 pub(crate) fn permissions(commands: &[&str], slots: bool) -> Permissions {
     let commands = commands.iter().map(|name| Name::parse(name).unwrap()).collect();
