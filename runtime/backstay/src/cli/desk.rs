@@ -1,0 +1,34 @@
+//! What every command has at hand: where to print, and which server to ask.
+
+use crate::{
+    Failure,
+    arguments::Global,
+    client::{Client, Server},
+    printer::Printer,
+};
+
+/// What every command has at hand.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) printer: Printer,
+    server: Server,
+}
+
+impl Desk {
+    pub(crate) fn new(global: Global) -> Self {
+        Self { printer: Printer::new(global.output, global.words()), server: global.server }
+    }
+
+    /// The way to the server. Only commands that need one ask for it, so the others need no address.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.server)
+    }
+
+    /// For tests: says nothing, and knows no server.
+    #[cfg(test)]
+    pub(crate) fn quiet() -> Self {
+        use clap::Parser;
+        let arguments = crate::arguments::Backstay::parse_from(["backstay", "--quiet", "release", "ls"]);
+        Self::new(Global { server: Server::default(), ..arguments.global })
+    }
+}

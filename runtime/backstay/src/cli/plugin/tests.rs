@@ -1,0 +1,169 @@
+//! From a component to a bundle that is believed, and what isn't.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use backstay_host::Machine;
+use backstay_model::{FleetId, Name};
+use backstay_trust::{Keyring, KeyringParts, Role, SecretKey, Vendor};
+use tempfile::TempDir;
+
+use super::{grant::Grant, inspect::Inspect, sign::Sign};
+use crate::{Desk, Exit};
+
+/// A policy as far as its shape goes: enough to be signed, compiled and granted.
+const COMPONENT: &str = r#"(component
+    (core module $m (func (export "decide") (result i32) i32.const 7))
+    (core instance $i (instantiate $m))
+    (func (export "decide") (result u32) (canon lift (core func $i "decide"))))"#;
+
+const MANIFEST: &str = r#"
+id = "acme/policy-seven"
+version = "1.0.0"
+wants = ["run"]
+
+[permissions]
+commands = ["restart"]
+"#;
+
+/// A folder with the keys of a fleet, and a vendor's manifest and component.
+struct Bench {
+    dir: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self { dir: tempfile::tempdir().unwrap() };
+        let key = |byte: u8, name: &str| {
+            let key = SecretKey::from_random(&[byte; 32]);
+            fs::write(bench.path(name), key.to_pem().as_bytes()).unwrap();
+            Role::of(key.public())
+        };
+        let parts = KeyringParts {
+            number: 1,
+            fleet: FleetId::parse("acme").unwrap(),
+            operator: key(1, "operator.pem"),
+            release: key(2, "release.pem"),
+            director: key(3, "director.pem"),
+            vendors: vec![Vendor { prefix: Name::parse("acme").unwrap(), role: key(4, "vendor.pem") }],
+        };
+        fs::write(bench.path("keyring"), Keyring::new(parts).unwrap().encode()).unwrap();
+        fs::write(bench.path("manifest.toml"), MANIFEST).unwrap();
+        fs::write(bench.path("seven.wasm"), wat::parse_str(COMPONENT).unwrap()).unwrap();
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn sign(&self) -> Sign {
+        Sign {
+            manifest: self.path("manifest.toml"),
+            component: self.path("seven.wasm"),
+            key: self.path("vendor.pem"),
+            sequence: 1,
+            out: self.path("seven.release"),
+        }
+    }
+
+    fn grant(&self) -> Grant {
+        Grant {
+            release: self.path("seven.release"),
+            component: self.path("seven.wasm"),
+            key: self.path("operator.pem"),
+            keyring: self.path("keyring"),
+            permissions: Some(self.path("manifest.toml")),
+            targets: vec![Machine::X86_64Linux, Machine::Pulley64],
+            sequence: 1,
+            out: self.path("seven.plugin"),
+        }
+    }
+
+    fn inspect(&self) -> Inspect {
+        Inspect { bundle: self.path("seven.plugin"), keyring: Some(self.path("keyring")) }
+    }
+
+    /// Signs and grants.
+    fn made(self) -> Self {
+        self.sign().run(&Desk::quiet()).unwrap();
+        self.grant().run(&Desk::quiet()).unwrap();
+        self
+    }
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn what_is_signed_and_granted_is_what_a_device_believes() {
+    let bench = Bench::new().made();
+    assert_eq!(bench.inspect().run(&Desk::quiet()).unwrap(), Exit::Done);
+    let bare = Inspect { keyring: None, ..bench.inspect() };
+    assert_eq!(bare.run(&Desk::quiet()).unwrap(), Exit::Done);
+}
+
+#[test]
+fn a_flipped_byte_anywhere_in_a_bundle_is_found() {
+    let bench = Bench::new().made();
+    let bundle = fs::read(bench.path("seven.plugin")).unwrap();
+    // Every part of it: begin and end, and one byte in every few of all between.
+    for at in (0..bundle.len()).step_by(997).chain([0, 3, 4, 100, bundle.len() - 1]) {
+        flip(&bench.path("seven.plugin"), at);
+        let failure = bench.inspect().run(&Desk::quiet()).unwrap_err();
+        assert_eq!(failure.exit(), Exit::Untrusted, "byte {at}: {failure}");
+        flip(&bench.path("seven.plugin"), at);
+    }
+}
+
+#[test]
+fn another_component_is_not_granted() {
+    let bench = Bench::new();
+    bench.sign().run(&Desk::quiet()).unwrap();
+    let other = COMPONENT.replace("i32.const 7", "i32.const 8");
+    fs::write(bench.path("seven.wasm"), wat::parse_str(other).unwrap()).unwrap();
+    let failure = bench.grant().run(&Desk::quiet()).unwrap_err();
+    assert_eq!(failure.exit(), Exit::Untrusted);
+    assert!(failure.to_string().contains("is not the component of acme/policy-seven 1.0.0"), "{failure}");
+    assert!(!bench.path("seven.plugin").exists());
+}
+
+#[test]
+fn neither_the_wrong_key_nor_the_wrong_name_gets_through() {
+    let bench = Bench::new();
+    Sign { key: bench.path("release.pem"), ..bench.sign() }.run(&Desk::quiet()).unwrap();
+    assert_eq!(bench.grant().run(&Desk::quiet()).unwrap_err().exit(), Exit::Untrusted, "no vendor's key");
+
+    fs::write(bench.path("manifest.toml"), MANIFEST.replace("acme/", "backstay/")).unwrap();
+    bench.sign().run(&Desk::quiet()).unwrap();
+    let failure = bench.grant().run(&Desk::quiet()).unwrap_err();
+    assert!(failure.to_string().contains("may not use this name"), "{failure}");
+
+    fs::write(bench.path("manifest.toml"), MANIFEST).unwrap();
+    bench.sign().run(&Desk::quiet()).unwrap();
+    let grant = Grant { key: bench.path("director.pem"), ..bench.grant() };
+    assert_eq!(grant.run(&Desk::quiet()).unwrap_err().exit(), Exit::Untrusted, "no operator's key");
+    assert!(!bench.path("seven.plugin").exists());
+}
+
+#[test]
+fn nothing_is_granted_that_the_vendor_did_not_ask_for() {
+    let bench = Bench::new();
+    bench.sign().run(&Desk::quiet()).unwrap();
+    fs::write(bench.path("grant.toml"), "[permissions]\nslots = true\n").unwrap();
+    let failure =
+        Grant { permissions: Some(bench.path("grant.toml")), ..bench.grant() }.run(&Desk::quiet()).unwrap_err();
+    assert!(failure.to_string().contains("is granted slot, which its vendor does not ask for"), "{failure}");
+}
+
+#[test]
+fn what_is_no_plugin_is_not_signed() {
+    let bench = Bench::new();
+    fs::write(bench.path("seven.wasm"), b"\0asm\x01\0\0\0").unwrap();
+    assert_eq!(bench.sign().run(&Desk::quiet()).unwrap_err().exit(), Exit::Usage);
+}

@@ -1,0 +1,105 @@
+//! How values look in a line for people. Not here: where the lines go (`printer`) and columns (`table`).
+
+use backstay_api::Proof;
+use backstay_model::{Health, Release, Standing};
+
+/// `text` without anything that a terminal would obey. Names come from devices and from the server, and neither
+/// may move the cursor or change a colour here. Lines stay lines only where the caller makes them.
+#[must_use]
+pub(crate) fn plain(text: &str) -> String {
+    // The bidirectional marks can make a line read as another one.
+    let obeyed = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|c| if obeyed(c) { '?' } else { c }).collect()
+}
+
+/// A span in its largest unit: "3s", "4m", "2h", "5d".
+#[must_use]
+pub(crate) fn age(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        86_400.. => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// A moment on an instance's own clock: "0d 02:13:07.250".
+#[must_use]
+pub(crate) fn uptime(ms: u64) -> String {
+    let (seconds, rest) = (ms / 1000, ms % 1000);
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    format!("{days}d {hours:02}:{minutes:02}:{:02}.{rest:03}", seconds % 60)
+}
+
+/// A number of bytes: "812 B", "14.2 KiB".
+#[must_use]
+pub(crate) fn bytes(count: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", count / unit, count % unit * 10 / unit);
+    match count {
+        0..1024 => format!("{count} B"),
+        1024..0x10_0000 => format!("{} KiB", tenths(1024)),
+        0x10_0000.. => format!("{} MiB", tenths(0x10_0000)),
+    }
+}
+
+/// A release, or a dash.
+#[must_use]
+pub(crate) fn release(release: Option<&Release>) -> String {
+    release.map_or_else(|| "-".into(), Release::to_string)
+}
+
+/// A release with the age of its proof, or a dash.
+#[must_use]
+pub(crate) fn proof(proof: Option<&Proof>) -> String {
+    proof.map_or_else(|| "-".into(), |proof| format!("{} {}", proof.release, age(proof.age_ms)))
+}
+
+/// Where a device stands.
+#[must_use]
+pub(crate) const fn standing(standing: Option<Standing>) -> &'static str {
+    match standing {
+        None => "unknown",
+        Some(Standing::Settled) => "settled",
+        Some(Standing::Installing) => "installing",
+        Some(Standing::OnTrial) => "on trial",
+        Some(Standing::GoingHome) => "going home",
+        Some(Standing::Frozen) => "frozen",
+        Some(Standing::Excluded) => "sits out",
+    }
+}
+
+/// How it does.
+#[must_use]
+pub(crate) const fn health(health: Option<Health>) -> &'static str {
+    match health {
+        None => "-",
+        Some(Health::Good) => "good",
+        Some(Health::Bad) => "bad",
+        Some(Health::Unknown) => "unknown",
+    }
+}
+
+/// "1 device", "2 devices".
+#[must_use]
+pub(crate) fn count(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_sizes_are_told_in_their_largest_unit() {
+        assert_eq!([0, 59_999, 60_000, 7_200_000, 172_800_000].map(age), ["0s", "59s", "1m", "2h", "2d"]);
+        assert_eq!([0, 1023, 1536, 3 << 20].map(bytes), ["0 B", "1023 B", "1.5 KiB", "3.0 MiB"]);
+        assert_eq!(uptime(93_784_005), "1d 02:03:04.005");
+    }
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_left() {
+        assert_eq!(plain("a\u{1b}[2Jb\r\n\u{202e}c\u{9b}"), "a?[2Jb???c?");
+        assert_eq!(plain("grüezi ✔"), "grüezi ✔");
+    }
+}
