@@ -46,6 +46,19 @@ impl Cli {
             .map_err(trouble(format!("backstay {} printed no JSON", arguments.join(" "))))
     }
 
+    /// Asks the server, and reads the JSON of each line that comes back.
+    ///
+    /// # Errors
+    /// With what it said, if it did not end with 0.
+    pub fn lines(&self, arguments: &[&str]) -> Result<Vec<Value>, Trouble> {
+        let (code, out, err) = self.exit(arguments)?;
+        if code != Some(0) {
+            return Err(failed(arguments, code, &err));
+        }
+        let lines = out.lines().map(serde_json::from_str).collect();
+        lines.map_err(trouble(format!("backstay {} printed no JSON", arguments.join(" "))))
+    }
+
     /// Asks the server; its exit code is part of the answer.
     ///
     /// # Errors

@@ -186,8 +186,7 @@ fn ending(fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Troubl
                 "BROKEN".into()
             }
         };
-        let story = fleet.cli.ask(&["evidence", "show", &device.name])?;
-        let told = Told::of(&story);
+        let told = Told::of(&fleet.cli.lines(&["evidence", "show", &device.name])?);
         if device.slot().as_deref() != Some("1.4.0") {
             wrong.push(format!("{} does not run 1.4.0", device.name));
         }
@@ -228,15 +227,15 @@ struct Told {
 }
 
 impl Told {
-    fn of(story: &Value) -> Self {
+    fn of(records: &[Value]) -> Self {
         let (mut versions, mut home): (Vec<String>, _) = (Vec::new(), None);
-        for record in story["records"].as_array().into_iter().flatten() {
+        for record in records {
             let (kind, what) = (text(&record["kind"]), text(&record["what"]));
             let mut words = what.split_whitespace();
-            let at = match kind.to_lowercase().replace(['-', '_', ' '], "").as_str() {
-                "started" => words.find(|word| *word == "on").and_then(|_| words.next()),
-                "trialbegan" => words.next(),
-                "camehome" => {
+            let at = match kind.as_str() {
+                "Started" => words.find(|word| *word == "on").and_then(|_| words.next()),
+                "TrialBegan" => words.next(),
+                "CameHome" => {
                     let took =
                         what.split(" in ").nth(1).and_then(|rest| rest.split(": ").next()).unwrap_or("?");
                     let who = if what.contains("steered") { "server" } else { "device" };
