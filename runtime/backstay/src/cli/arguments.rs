@@ -135,7 +135,8 @@ fn completions<P: CommandFactory>(desk: &Desk, shell: Shell) -> Result<Exit, Fai
 }
 
 fn exit_codes() -> String {
-    let lines: Vec<_> = Exit::ALL.iter().map(|exit| format!("  {:>2}  {}", exit.code(), exit.meaning())).collect();
+    let lines: Vec<_> =
+        Exit::ALL.iter().map(|exit| format!("  {:>2}  {}", exit.code(), exit.meaning())).collect();
     format!("Exit codes:\n{}", lines.join("\n"))
 }
 
@@ -175,7 +176,8 @@ mod tests {
         for example in seen {
             // What the shell takes is not for the program.
             let words = example.split(['|', '>']).next().unwrap().split_whitespace();
-            let words: Vec<_> = words.map(|word| if word.contains("...") { digest(word) } else { word.to_owned() }).collect();
+            let words: Vec<_> =
+                words.map(|word| if word.contains("...") { digest(word) } else { word.to_owned() }).collect();
             let parsed = match words[0].as_str() {
                 "otactl" => Otactl::try_parse_from(&words).map(drop),
                 _ => Backstay::try_parse_from(&words).map(drop),

@@ -131,8 +131,10 @@ impl Client {
         kind: &str,
         body: impl AsSendBody,
     ) -> Result<Response<Body>, Failure> {
-        let mut request =
-            Request::builder().method(method).uri(format!("{}{path}", self.server)).header(CONTENT_TYPE, kind);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.server))
+            .header(CONTENT_TYPE, kind);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.as_str()));
         }
@@ -145,9 +147,11 @@ impl Client {
 
     fn unreachable(&self, why: ureq::Error) -> Failure {
         match why {
-            ureq::Error::Timeout(_) => Failure::new(Exit::TimedOut, format!("no answer from {}", self.server))
-                .why(why)
-                .help("it may have been done: look before you ask again"),
+            ureq::Error::Timeout(_) => {
+                Failure::new(Exit::TimedOut, format!("no answer from {}", self.server))
+                    .why(why)
+                    .help("it may have been done: look before you ask again")
+            }
             why => Failure::new(Exit::Unreachable, format!("cannot reach {}", self.server))
                 .why(why)
                 .help("is the server up, and --server right? Devices go home without it"),
@@ -157,18 +161,22 @@ impl Client {
     /// What an answer means that is none.
     fn refused(&self, mut answer: Response<Body>) -> Failure {
         let status = answer.status();
-        let told = take(&mut answer, 1 << 20).ok().and_then(|body| serde_json::from_slice::<ApiError>(&body).ok());
+        let told =
+            take(&mut answer, 1 << 20).ok().and_then(|body| serde_json::from_slice::<ApiError>(&body).ok());
         if let Some(error) = told {
             return error.into();
         }
         let what = format!("{} answered {status} and no more", self.server);
         match status {
-            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => Failure::new(Exit::TimedOut, what)
-                .help("it may have been done: look before you ask again"),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => {
+                Failure::new(Exit::TimedOut, what).help("it may have been done: look before you ask again")
+            }
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Failure::new(Exit::NotFound, what)
                 .help("is this a Backstay server, and as new as this command line?"),
             StatusCode::PAYLOAD_TOO_LARGE => Failure::new(Exit::Refused, what).help("send something smaller"),
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => Failure::new(Exit::Unreachable, what),
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
+                Failure::new(Exit::Unreachable, what)
+            }
             _ => Failure::new(Exit::Trouble, what).help("look into the server's log"),
         }
     }
@@ -193,7 +201,9 @@ fn read_token(path: &std::path::Path) -> Result<Zeroizing<String>, Failure> {
     let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
     if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         let what = format!("{} holds no token", path.display());
-        return Err(Failure::new(Exit::Usage, what).help("it has to hold the server's token and nothing else"));
+        return Err(
+            Failure::new(Exit::Usage, what).help("it has to hold the server's token and nothing else")
+        );
     }
     Ok(Zeroizing::new(text.into()))
 }

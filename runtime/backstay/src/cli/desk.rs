@@ -27,8 +27,6 @@ impl Desk {
     /// For tests: says nothing, and knows no server.
     #[cfg(test)]
     pub(crate) fn quiet() -> Self {
-        use clap::Parser;
-        let arguments = crate::arguments::Backstay::parse_from(["backstay", "--quiet", "release", "ls"]);
-        Self::new(Global { server: Server::default(), ..arguments.global })
+        Self { printer: Printer::unread(), server: Server::default() }
     }
 }

@@ -11,7 +11,9 @@ use crate::{Desk, Exit, Failure};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Device {
     /// Tell a device to hold, to go on, or to try a release again
-    #[command(after_help = "Examples:\n  backstay device tell pump-7 hold\n  backstay device tell pump-7 lift 3f2a...9c")]
+    #[command(
+        after_help = "Examples:\n  backstay device tell pump-7 hold\n  backstay device tell pump-7 lift 3f2a...9c"
+    )]
     Tell(Tell),
 }
 
@@ -49,12 +51,15 @@ impl Device {
         let (word, said) = match word {
             Say::Hold => (Word::Hold, "to hold".to_owned()),
             Say::Thaw => (Word::Thaw, "to go on".to_owned()),
-            Say::Lift { digest } => (Word::Lift(*digest), format!("that {} may be tried again", digest.short())),
+            Say::Lift { digest } => {
+                (Word::Lift(*digest), format!("that {} may be tried again", digest.short()))
+            }
         };
         let request = WordRequest { words: vec![word] };
         let Told { sequence } = desk.client()?.post(&format!("/v1/devices/{device}/words"), &request)?;
         let sent = Sent { device, word, sequence };
-        desk.printer.show("device-word", &sent, || format!("{device} is told {said} (order {sequence})\n"))?;
+        desk.printer
+            .show("device-word", &sent, || format!("{device} is told {said} (order {sequence})\n"))?;
         desk.printer.say("it has followed when its journal says so: backstay evidence show");
         Ok(Exit::Done)
     }

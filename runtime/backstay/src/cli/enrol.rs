@@ -14,7 +14,9 @@ use crate::{Desk, Exit, Failure, table::Table, text};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Enrol {
     /// Make a token that enrols one device, once
-    #[command(after_help = "Example:\n  backstay enrol token --device pump-7 --cohort canary --label site=basel > token")]
+    #[command(
+        after_help = "Example:\n  backstay enrol token --device pump-7 --cohort canary --label site=basel > token"
+    )]
     Token(Who),
     /// The devices that wait for a yes
     #[command(after_help = "Example:\n  backstay enrol pending")]
@@ -67,7 +69,8 @@ impl Enrol {
             Self::Token(who) => {
                 let minted: MintedToken = client.post("/v1/tokens", &who.answer())?;
                 let device = &who.device;
-                desk.printer.say(format_args!("this enrols one device as {device}, once; it is not shown again"));
+                desk.printer
+                    .say(format_args!("this enrols one device as {device}, once; it is not shown again"));
                 desk.printer.show("enrol-token", &minted, || format!("{}\n", text::plain(&minted.token)))?;
             }
             Self::Pending => {

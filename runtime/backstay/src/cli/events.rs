@@ -4,8 +4,9 @@ use std::{thread, time::Duration};
 
 use backstay_api::EventView;
 use clap::Args;
+use serde::Serialize;
 
-use crate::{Desk, Exit, Failure, client::Client, text};
+use crate::{Desk, Exit, Failure, text};
 
 /// How often it is asked for more.
 const EVERY: Duration = Duration::from_secs(1);
@@ -22,31 +23,40 @@ pub(crate) struct Events {
     follow: bool,
 }
 
+#[derive(Serialize)]
+struct Shown {
+    events: Vec<EventView>,
+}
+
 impl Events {
     pub(crate) fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
         let client = desk.client()?;
-        let mut after = self.print(desk, &client, self.after)?;
-        while self.follow && !desk.printer.gone() {
-            thread::sleep(EVERY);
-            after = self.print(desk, &client, after)?;
-        }
-        Ok(Exit::Done)
-    }
-
-    /// Prints what is after a record, and says which was the last.
-    fn print(&self, desk: &Desk, client: &Client, mut after: u64) -> Result<u64, Failure> {
+        let mut shown = Shown { events: Vec::new() };
+        let mut after = self.after;
         loop {
             let events: Vec<EventView> = client.get(&format!("/v1/events?after={after}"))?;
-            let before = after;
-            for event in &events {
-                desk.printer.stream("event", event, || line(event))?;
-                after = after.max(event.seq);
+            // The server answers in pieces. A piece without anything new is the last one.
+            let last = events.iter().map(|event| event.seq).max().filter(|last| *last > after);
+            match last {
+                Some(last) if self.follow => {
+                    events
+                        .iter()
+                        .try_for_each(|event| desk.printer.stream("event", event, || line(event)))?;
+                    after = last;
+                }
+                Some(last) => {
+                    shown.events.extend(events);
+                    after = last;
+                }
+                None if self.follow => thread::sleep(EVERY),
+                None => break,
             }
-            // The server answers in pieces. A piece without anything new is the last.
-            if after == before || desk.printer.gone() {
-                return Ok(after);
+            if desk.printer.gone() {
+                return Ok(Exit::Done);
             }
         }
+        desk.printer.show("events", &shown, || shown.events.iter().map(line).collect())?;
+        Ok(Exit::Done)
     }
 }
 

@@ -23,14 +23,18 @@ const KEY_HEADER: &str = "backstay-device-key";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Evidence {
     /// What a device wrote down, one line for each record
-    #[command(after_help = "Examples:\n  backstay evidence show pump-7\n  backstay evidence show ./pump-7.log --output json")]
+    #[command(
+        after_help = "Examples:\n  backstay evidence show pump-7\n  backstay evidence show ./pump-7.log --output json"
+    )]
     Show {
         #[command(flatten)]
         of: Source,
     },
     /// Whether a device's records are all there and unchanged; the first bad one is named
-    #[command(after_help = "Examples:\n  backstay evidence verify pump-7\n  backstay evidence verify ./pump-7.log --key ed25519:5f0c...e1\n\n\
-        Exit code 5: the chain does not hold.")]
+    #[command(
+        after_help = "Examples:\n  backstay evidence verify pump-7\n  backstay evidence verify ./pump-7.log --key ed25519:5f0c...e1\n\n\
+        Exit code 5: the chain does not hold."
+    )]
     Verify {
         #[command(flatten)]
         of: Source,
@@ -71,6 +75,12 @@ struct Verified<'a> {
 }
 
 #[derive(Serialize)]
+struct Shown<'a> {
+    of: &'a str,
+    records: &'a [Line],
+}
+
+#[derive(Serialize)]
 struct Fetched<'a> {
     device: &'a DeviceId,
     key: Option<PublicKey>,
@@ -91,7 +101,9 @@ impl Source {
 
 fn fetch(desk: &Desk, device: &DeviceId) -> Result<Records, Failure> {
     let (bytes, key) = desk.client()?.bytes(&format!("/v1/devices/{device}/evidence"), KEY_HEADER)?;
-    let unreadable = |why| Failure::new(Exit::Trouble, "the server names the device's key in no form that is known").why(why);
+    let unreadable = |why| {
+        Failure::new(Exit::Trouble, "the server names the device's key in no form that is known").why(why)
+    };
     Ok(Records { bytes, key: key.map(|key| key.parse().map_err(unreadable)).transpose()? })
 }
 
@@ -121,9 +133,8 @@ impl Evidence {
 fn show(desk: &Desk, of: &Source) -> Result<Exit, Failure> {
     let records = of.read(desk)?;
     let (lines, end) = story::read(&records.bytes);
-    for record in &lines {
-        desk.printer.stream("evidence-record", record, || line(record))?;
-    }
+    let shown = Shown { of: &of.from, records: &lines };
+    desk.printer.show("evidence", &shown, || lines.iter().map(line).collect())?;
     if lines.is_empty() {
         desk.printer.say(format_args!("there is no record of {}", of.from));
     }
@@ -141,7 +152,9 @@ fn verify(desk: &Desk, of: &Source, key: Option<&PublicKey>) -> Result<Exit, Fai
         && given != served
     {
         let what = format!("the server says that {} has key {}, not {}", of.from, served.id(), given.id());
-        return Err(Failure::new(Exit::Untrusted, what).help("compare with the fingerprint that the device shows"));
+        return Err(
+            Failure::new(Exit::Untrusted, what).help("compare with the fingerprint that the device shows")
+        );
     }
     let key = key.or(records.key.as_ref()).ok_or_else(|| {
         Failure::new(Exit::Usage, "whose records these are is not known")
@@ -158,7 +171,9 @@ fn verify(desk: &Desk, of: &Source, key: Option<&PublicKey>) -> Result<Exit, Fai
         desk.printer.say(format_args!("records before {} are not here", checked.first));
     }
     for (before, after) in &checked.gaps {
-        desk.printer.say(format_args!("between records {before} and {after} some were lost, and the journal says so"));
+        desk.printer.say(format_args!(
+            "between records {before} and {after} some were lost, and the journal says so"
+        ));
     }
     Ok(Exit::Done)
 }
@@ -169,7 +184,8 @@ fn line(record: &Line) -> String {
 }
 
 fn table(of: &str, checked: &Checked) -> String {
-    let (records, head) = (text::count(checked.records, "record", "records"), checked.head.get(..16).unwrap_or("-"));
+    let (records, head) =
+        (text::count(checked.records, "record", "records"), checked.head.get(..16).unwrap_or("-"));
     let mut list = Table::new(["KIND", "RECORDS"]);
     for (kind, count) in &checked.kinds {
         list.row([kind.clone(), count.to_string()]);
@@ -177,7 +193,10 @@ fn table(of: &str, checked: &Checked) -> String {
     let of = text::plain(of);
     match checked.records {
         0 => format!("{of}: no records\n"),
-        _ => format!("{of}: {records}, {} to {}, nothing changed (head {head})\n{list}", checked.first, checked.last),
+        _ => format!(
+            "{of}: {records}, {} to {}, nothing changed (head {head})\n{list}",
+            checked.first, checked.last
+        ),
     }
 }
 
@@ -193,7 +212,9 @@ mod tests {
         let head = &checked.head[..16];
         assert_eq!(
             told,
-            format!("pump-7: 3 records, 1 to 3, nothing changed (head {head})\nKIND      RECORDS\nDegraded  1\nOverride  2\n")
+            format!(
+                "pump-7: 3 records, 1 to 3, nothing changed (head {head})\nKIND      RECORDS\nDegraded  1\nOverride  2\n"
+            )
         );
     }
 

@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn what_the_server_says_has_a_number() {
-        let kinds = [Kind::Usage, Kind::Denied, Kind::NotFound, Kind::Refused, Kind::Untrusted, Kind::Unavailable];
+        let kinds =
+            [Kind::Usage, Kind::Denied, Kind::NotFound, Kind::Refused, Kind::Untrusted, Kind::Unavailable];
         assert_eq!(kinds.map(|kind| Exit::from(kind).code()), [2, 4, 3, 4, 5, 7]);
     }
 }

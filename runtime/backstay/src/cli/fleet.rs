@@ -27,8 +27,10 @@ pub(crate) enum Fleet {
         device: DeviceId,
     },
     /// The fleet as a tree that follows what happens, until interrupted
-    #[command(after_help = "Examples:\n  backstay fleet watch\n  backstay fleet watch --cohort canary --timeout 10m >> fleet.log\n\n\
-        On a terminal the tree is drawn in place. Elsewhere each change is a line.")]
+    #[command(
+        after_help = "Examples:\n  backstay fleet watch\n  backstay fleet watch --cohort canary --timeout 10m >> fleet.log\n\n\
+        On a terminal the tree is drawn in place. Elsewhere each change is a line."
+    )]
     Watch {
         #[command(flatten)]
         which: Which,
@@ -75,7 +77,8 @@ impl Fleet {
                 let fleet: FleetView = client.get("/v1/fleet")?;
                 let none = || {
                     let what = format!("fleet {} has no device {device}", fleet.fleet);
-                    Failure::new(Exit::NotFound, what).help("backstay enrol pending shows who waits to come in")
+                    Failure::new(Exit::NotFound, what)
+                        .help("backstay enrol pending shows who waits to come in")
                 };
                 let view = fleet.devices.iter().find(|view| view.device == *device).ok_or_else(none)?;
                 desk.printer.show("device", view, || one(view))?;
@@ -112,7 +115,8 @@ fn watch(desk: &Desk, client: &Client, which: &Which, pace: &Pace) -> Result<Exi
 }
 
 fn table(devices: &[DeviceView]) -> String {
-    let mut table = Table::new(["DEVICE", "COHORT", "STANDING", "WANTED", "BOOTED", "CONFIRMED", "HEALTH", "HEARD"]);
+    let mut table =
+        Table::new(["DEVICE", "COHORT", "STANDING", "WANTED", "BOOTED", "CONFIRMED", "HEALTH", "HEARD"]);
     for view in devices {
         let heard = view.heard_ms.map_or_else(|| "never".into(), age);
         table.row([

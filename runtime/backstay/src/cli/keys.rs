@@ -79,8 +79,8 @@ impl Init {
             director: Role::of(director.public()),
             vendors: vec![Vendor { prefix: self.vendor_prefix.clone(), role: Role::of(vendor.public()) }],
         };
-        let keyring =
-            Keyring::new(parts).map_err(|why| Failure::new(Exit::Trouble, "cannot make a keyring").why(why))?;
+        let keyring = Keyring::new(parts)
+            .map_err(|why| Failure::new(Exit::Trouble, "cannot make a keyring").why(why))?;
         let path = |name: &str| self.dir.join(name);
         let secrets = [
             (path("operator.pem"), operator),
@@ -106,8 +106,9 @@ impl Init {
 
 fn draw() -> Result<SecretKey, Failure> {
     let mut random = Zeroizing::new([0; 32]);
-    getrandom::fill(random.as_mut_slice())
-        .map_err(|why| Failure::new(Exit::Trouble, "the system gives no randomness for keys").why(why.to_string()))?;
+    getrandom::fill(random.as_mut_slice()).map_err(|why| {
+        Failure::new(Exit::Trouble, "the system gives no randomness for keys").why(why.to_string())
+    })?;
     Ok(SecretKey::from_random(&random))
 }
 
@@ -140,7 +141,8 @@ impl Shown {
     fn keyring(keyring: &Keyring) -> Self {
         let parts = keyring.parts();
         let vendors = parts.vendors.iter().map(|vendor| (format!("vendor {}", vendor.prefix), &vendor.role));
-        let roles = [("operator", &parts.operator), ("release", &parts.release), ("director", &parts.director)];
+        let roles =
+            [("operator", &parts.operator), ("release", &parts.release), ("director", &parts.director)];
         let roles = roles.into_iter().map(|(name, role)| (name.to_owned(), role)).chain(vendors);
         Self {
             fleet: Some(parts.fleet.clone()),
@@ -154,9 +156,16 @@ impl Shown {
 
     fn read(path: &Path) -> Result<Self, Failure> {
         let bytes = Zeroizing::new(file::read(path, Keyring::BYTES_MAX)?);
-        let of = |role: &str, key| Self { fleet: None, number: None, digest: None, keys: vec![Line::new(role, key)] };
+        let of = |role: &str, key| Self {
+            fleet: None,
+            number: None,
+            digest: None,
+            keys: vec![Line::new(role, key)],
+        };
         match std::str::from_utf8(&bytes).map(str::trim) {
-            Ok(text) if text.starts_with("-----BEGIN") => Ok(of("secret key", file::read_key(path)?.public())),
+            Ok(text) if text.starts_with("-----BEGIN") => {
+                Ok(of("secret key", file::read_key(path)?.public()))
+            }
             Ok(text) if text.starts_with("ed25519:") => {
                 let key = text.parse::<PublicKey>();
                 let what = || format!("{} holds no public key", path.display());

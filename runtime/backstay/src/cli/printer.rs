@@ -96,6 +96,12 @@ impl Printer {
         Self { output, words, gone: Cell::new(false) }
     }
 
+    /// For tests: nobody reads.
+    #[cfg(test)]
+    pub(crate) fn unread() -> Self {
+        Self { gone: Cell::new(true), ..Self::new(Output::Table, Words::Quiet) }
+    }
+
     /// Prints `value`: as JSON of the kind `thing`, or as `people` would have it.
     pub(crate) fn show<T: Serialize>(
         &self,
@@ -164,7 +170,8 @@ fn json<'a, T: Serialize>(
     write: impl FnOnce(&Document<'a, T>) -> serde_json::Result<String>,
 ) -> Result<String, Failure> {
     let document = Document { schema: format!("backstay.io/{thing}/v1"), value };
-    let mut text = write(&document).map_err(|why| Failure::new(Exit::Trouble, "cannot write JSON").why(why))?;
+    let mut text =
+        write(&document).map_err(|why| Failure::new(Exit::Trouble, "cannot write JSON").why(why))?;
     text.push('\n');
     Ok(text)
 }

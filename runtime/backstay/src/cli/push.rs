@@ -69,7 +69,8 @@ impl Push {
         let known = view.cohorts.iter().find(|view| view.cohort == *cohort);
         match way(known, &releases, version) {
             Way::There => {
-                desk.printer.say(format_args!("{cohort} is already steered to {version}: nothing was changed"));
+                desk.printer
+                    .say(format_args!("{cohort} is already steered to {version}: nothing was changed"));
                 Ok(Exit::Done)
             }
             Way::GoingHome => {
@@ -77,7 +78,8 @@ impl Push {
                 Ok(Exit::Done)
             }
             Way::Back => {
-                desk.printer.say(format_args!("{version} is the way home: everybody on the release goes back"));
+                desk.printer
+                    .say(format_args!("{version} is the way home: everybody on the release goes back"));
                 rollout::operate(desk, &client, cohort, Operation::Rollback)
             }
             Way::Forward => {

@@ -20,12 +20,16 @@ use crate::{Desk, Exit, Failure, file, table::Table, text};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Release {
     /// Sign that a file is a release of the product
-    #[command(after_help = "Example:\n  backstay release sign --artifact app-2.0.0.img --version 2.0.0 \\\n      \
+    #[command(
+        after_help = "Example:\n  backstay release sign --artifact app-2.0.0.img --version 2.0.0 \\\n      \
         --hardware pump-mk2 --home 1.4.0=app-1.4.0.img \\\n      \
-        --key keys/release.pem --keyring keys/keyring --out app-2.0.0.release")]
+        --key keys/release.pem --keyring keys/keyring --out app-2.0.0.release"
+    )]
     Sign(Sign),
     /// Hand a release and its artifact to the server
-    #[command(after_help = "Example:\n  backstay release publish --statement app-2.0.0.release --artifact app-2.0.0.img")]
+    #[command(
+        after_help = "Example:\n  backstay release publish --statement app-2.0.0.release --artifact app-2.0.0.img"
+    )]
     Publish(Publish),
     /// What the server can hand out
     #[command(after_help = "Example:\n  backstay release ls --output json")]
@@ -93,7 +97,10 @@ impl std::str::FromStr for Home {
                 Version::parse(version).map_err(|why| why.to_string())?;
                 Ok(Self::File(file.into()))
             }
-            None => text.parse().map(Self::Digest).map_err(|why| format!("{why}; a file is named as VERSION=FILE")),
+            None => text
+                .parse()
+                .map(Self::Digest)
+                .map_err(|why| format!("{why}; a file is named as VERSION=FILE")),
         }
     }
 }
@@ -148,7 +155,8 @@ impl Sign {
         let home = WayHome(self.home.iter().map(Home::digest).collect::<Result<_, _>>()?);
         let (version, security_epoch) = (self.version.clone(), self.security_epoch);
         let release = Product { version, digest, length, security_epoch };
-        let product = ProductRelease { release, hardware: self.hardware.clone(), schemas: self.schemas, home };
+        let product =
+            ProductRelease { release, hardware: self.hardware.clone(), schemas: self.schemas, home };
         let issued = file::now();
         let stamp = Stamp { sequence: self.sequence.unwrap_or(issued.0), issued, expires: None };
         let statement = product.sign(&key, keyring.fleet().clone(), stamp).map_err(|why| {
@@ -168,7 +176,10 @@ impl Sign {
             list.say("digest", release.digest);
             list.say("length", text::bytes(release.length));
             list.say("hardware", join(hardware));
-            list.say("home", if home.0.is_empty() { "none: who installs it stays".into() } else { join(&home.0) });
+            list.say(
+                "home",
+                if home.0.is_empty() { "none: who installs it stays".into() } else { join(&home.0) },
+            );
             list.say("statement", self.out.display());
             list.to_string()
         })?;
@@ -192,9 +203,11 @@ impl Publish {
         client.put_file(&format!("/v1/artifacts/{digest}"), &artifact)?;
         let view: ReleaseView = client.post_bytes("/v1/releases", &statement)?;
         if view.release.digest != digest {
-            let what = format!("the statement is about {}, and the artifact is {digest}", view.release.digest);
-            return Err(Failure::new(Exit::Untrusted, what)
-                .help("name the file that was signed; the release is published, and nothing can install it yet"));
+            let what =
+                format!("the statement is about {}, and the artifact is {digest}", view.release.digest);
+            return Err(Failure::new(Exit::Untrusted, what).help(
+                "name the file that was signed; the release is published, and nothing can install it yet",
+            ));
         }
         let all = Releases { releases: vec![view] };
         desk.printer.show("releases", &all, || table(&all.releases))?;
@@ -246,7 +259,8 @@ mod tests {
     #[test]
     fn releases_are_told_in_columns() {
         let digest = Digest([0xab; 32]);
-        let release = Product { version: Version::parse("2.0.0").unwrap(), digest, length: 1536, security_epoch: 1 };
+        let release =
+            Product { version: Version::parse("2.0.0").unwrap(), digest, length: 1536, security_epoch: 1 };
         let hardware = vec![Hardware::parse("pump-mk2").unwrap()];
         let view = ReleaseView { release, hardware, home: vec![Digest([0xcd; 32])], artifact: true };
         assert_eq!(

@@ -12,8 +12,7 @@ use crate::{
     printer::Output,
     screen::{Pace, Screen, fit},
     table::Table,
-    text,
-    tree,
+    text, tree,
     verdict::Verdict,
 };
 
@@ -21,10 +20,14 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Rollout {
     /// Start a rollout of a release in a cohort
-    #[command(after_help = "Example:\n  backstay rollout start --cohort canary --version 2.0.0 --wave 10% --wave 50% --wave 100%")]
+    #[command(
+        after_help = "Example:\n  backstay rollout start --cohort canary --version 2.0.0 --wave 10% --wave 50% --wave 100%"
+    )]
     Start(Start),
     /// How a cohort's rollout stands; the exit code says the same
-    #[command(after_help = "Example:\n  backstay rollout status --cohort canary || echo \"not clear to go on: $?\"")]
+    #[command(
+        after_help = "Example:\n  backstay rollout status --cohort canary || echo \"not clear to go on: $?\""
+    )]
     Status(Cohort),
     /// Follow a rollout to its end; the exit code says how it ended
     #[command(after_help = "Example:\n  backstay rollout watch --cohort canary --timeout 2h")]
@@ -221,10 +224,11 @@ fn watch(desk: &Desk, client: &Client, cohort: &CohortId, pace: &Pace) -> Result
                 | Verdict::Complete
                 | Verdict::Held
                 | Verdict::Ended
-                | Verdict::Frozen => {
-                    Err(Failure::new(Exit::TimedOut, format!("the rollout in {cohort} has not come to its end"))
-                        .help("it goes on without being watched: backstay rollout status"))
-                }
+                | Verdict::Frozen => Err(Failure::new(
+                    Exit::TimedOut,
+                    format!("the rollout in {cohort} has not come to its end"),
+                )
+                .help("it goes on without being watched: backstay rollout status")),
             };
         }
     }

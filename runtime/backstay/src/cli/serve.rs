@@ -21,8 +21,10 @@ pub struct Serve {
 
 /// Run the server
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  backstay serve --config /etc/backstay/server.toml\n  backstay serve --check\n\n\
-    Exit code 64: the configuration is wrong, and every problem was told with its line.")]
+#[command(
+    after_help = "Examples:\n  backstay serve --config /etc/backstay/server.toml\n  backstay serve --check\n\n\
+    Exit code 64: the configuration is wrong, and every problem was told with its line."
+)]
 pub(crate) struct Arguments {
     /// Its configuration
     #[arg(long, value_name = "FILE", default_value = "/etc/backstay/server.toml", env = "BACKSTAY_CONFIG")]
@@ -58,7 +60,8 @@ mod tests {
 
     #[test]
     fn a_wrong_configuration_has_its_own_number() {
-        let problem = Problem { file: "s.toml".into(), line: Some(3), key: "api".into(), why: "is missing".into() };
+        let problem =
+            Problem { file: "s.toml".into(), line: Some(3), key: "api".into(), why: "is missing".into() };
         let failure = failed("s.toml is wrong".into(), Problems::from(problem).into());
         assert_eq!(failure.exit(), Exit::Configuration);
         assert_eq!(failure.to_string(), "error: s.toml is wrong\n  because: s.toml:3: api: is missing");

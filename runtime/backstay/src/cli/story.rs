@@ -170,7 +170,10 @@ pub(crate) mod tests {
         assert_eq!(checked.kinds, BTreeMap::from([("Degraded".into(), 2), ("Override".into(), 3)]));
         let (lines, end) = read(&bytes(&story(2)));
         assert_eq!(end, Ok(()));
-        assert_eq!((lines[1].kind.as_str(), lines[1].what.as_str()), ("Degraded", "degraded: disk 2 is full"));
+        assert_eq!(
+            (lines[1].kind.as_str(), lines[1].what.as_str()),
+            ("Degraded", "degraded: disk 2 is full")
+        );
     }
 
     #[test]

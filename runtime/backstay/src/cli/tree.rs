@@ -80,7 +80,11 @@ pub(crate) fn tree(fleet: &FleetView, columns: usize, colour: Colour) -> Vec<Str
             lines.push(below, &format!("  and {} more like these", urgent - DEVICES_MAX), Some(Paint::Faint));
         }
         if well > 0 {
-            lines.push(&format!("{below}+ "), &format!("{well} settled, connected and well"), Some(Paint::Good));
+            lines.push(
+                &format!("{below}+ "),
+                &format!("{well} settled, connected and well"),
+                Some(Paint::Good),
+            );
         }
     }
     lines.lines

@@ -127,7 +127,8 @@ pub(crate) mod tests {
         assert_eq!(told(|view| view.frozen = true), ("freeze", 23, true));
         assert_eq!(told(|view| view.direction = Some(Direction::Home)), ("roll-back", 22, false));
         let home = |view: &mut CohortView| {
-            (view.direction, view.frozen, view.confirmed, view.on_trial) = (Some(Direction::Home), true, 0, 0);
+            (view.direction, view.frozen, view.confirmed, view.on_trial) =
+                (Some(Direction::Home), true, 0, 0);
         };
         assert_eq!(told(home), ("roll-back", 22, true));
         let all = |view: &mut CohortView| {

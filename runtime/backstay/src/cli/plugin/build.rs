@@ -49,7 +49,8 @@ impl Build {
             }
         };
         let bytes = file::read(&module, MODULE_BYTES_MAX)?;
-        let component = componentize(&bytes).map_err(failed(format!("cannot make a component of {}", module.display())))?;
+        let component = componentize(&bytes)
+            .map_err(failed(format!("cannot make a component of {}", module.display())))?;
         let world = world_of(&component).map_err(failed(format!("{} is no plugin", self.dir.display())))?;
         let name = module.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
         let out = self.out.clone().unwrap_or_else(|| format!("{name}.wasm").into());

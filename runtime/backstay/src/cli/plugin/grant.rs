@@ -30,8 +30,8 @@ pub(crate) struct Grant {
     /// The fleet's keyring
     #[arg(long, value_name = "FILE")]
     pub(super) keyring: PathBuf,
-    /// What it may do and use: a file with [permissions] and [limits], or the vendor's manifest if you agree with its
-    /// proposal; nothing and the default if it is left out
+    /// What it may do and use: a file with [permissions] and [limits]; nothing, and what the vendor says it needs, if it
+    /// is left out
     #[arg(long, value_name = "FILE")]
     pub(super) permissions: Option<PathBuf>,
     /// The machines that it is compiled for
@@ -79,18 +79,19 @@ impl Grant {
         let key = file::read_key(&self.key)?;
         let release = file::read(&self.release, Domain::PluginRelease.bytes_max())?;
         let component = file::read(&self.component, COMPONENT_BYTES_MAX)?;
-        let verified = keyring
-            .verify_plugin_release(&release)
-            .map_err(|why| Failure::untrusted_plugin(format!("{} is not accepted", self.release.display()), why))?;
+        let verified = keyring.verify_plugin_release(&release).map_err(|why| {
+            Failure::untrusted_plugin(format!("{} is not accepted", self.release.display()), why)
+        })?;
         let said = verified.release();
         let digest = file::digest_of(&component);
         if said.component != digest || said.component_bytes != component.len() as u64 {
-            let what = format!("{} is not the component of {} {}", self.component.display(), said.id, said.version);
+            let what =
+                format!("{} is not the component of {} {}", self.component.display(), said.id, said.version);
             return Err(Failure::new(Exit::Untrusted, what)
                 .help(format!("the release names {}, this is {digest}", said.component)));
         }
         let (permissions, limits) = match &self.permissions {
-            Some(path) => Manifest::read(path).map(|file| (file.permissions(), file.limits()))?,
+            Some(path) => Manifest::read(path).map(|file| (file.permissions(), file.limits(said.limits)))?,
             None => (Default::default(), said.limits),
         };
         let mut code: Vec<Compiled> = Vec::new();
@@ -120,8 +121,13 @@ impl Grant {
         let (engine, floors) = (engine_profile(), BTreeMap::new());
         let mut name = String::new();
         for code in &code {
-            let want =
-                Want { target: &code.target, engine: &engine, world: &said.world, floors: &floors, attested: None };
+            let want = Want {
+                target: &code.target,
+                engine: &engine,
+                world: &said.world,
+                floors: &floors,
+                attested: None,
+            };
             let plugin = keyring
                 .verify_plugin(&release, &grant, code.bytes.clone(), &want)
                 .map_err(|why| Failure::untrusted_plugin("no device would believe this grant", why))?;

@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use backstay_host::{Machine, engine_profile};
 use backstay_model::Digest;
-use backstay_trust::{Bundle, GrantedPlugin, Keyring, Limits, Permissions, PluginError, VerifiedPlugin, Want};
+use backstay_trust::{
+    Bundle, GrantedPlugin, Keyring, Limits, Permissions, PluginError, VerifiedPlugin, Want,
+};
 use clap::Args;
 use serde::Serialize;
 
@@ -67,7 +69,9 @@ impl Inspect {
         let bytes = file::read(&self.bundle, Bundle::BYTES_MAX)?;
         let bundle = Bundle::decode(&bytes).map_err(|why| {
             let help = why.help();
-            Failure::new(Exit::Untrusted, format!("cannot read {}", self.bundle.display())).why(why).maybe_help(help)
+            Failure::new(Exit::Untrusted, format!("cannot read {}", self.bundle.display()))
+                .why(why)
+                .maybe_help(help)
         })?;
         let shown = match &self.keyring {
             Some(path) => Shown::checked(&bundle, &file::read_keyring(path)?)?,
@@ -80,8 +84,11 @@ impl Inspect {
         if shown.artifacts.iter().all(|line| line.good) {
             return Ok(Exit::Done);
         }
-        Err(Failure::new(Exit::Untrusted, format!("{} holds code that no device runs", self.bundle.display()))
-            .help("make the bundle anew: backstay plugin grant"))
+        Err(Failure::new(
+            Exit::Untrusted,
+            format!("{} holds code that no device runs", self.bundle.display()),
+        )
+        .help("make the bundle anew: backstay plugin grant"))
     }
 }
 
@@ -101,8 +108,13 @@ impl Shown {
         let mut named = Vec::new();
         for machine in Machine::ALL {
             let target = machine.target();
-            let want =
-                Want { target: &target, engine: &engine, world: &said.world, floors: &floors, attested: None };
+            let want = Want {
+                target: &target,
+                engine: &engine,
+                world: &said.world,
+                floors: &floors,
+                attested: None,
+            };
             let granted = match keyring.verify_grant(bundle.release, bundle.grant, &want) {
                 Ok(granted) => granted,
                 // The grant is good, and names no code for this machine: none of the bundle's business.
@@ -174,10 +186,15 @@ impl Terms {
         list.say("may publish", none_or(topics));
         list.say("may write", none_or(paths));
         list.say("may switch", if *slots { "slots" } else { "nothing" });
-        let Limits { memory_bytes, table_elements, call, output_bytes, state_bytes, effects_per_step } = self.limits;
-        let [memory, output, state] = [memory_bytes, output_bytes, state_bytes].map(|size| text::bytes(size.into()));
+        let Limits { memory_bytes, table_elements, call, output_bytes, state_bytes, effects_per_step } =
+            self.limits;
+        let [memory, output, state] =
+            [memory_bytes, output_bytes, state_bytes].map(|size| text::bytes(size.into()));
         list.say("memory", format_args!("{memory}, {table_elements} table elements"));
-        list.say("each call", format_args!("{call}, returns {output}, keeps {state}, {effects_per_step} effects"));
+        list.say(
+            "each call",
+            format_args!("{call}, returns {output}, keeps {state}, {effects_per_step} effects"),
+        );
     }
 }
 

@@ -1,14 +1,15 @@
 //! What a vendor says of a plugin beside its code, and what an operator grants it: one form of file for both.
 //!
 //! ```toml
-//! id = "backstay/executor-ota"
+//! id = "backstay/executor-ota"                # the vendor's: who it is
 //! version = "0.1.0"
-//! wants = ["run", "slot"]       # http, run, slot, file, publish
+//! world = "backstay:plugin/executor@0.1.0"    # may be left out; the component says it, too
+//! wants = ["run", "slot"]                     # http, run, slot, file, publish
 //!
-//! [limits]                      # what is left out is the default
-//! call_ms = 250
+//! [limits]                                    # both; what is left out is the default, or the vendor's
+//! call-ms = 250
 //!
-//! [permissions]                 # the vendor's proposal; an operator's own file says only these two tables
+//! [permissions]                               # the operator's: what of it is granted, by name
 //! commands = ["restart"]
 //! slots = true
 //! ```
@@ -17,7 +18,7 @@ use std::path::Path;
 
 use backstay_config::Document;
 use backstay_model::{Millis, Name, PluginId, Version};
-use backstay_trust::{EffectKind, Limits, Permissions};
+use backstay_trust::{EffectKind, Limits, Permissions, World};
 use serde::Deserialize;
 
 use crate::{Exit, Failure};
@@ -28,6 +29,10 @@ use crate::{Exit, Failure};
 pub(super) struct Manifest {
     id: Option<PluginId>,
     version: Option<Version>,
+    world: Option<World>,
+    /// For whoever reads the file.
+    #[serde(rename = "description")]
+    _description: Option<String>,
     #[serde(default)]
     wants: Vec<Want>,
     #[serde(default)]
@@ -40,6 +45,8 @@ pub(super) struct Manifest {
 pub(super) struct Identity {
     pub(super) id: PluginId,
     pub(super) version: Version,
+    /// The contract, if the manifest says one.
+    pub(super) world: Option<World>,
     pub(super) wants: Vec<EffectKind>,
 }
 
@@ -66,7 +73,7 @@ impl From<Want> for EffectKind {
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 struct Given {
     memory_bytes: Option<u32>,
     table_elements: Option<u32>,
@@ -103,12 +110,14 @@ impl Manifest {
         Ok(Identity {
             id: self.id.clone().ok_or_else(|| missing("id"))?,
             version: self.version.clone().ok_or_else(|| missing("version"))?,
+            world: self.world.clone(),
             wants: self.wants.iter().copied().map(Into::into).collect(),
         })
     }
 
-    pub(super) fn limits(&self) -> Limits {
-        let (given, default) = (&self.limits, Limits::DEFAULT);
+    /// The limits that it says, and those of `default` where it says none.
+    pub(super) fn limits(&self, default: Limits) -> Limits {
+        let given = &self.limits;
         Limits {
             memory_bytes: given.memory_bytes.unwrap_or(default.memory_bytes),
             table_elements: given.table_elements.unwrap_or(default.table_elements),
@@ -138,11 +147,22 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_the_default_and_nothing_is_granted() {
-        let manifest = read("id = \"acme/pump\"\nversion = \"1.0.0\"\n[limits]\ncall_ms = 5\n").unwrap();
-        assert_eq!(manifest.limits(), Limits { call: Millis(5), ..Limits::DEFAULT });
+        let manifest = read("id = \"acme/pump\"\nversion = \"1.0.0\"\n[limits]\ncall-ms = 5\n").unwrap();
+        assert_eq!(manifest.limits(Limits::DEFAULT), Limits { call: Millis(5), ..Limits::DEFAULT });
         assert_eq!(manifest.permissions(), Permissions::default());
         assert!(manifest.identity(Path::new("m")).unwrap().wants.is_empty());
         assert!(read("").unwrap().identity(Path::new("m")).is_err());
+    }
+
+    #[test]
+    fn the_manifests_of_the_plugins_that_ship_are_read() {
+        let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+        for plugin in ["policy-tree", "executor-ota"] {
+            let path = plugins.join(plugin).join("manifest.toml");
+            let manifest = Manifest::read(&path).unwrap();
+            assert_eq!(manifest.limits(Limits::DEFAULT).unfit(), None);
+            assert_eq!(manifest.identity(&path).unwrap().id.as_str(), format!("backstay/{plugin}"));
+        }
     }
 
     #[test]

@@ -22,16 +22,21 @@ pub(crate) enum Plugin {
     #[command(after_help = "Example:\n  backstay plugin build plugins/policy-tree --out policy-tree.wasm")]
     Build(build::Build),
     /// As a vendor: say that a component is your plugin
-    #[command(after_help = "Example:\n  backstay plugin sign --manifest manifest.toml --component policy-tree.wasm \\\n      \
-        --key keys/vendor.pem --sequence 1 --out policy-tree.release")]
+    #[command(
+        after_help = "Example:\n  backstay plugin sign --manifest manifest.toml --component policy-tree.wasm \\\n      \
+        --key keys/vendor.pem --sequence 1 --out policy-tree.release"
+    )]
     Sign(sign::Sign),
     /// As an operator: let a plugin run in the fleet, and compile it for its machines
-    #[command(after_help = "Example:\n  backstay plugin grant --release policy-tree.release --component policy-tree.wasm \\\n      \
-        --permissions manifest.toml --key keys/operator.pem --keyring keys/keyring \\\n      \
-        --sequence 1 --out policy-tree.plugin")]
+    #[command(
+        after_help = "Example:\n  backstay plugin grant --release executor-ota.release --component executor-ota.wasm \\\n      \
+        --permissions grant.toml --key keys/operator.pem --keyring keys/keyring \\\n      \
+        --sequence 1 --out executor-ota.bundle\n\n\
+        grant.toml:\n  [permissions]\n  commands = [\"restart\"]   # also: endpoints, topics, paths\n  slots = true"
+    )]
     Grant(grant::Grant),
     /// What a bundle holds, who signed it, and whether a device would run it
-    #[command(after_help = "Example:\n  backstay plugin inspect policy-tree.plugin --keyring keys/keyring")]
+    #[command(after_help = "Example:\n  backstay plugin inspect policy-tree.bundle --keyring keys/keyring")]
     Inspect(inspect::Inspect),
 }
 

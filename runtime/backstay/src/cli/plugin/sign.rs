@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use backstay_host::world_of;
-use backstay_trust::{PluginRelease, Stamp};
+use backstay_trust::{Limits, PluginRelease, Stamp};
 use clap::Args;
 use serde::Serialize;
 
@@ -50,6 +50,12 @@ impl Sign {
             let what = format!("{} is no plugin", self.component.display());
             Failure::new(Exit::Usage, what).why(why).maybe_help(help)
         })?;
+        if let Some(said) = identity.world.filter(|said| *said != world) {
+            let what =
+                format!("{} is built for {world}, and its manifest says {said}", self.component.display());
+            return Err(Failure::new(Exit::Configuration, what)
+                .help("correct the manifest, or build the plugin anew"));
+        }
         let key = file::read_key(&self.key)?;
         let release = PluginRelease {
             id: identity.id,
@@ -58,12 +64,14 @@ impl Sign {
             component_bytes: component.len() as u64,
             world,
             wants: identity.wants,
-            limits: manifest.limits(),
+            limits: manifest.limits(Limits::DEFAULT),
         };
         let stamp = Stamp { sequence: self.sequence, issued: file::now(), expires: None };
         let statement = release.sign(&key, stamp).map_err(|why| {
             let help = why.help();
-            Failure::new(Exit::Configuration, format!("cannot release {}", release.id)).why(why).maybe_help(help)
+            Failure::new(Exit::Configuration, format!("cannot release {}", release.id))
+                .why(why)
+                .maybe_help(help)
         })?;
         file::write(&self.out, &statement)?;
         let signed = Signed {
@@ -79,7 +87,10 @@ impl Sign {
             let mut list = Table::list();
             list.say("plugin", format_args!("{} {}", signed.plugin, signed.version));
             list.say("world", &signed.world);
-            list.say("component", format_args!("{}, {}", signed.component, text::bytes(release.component_bytes)));
+            list.say(
+                "component",
+                format_args!("{}, {}", signed.component, text::bytes(release.component_bytes)),
+            );
             list.say("sequence", self.sequence);
             list.say("key", &signed.key);
             list.say("release", self.out.display());

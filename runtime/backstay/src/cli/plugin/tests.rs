@@ -78,12 +78,12 @@ impl Bench {
             permissions: Some(self.path("manifest.toml")),
             targets: vec![Machine::X86_64Linux, Machine::Pulley64],
             sequence: 1,
-            out: self.path("seven.plugin"),
+            out: self.path("seven.bundle"),
         }
     }
 
     fn inspect(&self) -> Inspect {
-        Inspect { bundle: self.path("seven.plugin"), keyring: Some(self.path("keyring")) }
+        Inspect { bundle: self.path("seven.bundle"), keyring: Some(self.path("keyring")) }
     }
 
     /// Signs and grants.
@@ -111,13 +111,13 @@ fn what_is_signed_and_granted_is_what_a_device_believes() {
 #[test]
 fn a_flipped_byte_anywhere_in_a_bundle_is_found() {
     let bench = Bench::new().made();
-    let bundle = fs::read(bench.path("seven.plugin")).unwrap();
+    let bundle = fs::read(bench.path("seven.bundle")).unwrap();
     // Every part of it: begin and end, and one byte in every few of all between.
     for at in (0..bundle.len()).step_by(997).chain([0, 3, 4, 100, bundle.len() - 1]) {
-        flip(&bench.path("seven.plugin"), at);
+        flip(&bench.path("seven.bundle"), at);
         let failure = bench.inspect().run(&Desk::quiet()).unwrap_err();
         assert_eq!(failure.exit(), Exit::Untrusted, "byte {at}: {failure}");
-        flip(&bench.path("seven.plugin"), at);
+        flip(&bench.path("seven.bundle"), at);
     }
 }
 
@@ -130,7 +130,7 @@ fn another_component_is_not_granted() {
     let failure = bench.grant().run(&Desk::quiet()).unwrap_err();
     assert_eq!(failure.exit(), Exit::Untrusted);
     assert!(failure.to_string().contains("is not the component of acme/policy-seven 1.0.0"), "{failure}");
-    assert!(!bench.path("seven.plugin").exists());
+    assert!(!bench.path("seven.bundle").exists());
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn neither_the_wrong_key_nor_the_wrong_name_gets_through() {
     bench.sign().run(&Desk::quiet()).unwrap();
     let grant = Grant { key: bench.path("director.pem"), ..bench.grant() };
     assert_eq!(grant.run(&Desk::quiet()).unwrap_err().exit(), Exit::Untrusted, "no operator's key");
-    assert!(!bench.path("seven.plugin").exists());
+    assert!(!bench.path("seven.bundle").exists());
 }
 
 #[test]
@@ -156,9 +156,18 @@ fn nothing_is_granted_that_the_vendor_did_not_ask_for() {
     let bench = Bench::new();
     bench.sign().run(&Desk::quiet()).unwrap();
     fs::write(bench.path("grant.toml"), "[permissions]\nslots = true\n").unwrap();
-    let failure =
-        Grant { permissions: Some(bench.path("grant.toml")), ..bench.grant() }.run(&Desk::quiet()).unwrap_err();
+    let failure = Grant { permissions: Some(bench.path("grant.toml")), ..bench.grant() }
+        .run(&Desk::quiet())
+        .unwrap_err();
     assert!(failure.to_string().contains("is granted slot, which its vendor does not ask for"), "{failure}");
+}
+
+#[test]
+fn a_manifest_that_names_another_contract_is_not_signed() {
+    let bench = Bench::new();
+    let world = "world = \"backstay:plugin/executor@0.1.0\"\n";
+    fs::write(bench.path("manifest.toml"), format!("{world}{MANIFEST}")).unwrap();
+    assert_eq!(bench.sign().run(&Desk::quiet()).unwrap_err().exit(), Exit::Configuration);
 }
 
 #[test]
