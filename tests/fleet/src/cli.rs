@@ -55,7 +55,7 @@ impl Cli {
         if code != Some(0) {
             return Err(failed(arguments, code, &err));
         }
-        let lines = out.lines().map(serde_json::from_str).collect();
+        let lines = out.lines().map(serde_json::from_str).collect::<Result<_, _>>();
         lines.map_err(trouble(format!("backstay {} printed no JSON", arguments.join(" "))))
     }
 
