@@ -1,1 +1,29 @@
+//! A whole fleet in one process: real cores on both sides, everything between them made up, time a number.
+//!
+//! Here: an event heap (`fleet`), devices with slots, a program and an executor (`unit`), a broker with retained
+//! messages (`broker`), a server that may lose what it knew (`shore`), releases that turn out this way or that
+//! (`product`), the faults of a seed (`weather`), the policy that ships, run natively (`policy`), what has to hold
+//! after every event (`invariants`) and what has to come about when the faults have stopped (`progress`). Not
+//! here: bytes, signatures, sockets, files, plugins in their sandbox; and stories about one path (`stories`).
+//!
+//! The same seed gives the same run, event by event, on any machine. A seed that fails becomes a story.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "it is a test: names that it makes up are names, and a failed assumption fails the seed"
+)]
 
+mod broker;
+mod fleet;
+pub mod invariants;
+mod policy;
+mod product;
+mod progress;
+mod shore;
+mod unit;
+mod weather;
+mod witness;
+
+pub use fleet::{Failure, Fleet, Ran, Size};
+pub use product::Behaviour;
+pub use weather::{Mark, Marks, Weather};

@@ -1,0 +1,79 @@
+//! What has to hold after every event: a name and a sentence each. Where it is checked: `witness` for devices,
+//! `shore` for cohorts, `progress` for what is demanded once the faults have stopped.
+
+use std::fmt;
+
+/// Something that always holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Invariant {
+    /// For people who look for it.
+    pub name: &'static str,
+    /// What holds.
+    pub says: &'static str,
+}
+
+/// An invariant that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Which.
+    pub invariant: Invariant,
+    /// What was seen instead.
+    pub what: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; but {}", self.invariant.name, self.invariant.says, self.what)
+    }
+}
+
+macro_rules! invariants {
+    ($($id:ident = $name:literal: $says:literal;)*) => {
+        $(pub(crate) const $id: Invariant = Invariant { name: $name, says: $says };)*
+
+        /// All of them.
+        pub const ALL: &[Invariant] = &[$($id,)*];
+    };
+}
+
+invariants! {
+    // A device.
+    RECORDED_FIRST = "recorded-first": "a run begins only after exactly one record of its order";
+    ONE_RUN = "one-run": "one run at a time, each under larger numbers than all before it";
+    ATTEMPTS_CAPPED = "attempts-capped": "nothing is tried more often than its cap, over restarts, too";
+    CONDEMNED_STAYS_OUT = "condemned-stays-out": "what failed here is not run again before somebody lifts it";
+    NO_WAY_BACK_FORWARD = "home-is-final": "after home a rollout never goes forward again";
+    NO_ONE_WAY_DOOR = "no-one-way-door": "a device runs only what may be left for what it came from, and goes back only where that is allowed";
+    BUDGET = "switch-budget": "switches stay within the budget, but for the way home from a trial";
+    EARNED = "updated-is-earned": "confirmed only after a full trial in health; settled only on what is confirmed";
+    OWN_REASON = "home-has-a-reason": "nobody condemns, mends or goes home by themselves without a local failure: missing data and a failing dependency move nobody";
+    STEERED_HOME = "steered-home": "nobody is steered home but by a home message that the server published";
+    GENERATION_GROWS = "generation-grows": "the steering that a device follows never gets older";
+    REPORTS_GROW = "reports-grow": "the numbers of a device's reports only grow";
+    TRUE_WORD = "true-word": "a report says what runs";
+    MEANT = "only-the-meant": "a device starts only what a forward message within whose reach it is asks of it, at that moment";
+    SITS_OUT = "exclusion-respected": "who sits a rollout out doesn't start it before its time";
+    NO_SPIN = "deadline-passes": "a deadline that was reached doesn't stand any more";
+    // A cohort.
+    GENERATIONS_GIVEN = "generations-given": "a generation grows with each message, and one generation always says the same";
+    PUBLISHED_LATE = "published-after-record": "a message is written down before it is sent";
+    ONE_TURN = "one-turn": "a rollout is turned once, by one message";
+    NEVER_FORWARD_AGAIN = "never-forward-again": "a rollout that was turned is never published as forward again";
+    BLAST_RADIUS = "blast-radius": "a wave holds no more devices than its share, or the fewest that a wave has";
+    BREAKER_HOLDS = "breaker-holds": "no wave opens while the promotion breaker is open";
+    TRUE_TURN = "true-turn": "a cohort is turned by failures only if so many devices did fail";
+    TRUE_COMPLETION = "true-completion": "so many devices confirmed a release as its completion says";
+    // Once the faults have stopped.
+    PROGRESS = "progress": "within a bound every device stands on a healthy release, or is frozen for a stated reason with none in reach";
+    TRUE_VIEW = "true-view": "what the server believes of the devices is so";
+    COHORT_ENDS = "cohort-ends": "within a bound every rollout has arrived, was ended, turned, or is held for a reason that still holds";
+}
+
+/// Breaks `invariant` unless `holds`.
+pub(crate) fn holds(
+    invariant: Invariant,
+    holds: bool,
+    what: impl FnOnce() -> String,
+) -> Result<(), Broken> {
+    if holds { Ok(()) } else { Err(Broken { invariant, what: what() }) }
+}

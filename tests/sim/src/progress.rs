@@ -1,0 +1,143 @@
+//! What is demanded once nothing goes wrong any more.
+
+use backstay_core::Stage;
+use backstay_model::{Cause, Direction, Reach, Reading, Standing};
+
+use crate::{
+    fleet::Fleet,
+    invariants::{self as rule, Broken, holds},
+    shore::Shore,
+    unit::Power,
+};
+
+/// Everything has come to rest, and in the right place; or what has not.
+pub(crate) fn unsettled(fleet: &mut Fleet) -> Result<(), Broken> {
+    for n in 0..fleet.units.len() {
+        if let Err(broken) = unit(fleet, n) {
+            fleet.blames(n);
+            return Err(broken);
+        }
+    }
+    for n in 0..fleet.shores.len() {
+        if let Err(broken) = view(fleet, n).and_then(|()| ends(fleet, n)) {
+            fleet.blames_shore(n);
+            return Err(broken);
+        }
+    }
+    Ok(())
+}
+
+fn unit(fleet: &Fleet, n: usize) -> Result<(), Broken> {
+    let (unit, sky) = (&fleet.units[n], &fleet.sky);
+    let shore = &fleet.shores[unit.cohort];
+    let (runs, standing) = (&unit.slots.booted, unit.device.standing());
+    let says = |why: &str| format!("{} is {standing:?} on {runs}: {why}", unit.id());
+    let demands = |is: bool, why: &str| holds(rule::PROGRESS, is, || says(why));
+    demands(unit.power == Power::On && unit.link.session.is_some(), "it isn't there")?;
+    let newest = shore.cohort.helm().steer();
+    if let Some(steer) = &newest {
+        let known = unit.device.steering().map(|steer| steer.generation);
+        demands(known == Some(steer.generation), "it has not heard the newest message")?;
+    }
+    match standing {
+        Standing::Settled | Standing::Excluded => {
+            demands(unit.local(sky) != Reading::Failed, "it is not well and does nothing about it")?;
+        }
+        Standing::OnTrial => {
+            demands(unit.local(sky) == Reading::NotRun, "its trial does not end, and there is data")?;
+        }
+        Standing::Frozen => {
+            let why = unit.witness.frozen.as_ref();
+            demands(why.is_some(), "it did not say why")?;
+            let reachable = unit
+                .slots
+                .other
+                .iter()
+                .chain([&unit.slots.confirmed])
+                .any(|to| to != runs && may_go(fleet, n, to) && unit.would_be_well_on(to, sky));
+            // The executor's last word and a spent budget stand, whatever is in reach.
+            let given_up = matches!(why, Some(Cause::RunFailed { .. } | Cause::BudgetSpent { .. }));
+            demands(given_up || !reachable, "a healthy release is in reach")?;
+        }
+        Standing::Installing | Standing::GoingHome => demands(false, "it doesn't come to an end")?,
+    }
+    let Some(steer) = newest else { return Ok(()) };
+    let on = *runs == steer.release;
+    match steer.direction {
+        Direction::Forward => {
+            let meant = steer.selector.means(unit.labels())
+                && Reach::to_hold(&steer.rollout, unit.id()) <= steer.reach
+                && !steer.frozen;
+            let may_follow = standing == Standing::Settled
+                && !unit.witness.has_condemned(&steer.release.digest)
+                && !unit.witness.was_turned_from(&steer.rollout)
+                && !unit.witness.left.contains(&steer.rollout)
+                && !unit.witness.held;
+            demands(on || !meant || !may_follow, "it is meant and doesn't follow")
+        }
+        Direction::Home => demands(!on || standing == Standing::Frozen, "it was steered home"),
+        Direction::Hold => Ok(()),
+    }
+}
+
+fn may_go(fleet: &Fleet, n: usize, to: &backstay_model::Release) -> bool {
+    let unit = &fleet.units[n];
+    let here = fleet.sky.products.iter().find(|product| product.release == unit.slots.booted);
+    here.is_some_and(|product| product.way.allows(&to.digest)) && !unit.witness.has_condemned(&to.digest)
+}
+
+fn view(fleet: &Fleet, n: usize) -> Result<(), Broken> {
+    let shore = &fleet.shores[n];
+    let seen = shore.cohort.overview(shore.mono(fleet.sky.now));
+    let mine: Vec<_> = fleet.units.iter().filter(|unit| unit.cohort == n).collect();
+    let sees = |what: &str, seen: u32, is: usize| {
+        holds(rule::TRUE_VIEW, seen as usize == is, || format!("it sees {seen} {what}, and {is} are so"))
+    };
+    sees("devices", seen.devices, mine.len())?;
+    sees("unheard", seen.unheard, 0)?;
+    let on = |unit: &&&crate::unit::Unit| seen.release.as_ref().is_some_and(|to| unit.slots.booted == *to);
+    for (what, standing, on_release, off_release) in [
+        ("settled", Standing::Settled, seen.on_release.settled, seen.off_release.settled),
+        ("on trial", Standing::OnTrial, seen.on_release.on_trial, seen.off_release.on_trial),
+        ("frozen", Standing::Frozen, seen.on_release.frozen, seen.off_release.frozen),
+        ("excluded", Standing::Excluded, seen.on_release.excluded, seen.off_release.excluded),
+    ] {
+        let stand = |unit: &&&crate::unit::Unit| unit.device.standing() == standing;
+        sees(what, on_release, mine.iter().filter(stand).filter(on).count())?;
+        sees(what, off_release, mine.iter().filter(stand).filter(|unit| !on(unit)).count())?;
+    }
+    if seen.stage == Stage::Idle {
+        return Ok(());
+    }
+    sees("there", seen.live, mine.len())?;
+    sees("silent", seen.silent, 0)
+}
+
+fn ends(fleet: &Fleet, n: usize) -> Result<(), Broken> {
+    let shore = &fleet.shores[n];
+    let seen = shore.cohort.overview(shore.mono(fleet.sky.now));
+    let says = || format!("{} is {:?} for {:?}", shore.id, seen.stage, seen.frozen);
+    match seen.stage {
+        Stage::Idle | Stage::Arrived | Stage::Ended => Ok(()),
+        // Whoever can't end a trial can't be judged, and neither can a wave in which nobody could begin.
+        Stage::Forward | Stage::Held => {
+            let open = fleet.units.iter().filter(|unit| unit.cohort == n).any(|unit| {
+                matches!(unit.device.standing(), Standing::OnTrial | Standing::Excluded | Standing::Frozen)
+            });
+            holds(rule::COHORT_ENDS, open || seen.reached == 0, says)
+        }
+        Stage::Home => {
+            let stuck = fleet.units.iter().filter(|unit| unit.cohort == n).any(|unit| {
+                matches!(unit.device.standing(), Standing::OnTrial | Standing::Frozen)
+            });
+            let by_person = matches!(seen.frozen, Some(Cause::Operator { .. }));
+            holds(rule::COHORT_ENDS, seen.frozen.is_none() || stuck || by_person, says)
+        }
+    }
+}
+
+/// Whether a person held the cohort, and nobody else lets it go on.
+pub(crate) fn waits_for_a_person(shore: &Shore, now: u64) -> bool {
+    let seen = shore.cohort.overview(shore.mono(now));
+    matches!(seen.frozen, Some(Cause::Operator { .. }))
+}

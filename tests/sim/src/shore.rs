@@ -1,0 +1,356 @@
+//! The server's side of one cohort: the real core, what of it is durable, and what is remembered of it to hold its
+//! next effects against.
+//!
+//! Not here: the way of a message (`fleet`).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use backstay_core::{Cohort, CohortEffect, CohortInput, Helm, Plan, Reply, Rollout, Roster};
+use backstay_model::{
+    Action, Cause, CohortId, Direction, Event, Generation, Millis, Mono, Name, Permille, Reach, RolloutId,
+    Steer, Ticket,
+};
+
+use crate::{
+    fleet::Sky,
+    invariants::{self as rule, Broken, holds},
+    policy,
+    unit::Unit,
+    weather::Mark,
+};
+
+/// All messages of a cohort by their generation: more than one only where the server forgot what it had said.
+pub(crate) type Published = BTreeMap<u64, Vec<Steer>>;
+
+const LOG_MAX: usize = 40;
+
+pub(crate) struct Shore {
+    pub(crate) number: usize,
+    pub(crate) id: CohortId,
+    pub(crate) cohort: Cohort,
+    durable: (Helm, Mono),
+    saved: Roster,
+    base: Mono,
+    since: u64,
+    /// Whether it runs, and from when on it does if not.
+    pub(crate) down_until: Option<u64>,
+    /// Cut off from the broker until then.
+    pub(crate) cut_until: u64,
+    pub(crate) scheduled: u64,
+    /// All messages, ever.
+    pub(crate) published: Published,
+    /// The newest generation that it can know of: what it forgot, it can't go on from.
+    newest: u64,
+    turned: BTreeSet<RolloutId>,
+    breaker_until: Option<Mono>,
+    shares: BTreeMap<RolloutId, (Permille, u32)>,
+    /// Answers that are on their way.
+    answers: Vec<(u64, Ticket, Option<Reply>)>,
+    pub(crate) log: VecDeque<(u64, Event)>,
+    wished: bool,
+}
+
+/// How cohorts are steered here.
+pub(crate) fn plan(beat: Millis) -> Plan {
+    Plan {
+        good_windows: 2,
+        silence: Millis(beat.0 * 5),
+        patience: Millis::from_secs(2 * 3600),
+        windows_max: 40,
+        ..Plan::default()
+    }
+}
+
+/// Who wishes.
+pub(crate) fn who() -> Name {
+    Name::parse("ana").unwrap()
+}
+
+impl Shore {
+    pub(crate) fn new(number: usize) -> Self {
+        let id = CohortId::parse(&format!("cohort-{number}")).unwrap();
+        let cohort = Cohort::new(id.clone());
+        Self {
+            number,
+            durable: (cohort.helm().clone(), Mono(0)),
+            saved: Roster::default(),
+            cohort,
+            id,
+            base: Mono(0),
+            since: 0,
+            down_until: None,
+            cut_until: 0,
+            scheduled: u64::MAX,
+            published: Published::new(),
+            newest: 0,
+            turned: BTreeSet::new(),
+            breaker_until: None,
+            shares: BTreeMap::new(),
+            answers: Vec::new(),
+            log: VecDeque::new(),
+            wished: false,
+        }
+    }
+
+    pub(crate) fn mono(&self, now: u64) -> Mono {
+        self.base.after(Millis(now - self.since))
+    }
+
+    /// Whether messages reach it.
+    pub(crate) fn hears(&self, now: u64) -> bool {
+        self.down_until.is_none() && self.cut_until <= now
+    }
+
+    pub(crate) fn due(&self) -> u64 {
+        if let Some(until) = self.down_until {
+            return until;
+        }
+        let deadline = self.cohort.deadline().map_or(u64::MAX, |at| self.since + at.since(self.base).0);
+        self.answers.iter().map(|answer| answer.0).fold(deadline, u64::min)
+    }
+
+    /// Does what is due. Gives the messages that it wants to publish.
+    pub(crate) fn wakes(&mut self, sky: &mut Sky, units: &[Unit]) -> Result<Vec<Steer>, Broken> {
+        let mut out = Vec::new();
+        if self.down_until.is_some() {
+            return Ok(out);
+        }
+        while let Some(at) = self.answers.iter().position(|answer| answer.0 <= sky.now) {
+            let (_, ticket, reply) = self.answers.remove(at);
+            if let Some(reply) = reply {
+                out.extend(self.give(CohortInput::Policy { ticket, reply }, sky, units)?);
+            }
+        }
+        if self.cohort.deadline().is_some_and(|at| at <= self.mono(sky.now)) {
+            out.extend(self.give(CohortInput::Tick, sky, units)?);
+            let deadline = self.cohort.deadline();
+            holds(rule::NO_SPIN, deadline.is_none_or(|at| at > self.mono(sky.now)), || {
+                format!("the cohort's is {deadline:?}")
+            })?;
+        }
+        Ok(out)
+    }
+
+    /// Gives the core an input. Gives the messages that are to be published.
+    pub(crate) fn give(
+        &mut self,
+        input: CohortInput,
+        sky: &mut Sky,
+        units: &[Unit],
+    ) -> Result<Vec<Steer>, Broken> {
+        let now = self.mono(sky.now);
+        self.wished = matches!(input, CohortInput::Operator { .. });
+        let effects = self.cohort.step(now, input);
+        if effects.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.sees(now, &effects, units)?;
+        if effects.iter().any(|effect| matches!(effect, CohortEffect::Record(_))) {
+            self.durable = (self.cohort.helm().clone(), now);
+        }
+        let mut out = Vec::new();
+        for effect in effects {
+            match effect {
+                CohortEffect::Record(event) => self.notes(sky, event),
+                CohortEffect::Publish(steer) => {
+                    let said = self.published.entry(steer.generation.0).or_default();
+                    if !said.contains(&steer) {
+                        said.push(steer.clone());
+                    }
+                    self.newest = steer.generation.0;
+                    out.push(steer);
+                }
+                CohortEffect::Ask { ticket, facts } => {
+                    let reply = if sky.strikes(Mark::Trap) {
+                        (sky.rng.below(2) == 0).then(|| Reply::Unanswered { why: "it trapped".into() })
+                    } else {
+                        Some(Reply::Decided(policy::decide(&facts)))
+                    };
+                    self.answers.push((sky.now + sky.rng.below(1000), ticket, reply));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn notes(&mut self, sky: &mut Sky, event: Event) {
+        if matches!(event, Event::Asked { .. }) {
+            return;
+        }
+        sky.events += 1;
+        sky.mix(u64::MAX - self.number as u64);
+        sky.mix_text(&event);
+        if self.log.len() == LOG_MAX {
+            self.log.pop_front();
+        }
+        self.log.push_back((sky.now, event));
+    }
+
+    fn sees(&mut self, now: Mono, effects: &[CohortEffect], units: &[Unit]) -> Result<(), Broken> {
+        let (mut recorded, mut homes) = (Generation(0), 0);
+        for effect in effects {
+            match effect {
+                CohortEffect::Record(event) => {
+                    if let Event::Steered { generation, .. } = event {
+                        recorded = *generation;
+                    }
+                    self.hears_event(now, event, units)?;
+                }
+                CohortEffect::Publish(steer) => {
+                    self.reads(steer, recorded, units)?;
+                    homes += u32::from(steer.direction == Direction::Home);
+                }
+                CohortEffect::Ask { .. } => {}
+            }
+        }
+        holds(rule::ONE_TURN, homes <= 1, || format!("{homes} home messages in one step"))
+    }
+
+    fn hears_event(&mut self, now: Mono, event: &Event, units: &[Unit]) -> Result<(), Broken> {
+        let mine = || units.iter().filter(|unit| unit.cohort == self.number);
+        match event {
+            Event::WaveOpened { rollout, share, .. } => {
+                let open = self.breaker_until.is_some_and(|until| now < until);
+                holds(rule::BREAKER_HOLDS, !open, || format!("{rollout} at {now:?}: {:?}", self.breaker_until))?;
+                self.shares.insert(rollout.clone(), (*share, plan(Millis(1)).devices_min));
+            }
+            Event::BreakerOpened { until } => self.breaker_until = Some(*until),
+            Event::BreakerClosed => self.breaker_until = None,
+            Event::Turned { rollout, cause, .. } => {
+                holds(rule::ONE_TURN, self.turned.insert(rollout.clone()), || format!("{rollout} was turned"))?;
+                match cause {
+                    Cause::CohortFailed { failed, .. } => {
+                        let release = self.cohort.helm().steer().map(|steer| steer.release.digest);
+                        let failures = mine()
+                            .filter(|unit| {
+                                release.is_some_and(|release| unit.witness.failed.contains(&release))
+                            })
+                            .count();
+                        holds(rule::TRUE_TURN, failures >= *failed as usize, || {
+                            format!("it counts {failed}, and {failures} are so")
+                        })?;
+                    }
+                    Cause::Policy { decision } => {
+                        let back = matches!(decision.action, Action::RollBack { .. });
+                        holds(rule::TRUE_TURN, back, || format!("{decision}"))?;
+                    }
+                    Cause::Operator { .. } => {
+                        holds(rule::TRUE_TURN, self.wished, || "nobody wished it".into())?;
+                    }
+                    cause => holds(rule::TRUE_TURN, false, || format!("it turned for {cause}"))?,
+                }
+            }
+            Event::Completed { rollout, confirmed, .. } => {
+                let release = self.cohort.helm().steer().map(|steer| steer.release.digest);
+                let truly = mine()
+                    .filter(|unit| release.is_some_and(|release| unit.witness.confirmed.contains(&release)))
+                    .count();
+                holds(rule::TRUE_COMPLETION, truly >= *confirmed as usize, || {
+                    format!("{rollout} says {confirmed}, and {truly} are so")
+                })?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn reads(&self, steer: &Steer, recorded: Generation, units: &[Unit]) -> Result<(), Broken> {
+        let generation = steer.generation.0;
+        match self.published.get(&generation) {
+            Some(known) if generation == self.newest => {
+                holds(rule::GENERATIONS_GIVEN, known.last() == Some(steer), || {
+                    format!("{generation} said {known:?}, and now {steer:?}")
+                })?;
+            }
+            Some(_) | None => {
+                let newest = self.newest;
+                holds(rule::GENERATIONS_GIVEN, generation > newest, || {
+                    format!("{generation} came after {newest}")
+                })?;
+                holds(rule::PUBLISHED_LATE, steer.generation == recorded, || {
+                    format!("{generation} was sent, and {} recorded", recorded.0)
+                })?;
+            }
+        }
+        if steer.direction != Direction::Forward {
+            return Ok(());
+        }
+        holds(rule::NEVER_FORWARD_AGAIN, !self.turned.contains(&steer.rollout), || {
+            format!("{} was, by generation {generation}", steer.rollout)
+        })?;
+        let meant = units
+            .iter()
+            .filter(|unit| unit.cohort == self.number && steer.selector.means(unit.labels()));
+        let (mut all, mut held) = (0_usize, 0_usize);
+        for unit in meant {
+            all += 1;
+            held += usize::from(Reach::to_hold(&steer.rollout, unit.id()) <= steer.reach);
+        }
+        let (share, fewest) = self.shares.get(&steer.rollout).copied().unwrap_or((Permille::NONE, 0));
+        let most = (all * usize::from(share.get())).div_ceil(1000).max(fewest as usize);
+        holds(rule::BLAST_RADIUS, held <= most, || format!("{held} of {all} are held, and {most} are allowed"))
+    }
+
+    /// The server goes down.
+    pub(crate) fn crashes(&mut self, until: u64) {
+        if self.down_until.is_none() && self.number.is_multiple_of(2) {
+            self.saved = self.cohort.roster().clone();
+        }
+        self.down_until = Some(until);
+        self.answers.clear();
+    }
+
+    /// The server is up again, with what it knows.
+    pub(crate) fn starts(
+        &mut self,
+        memory: Memory,
+        sky: &mut Sky,
+        units: &[Unit],
+    ) -> Result<Vec<Steer>, Broken> {
+        self.down_until = None;
+        self.since = sky.now;
+        self.base = self.durable.1;
+        let roster = match memory {
+            Memory::Whole => self.saved.clone(),
+            Memory::NoRoster | Memory::None => Roster::default(),
+        };
+        if memory == Memory::None {
+            // A clock that starts at nothing, too.
+            self.base = Mono(0);
+            self.cohort = Cohort::new(self.id.clone());
+            (self.breaker_until, self.newest) = (None, 0);
+        } else {
+            self.cohort = Cohort::restore(self.durable.0.clone(), roster);
+        }
+        let mut out = Vec::new();
+        let number = self.number;
+        for unit in units.iter().filter(|unit| unit.cohort == number) {
+            let (device, labels) = (unit.id().clone(), unit.labels().to_vec());
+            out.extend(self.give(CohortInput::Enrolled { device, labels }, sky, units)?);
+        }
+        if memory != Memory::None {
+            out.extend(self.give(CohortInput::Restarted, sky, units)?);
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn turns(&self) -> u64 {
+        self.turned.len() as u64
+    }
+
+    /// The input that begins `rollout`.
+    pub(crate) fn rollout(&self, rollout: Rollout) -> CohortInput {
+        CohortInput::Start { who: who(), rollout }
+    }
+}
+
+/// What a server still knows when it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// All that was written down.
+    Whole,
+    /// What was decided, and no devices but those that are enrolled.
+    NoRoster,
+    /// Nothing but who is enrolled.
+    None,
+}

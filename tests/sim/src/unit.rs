@@ -1,0 +1,476 @@
+//! One device: the real core, two slots, a program that behaves as its release does, an executor, and power that
+//! may go.
+//!
+//! What is durable is the state at the last step that recorded something, and the clock with it: a power cut sets
+//! both back. Slots are believed. Not here: the way of a message (`fleet`).
+
+use std::collections::VecDeque;
+
+use backstay_core::{
+    Allowance, Backoff, Device, DeviceSettings, DeviceState, Effect, Identity, Input, Rng, Rung, Vetted,
+    Watched,
+};
+use backstay_model::{
+    BootId, CohortId, DeviceId, Event, InfraKind, Label, Millis, Mono, Name, Order, Outcome, Reading,
+    Release, Report, Scope, SlotStatus, Task, Ticket, Transience,
+};
+
+use crate::{
+    broker::Presence,
+    fleet::Sky,
+    invariants::{self as rule, Broken, holds},
+    policy,
+    product::{self, Behaviour},
+    shore::Published,
+    weather::Mark,
+    witness::{Scene, Witness},
+};
+
+/// Events of a device that a failure shows.
+const LOG_MAX: usize = 40;
+
+pub(crate) struct Unit {
+    pub(crate) number: usize,
+    pub(crate) cohort: usize,
+    identity: Identity,
+    pub(crate) device: Device,
+    durable: (DeviceState, Mono),
+    pub(crate) slots: SlotStatus,
+    clock: Clock,
+    pub(crate) power: Power,
+    program: Program,
+    run: Option<(u64, Order)>,
+    vetting: Option<(u64, Ticket, Release)>,
+    next_probe: u64,
+    pub(crate) next_beat: u64,
+    pub(crate) beats: u64,
+    boots: u128,
+    pub(crate) link: Link,
+    pub(crate) scheduled: u64,
+    pub(crate) witness: Witness,
+    pub(crate) log: VecDeque<(u64, Event)>,
+    traps_until: u64,
+}
+
+/// The device's own clock: it stands still while the device is off.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    base: Mono,
+    since: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Power {
+    On,
+    Off { until: u64 },
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Program {
+    /// When the release began to run here.
+    since: u64,
+    /// Restarts since.
+    restarts: u32,
+    /// A fault of the device's own: restarts that it still takes.
+    sick: Option<u32>,
+}
+
+/// How a device is connected.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    /// The session, as the device knows it.
+    pub(crate) session: Option<Presence>,
+    /// What the broker will say in its name.
+    pub(crate) will: Option<Presence>,
+    /// It can't connect before.
+    pub(crate) again: u64,
+    pub(crate) nonce: u64,
+}
+
+/// How devices decide here.
+pub(crate) fn settings(rng: &mut Rng) -> DeviceSettings {
+    let name = |text| Name::parse(text).unwrap();
+    let mut ladder = vec![Rung { playbook: name("restart"), attempts: 2 }];
+    if rng.below(2) == 0 {
+        ladder.push(Rung { playbook: name("reboot"), attempts: 1 });
+    }
+    DeviceSettings {
+        hardware: product::hardware(),
+        watched: vec![
+            Watched { name: name("http"), critical: true, scope: Scope::Local },
+            Watched { name: name("uplink"), critical: true, scope: Scope::Dependency },
+        ],
+        window: Millis::from_secs(600),
+        trial: Millis::from_secs(1800),
+        trial_limit: Millis::from_secs(3 * 3600),
+        ladder,
+        heal_backoff: Backoff { base: Millis::from_secs(60), cap: Millis::from_secs(600) },
+        cured_after: 2,
+        retry_backoff: Backoff { base: Millis::from_secs(300), cap: Millis::from_secs(3600) },
+        retries: 3,
+        allowance: Allowance { switches: 3 + rng.below(3) as u32, span: Millis::from_secs(6 * 3600) },
+        leave_jitter: Millis::from_secs(900),
+    }
+}
+
+impl Clock {
+    fn at(self, now: u64) -> Mono {
+        self.base.after(Millis(now - self.since))
+    }
+
+    fn shows(self, at: Mono) -> u64 {
+        self.since + at.since(self.base).0
+    }
+}
+
+impl Unit {
+    pub(crate) fn new(number: usize, cohort: usize, name: &CohortId, release: &Release, sky: &mut Sky) -> Self {
+        let slots =
+            SlotStatus { booted: release.clone(), confirmed: release.clone(), other: None, trying: None };
+        let device = Device::new(sky.settings.clone(), Mono(0), &slots, sky.rng.next_u64());
+        let site = if number.is_multiple_of(2) { "site=basel" } else { "site=bern" };
+        let identity = Identity {
+            device: DeviceId::parse(&format!("pump-{number}")).unwrap(),
+            cohort: name.clone(),
+            labels: vec![Label::parse(site).unwrap()],
+        };
+        Self {
+            number,
+            cohort,
+            identity,
+            durable: (device.state().clone(), Mono(0)),
+            device,
+            slots,
+            clock: Clock { base: Mono(0), since: 0 },
+            power: Power::Off { until: sky.rng.below(sky.size.probe.0) },
+            program: Program::default(),
+            run: None,
+            vetting: None,
+            next_probe: 0,
+            next_beat: 0,
+            beats: 0,
+            boots: 0,
+            link: Link::default(),
+            scheduled: u64::MAX,
+            witness: Witness::default(),
+            log: VecDeque::new(),
+            traps_until: 0,
+        }
+    }
+
+    pub(crate) fn id(&self) -> &DeviceId {
+        &self.identity.device
+    }
+
+    pub(crate) fn labels(&self) -> &[Label] {
+        &self.identity.labels
+    }
+
+    pub(crate) fn mono(&self, now: u64) -> Mono {
+        self.clock.at(now)
+    }
+
+    /// When it next has something to do.
+    pub(crate) fn due(&self) -> u64 {
+        match self.power {
+            Power::Off { until } => until,
+            Power::On => {
+                let deadline = self.device.deadline().map(|at| self.clock.shows(at));
+                let run = self.run.as_ref().map(|run| run.0);
+                let vetting = self.vetting.as_ref().map(|vetting| vetting.0);
+                let link = if self.link.session.is_some() { self.next_beat } else { self.link.again };
+                [deadline, run, vetting, Some(link)].into_iter().flatten().fold(self.next_probe, u64::min)
+            }
+        }
+    }
+
+    /// Does what is due, but for its link. Gives the reports that it wants to send.
+    pub(crate) fn wakes(
+        &mut self,
+        sky: &mut Sky,
+        published: &Published,
+    ) -> Result<Vec<Report>, Broken> {
+        let now = sky.now;
+        let mut reports = Vec::new();
+        if let Power::Off { until } = self.power {
+            if until <= now {
+                self.boots(sky, published, &mut reports)?;
+            }
+            return Ok(reports);
+        }
+        if let Some((_, ticket, release)) = self.vetting.take_if(|vetting| vetting.0 <= now) {
+            let verdict = self.vets(sky, &release);
+            self.give(Input::Vetted { ticket, verdict }, sky, published, &mut reports)?;
+        }
+        if let Some((_, order)) = self.run.take_if(|run| run.0 <= now) {
+            self.acts(order, sky, published, &mut reports)?;
+        }
+        if self.power == Power::On && self.next_probe <= now {
+            self.next_probe = now + sky.size.probe.0;
+            self.probes(sky, published, &mut reports)?;
+        }
+        if self.power == Power::On && self.device.deadline().is_some_and(|at| at <= self.mono(now)) {
+            self.give(Input::Tick, sky, published, &mut reports)?;
+            let deadline = self.device.deadline();
+            holds(rule::NO_SPIN, deadline.is_none_or(|at| at > self.mono(now)), || format!("{deadline:?}"))?;
+        }
+        Ok(reports)
+    }
+
+    /// Gives the core an input, and does what it says, and what follows from that.
+    pub(crate) fn give(
+        &mut self,
+        input: Input,
+        sky: &mut Sky,
+        published: &Published,
+        reports: &mut Vec<Report>,
+    ) -> Result<(), Broken> {
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let now = self.mono(sky.now);
+            let effects = self.device.step(now, input);
+            if effects.is_empty() {
+                continue;
+            }
+            let scene = Scene {
+                now,
+                id: &self.identity.device,
+                labels: &self.identity.labels,
+                device: &self.device,
+                settings: &sky.settings,
+                slots: &self.slots,
+                products: &sky.products,
+                published,
+            };
+            self.witness.sees(&scene, &effects)?;
+            if effects.iter().any(|effect| matches!(effect, Effect::Record(_))) {
+                self.durable = (self.device.state().clone(), now);
+            }
+            for effect in effects {
+                match effect {
+                    Effect::Record(event) => self.notes(sky, event),
+                    Effect::Report(report) => {
+                        sky.mix(report.sequence);
+                        reports.push(report);
+                    }
+                    Effect::Ask { ticket, facts } => {
+                        if sky.strikes(Mark::Trap) {
+                            self.traps_until = sky.now + sky.rng.below(4 * 3_600_000);
+                        }
+                        let traps = sky.now < self.traps_until && !sky.is_calm;
+                        next = Some(if traps {
+                            Input::Unanswered { ticket, why: "it trapped".into() }
+                        } else {
+                            Input::Answered { ticket, decision: policy::decide(&facts) }
+                        });
+                    }
+                    Effect::Vet { ticket, release } => {
+                        self.vetting = Some((sky.now + sky.rng.below(5000), ticket, release));
+                    }
+                    Effect::Run(order) => {
+                        let slow = sky.strikes(Mark::Slow);
+                        let most = if slow { 3 * 3_600_000 } else { 120_000 };
+                        self.run = Some((sky.now + sky.rng.below(most), order));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn notes(&mut self, sky: &mut Sky, event: Event) {
+        if matches!(event, Event::Asked { .. }) {
+            return;
+        }
+        sky.events += 1;
+        sky.mix(self.number as u64);
+        sky.mix_text(&event);
+        if self.log.len() == LOG_MAX {
+            self.log.pop_front();
+        }
+        self.log.push_back((sky.now, event));
+    }
+
+    fn vets(&self, sky: &mut Sky, release: &Release) -> Vetted {
+        let product = sky.products.iter().find(|product| product.release == *release).map(|p| p.vetted());
+        let not = |transience| Vetted::Not { transience, why: "nobody answers".into() };
+        match product {
+            Some(_) if sky.strikes(Mark::Unvetted) => not(Transience::Transient),
+            Some(verdict) => verdict,
+            None => not(Transience::Permanent),
+        }
+    }
+
+    /// How what runs behaves on this device.
+    fn behaviour(&self, sky: &Sky) -> Option<Behaviour> {
+        let runs = &self.slots.booted.digest;
+        sky.products.iter().find(|product| product.release.digest == *runs)?.on(self.number)
+    }
+
+    /// What its own probe would read now.
+    pub(crate) fn local(&self, sky: &Sky) -> Reading {
+        if self.program.sick.is_some() {
+            return Reading::Failed;
+        }
+        match self.behaviour(sky) {
+            Some(Behaviour::FailsAfter(span)) if sky.now - self.program.since >= span.0 => Reading::Failed,
+            Some(Behaviour::NeedsRestarts(needed)) if self.program.restarts < needed => Reading::Failed,
+            Some(Behaviour::IsSilent) => Reading::NotRun,
+            Some(Behaviour::FailsAfter(_) | Behaviour::NeedsRestarts(_) | Behaviour::DoesNotBoot) | None => {
+                Reading::Passed
+            }
+        }
+    }
+
+    /// Whether `release` would be healthy here.
+    pub(crate) fn would_be_well_on(&self, release: &Release, sky: &Sky) -> bool {
+        let product = sky.products.iter().find(|product| product.release.digest == release.digest);
+        self.program.sick.is_none()
+            && product.is_some_and(|product| {
+                matches!(product.on(self.number), None | Some(Behaviour::NeedsRestarts(_)))
+            })
+    }
+
+    fn probes(
+        &mut self,
+        sky: &mut Sky,
+        published: &Published,
+        reports: &mut Vec<Report>,
+    ) -> Result<(), Broken> {
+        if sky.strikes_rarely(Mark::Sick) {
+            let needs = [1, 1, 2, 3, u32::MAX][sky.rng.below(5) as usize];
+            self.program.sick = Some(needs);
+        }
+        let local = self.local(sky);
+        self.witness.reads(local);
+        if local == Reading::Failed && sky.rng.below(8) == 0 {
+            self.witness.program_ended();
+            self.give(Input::Trouble(InfraKind::ProcessExited), sky, published, reports)?;
+        }
+        if sky.network_trouble && self.link.session.is_none() {
+            self.give(Input::Trouble(InfraKind::Network), sky, published, reports)?;
+        }
+        let uplink = if sky.now < sky.outage_until { Reading::Failed } else { Reading::Passed };
+        self.give(Input::Reading { probe: sky.http.clone(), reading: local }, sky, published, reports)?;
+        self.give(Input::Reading { probe: sky.uplink.clone(), reading: uplink }, sky, published, reports)
+    }
+
+    /// Brings a run to its end, as far as power and chance let it.
+    fn acts(
+        &mut self,
+        order: Order,
+        sky: &mut Sky,
+        published: &Published,
+        reports: &mut Vec<Report>,
+    ) -> Result<(), Broken> {
+        if sky.strikes(Mark::RunLost) {
+            return Ok(self.loses_power(sky, 60_000));
+        }
+        let outcome = self.does(&order.task, sky);
+        if sky.strikes(Mark::RunLost) {
+            // It was done, and nobody was there to hear of it.
+            return Ok(self.loses_power(sky, 60_000));
+        }
+        let (ticket, slots) = (order.ticket, self.slots.clone());
+        self.give(Input::Ended { ticket, outcome, slots }, sky, published, reports)
+    }
+
+    fn does(&mut self, task: &Task, sky: &mut Sky) -> Outcome {
+        let failed = |transience, why: &str| Outcome::Failed { transience, why: why.into() };
+        let done_already = match task {
+            Task::Install { release } => self.slots.booted == *release,
+            Task::Confirm { release } => self.slots.confirmed == *release,
+            Task::GoHome { release } => self.slots.booted == *release && self.slots.confirmed == *release,
+            Task::Heal { .. } => false,
+        };
+        if done_already {
+            return Outcome::Done;
+        }
+        if sky.strikes(Mark::Transient) {
+            return failed(Transience::Transient, "the connection was lost");
+        }
+        if sky.strikes_rarely(Mark::Permanent) {
+            return failed(Transience::Permanent, "the slot is too small");
+        }
+        match task {
+            Task::Install { release } => {
+                let product = sky.products.iter().find(|product| product.release == *release);
+                let behaviour = product.and_then(|product| product.on(self.number));
+                if behaviour == Some(Behaviour::DoesNotBoot) {
+                    self.slots.other = Some(release.clone());
+                    self.witness.fell_back = true;
+                    // Executors differ in what they say of it; the slots say the same.
+                    return if release.digest.0[3].is_multiple_of(2) {
+                        Outcome::Done
+                    } else {
+                        failed(Transience::Permanent, "it did not come up")
+                    };
+                }
+                self.switches_to(release, sky.now);
+            }
+            Task::Confirm { release } if self.slots.booted == *release => {
+                self.slots.confirmed = release.clone();
+            }
+            Task::Confirm { .. } => return failed(Transience::Permanent, "another release runs"),
+            Task::GoHome { release } => {
+                self.switches_to(release, sky.now);
+                self.slots.confirmed = release.clone();
+            }
+            Task::Heal { .. } => {
+                self.program.restarts += 1;
+                self.program.sick = match self.program.sick {
+                    Some(u32::MAX) => Some(u32::MAX),
+                    Some(needs @ 2..) => Some(needs - 1),
+                    Some(_) | None => None,
+                };
+            }
+        }
+        Outcome::Done
+    }
+
+    fn switches_to(&mut self, release: &Release, now: u64) {
+        if self.slots.booted.digest != release.digest {
+            self.slots.other = Some(std::mem::replace(&mut self.slots.booted, release.clone()));
+            (self.program.since, self.program.restarts) = (now, 0);
+        }
+    }
+
+    /// Power goes: what was not written down is gone, and the clock goes on from what was.
+    pub(crate) fn loses_power(&mut self, sky: &mut Sky, most: u64) {
+        self.power = Power::Off { until: sky.now + 5_000 + sky.rng.below(most) };
+        (self.run, self.vetting) = (None, None);
+    }
+
+    fn boots(
+        &mut self,
+        sky: &mut Sky,
+        published: &Published,
+        reports: &mut Vec<Report>,
+    ) -> Result<(), Broken> {
+        let now = sky.now;
+        self.power = Power::On;
+        self.boots += 1;
+        let on_trial = self.slots.booted.digest != self.slots.confirmed.digest;
+        let refuses = self.behaviour(sky) == Some(Behaviour::DoesNotBoot);
+        if on_trial && (refuses || sky.strikes(Mark::FlatBoot)) {
+            let confirmed = self.slots.confirmed.clone();
+            self.switches_to(&confirmed, now);
+            self.witness.fell_back = true;
+        }
+        let (state, at) = self.durable.clone();
+        self.device = Device::restore(sky.settings.clone(), state);
+        self.clock = Clock { base: at, since: now };
+        self.next_probe = now + sky.rng.below(sky.size.probe.0);
+        self.link.again = now + 1000 + sky.rng.below(10_000);
+        let (boot, slots) = (BootId(self.boots), self.slots.clone());
+        self.give(Input::Up { boot, slots }, sky, published, reports)?;
+        self.give(Input::Enrolled(self.identity.clone()), sky, published, reports)
+    }
+
+    /// Says again where it stands, as each connection does.
+    pub(crate) fn says_again(&mut self, now: u64) -> Result<Option<Report>, Broken> {
+        let report = self.device.report_at(self.clock.at(now));
+        report.as_ref().map_or(Ok(()), |report| self.witness.counts(report))?;
+        Ok(report)
+    }
+}

@@ -1,0 +1,329 @@
+//! What is remembered of one device, to hold its next effects against.
+//!
+//! It outlives the device's memory: what a power cut makes the device forget, the witness still knows. So nothing
+//! that has to be durable can be kept only in mind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use backstay_core::{Device, DeviceSettings, Effect};
+use backstay_model::{
+    Cause, DeviceId, Digest, Direction, Event, Label, Mono, Order, Reach, Reading, Report, RolloutId,
+    SlotStatus, Standing, Task, Word,
+};
+
+use crate::{
+    invariants::{self as rule, Broken, holds},
+    product::Product,
+    shore::Published,
+};
+
+/// What a step is held against.
+pub(crate) struct Scene<'a> {
+    pub(crate) now: Mono,
+    pub(crate) id: &'a DeviceId,
+    pub(crate) labels: &'a [Label],
+    pub(crate) device: &'a Device,
+    pub(crate) settings: &'a DeviceSettings,
+    /// Before the effects are carried out.
+    pub(crate) slots: &'a SlotStatus,
+    pub(crate) products: &'a [Product],
+    /// All that the server ever said, by generation.
+    pub(crate) published: &'a Published,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    order: Option<Order>,
+    open: bool,
+    condemned: BTreeSet<Digest>,
+    turned: BTreeSet<RolloutId>,
+    installs: BTreeMap<RolloutId, u32>,
+    heals: u32,
+    homings: u32,
+    switches: Vec<Mono>,
+    trial: Option<Trial>,
+    excluded: Option<(RolloutId, Option<Mono>)>,
+    pub(crate) held: bool,
+    /// Switches of release, ever.
+    pub(crate) moved: u64,
+    /// Rollouts whose release was left here.
+    pub(crate) left: BTreeSet<RolloutId>,
+    generation: u64,
+    report: u64,
+    /// A local probe failed, or the program ended, since what runs began to be judged.
+    local_failure: bool,
+    /// The boot fell back, and the device has not said so yet.
+    pub(crate) fell_back: bool,
+    /// Releases that failed here or were left, ever.
+    pub(crate) failed: BTreeSet<Digest>,
+    /// Releases that passed their trial here, ever.
+    pub(crate) confirmed: BTreeSet<Digest>,
+    /// Why it is frozen, if it is.
+    pub(crate) frozen: Option<Cause>,
+}
+
+#[derive(Debug)]
+struct Trial {
+    release: Digest,
+    began: Mono,
+    passed: u64,
+}
+
+impl Witness {
+    pub(crate) fn reads(&mut self, reading: Reading) {
+        match reading {
+            Reading::Passed => {
+                if let Some(trial) = &mut self.trial {
+                    trial.passed += 1;
+                }
+            }
+            Reading::Failed => self.local_failure = true,
+            Reading::NotRun => {}
+        }
+    }
+
+    pub(crate) fn program_ended(&mut self) {
+        self.local_failure = true;
+    }
+
+    pub(crate) fn has_condemned(&self, release: &Digest) -> bool {
+        self.condemned.contains(release)
+    }
+
+    pub(crate) fn was_turned_from(&self, rollout: &RolloutId) -> bool {
+        self.turned.contains(rollout)
+    }
+
+    pub(crate) fn sees(&mut self, scene: &Scene<'_>, effects: &[Effect]) -> Result<(), Broken> {
+        for effect in effects {
+            match effect {
+                Effect::Record(event) => self.hears(scene, event)?,
+                Effect::Run(order) => {
+                    let known = self.order.as_ref() == Some(order) && self.open;
+                    holds(rule::RECORDED_FIRST, known, || {
+                        format!("{order:?} was begun, and {:?} was recorded", self.order)
+                    })?;
+                }
+                Effect::Report(report) => self.reads_report(scene, report)?,
+                Effect::Ask { .. } | Effect::Vet { .. } => {}
+            }
+        }
+        let generation = scene.device.steering().map_or(0, |steer| steer.generation.0);
+        holds(rule::GENERATION_GROWS, generation >= self.generation, || {
+            format!("{generation} came after {}", self.generation)
+        })?;
+        self.generation = generation;
+        Ok(())
+    }
+
+    /// A report goes out.
+    pub(crate) fn counts(&mut self, report: &Report) -> Result<(), Broken> {
+        holds(rule::REPORTS_GROW, report.sequence > self.report, || {
+            format!("{} came after {}", report.sequence, self.report)
+        })?;
+        self.report = report.sequence;
+        Ok(())
+    }
+
+    fn reads_report(&mut self, scene: &Scene<'_>, report: &Report) -> Result<(), Broken> {
+        self.counts(report)?;
+        let settled = report.standing != Standing::Settled || report.booted == report.confirmed;
+        holds(rule::EARNED, settled, || {
+            format!("it is settled on {}, and {} is confirmed", report.booted, report.confirmed)
+        })?;
+        holds(rule::TRUE_WORD, report.booted == scene.slots.booted, || {
+            format!("it says {}, and {} runs", report.booted, scene.slots.booted)
+        })
+    }
+
+    fn hears(&mut self, scene: &Scene<'_>, event: &Event) -> Result<(), Broken> {
+        match event {
+            Event::Ordered { order, cause } => self.ordered(scene, order, cause)?,
+            Event::Ended { .. } => self.open = false,
+            Event::Steered { rollout, direction, .. } => {
+                if *direction == Direction::Home {
+                    self.turned.insert(rollout.clone());
+                }
+                self.excluded.take_if(|(of, _)| of != rollout);
+            }
+            Event::TrialBegan { release, .. } => {
+                if matches!(&self.order, Some(Order { task: Task::Install { release: to }, .. }) if to == release)
+                {
+                    self.switches.push(scene.now);
+                    self.moved += 1;
+                }
+                self.fell_back = false;
+                self.judged_anew();
+                self.trial = Some(Trial { release: release.digest, began: scene.now, passed: 0 });
+            }
+            Event::Confirmed { release, .. } => self.confirms(scene, &release.digest)?,
+            Event::Condemned { release, cause } => {
+                let why = match cause {
+                    Cause::FellBack => self.fell_back,
+                    _ => self.local_failure,
+                };
+                holds(rule::OWN_REASON, why, || format!("{release} was condemned for {cause}"))?;
+                self.condemned.insert(release.digest);
+                self.failed.insert(release.digest);
+            }
+            Event::CameHome { from, cause, .. } => {
+                if *cause == Cause::FellBack {
+                    holds(rule::OWN_REASON, self.fell_back, || "no boot fell back".into())?;
+                    self.fell_back = false;
+                }
+                self.failed.insert(from.digest);
+                self.moved += 1;
+                if let Some(steer) = scene.device.steering().filter(|steer| steer.release == *from) {
+                    self.left.insert(steer.rollout.clone());
+                }
+                self.homings = 0;
+                self.trial = None;
+                self.judged_anew();
+            }
+            Event::Froze { cause } => {
+                if self.trial.is_none() {
+                    self.frozen = Some(cause.clone());
+                    self.homings = 0;
+                }
+            }
+            Event::Thawed { .. } => {
+                if self.frozen.take().is_some() {
+                    self.judged_anew();
+                }
+            }
+            Event::Excluded(excluded) => {
+                self.excluded = Some((excluded.rollout.clone(), excluded.until));
+                self.fell_back = false;
+            }
+            Event::Cured { .. } => self.heals = 0,
+            Event::Told { word, .. } => match word {
+                Word::Hold => self.held = true,
+                Word::Thaw => {
+                    (self.held, self.excluded) = (false, None);
+                    self.installs.clear();
+                }
+                Word::Lift(release) => {
+                    self.condemned.remove(release);
+                }
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn judged_anew(&mut self) {
+        (self.local_failure, self.heals) = (false, 0);
+    }
+
+    fn confirms(&mut self, scene: &Scene<'_>, release: &Digest) -> Result<(), Broken> {
+        let trial = self.trial.take();
+        let full = trial.as_ref().is_some_and(|trial| {
+            trial.release == *release
+                && scene.now.since(trial.began) >= scene.settings.trial
+                && trial.passed >= scene.settings.trial.0 / scene.settings.window.0
+        });
+        holds(rule::EARNED, full && scene.slots.confirmed.digest == *release, || {
+            format!("at {:?} after {trial:?}", scene.now)
+        })?;
+        self.confirmed.insert(*release);
+        Ok(())
+    }
+
+    fn ordered(&mut self, scene: &Scene<'_>, order: &Order, cause: &Cause) -> Result<(), Broken> {
+        let larger = self.order.as_ref().is_none_or(|last| last.ticket < order.ticket && last.fence < order.fence);
+        holds(rule::ONE_RUN, larger && !self.open, || format!("{order:?} came after {:?}", self.order))?;
+        (self.order, self.open) = (Some(order.clone()), true);
+        match &order.task {
+            Task::Install { release } => self.installs(scene, release.digest, cause),
+            Task::GoHome { release } => self.goes_home(scene, release.digest, cause),
+            Task::Heal { .. } => {
+                holds(rule::OWN_REASON, self.local_failure, || format!("it mends for {cause}"))?;
+                self.heals += 1;
+                let most = scene.settings.ladder.iter().map(|rung| rung.attempts).sum();
+                holds(rule::ATTEMPTS_CAPPED, self.heals <= most, || format!("{} tries to mend", self.heals))
+            }
+            Task::Confirm { .. } => Ok(()),
+        }
+    }
+
+    fn installs(&mut self, scene: &Scene<'_>, release: Digest, cause: &Cause) -> Result<(), Broken> {
+        let Cause::Steering { rollout, generation } = cause else {
+            return Err(Broken { invariant: rule::MEANT, what: format!("it starts for {cause}") });
+        };
+        holds(rule::CONDEMNED_STAYS_OUT, !self.condemned.contains(&release), || format!("{rollout} brings it"))?;
+        holds(rule::NO_WAY_BACK_FORWARD, !self.turned.contains(rollout), || format!("{rollout} does"))?;
+        let said = scene.published.get(&generation.0).into_iter().flatten();
+        let meant = said.into_iter().any(|steer| {
+            steer.rollout == *rollout
+                && steer.release.digest == release
+                && steer.direction == Direction::Forward
+                && !steer.frozen
+                && steer.selector.means(scene.labels)
+                && Reach::to_hold(rollout, scene.id) <= steer.reach
+        });
+        let asked = scene.device.steering().is_some_and(|steer| steer.generation == *generation);
+        holds(rule::MEANT, meant && asked && !self.held, || {
+            let said = scene.published.get(&generation.0);
+            format!("it starts {rollout} by generation {} (held: {}): {said:?}", generation.0, self.held)
+        })?;
+        let door = way(scene, &release).is_some_and(|way| way.contains(&scene.slots.booted.digest));
+        holds(rule::NO_ONE_WAY_DOOR, door, || format!("{rollout} can't be left for {}", scene.slots.booted))?;
+        let sits = self.excluded.as_ref().is_some_and(|(of, until)| {
+            of == rollout && until.is_none_or(|until| scene.now < until)
+        });
+        holds(rule::SITS_OUT, !sits, || format!("{:?} at {:?}", self.excluded, scene.now))?;
+        self.within_budget(scene)?;
+        let tries = self.installs.entry(rollout.clone()).or_default();
+        *tries += 1;
+        holds(rule::ATTEMPTS_CAPPED, *tries <= scene.settings.retries, || format!("{tries} tries of {rollout}"))
+    }
+
+    fn goes_home(&mut self, scene: &Scene<'_>, to: Digest, cause: &Cause) -> Result<(), Broken> {
+        match cause {
+            Cause::Steering { rollout, generation } => {
+                let said = scene.published.get(&generation.0);
+                let home = said.into_iter().flatten().any(|steer| {
+                    steer.rollout == *rollout
+                        && steer.direction == Direction::Home
+                        && steer.release.digest == scene.slots.booted.digest
+                });
+                holds(rule::STEERED_HOME, home || self.homings > 0, || format!("{said:?}"))?;
+            }
+            Cause::Policy { .. } | Cause::TrialFailed { .. } | Cause::LadderSpent { .. } => {
+                let own = self.local_failure || self.homings > 0;
+                holds(rule::OWN_REASON, own, || format!("it goes home for {cause}"))?;
+            }
+            _ => holds(rule::OWN_REASON, false, || format!("it goes home for {cause}"))?,
+        }
+        let here = scene.slots.booted.digest;
+        let allowed = here == to || way(scene, &here).is_some_and(|way| way.contains(&to));
+        holds(rule::NO_ONE_WAY_DOOR, allowed, || format!("{} is left", scene.slots.booted))?;
+        holds(rule::CONDEMNED_STAYS_OUT, !self.condemned.contains(&to), || "it is home".into())?;
+        if self.homings == 0 {
+            if self.trial.is_none() {
+                self.within_budget(scene)?;
+            }
+            self.switches.push(scene.now);
+        }
+        self.trial = None;
+        self.homings += 1;
+        holds(rule::ATTEMPTS_CAPPED, self.homings <= scene.settings.retries, || {
+            format!("{} tries to get home", self.homings)
+        })
+    }
+
+    fn within_budget(&self, scene: &Scene<'_>) -> Result<(), Broken> {
+        let allowance = scene.settings.allowance;
+        let spent = self.switches.iter().filter(|&&at| scene.now.since(at) < allowance.span).count();
+        holds(rule::BUDGET, spent < allowance.switches as usize, || format!("{spent} before this one"))
+    }
+}
+
+/// The ways that a release may be left by, as it was signed.
+fn way<'a>(scene: &Scene<'a>, release: &Digest) -> Option<&'a [Digest]> {
+    scene
+        .products
+        .iter()
+        .find(|product| product.release.digest == *release)
+        .map(|product| product.way.0.as_slice())
+}
