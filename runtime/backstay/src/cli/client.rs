@@ -146,16 +146,14 @@ impl Client {
     }
 
     fn unreachable(&self, why: ureq::Error) -> Failure {
-        match why {
-            ureq::Error::Timeout(_) => {
-                Failure::new(Exit::TimedOut, format!("no answer from {}", self.server))
-                    .why(why)
-                    .help("it may have been done: look before you ask again")
-            }
-            why => Failure::new(Exit::Unreachable, format!("cannot reach {}", self.server))
+        if matches!(why, ureq::Error::Timeout(_)) {
+            return Failure::new(Exit::TimedOut, format!("no answer from {}", self.server))
                 .why(why)
-                .help("is the server up, and --server right? Devices go home without it"),
+                .help("it may have been done: look before you ask again");
         }
+        Failure::new(Exit::Unreachable, format!("cannot reach {}", self.server))
+            .why(why)
+            .help("is the server up, and --server right? Devices go home without it")
     }
 
     /// What an answer means that is none.

@@ -24,9 +24,16 @@ impl Desk {
         Client::new(&self.server)
     }
 
+    /// For tests: the same, and nobody reads.
+    #[cfg(test)]
+    pub(crate) fn unread(self) -> Self {
+        Self { printer: self.printer.unread(), ..self }
+    }
+
     /// For tests: says nothing, and knows no server.
     #[cfg(test)]
     pub(crate) fn quiet() -> Self {
-        Self { printer: Printer::unread(), server: Server::default() }
+        use crate::printer::{Output, Words};
+        Self { printer: Printer::new(Output::Table, Words::Quiet).unread(), server: Server::default() }
     }
 }

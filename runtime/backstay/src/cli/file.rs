@@ -30,10 +30,8 @@ pub(crate) enum Access {
 fn cannot(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
     let what = format!("cannot {verb} {}", path.display());
     move |error| {
-        let exit = match error.kind() {
-            io::ErrorKind::NotFound => Exit::NotFound,
-            _ => Exit::Trouble,
-        };
+        let missing = error.kind() == io::ErrorKind::NotFound;
+        let exit = if missing { Exit::NotFound } else { Exit::Trouble };
         Failure::new(exit, what).why(error)
     }
 }
@@ -86,9 +84,9 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8], access: Access) -> Result<(),
         file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(path),
-        _ => cannot("write", path)(error),
+    write().map_err(|error| {
+        let there = error.kind() == io::ErrorKind::AlreadyExists;
+        if there { exists(path) } else { cannot("write", path)(error) }
     })
 }
 

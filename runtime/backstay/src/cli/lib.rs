@@ -10,6 +10,8 @@
 
 mod arguments;
 mod client;
+#[cfg(test)]
+mod conversation;
 mod desk;
 mod device;
 mod enrol;

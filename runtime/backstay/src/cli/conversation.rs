@@ -1,0 +1,204 @@
+//! The commands against the real routes of the API, with somebody behind them who gives set answers.
+//!
+//! What it holds together: paths, bodies and answers of both sides, the token, and the number that each command ends
+//! with. What the server makes of a call is the server's.
+
+use std::{fs, net::SocketAddr, path::PathBuf, thread};
+
+use backstay_api::{
+    ApiError, Call, Calls, EventView, FleetView, Kind, MintedToken, PendingView, ReleaseView, Shelf, Started,
+    Token, Told, routes,
+};
+use backstay_model::{CohortId, Digest, Hardware, Release, Standing, Version};
+use clap::Parser;
+use tempfile::TempDir;
+use tokio::{net::TcpListener, runtime::Builder};
+
+use crate::{
+    Exit, Failure, Serve,
+    arguments::{Backstay, Otactl},
+    desk::Desk,
+    file, story,
+    tree::tests::device,
+    verdict::tests::underway,
+};
+
+const TOKEN: &str = "0123456789abcdef";
+const SERVE: Serve = Serve { run: |_| Ok(()), check: |_| Ok(()) };
+
+/// A server that knows one cohort and one device.
+struct World {
+    dir: TempDir,
+    at: SocketAddr,
+}
+
+fn release(version: &str, bytes: &[u8], home: &[Digest]) -> ReleaseView {
+    let (version, digest) = (Version::parse(version).unwrap(), file::digest_of(bytes));
+    let release = Release { version, digest, length: bytes.len() as u64, security_epoch: 0 };
+    let hardware = vec![Hardware::parse("pump-mk2").unwrap()];
+    ReleaseView { release, hardware, home: home.to_vec(), artifact: true }
+}
+
+fn answer(call: Call) {
+    let none = || ApiError::new(Kind::NotFound, "there is no such cohort").help("backstay fleet ls");
+    let known = |cohort: &CohortId| if cohort.as_str() == "canary" { Ok(underway()) } else { Err(none()) };
+    let old = release("1.4.0", b"old", &[]);
+    // Nobody waits any more where a test is over, and then there is nothing to answer.
+    match call {
+        Call::Fleet(to) => drop(to.send(Ok(FleetView {
+            fleet: "acme".into(),
+            cohorts: vec![underway()],
+            devices: vec![device("pump-7", Standing::OnTrial)],
+        }))),
+        Call::Cohort(cohort, to) => drop(to.send(known(&cohort))),
+        Call::Operate(cohort, _, to) => drop(to.send(known(&cohort))),
+        Call::Releases(to) => {
+            let mut new = release("2.0.0", b"new", &[old.release.digest]);
+            new.release.digest = Digest([0xab; 32]);
+            drop(to.send(Ok(vec![old, new])));
+        }
+        Call::Publish(_, to) => drop(to.send(Ok(old))),
+        Call::Start(request, to) if request.version.as_str() == "9.9.9" => {
+            drop(to.send(Err(ApiError::new(Kind::Refused, "the breaker is open"))));
+        }
+        Call::Start(request, to) => {
+            let rollout = request.rollout.unwrap_or_else(|| underway().rollout.unwrap());
+            drop(to.send(Ok(Started { rollout, release: old.release })));
+        }
+        Call::Tell(_, _, to) => drop(to.send(Ok(Told { sequence: 3 }))),
+        Call::Mint(_, to) => drop(to.send(Ok(MintedToken { token: "ab".repeat(16) }))),
+        Call::Pending(to) => drop(to.send(Ok(vec![PendingView {
+            fingerprint: Digest([5; 32]),
+            hardware: Hardware::parse("pump-mk2").unwrap(),
+            waits_ms: 1,
+        }]))),
+        Call::Accept(_, _, to) => drop(to.send(Ok(()))),
+        Call::Evidence(_, to) => {
+            drop(
+                to.send(Ok((story::tests::key().to_string(), story::tests::bytes(&story::tests::story(5))))),
+            );
+        }
+        Call::Events(after, to) => {
+            let event = |seq| EventView { seq, at_ms: seq, what: "started".into() };
+            drop(to.send(Ok((after + 1..=3).take(2).map(event).collect())));
+        }
+        Call::Enrol(_, to) => drop(to.send(Ok(None))),
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = |name: &str| Shelf::open(dir.path().join(name)).unwrap();
+        let (calls, mut asked) = Calls::new(4);
+        let router = routes(calls, Token::new(TOKEN).unwrap(), shelf("artifacts"), shelf("statements"));
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let at = listener.local_addr().unwrap();
+        // It serves as long as the test's process lives.
+        thread::spawn(move || {
+            runtime.spawn(async move {
+                while let Some(call) = asked.recv().await {
+                    answer(call);
+                }
+            });
+            runtime.block_on(async { axum::serve(listener, router).await })
+        });
+        fs::write(dir.path().join("token"), TOKEN).unwrap();
+        fs::write(dir.path().join("old.img"), b"old").unwrap();
+        fs::write(dir.path().join("other.img"), b"other").unwrap();
+        fs::write(dir.path().join("statement"), b"signed").unwrap();
+        Self { dir, at }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs a line as a person would type it, with `@` for the folder of this world.
+    fn run(&self, line: &str) -> Result<Exit, Failure> {
+        let (server, token) = (format!("http://{}", self.at), self.path("token"));
+        let here = self.dir.path().display().to_string();
+        let mut words: Vec<String> = line.split_whitespace().map(|word| word.replace('@', &here)).collect();
+        words.extend(["--quiet".into(), "--server".into(), server]);
+        if !line.contains("--token-file") {
+            words.extend(["--token-file".into(), token.display().to_string()]);
+        }
+        if line.starts_with("otactl") {
+            let arguments = Otactl::parse_from(words);
+            return arguments.command.run(&Desk::new(arguments.global).unread());
+        }
+        let arguments = Backstay::parse_from(words);
+        arguments.command.run(&Desk::new(arguments.global).unread(), SERVE)
+    }
+
+    fn code(&self, line: &str) -> u8 {
+        self.run(line).unwrap_or_else(|failure| failure.exit()).code()
+    }
+}
+
+#[test]
+fn every_command_is_understood_and_answered() {
+    let world = World::new();
+    let fingerprint = "05".repeat(32);
+    for line in [
+        "backstay fleet ls",
+        "backstay fleet ls --cohort canary --output json",
+        "backstay fleet show pump-7",
+        "backstay fleet watch --timeout 1ms",
+        "backstay release ls",
+        "backstay release publish --statement @/statement --artifact @/old.img",
+        "backstay enrol token --device pump-8 --cohort canary --label site=basel",
+        "backstay enrol pending",
+        &format!("backstay enrol accept {fingerprint} --device pump-8 --cohort canary"),
+        "backstay rollout start --cohort canary --version 2.0.0 --wave 10% --wave 100% --window 30s",
+        "backstay rollout status --cohort canary",
+        "backstay rollout pause --cohort canary",
+        "backstay rollout resume --cohort canary",
+        "backstay rollout abort --cohort canary",
+        "backstay rollout rollback --cohort canary",
+        "backstay rollout thaw --cohort canary",
+        "backstay device tell pump-7 hold",
+        "backstay device tell pump-7 thaw",
+        &format!("backstay device tell pump-7 lift {fingerprint}"),
+        "backstay evidence show pump-7",
+        "backstay evidence verify pump-7",
+        "backstay evidence fetch pump-7 --out @/pump-7.log",
+        "backstay evidence show @/pump-7.log --output json",
+        "backstay events --after 1",
+        "otactl push --fleet acme --cohort canary --version 1.4.0",
+        "otactl push --fleet acme --cohort canary --version 2.0.0",
+        "otactl push --fleet acme --cohort field --version 2.0.0",
+    ] {
+        match world.run(line) {
+            Ok(exit) => assert_eq!(exit, Exit::Done, "{line}"),
+            Err(failure) => panic!("{line}\n{failure}"),
+        }
+    }
+    assert_eq!(fs::read(world.path("pump-7.log")).unwrap(), story::tests::bytes(&story::tests::story(5)));
+    let artifact = world.path("artifacts").join(file::digest_of(b"old").to_string());
+    assert_eq!(fs::read(artifact).unwrap(), b"old", "what was published is there under its digest");
+}
+
+#[test]
+fn every_way_to_fail_has_its_number() {
+    let world = World::new();
+    fs::write(world.path("wrong"), "fedcba9876543210").unwrap();
+    assert_eq!(world.code("backstay fleet ls --token-file @/wrong"), 4);
+    assert_eq!(world.code("backstay fleet ls --token-file @/none"), 3);
+    assert_eq!(world.code("backstay fleet show pump-8"), 3);
+    assert_eq!(world.code("backstay fleet ls --cohort field"), 3);
+    assert_eq!(world.code("backstay rollout status --cohort field"), 3);
+    assert_eq!(world.code("backstay rollout start --cohort canary --version 9.9.9"), 4);
+    assert_eq!(world.code("backstay rollout watch --cohort canary --timeout 1ms"), 6);
+    assert_eq!(world.code("backstay release publish --statement @/statement --artifact @/other.img"), 5);
+    assert_eq!(world.code("otactl push --fleet other --cohort canary --version 1.4.0"), 3);
+    let other = backstay_trust::SecretKey::from_random(&[9; 32]).public();
+    assert_eq!(world.code(&format!("backstay evidence verify pump-7 --key {other}")), 5);
+}
+
+#[test]
+fn what_the_server_says_is_passed_on_with_its_help() {
+    let failure = World::new().run("backstay rollout pause --cohort field").unwrap_err();
+    assert_eq!(failure.to_string(), "error: there is no such cohort\n  help:    backstay fleet ls");
+}
