@@ -86,7 +86,7 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
     // After the tests: a test build of the agent may have left an agent with a compiler in cargo's folder.
     row.run(preparation("building the programs", "cargo xtask build", {
         let workspace = Rc::clone(&workspace);
-        move || programs::build(&workspace, Profile::Dev).map(|_| ())
+        move || programs::build_with_play(&workspace).map(|_| ())
     }));
     let built = built.borrow();
     for (name, members) in groups {

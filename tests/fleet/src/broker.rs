@@ -36,10 +36,10 @@ impl Broker {
     ///
     /// # Errors
     /// If it does not listen in time.
-    pub fn start(program: PathBuf, dir: &Path, port: u16) -> Result<Self, Trouble> {
+    pub fn start(program: PathBuf, dir: &Path, port: u16, message_bytes_max: u32) -> Result<Self, Trouble> {
         fs::create_dir_all(dir).map_err(trouble("cannot make the broker's folder"))?;
         let config = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\nmessage_size_limit 262144\nuser {}\n",
+            "listener {port} 127.0.0.1\nallow_anonymous true\nmessage_size_limit {message_bytes_max}\nuser {}\n",
             if rustix::process::geteuid().is_root() { "root" } else { "mosquitto" }
         );
         fs::write(dir.join("mosquitto.conf"), config)

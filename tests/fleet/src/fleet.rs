@@ -13,8 +13,12 @@ use serde_json::Value;
 use crate::{Broker, Cli, Device, Process, Trouble, free_port, process::stop_wanted, trouble};
 
 /// The versions that there are, with how they go bad after so many seconds.
-pub const VERSIONS: [(&str, Fault); 3] =
-    [("1.4.0", Fault::None), ("2.0.0", Fault::Fails(10)), ("2.1.0", Fault::Hangs(10))];
+pub const VERSIONS: [(&str, Fault); 4] = [
+    ("1.4.0", Fault::None),
+    ("1.5.0", Fault::None),
+    ("2.0.0", Fault::Fails(10)),
+    ("2.1.0", Fault::Hangs(10)),
+];
 
 /// How long anything may take before it counts as not working.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,11 +38,21 @@ pub struct Pace {
     pub trial_limit: &'static str,
     /// A window of the server.
     pub server_window: &'static str,
+    /// The largest message that the broker takes, in bytes; 0 is any.
+    pub message_bytes_max: u32,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { window: "2s", probe: "1s", beat: "2s", trial: "20s", trial_limit: "90s", server_window: "2s" }
+        Self {
+            window: "2s",
+            probe: "1s",
+            beat: "2s",
+            trial: "20s",
+            trial_limit: "90s",
+            server_window: "2s",
+            message_bytes_max: 256 * 1024,
+        }
     }
 }
 
@@ -111,7 +125,12 @@ impl Fleet {
             sign(&cli, &layout, components, plugin)?;
         }
         let broker = match Broker::program() {
-            Some(program) => Some(Broker::start(program, &dir.join("broker"), layout.broker)?),
+            Some(program) => Some(Broker::start(
+                program,
+                &dir.join("broker"),
+                layout.broker,
+                layout.pace.message_bytes_max,
+            )?),
             None => None,
         };
         let mut fleet = Self { layout, cli, devices: Vec::new(), server: None, broker };

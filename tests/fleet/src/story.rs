@@ -23,6 +23,7 @@ pub(crate) fn tell(programs: &Path, plugins: &Path, dir: &Path, devices: usize) 
             trial: "40s",
             trial_limit: "180s",
             server_window: "4s",
+            ..Pace::default()
         },
         _ => Pace::default(),
     };
