@@ -1,0 +1,63 @@
+//! `backstay serve`: the server of a fleet.
+//!
+//! It coordinates and learns; no device needs it to go home. One task holds all state and does one thing after the
+//! other (`server`); everything that waits is around it (`driver`). Not here: decisions about rollouts (`core`), the
+//! API's paths and tokens (`api`), the connection (`link`).
+//!
+//! Where things are: *config* and *setup* say what it is told; *mail* says what is believed, *hearing* what follows;
+//! *calls* answers operators and *view* shows them what is known; *director* signs, *post* knows what is due,
+//! *diary* and *kept* remember; *register*, *archive*, *catalogue*, *orders* and *sighting* are what there is.
+
+mod archive;
+mod calls;
+mod catalogue;
+mod clock;
+mod config;
+mod diary;
+mod director;
+mod driver;
+mod hearing;
+mod judge;
+mod kept;
+mod mail;
+mod orders;
+mod post;
+mod refusals;
+mod register;
+mod server;
+mod setup;
+mod sighting;
+#[cfg(test)]
+mod stories;
+mod view;
+#[cfg(test)]
+mod world;
+
+use std::{error::Error, path::Path};
+
+use tracing_subscriber::EnvFilter;
+
+use self::setup::Setup;
+
+/// Runs the server until it is asked to stop (SIGINT, SIGTERM).
+///
+/// # Errors
+/// [`Problems`](backstay_config::Problems) if the configuration, or what it names, is wrong; nothing was opened then. Else what it can't go
+/// on without: its folder, its address, its broker's settings.
+pub(crate) fn run(config: &Path) -> Result<(), Box<dyn Error>> {
+    let filter = EnvFilter::try_from_env("BACKSTAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second subscriber is no trouble: the first one stays.
+    drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
+    let setup = Setup::read(config)?;
+    // Two threads: what waits goes on while the one task waits for the disk.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(driver::run(setup))
+}
+
+/// Checks a configuration and all that it names, and opens nothing.
+///
+/// # Errors
+/// Everything that is wrong.
+pub(crate) fn check(config: &Path) -> Result<(), Box<dyn Error>> {
+    Ok(drop(Setup::read(config)?))
+}

@@ -1,0 +1,281 @@
+//! The server's configuration: `backstay.toml`, checked whole before any socket is opened.
+//!
+//! Here: which keys there are, their defaults and bounds, and the rules across keys. Not here: reading TOML and
+//! finding lines (`backstay-config`), and the files that it names (`setup` reads them, before any socket, too).
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use backstay_config::{Broker, Document, Plugin, Problem, Problems, Span};
+use backstay_core::{Plan, PlanError};
+use backstay_model::{Millis, Permille};
+use serde::Deserialize;
+
+/// All of it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Where the server keeps journal, view, register, archive and artifacts.
+    #[serde(default = "default_state")]
+    pub(crate) state: PathBuf,
+    /// The operator's keys, the same as on devices. They also say which fleet it is.
+    #[serde(default = "default_keyring")]
+    pub(crate) keyring: PathBuf,
+    /// The server's own secret key, as PEM: the keyring has it as director.
+    #[serde(default = "default_director_key")]
+    pub(crate) director_key: PathBuf,
+    /// Who may call, and where.
+    pub(crate) api: Api,
+    /// The mailbox between devices and server.
+    pub(crate) broker: Option<Broker>,
+    /// Instead of `broker`: an address for a broker inside the server, for trying it out.
+    pub(crate) embedded_broker: Option<SocketAddr>,
+    /// Who judges rollouts.
+    pub(crate) policy: Plugin,
+    /// How rollouts go forward, where the one who starts one doesn't say.
+    #[serde(default)]
+    pub(crate) rollout: Rollouts,
+    /// For how long a forward steering message lets devices start. It is signed afresh four times in that span.
+    #[serde(default = "default_steer_expires")]
+    pub(crate) steer_expires: Span,
+    /// The span over which devices spread when they reconnect.
+    #[serde(default = "default_reconnect_window")]
+    pub(crate) reconnect_window: Span,
+    /// How the server's own journal is kept.
+    #[serde(default)]
+    pub(crate) journal: Journal,
+}
+
+/// Who may call, and where.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Api {
+    /// `127.0.0.1:8440`. Plain HTTP: put it behind something that speaks TLS, or on a network of its own.
+    #[serde(default = "default_listen")]
+    pub(crate) listen: SocketAddr,
+    /// What operators show: at least 16 characters in one line.
+    pub(crate) token_file: PathBuf,
+}
+
+/// How rollouts go forward. What is left out is as in [`Plan::default`].
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Rollouts {
+    waves: Option<Vec<u16>>,
+    devices_min: Option<u32>,
+    good_windows: Option<u32>,
+    window: Option<Span>,
+    success_min: Option<u16>,
+    failures_max: Option<u32>,
+    silence: Option<Span>,
+    silent_max: Option<u16>,
+    patience: Option<Span>,
+    windows_max: Option<u32>,
+    thaw_windows: Option<u32>,
+    breaker: Option<Span>,
+}
+
+/// How the server's own journal is kept.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Journal {
+    /// The most that it takes on disk, in MiB: 4 to 4096. The oldest records go first.
+    pub(crate) mib_max: u64,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        // A record with its snapshot takes some 4 KiB: this holds years of rollouts.
+        Self { mib_max: 64 }
+    }
+}
+
+fn default_state() -> PathBuf {
+    "/var/lib/backstay-server".into()
+}
+fn default_keyring() -> PathBuf {
+    "/etc/backstay/keyring".into()
+}
+fn default_director_key() -> PathBuf {
+    "/etc/backstay/director.pem".into()
+}
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8440))
+}
+const fn default_steer_expires() -> Span {
+    Span::from_secs(7 * 86_400)
+}
+const fn default_reconnect_window() -> Span {
+    Span::from_secs(10)
+}
+
+/// The shortest `steer_expires`: below, a device that was offline for a moment would never start.
+const STEER_EXPIRES_MIN: Span = Span::from_secs(60);
+
+impl Config {
+    /// What `document` says, if all of it can be.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each by file, line, key and what was expected.
+    pub(crate) fn of(document: &Document) -> Result<Self, Problems> {
+        let config: Self = document.parse()?;
+        let problems = config.problems(document);
+        if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+    }
+
+    /// How a rollout goes forward if nobody says more.
+    pub(crate) fn plan(&self) -> Plan {
+        let Rollouts { waves, devices_min, good_windows, window, success_min, failures_max, .. } =
+            &self.rollout;
+        let Rollouts { silence, silent_max, patience, windows_max, thaw_windows, breaker, .. } =
+            &self.rollout;
+        let usual = Plan::default();
+        let span = |span: &Option<Span>, usual: Millis| span.map_or(usual, Span::millis);
+        let share = |share: &Option<u16>, usual: Permille| share.map_or(usual, permille);
+        Plan {
+            waves: waves.as_ref().map_or(usual.waves, |waves| waves.iter().copied().map(permille).collect()),
+            devices_min: devices_min.unwrap_or(usual.devices_min),
+            good_windows: good_windows.unwrap_or(usual.good_windows),
+            window: span(window, usual.window),
+            success_min: share(success_min, usual.success_min),
+            failures_max: failures_max.unwrap_or(usual.failures_max),
+            silence: span(silence, usual.silence),
+            silent_max: share(silent_max, usual.silent_max),
+            patience: span(patience, usual.patience),
+            windows_max: windows_max.unwrap_or(usual.windows_max),
+            thaw_windows: thaw_windows.unwrap_or(usual.thaw_windows),
+            breaker: span(breaker, usual.breaker),
+            reconnect_window: self.reconnect_window.millis(),
+        }
+    }
+
+    fn problems(&self, document: &Document) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut wrong = |key: &str, why: &str| problems.push(document.problem(key, why));
+        match (&self.broker, &self.embedded_broker) {
+            (Some(_), Some(_)) => wrong("embedded_broker", "expected either this or [broker], not both"),
+            (None, None) => {
+                wrong(
+                    "broker",
+                    "is missing: expected [broker] with a url, or embedded_broker = \"127.0.0.1:1883\"",
+                );
+            }
+            (Some(broker), None) => {
+                if broker.user.is_some() != broker.password_file.is_some() {
+                    wrong("broker.user", "expected user and password_file together");
+                }
+                if broker.certificate.is_some() != broker.key.is_some() {
+                    wrong("broker.certificate", "expected certificate and key together");
+                }
+            }
+            (None, Some(_)) => {}
+        }
+        let shares = self.rollout.waves.iter().flatten().copied();
+        if shares.clone().any(|share| Permille::new(share).is_none()) {
+            wrong("rollout.waves", "expected shares of 1 to 1000 permille");
+        }
+        for (key, share) in [
+            ("rollout.success_min", self.rollout.success_min),
+            ("rollout.silent_max", self.rollout.silent_max),
+        ] {
+            if share.is_some_and(|share| Permille::new(share).is_none()) {
+                wrong(key, "expected 0 to 1000 permille");
+            }
+        }
+        if let Err(error) = self.plan().check() {
+            let key = match error {
+                PlanError::Waves { .. } | PlanError::NotGrowing { .. } | PlanError::NotAll { .. } => {
+                    "rollout.waves"
+                }
+                PlanError::Bounds { setting: "reconnect_window", .. } => "reconnect_window",
+                PlanError::Bounds { setting, .. } => &format!("rollout.{setting}"),
+            };
+            wrong(key, &error.help().map_or_else(|| error.to_string(), |help| format!("{error}; {help}")));
+        }
+        if self.steer_expires < STEER_EXPIRES_MIN {
+            wrong("steer_expires", "expected at least 60s");
+        }
+        if !(4..=4096).contains(&self.journal.mib_max) {
+            wrong("journal.mib_max", "expected 4 to 4096");
+        }
+        problems
+    }
+}
+
+/// What is more than all is told as a problem; until then it counts as all.
+fn permille(share: u16) -> Permille {
+    Permille::new(share).unwrap_or(Permille::ALL)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const SMALL: &str = r#"
+embedded_broker = "127.0.0.1:1883"
+[api]
+token_file = "/etc/backstay/token"
+[policy]
+bundle = "/usr/share/backstay/policy-tree.bundle"
+"#;
+
+    fn read(text: &str) -> Result<Config, Problems> {
+        Config::of(&Document::new(Path::new("backstay.toml"), text))
+    }
+
+    fn told(text: &str) -> String {
+        read(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_small_configuration_is_enough() {
+        let config = read(SMALL).unwrap();
+        assert_eq!(config.plan(), Plan::default());
+        assert_eq!(config.steer_expires, Span::from_secs(7 * 86_400));
+    }
+
+    #[test]
+    fn a_rollout_is_as_the_operator_wants_it() {
+        let text = format!(
+            "{SMALL}[rollout]\nwaves = [200, 1000]\nwindow = \"2s\"\ndevices_min = 1\nsilent_max = 400\n"
+        );
+        let plan = read(&text).unwrap().plan();
+        assert_eq!(plan.waves.iter().map(|share| share.get()).collect::<Vec<_>>(), [200, 1000]);
+        assert_eq!((plan.window, plan.devices_min, plan.silent_max.get()), (Millis(2000), 1, 400));
+    }
+
+    #[test]
+    fn there_is_one_broker() {
+        let both = format!("{SMALL}[broker]\nurl = \"mqtt://broker\"\n");
+        assert_eq!(
+            told(&both),
+            "backstay.toml:2: embedded_broker: expected either this or [broker], not both"
+        );
+        let none = told(&SMALL.replace("embedded_broker", "# embedded_broker"));
+        assert!(none.contains("broker: is missing"), "{none}");
+    }
+
+    #[test]
+    fn every_mistake_is_told_with_its_line() {
+        let text = format!(
+            "steer_expires = \"1s\"{SMALL}[rollout]\ngood_windows = 0\nsuccess_min = 2000\n[journal]\nmib_max = 1\n"
+        );
+        assert_eq!(
+            told(&text),
+            "backstay.toml:9: rollout.success_min: expected 0 to 1000 permille\n\
+             backstay.toml:8: rollout.good_windows: good_windows is 0; it is 1 to 1000\n\
+             backstay.toml:1: steer_expires: expected at least 60s\n\
+             backstay.toml:11: journal.mib_max: expected 4 to 4096"
+        );
+        let waves = told(&format!("{SMALL}[rollout]\nwaves = [10, 50]\n"));
+        assert!(
+            waves.starts_with("backstay.toml:8: rollout.waves: the last wave is 50 permille, not all"),
+            "{waves}"
+        );
+        assert!(
+            told(&SMALL.replace("token_file", "tokenfile"))
+                .starts_with("backstay.toml:4: api.tokenfile: unknown field")
+        );
+    }
+}

@@ -1,0 +1,234 @@
+//! The one task that holds the state, and everything around it that waits: the API, the link, the clock, signals.
+//!
+//! It acts and never decides. Not here: what follows from what comes in (`server`).
+
+use std::{error::Error, future::pending, net::SocketAddr, time::Duration};
+
+use backstay_api::{Call, Calls, Shelf, routes};
+use backstay_link::{Broker, Filter, Handle, Happening, Incoming, Link, PublishError, Qos, Settings};
+use backstay_memory::{Memory, Options};
+use backstay_model::{Event, Millis, Mono};
+use backstay_wire::{Qos as WireQos, TopicFilter};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    archive::Archive,
+    catalogue::Catalogue,
+    clock::Clock,
+    config::Config,
+    diary::Diary,
+    judge::Ask,
+    kept::Keeper,
+    register::Register,
+    server::{Parts, Server, degraded},
+    setup::Setup,
+};
+
+/// Calls that wait for the one task. Who comes beyond waits outside.
+const CALLS_MAX: usize = 64;
+/// The largest packet of either direction: the largest log batch, and room.
+const PACKET_BYTES_MAX: usize = 256 * 1024;
+/// Messages that wait for the link or for the server. Steering of as many cohorts goes out in one go.
+const QUEUE_MAX: usize = 4096;
+/// How long calls that are under way may take when the server is asked to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// The loop looks around at least this often.
+const WAKE_EVERY: Millis = Millis::from_secs(60);
+
+/// Runs until it is asked to stop.
+pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
+    let Setup { config, director, token, judge } = setup;
+    let listener = TcpListener::bind(config.api.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {} for the API: {error}", config.api.listen))?;
+    let embedded = config.embedded_broker.map(embedded_broker).transpose()?;
+
+    let state = &config.state;
+    let instance = director.key().id().0.to_string();
+    let options = Options { instance: instance.clone(), bytes_max: config.journal.mib_max << 20 };
+    let (memory, recalled) = Memory::open(state, options)?;
+    let clock = Clock::from(recalled.clock);
+    let mut keeper = Keeper::open(&state.join("beside"))?;
+    let (kept, lost) = recalled.snapshot.as_deref().map(|bytes| keeper.read(bytes)).unwrap_or_default();
+    let (statements, artifacts) =
+        (Shelf::open(state.join("statements"))?, Shelf::open(state.join("artifacts"))?);
+    let (catalogue, left_out) = Catalogue::open(statements.clone(), artifacts.clone(), director.keyring());
+    let odd: Vec<Event> =
+        recalled.findings.into_iter().chain(lost.into_iter().chain(left_out).map(degraded)).collect();
+
+    let filters = TopicFilter::for_server(director.fleet());
+    let fleet = director.fleet().clone();
+    let parts = Parts {
+        plan: config.plan(),
+        refresh_every: Millis((config.steer_expires.millis().0 / 4).max(1)),
+        diary: memory,
+        judge,
+        register: Register::open(&state.join("register"))?,
+        archive: Archive::open(&state.join("archive"))?,
+        catalogue,
+        keeper,
+        director,
+    };
+    let server = Server::new(parts, kept, odd, clock.now());
+    let (handle, incoming) = link(&config, embedded.as_ref(), &instance, &filters)?;
+    tracing::info!(%fleet, api = %listener.local_addr()?, state = %state.display(), "the server is up");
+
+    let (calls, waiting) = Calls::new(CALLS_MAX);
+    let (stop, stopped) = oneshot::channel();
+    let router = routes(calls, token, artifacts, statements);
+    let api = tokio::spawn(async move {
+        // The sender's end counts as being asked to stop.
+        let asked = async { drop(stopped.await) };
+        axum::serve(listener, router).with_graceful_shutdown(asked).await
+    });
+    let signals =
+        Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
+    Desk { server, clock, handle, incoming, waiting, signals }.run(stop, api).await
+}
+
+/// Everything that can happen comes in here.
+struct Desk<D, P> {
+    server: Server<D, P>,
+    clock: Clock,
+    handle: Handle,
+    incoming: Incoming,
+    waiting: mpsc::Receiver<Call>,
+    signals: Signals,
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+/// The closed list of what can happen.
+enum Comes {
+    Call(Call),
+    Happening(Happening),
+    Time,
+    Stop,
+    Stopped,
+}
+
+impl<D: Diary, P: Ask> Desk<D, P> {
+    async fn run(
+        mut self,
+        stop: oneshot::Sender<()>,
+        mut api: JoinHandle<std::io::Result<()>>,
+    ) -> Result<(), Box<dyn Error>> {
+        let (mut stop, mut patience) = (Some(stop), None);
+        loop {
+            self.send();
+            let wake = self.server.deadline().min(self.clock.now().mono.after(WAKE_EVERY));
+            let wake = self.clock.instant(wake);
+            let comes = tokio::select! {
+                Some(call) = self.waiting.recv() => Comes::Call(call),
+                happening = self.incoming.next() => match happening {
+                    Some(happening) => Comes::Happening(happening),
+                    None => return Err("the link with the broker has ended".into()),
+                },
+                () = sleep_until(wake.into()) => Comes::Time,
+                () = self.signals.asked() => Comes::Stop,
+                () = over(patience) => Comes::Stopped,
+                ended = &mut api => match ended? {
+                    Ok(()) => Comes::Stopped,
+                    Err(error) => return Err(format!("the API has ended: {error}").into()),
+                },
+            };
+            let now = self.clock.now();
+            match comes {
+                Comes::Call(call) => self.server.call(now, call),
+                Comes::Happening(happening) => self.server.happened(now, happening),
+                Comes::Time => self.server.tick(now),
+                Comes::Stop if stop.is_none() => break,
+                Comes::Stop => {
+                    tracing::info!("stopping");
+                    drop(stop.take());
+                    patience = Some(Instant::now() + STOP_PATIENCE);
+                }
+                Comes::Stopped => break,
+            }
+        }
+        self.send();
+        self.handle.leave();
+        while self.incoming.next().await.is_some() {}
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Hands over what goes out.
+    fn send(&mut self) {
+        for outgoing in self.server.outgoing() {
+            let topic = outgoing.topic.clone();
+            match self.handle.publish(outgoing) {
+                Ok(()) => {}
+                // Everything is said again on the next connection.
+                Err(PublishError::Offline) => return,
+                Err(
+                    error @ (PublishError::Full | PublishError::Large { .. } | PublishError::Topic { .. }),
+                ) => {
+                    tracing::warn!(topic, %error, "not published; it is said again in a while");
+                    self.server.unsent(self.clock.now());
+                }
+            }
+        }
+    }
+}
+
+impl Signals {
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+async fn over(patience: Option<Instant>) {
+    match patience {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
+    }
+}
+
+fn embedded_broker(listen: SocketAddr) -> Result<Broker, Box<dyn Error>> {
+    let broker = Broker::start(listen)?;
+    tracing::warn!(address = %broker.address(), "{}", Broker::KEEPS_NOT);
+    Ok(broker)
+}
+
+fn link(
+    config: &Config,
+    embedded: Option<&Broker>,
+    instance: &str,
+    filters: &[TopicFilter],
+) -> Result<(Handle, Incoming), Box<dyn Error>> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| format!("no randomness: {error}"))?;
+    let seed = u64::from_le_bytes(random);
+    // Two servers with one key push each other off the broker: it is seen at once, and neither steers for long.
+    let client: String = format!("backstay-server-{instance}").chars().take(32).collect();
+    let mut settings = match (&config.broker, embedded) {
+        (Some(broker), _) => Settings::of(broker, client, seed)?,
+        (None, Some(broker)) => Settings::new(format!("mqtt://{}", broker.address()).parse()?, client, seed),
+        (None, None) => return Err("no broker is configured".into()),
+    };
+    settings.incoming_bytes_max = PACKET_BYTES_MAX;
+    settings.outgoing_bytes_max = PACKET_BYTES_MAX;
+    settings.queue_max = QUEUE_MAX;
+    let filter = |filter: &TopicFilter| Filter {
+        topics: filter.as_str().into(),
+        qos: match filter.kind().qos() {
+            WireQos::AtMostOnce => Qos::AtMostOnce,
+            WireQos::AtLeastOnce => Qos::AtLeastOnce,
+        },
+    };
+    settings.filters = filters.iter().map(filter).collect();
+    Ok(Link::start(settings)?)
+}

@@ -1,0 +1,269 @@
+//! What the server keeps from one start to the next, as it goes into the journal with each record.
+//!
+//! A record takes 64 KiB of it. A cohort that has seen some hundred rollouts takes 10 to 20, so where all of it
+//! doesn't fit, the largest parts are put beside the journal under their digests, durably and before the record
+//! that names them. Not here: devices (the register and retained messages have them) and their journals (`archive`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+};
+
+use backstay_api::Shelf;
+use backstay_core::{Helm, Quarantine};
+use backstay_model::{CohortId, Digest};
+use backstay_wire::{Body, Entry, Schema, decode, encode};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+
+use super::orders::Orders;
+
+/// What is decided and told, apart from who is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    /// What was decided of each cohort.
+    pub(crate) helms: Vec<Helm>,
+    /// What single devices were told.
+    pub(crate) orders: Orders,
+    /// Which policies are no longer asked.
+    pub(crate) quarantine: Quarantine,
+}
+
+/// Keeps states.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    beside: Shelf,
+    /// Named by the newest state that was written, and by the one before, which is the newest until the record is
+    /// durable.
+    named: [BTreeSet<Digest>; 2],
+}
+
+/// Names of the parts beside those of cohorts.
+const ORDERS: &str = "orders";
+const QUARANTINE: &str = "quarantine";
+const COHORT: &str = "cohort/";
+
+/// As it stands in a record.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    parts: Vec<(String, Part)>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Part {
+    Here(Vec<u8>),
+    Beside(Digest),
+}
+
+impl Body for Kept {
+    const SCHEMA: Schema = Schema(512);
+    const VERSION: u16 = 1;
+    const OPTIONAL: bool = false;
+    const BYTES_MAX: usize = Entry::SNAPSHOT_BYTES_MAX;
+}
+
+/// What a part costs beside its bytes, at most: name, kind, lengths.
+const PART_BYTES_MAX: usize = 96;
+
+impl Keeper {
+    /// Keeps what doesn't fit a record in `dir`.
+    ///
+    /// # Errors
+    /// If the folder can't be made.
+    pub(crate) fn open(dir: &Path) -> io::Result<Self> {
+        let beside = Shelf::open(dir)?;
+        // What is there may be what the newest record names: it goes only once a newer one is durable.
+        let named = beside.names().collect();
+        Ok(Self { beside, named: [named, BTreeSet::new()] })
+    }
+
+    /// A state as bytes for a record.
+    ///
+    /// # Errors
+    /// If what doesn't fit can't be put beside it.
+    pub(crate) fn write<'a>(
+        &mut self,
+        helms: impl Iterator<Item = &'a Helm>,
+        orders: &Orders,
+        quarantine: &Quarantine,
+    ) -> Result<Vec<u8>, String> {
+        let mut parts = vec![(ORDERS.to_owned(), part(orders)?), (QUARANTINE.to_owned(), part(quarantine)?)];
+        for helm in helms {
+            parts.push((format!("{COHORT}{}", helm.cohort()), part(helm)?));
+        }
+        let mut bytes: usize = parts.iter().map(|(_, part)| part.size() + PART_BYTES_MAX).sum();
+        let mut largest: Vec<usize> = (0..parts.len()).collect();
+        largest.sort_by_key(|&at| std::cmp::Reverse(parts.get(at).map_or(0, |(_, part)| part.size())));
+        let mut named = BTreeSet::new();
+        for at in largest {
+            if bytes + backstay_wire::HEADER_BYTES <= Kept::BYTES_MAX {
+                break;
+            }
+            let Some((_, part)) = parts.get_mut(at) else { break };
+            let Part::Here(here) = &*part else { continue };
+            let digest = Digest(Sha256::digest(here).into());
+            if !self.beside.has(&digest) {
+                self.beside.put(&digest, here).map_err(|error| error.to_string())?;
+            }
+            bytes -= here.len();
+            named.insert(digest);
+            *part = Part::Beside(digest);
+        }
+        let kept = encode(&Kept { parts }).map_err(|error| error.to_string())?;
+        let [newest, before] = &mut self.named;
+        // Until the record is durable the one before counts, so what that one names is kept, too.
+        before.append(newest);
+        *newest = named;
+        Ok(kept)
+    }
+
+    /// The record with what was written last is durable: what only older ones name can go.
+    pub(crate) fn durable(&mut self) {
+        let [newest, before] = &mut self.named;
+        for digest in before.difference(newest) {
+            // A file that stays takes a little room, and is tried again at the next start.
+            let _ = fs::remove_file(self.beside.path(digest));
+        }
+        before.clear();
+    }
+
+    /// What [`Keeper::write`] wrote, and what could not be read of it, in words.
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> (State, Vec<String>) {
+        let (mut state, mut lost) = (State::default(), Vec::new());
+        let kept: Kept = match decode(bytes, usize::MAX) {
+            Ok(kept) => kept,
+            Err(error) => return (state, vec![format!("what was decided before can't be read: {error}")]),
+        };
+        for (name, part) in kept.parts {
+            let read = self.fetch(part).and_then(|bytes| {
+                match name.strip_prefix(COHORT) {
+                    Some(cohort) => state.helms.push(helm(cohort, &bytes)?),
+                    None if name == ORDERS => state.orders = value(&bytes)?,
+                    None if name == QUARANTINE => state.quarantine = value(&bytes)?,
+                    // A newer version has a word for it; what it kept there waits for it in the journal.
+                    None => return Err("it is not known here".into()),
+                }
+                Ok(())
+            });
+            if let Err(why) = read {
+                lost.push(format!("{name} can't be read: {why}"));
+            }
+        }
+        (state, lost)
+    }
+
+    fn fetch(&self, part: Part) -> Result<Vec<u8>, String> {
+        let digest = match part {
+            Part::Here(bytes) => return Ok(bytes),
+            Part::Beside(digest) => digest,
+        };
+        let bytes = self.beside.get(&digest).map_err(|error| error.to_string())?;
+        let bytes = bytes.ok_or_else(|| format!("{digest} is missing"))?;
+        let is = Sha256::digest(&bytes).as_slice() == digest.0;
+        if is { Ok(bytes) } else { Err(format!("{digest} was changed")) }
+    }
+}
+
+impl Part {
+    fn size(&self) -> usize {
+        match self {
+            Self::Here(bytes) => bytes.len(),
+            Self::Beside(_) => 32,
+        }
+    }
+}
+
+fn part<T: Serialize>(value: &T) -> Result<Part, String> {
+    postcard::to_allocvec(value).map(Part::Here).map_err(|error| error.to_string())
+}
+
+fn value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err("bytes follow its end".into()),
+        Err(_) => Err("it does not hold what it should".into()),
+    }
+}
+
+fn helm(cohort: &str, bytes: &[u8]) -> Result<Helm, String> {
+    let helm: Helm = value(bytes)?;
+    let named = CohortId::parse(cohort).is_ok_and(|cohort| cohort == *helm.cohort());
+    if named { Ok(helm) } else { Err(format!("it is of cohort {}", helm.cohort())) }
+}
+
+/// The helms of a state by cohort.
+impl State {
+    /// Each cohort once; of two of the same name the later one counts.
+    pub(crate) fn by_cohort(helms: Vec<Helm>) -> BTreeMap<CohortId, Helm> {
+        helms.into_iter().map(|helm| (helm.cohort().clone(), helm)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_core::Cohort;
+    use backstay_model::{DeviceId, Word};
+
+    use super::*;
+
+    fn orders(devices: u32) -> Orders {
+        let mut orders = Orders::default();
+        for n in 0..devices {
+            let device = DeviceId::parse(&format!("device-{n}")).unwrap();
+            let lifts: Vec<Word> = (0..30).map(|n| Word::Lift(Digest([n; 32]))).collect();
+            orders.tell(&device, &lifts).unwrap();
+        }
+        orders
+    }
+
+    fn there(dir: &Path) -> usize {
+        fs::read_dir(dir).unwrap().count()
+    }
+
+    #[test]
+    fn what_does_not_fit_is_put_beside_and_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let cohort = Cohort::new(CohortId::parse("canary").unwrap());
+        let quarantine = Quarantine::default();
+        let mut keeper = Keeper::open(dir.path()).unwrap();
+        let small = keeper.write([cohort.helm()].into_iter(), &orders(1), &quarantine).unwrap();
+        keeper.durable();
+        assert_eq!(there(dir.path()), 0);
+        let large = keeper.write([cohort.helm()].into_iter(), &orders(100), &quarantine).unwrap();
+        assert!(large.len() < 1024 && there(dir.path()) == 1);
+        for (bytes, devices) in [(small, 1), (large.clone(), 100)] {
+            let (state, lost) = keeper.read(&bytes);
+            assert_eq!((state.orders, lost), (orders(devices), vec![]));
+            assert_eq!(state.helms, [cohort.helm().clone()]);
+        }
+        // The next record isn't durable yet, so the one before has to stay readable, over a restart, too.
+        drop(keeper);
+        let mut keeper = Keeper::open(dir.path()).unwrap();
+        keeper.write([].into_iter(), &orders(101), &quarantine).unwrap();
+        assert_eq!(there(dir.path()), 2);
+        assert!(keeper.read(&large).1.is_empty());
+        keeper.durable();
+        assert_eq!(there(dir.path()), 1);
+        assert_eq!(keeper.read(&large).1.len(), 1, "it is told what is gone");
+    }
+
+    #[test]
+    fn changed_bytes_are_told_and_the_rest_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = Keeper::open(dir.path()).unwrap();
+        let cohort = Cohort::new(CohortId::parse("canary").unwrap());
+        let bytes = keeper.write([cohort.helm()].into_iter(), &orders(100), &Quarantine::default()).unwrap();
+        let beside = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+        let mut damaged = fs::read(&beside).unwrap();
+        damaged[1000] ^= 1;
+        fs::write(&beside, damaged).unwrap();
+        let (state, lost) = keeper.read(&bytes);
+        assert!(lost[0].starts_with("orders can't be read: "), "{lost:?}");
+        assert_eq!(state.helms.len(), 1);
+        for cut in 0..bytes.len() {
+            let (_, lost) = keeper.read(&bytes[..cut]);
+            assert!(!lost.is_empty(), "cut at {cut}");
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The server's state and the one order in which things happen to it: something comes in, `core` decides, the
+//! decision is written down, and only then anybody hears of it.
+//!
+//! Here: performing what a cohort wants done, and what is due by the clock. In `calls`: what the API asks. In
+//! `hearing`: what the broker brings. In `view`: what people see. Not here: a socket, a task, a clock (`driver`
+//! has them), so all of it can be driven by a test; and no decision: those are `core`'s.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use backstay_core::{Cohort, CohortEffect, CohortInput, Plan, Quarantine, Reply, Roster};
+use backstay_link::Outgoing;
+use backstay_memory::Durability;
+use backstay_model::{CohortId, DeviceId, Direction, Event, Facts, Millis, Mono, Reason};
+use backstay_wire::TopicKind;
+
+use super::{
+    archive::Archive,
+    catalogue::Catalogue,
+    clock::Now,
+    diary::Diary,
+    director::Director,
+    judge::Ask,
+    kept::{Keeper, State},
+    orders::Orders,
+    post::{Due, Post},
+    refusals::{Refusal, Refusals},
+    register::Register,
+    sighting::Sighting,
+};
+
+/// How soon a state that could not be written down is tried again.
+const RETRY: Millis = Millis::from_secs(10);
+
+/// What a server is made of.
+#[derive(Debug)]
+pub(crate) struct Parts<D, P> {
+    /// Who signs.
+    pub(crate) director: Director,
+    /// How rollouts go forward if nobody says more.
+    pub(crate) plan: Plan,
+    /// How often retained messages are signed afresh.
+    pub(crate) refresh_every: Millis,
+    /// Where everything is written down.
+    pub(crate) diary: D,
+    /// Who is asked.
+    pub(crate) judge: P,
+    /// Who is in the fleet.
+    pub(crate) register: Register,
+    /// The devices' journals.
+    pub(crate) archive: Archive,
+    /// What can be handed out.
+    pub(crate) catalogue: Catalogue,
+    /// Keeps what is decided.
+    pub(crate) keeper: Keeper,
+}
+
+/// The server.
+#[derive(Debug)]
+pub(crate) struct Server<D, P> {
+    pub(super) director: Director,
+    pub(super) plan: Plan,
+    pub(super) diary: D,
+    judge: P,
+    pub(super) register: Register,
+    pub(super) archive: Archive,
+    pub(super) catalogue: Catalogue,
+    keeper: Keeper,
+    pub(super) orders: Orders,
+    quarantine: Quarantine,
+    pub(super) cohorts: BTreeMap<CohortId, Cohort>,
+    /// Of enrolled devices only, so there are never more.
+    pub(super) sightings: BTreeMap<DeviceId, Sighting>,
+    pub(super) refusals: Refusals,
+    pub(super) post: Post,
+    durable: bool,
+    retry_at: Option<Mono>,
+}
+
+impl<D: Diary, P: Ask> Server<D, P> {
+    /// Goes on from `state`. `odd` is what was not as it should be, to be written down first.
+    pub(crate) fn new(parts: Parts<D, P>, state: State, odd: Vec<Event>, now: Now) -> Self {
+        let Parts { director, plan, refresh_every, diary, judge, register, archive, catalogue, keeper } =
+            parts;
+        let State { helms, orders, quarantine } = state;
+        let restored = State::by_cohort(helms).into_iter();
+        let mut server = Self {
+            director,
+            plan,
+            diary,
+            judge,
+            register,
+            archive,
+            catalogue,
+            keeper,
+            orders,
+            quarantine,
+            cohorts: restored.map(|(id, helm)| (id, Cohort::restore(helm, Roster::default()))).collect(),
+            sightings: BTreeMap::new(),
+            refusals: Refusals::default(),
+            post: Post::new(now.mono, refresh_every),
+            durable: true,
+            retry_at: None,
+        };
+        server.record(now, &odd);
+        let members: Vec<_> = server.register.members().cloned().collect();
+        for member in members {
+            let (device, labels) = (member.device, member.labels);
+            server.step(now, &member.cohort, CohortInput::Enrolled { device, labels });
+        }
+        let cohorts: Vec<CohortId> = server.cohorts.keys().cloned().collect();
+        for cohort in cohorts {
+            server.step(now, &cohort, CohortInput::Restarted);
+        }
+        server
+    }
+
+    /// Does what the time asks for.
+    pub(crate) fn tick(&mut self, now: Now) {
+        if self.retry_at.is_some_and(|at| at <= now.mono) {
+            let what = "the journal could not be written; this is the state since".to_owned();
+            self.record(now, &[Event::Degraded { what }]);
+        }
+        let due =
+            self.cohorts.iter().filter(|(_, cohort)| cohort.deadline().is_some_and(|at| at <= now.mono));
+        let due: Vec<CohortId> = due.map(|(id, _)| id.clone()).collect();
+        for cohort in due {
+            self.step(now, &cohort, CohortInput::Tick);
+        }
+        self.dispatch(now);
+    }
+
+    /// The next moment at which [`Server::tick`] would change anything.
+    pub(crate) fn deadline(&self) -> Mono {
+        let cohorts = self.cohorts.values().filter_map(Cohort::deadline);
+        cohorts.chain(self.retry_at).fold(self.post.deadline(), Mono::min)
+    }
+
+    /// What goes out now, in this order. What the broker doesn't take is told by [`Server::unsent`].
+    pub(crate) fn outgoing(&mut self) -> Vec<Outgoing> {
+        self.post.take()
+    }
+
+    /// The connection did not take something. All of it is said again in a while.
+    pub(crate) fn unsent(&mut self, now: Now) {
+        self.post.repair(now.mono);
+    }
+
+    /// Gives a cohort an input, and does what it wants done, in order.
+    pub(super) fn step(&mut self, now: Now, cohort: &CohortId, input: CohortInput) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let machine = self.cohorts.entry(cohort.clone()).or_insert_with(|| Cohort::new(cohort.clone()));
+            let effects = machine.step(now.mono, input);
+            let record = |effect: &CohortEffect| match effect {
+                CohortEffect::Record(event) => Some(event.clone()),
+                CohortEffect::Publish(_) | CohortEffect::Ask { .. } => None,
+            };
+            // One commit for all of a step, and before anything else of it.
+            let events: Vec<Event> = effects.iter().filter_map(record).collect();
+            let _in = tracing::info_span!("cohort", name = %cohort).entered();
+            self.record(now, &events);
+            for effect in effects {
+                match effect {
+                    CohortEffect::Record(_) => {}
+                    // What it says is looked up when it goes out: the newest counts.
+                    CohortEffect::Publish(_) => self.post.steer(cohort),
+                    CohortEffect::Ask { ticket, facts } => {
+                        let reply = self.ask(now, &facts);
+                        inputs.push_back(CohortInput::Policy { ticket, reply });
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Now, facts: &Facts) -> Reply {
+        match self.judge.ask(now.mono, facts, &mut self.quarantine) {
+            Ok(decision) => Reply::Decided(decision),
+            Err(unanswered) => {
+                let event = unanswered.event.map(|event| *event);
+                self.record(now, event.as_slice());
+                Reply::Unanswered { why: unanswered.why }
+            }
+        }
+    }
+
+    /// Writes events down together with all that is decided, durably, and tells them.
+    pub(super) fn record(&mut self, now: Now, events: &[Event]) {
+        if events.is_empty() {
+            return;
+        }
+        events.iter().for_each(tell);
+        let helms = self.cohorts.values().map(Cohort::helm);
+        let durability = match self.keeper.write(helms, &self.orders, &self.quarantine) {
+            Ok(snapshot) => self.diary.record(now.mono, events, Some(snapshot)),
+            Err(why) if self.durable => Durability::Degraded(why),
+            Err(_) => Durability::StillDegraded,
+        };
+        match durability {
+            Durability::Durable => {
+                self.keeper.durable();
+                self.durable = true;
+                self.retry_at = None;
+                return;
+            }
+            Durability::Degraded(why) => {
+                tracing::error!(
+                    why,
+                    "nothing can be written down; only holding and going home is still published"
+                );
+            }
+            Durability::StillDegraded => {}
+        }
+        self.durable = false;
+        self.retry_at = Some(now.mono.after(RETRY));
+    }
+
+    /// Writes one event down that changes nothing.
+    pub(super) fn note(&mut self, now: Now, event: Event) {
+        tell(&event);
+        match self.diary.record(now.mono, &[event], None) {
+            Durability::Durable | Durability::StillDegraded => {}
+            Durability::Degraded(why) => tracing::error!(why, "nothing can be written down"),
+        }
+    }
+
+    /// Counts something that changed nothing.
+    pub(super) fn refuse(&mut self, now: Now, kind: Option<TopicKind>, what: &str, refusal: Refusal) {
+        if let Some(refused) = self.refusals.count(kind, what, refusal) {
+            self.note(now, Event::Refused(refused));
+        }
+    }
+
+    /// Whether all that was decided is written down.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable
+    }
+
+    /// Says everything again, as soon as it may be said.
+    pub(super) fn say_all(&mut self) {
+        for cohort in self.cohorts.keys() {
+            self.post.steer(cohort);
+        }
+        for (device, _) in self.orders.open() {
+            self.post.order(device);
+        }
+    }
+
+    /// Signs what is due and hands it over, if it may be said now.
+    pub(super) fn dispatch(&mut self, now: Now) {
+        if self.post.wake(now.mono) == Due::Everything {
+            self.say_all();
+        }
+        let Some((steers, orders)) = self.post.due() else { return };
+        for cohort in steers {
+            let Some(steer) = self.cohorts.get(&cohort).and_then(|cohort| cohort.helm().steer()) else {
+                continue;
+            };
+            // Forward waits for the record. Hold and home only narrow: a full disk keeps nobody from going home.
+            if steer.direction == Direction::Forward && !self.durable {
+                self.post.steer(&cohort);
+                continue;
+            }
+            match self.director.steer(&steer, now.unix) {
+                Ok(outgoing) => self.post.send(outgoing),
+                Err(why) => tracing::error!(%cohort, %why, "cannot steer"),
+            }
+        }
+        if !self.durable {
+            orders.iter().for_each(|device| self.post.order(device));
+            return;
+        }
+        let open: BTreeMap<_, _> =
+            self.orders.open().filter(|(device, _)| orders.contains(*device)).collect();
+        for (device, order) in open {
+            match self.director.order(device, &order, now.unix) {
+                Ok(outgoing) => self.post.send(outgoing),
+                Err(why) => tracing::error!(%device, %why, "cannot tell"),
+            }
+        }
+    }
+}
+
+/// Each event is told once, here.
+fn tell(event: &Event) {
+    match event {
+        Event::Refused(_)
+        | Event::Unanswered { .. }
+        | Event::Restrained { .. }
+        | Event::Condemned { .. }
+        | Event::Froze { .. }
+        | Event::Turned { .. }
+        | Event::BreakerOpened { .. }
+        | Event::Degraded { .. }
+        | Event::Gap { .. }
+        | Event::Quarantined { .. } => tracing::warn!("{event}"),
+        Event::Started { .. }
+        | Event::Steered { .. }
+        | Event::Asked { .. }
+        | Event::Decided { .. }
+        | Event::Ordered { .. }
+        | Event::Ended { .. }
+        | Event::TrialBegan { .. }
+        | Event::Confirmed { .. }
+        | Event::CameHome { .. }
+        | Event::Thawed { .. }
+        | Event::Excluded(_)
+        | Event::Waits { .. }
+        | Event::Cured { .. }
+        | Event::WaveOpened { .. }
+        | Event::Completed { .. }
+        | Event::BreakerClosed
+        | Event::Enrolled { .. }
+        | Event::EffectBegan { .. }
+        | Event::EffectEnded { .. }
+        | Event::Override { .. }
+        | Event::Told { .. } => tracing::info!("{event}"),
+    }
+}
+
+/// Something of our own that did not work, as an event.
+pub(super) fn degraded(what: impl ToString) -> Event {
+    Event::Degraded { what: Reason::new(what.to_string()).0 }
+}

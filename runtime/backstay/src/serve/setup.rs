@@ -1,0 +1,145 @@
+//! What the configuration names, read and checked before any socket is opened.
+//!
+//! Not here: the configuration's own rules (`config`), and what a server does with all this (`driver`).
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use backstay_api::Token;
+use backstay_config::{Document, Problems};
+use backstay_host::Engine;
+use backstay_link::Settings;
+use backstay_plugins::{Judge, Loader};
+use backstay_trust::{Keyring, SecretKey};
+use zeroize::Zeroizing;
+
+use super::{config::Config, director::Director};
+
+/// All of it.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) director: Director,
+    pub(crate) token: Token,
+    pub(crate) judge: Judge,
+}
+
+/// The largest file that holds a key or a token.
+const SECRET_BYTES_MAX: u64 = 4096;
+
+impl Setup {
+    /// Reads the configuration at `path` and all that it names.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each by file, line, key and what was expected.
+    pub(crate) fn read(path: &Path) -> Result<Self, Problems> {
+        let document = Document::read(path).map_err(|error| {
+            let why =
+                std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+            let why = format!("cannot be read: {why}");
+            Problems(vec![backstay_config::Problem {
+                file: path.into(),
+                line: None,
+                key: String::new(),
+                why,
+            }])
+        })?;
+        let config = Config::of(&document)?;
+        let mut problems = Vec::new();
+        let mut note = |key: &str, why: String| problems.push(document.problem(key, why));
+        let keyring = keyring(&config.keyring).map_err(|why| note("keyring", why)).ok();
+        let key = secret(&config.director_key).map_err(|why| note("director_key", why)).ok();
+        let token = token(&config.api.token_file).map_err(|why| note("api.token_file", why)).ok();
+        if let Some(broker) = &config.broker {
+            let settings = Settings::of(broker, "backstay-server", 0).map_err(|error| error.to_string());
+            if let Err(why) =
+                settings.and_then(|settings| check_link(settings).map_err(|error| chain(&error)))
+            {
+                note("broker", why);
+            }
+        }
+        let judge = keyring
+            .as_ref()
+            .and_then(|keyring| judge(&config, keyring).map_err(|why| note("policy.bundle", why)).ok());
+        let expires = config.steer_expires.millis();
+        let director = match (keyring, key) {
+            (Some(keyring), Some(key)) => {
+                let id = key.id();
+                let director = Director::new(keyring, key, expires);
+                if director.is_none() {
+                    note(
+                        "director_key",
+                        format!("expected the key that the keyring has as director, found {id}"),
+                    );
+                }
+                director
+            }
+            (Some(_) | None, None) | (None, Some(_)) => None,
+        };
+        match (director, token, judge) {
+            (Some(director), Some(token), Some(judge)) if problems.is_empty() => {
+                Ok(Self { config, director, token, judge })
+            }
+            _ => Err(Problems(problems)),
+        }
+    }
+}
+
+/// A link needs a filter; which ones, the server says later.
+fn check_link(mut settings: Settings) -> Result<(), backstay_link::SettingsError> {
+    settings
+        .filters
+        .push(backstay_link::Filter { topics: "backstay".into(), qos: backstay_link::Qos::AtMostOnce });
+    settings.check()
+}
+
+fn bytes(path: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, String> {
+    let read = || {
+        let length = fs::metadata(path)?.len();
+        if length > max {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it may have {max} bytes")));
+        }
+        fs::read(path).map(Zeroizing::new)
+    };
+    read().map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+fn keyring(path: &PathBuf) -> Result<Keyring, String> {
+    let read = bytes(path, Keyring::BYTES_MAX as u64)?;
+    Keyring::decode(&read).map_err(|error| format!("{} is no keyring to trust: {error}", path.display()))
+}
+
+fn secret(path: &Path) -> Result<SecretKey, String> {
+    let read = bytes(path, SECRET_BYTES_MAX)?;
+    let text = std::str::from_utf8(&read).map_err(|_| format!("{} holds no key", path.display()))?;
+    SecretKey::from_pem(text).map_err(|error| format!("{} holds no key: {error}", path.display()))
+}
+
+fn token(path: &Path) -> Result<Token, String> {
+    let read = bytes(path, SECRET_BYTES_MAX)?;
+    let text = std::str::from_utf8(&read).unwrap_or_default().trim();
+    let is_line = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+    let token = Token::new(text).filter(|_| is_line);
+    token
+        .ok_or_else(|| format!("expected one line of at least 16 printable characters in {}", path.display()))
+}
+
+/// Grants of a plugin that were accepted before are not known here, so there is no floor under their sequences.
+fn judge(config: &Config, keyring: &Keyring) -> Result<Judge, String> {
+    let engine = Engine::new().map_err(|error| chain(&error))?;
+    let loader = Loader { engine: &engine, keyring, floors: &Default::default(), attested: None };
+    loader.policies(&config.policy).map(Judge::new).map_err(|error| match error.help() {
+        Some(help) => format!("{}; {help}", chain(&error)),
+        None => chain(&error),
+    })
+}
+
+/// What and why in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", chain(source)),
+        None => error.to_string(),
+    }
+}

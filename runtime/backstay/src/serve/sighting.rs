@@ -1,0 +1,142 @@
+//! What the server was last told by one device, and when: for people, and to tell late words from new ones.
+//!
+//! All of it is learnt again from retained messages, so ages count from when this process was first told. Not
+//! here: what a word means for a rollout (`core`).
+
+use std::cmp::Ordering;
+
+use backstay_model::{Beat, Digest, Mono, Report};
+use backstay_wire::Presence;
+
+use super::refusals::{Ground, Refusal};
+
+/// What is known of a device.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sighting {
+    told: Option<Told>,
+    session: Option<Session>,
+    /// The last sign of life.
+    heard: Option<Mono>,
+}
+
+/// A device's last word.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    /// The word.
+    pub(crate) report: Report,
+    content: Digest,
+    /// Since when it has said that it runs this, in this boot.
+    pub(crate) booted: Mono,
+    /// Since when it has said that this passed its trial.
+    pub(crate) confirmed: Mono,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    nonce: u64,
+    began: Mono,
+    online: bool,
+    beats: u64,
+}
+
+/// Whether a word is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It is.
+    New,
+    /// It was brought again: nothing to do, and no replay.
+    Again,
+}
+
+impl Sighting {
+    /// Takes a report, whose content has this digest.
+    ///
+    /// # Errors
+    /// If it is older than what is known, or another one under the same number.
+    pub(crate) fn report(&mut self, now: Mono, report: Report, content: Digest) -> Result<News, Refusal> {
+        let (mut booted, mut confirmed) = (now, now);
+        if let Some(before) = &self.told {
+            let (known, sequence) = (before.report.sequence, report.sequence);
+            match sequence.cmp(&known) {
+                Ordering::Less => {
+                    return Err(Refusal::new(
+                        Ground::Late,
+                        format!("report {sequence} comes after report {known}"),
+                    ));
+                }
+                Ordering::Equal if before.content == content => return Ok(News::Again),
+                Ordering::Equal => {
+                    return Err(Refusal::new(
+                        Ground::Contradiction,
+                        format!("there are two reports {sequence}"),
+                    ));
+                }
+                Ordering::Greater => {}
+            }
+            if before.report.booted.digest == report.booted.digest && before.report.boot == report.boot {
+                booted = before.booted;
+            }
+            if before.report.confirmed.digest == report.confirmed.digest {
+                confirmed = before.confirmed;
+            }
+        }
+        self.told = Some(Told { report, content, booted, confirmed });
+        // The retained word of a device that is gone comes whenever the server starts: no sign of life.
+        if self.session.is_none_or(|session| session.online) {
+            self.heard = Some(now);
+        }
+        Ok(News::New)
+    }
+
+    /// Takes a presence. A farewell that comes late can't end the session after its own.
+    pub(crate) fn presence(&mut self, now: Mono, presence: Presence) {
+        let Presence { online, nonce, at } = presence;
+        let takes = match self.session {
+            None => true,
+            Some(session) if session.nonce == nonce => session.online,
+            Some(session) => at >= session.began,
+        };
+        if !takes {
+            return;
+        }
+        let (began, beats) = match self.session {
+            Some(Session { nonce: same, began, beats, .. }) if same == nonce => (began, beats),
+            Some(_) | None => (at, 0),
+        };
+        self.session = Some(Session { nonce, began, online, beats });
+        if online {
+            self.heard = Some(now);
+        }
+    }
+
+    /// Takes a beat of the session that is on: it shows that a device is there, never that it is well.
+    pub(crate) fn beat(&mut self, now: Mono, beat: Beat) {
+        if let Some(session) = &mut self.session
+            && session.nonce == beat.nonce
+            && session.beats < beat.count
+        {
+            session.beats = beat.count;
+            self.heard = Some(now);
+        }
+    }
+
+    /// Takes note of signed words of another kind.
+    pub(crate) fn heard(&mut self, now: Mono) {
+        self.heard = Some(now);
+    }
+
+    /// Its last word.
+    pub(crate) fn told(&self) -> Option<&Told> {
+        self.told.as_ref()
+    }
+
+    /// Its last sign of life.
+    pub(crate) fn heard_at(&self) -> Option<Mono> {
+        self.heard
+    }
+
+    /// Whether its session with the broker goes on, as far as is known.
+    pub(crate) fn is_online(&self) -> bool {
+        self.session.is_some_and(|session| session.online)
+    }
+}

@@ -1,0 +1,131 @@
+//! What people see: reported, booted and confirmed kept apart, each with its age.
+
+use backstay_api::{CohortView, DeviceView, EventView, FleetView, PendingView, Proof, ReleaseView};
+use backstay_core::{Cohort, Overview, Stage};
+use backstay_model::{Breaker, CohortId, DeviceId, Direction, Mono, Reach, Release};
+
+use super::{clock::Now, diary::Diary, judge::Ask, register::Member, server::Server};
+
+/// The most records in one answer; who wants more asks again from the last.
+const EVENTS_MAX: usize = 1000;
+
+impl<D: Diary, P: Ask> Server<D, P> {
+    /// All that is known.
+    pub(super) fn fleet_view(&self, now: Now) -> FleetView {
+        FleetView {
+            fleet: self.director.fleet().to_string(),
+            cohorts: self.cohorts.values().map(|cohort| cohort_view(&cohort.overview(now.mono))).collect(),
+            devices: self.register.members().map(|member| self.device_view(now, member)).collect(),
+        }
+    }
+
+    /// One cohort.
+    pub(super) fn cohort_view(&self, now: Now, cohort: &CohortId) -> Option<CohortView> {
+        self.cohorts.get(cohort).map(|cohort| cohort_view(&cohort.overview(now.mono)))
+    }
+
+    /// The releases that can be handed out.
+    pub(super) fn release_views(&self) -> Vec<ReleaseView> {
+        let view = |(release, artifact): (&backstay_trust::VerifiedRelease, bool)| ReleaseView {
+            release: release.release().clone(),
+            hardware: release.hardware().to_vec(),
+            home: release.way_home().0.clone(),
+            artifact,
+        };
+        self.catalogue.all().map(view).collect()
+    }
+
+    /// Who waits for a yes.
+    pub(super) fn pending_views(&self, now: Now) -> Vec<PendingView> {
+        let pending = self.register.pending();
+        let view = pending.map(|(key, pending)| PendingView {
+            fingerprint: key.0,
+            hardware: pending.hardware.clone(),
+            waits_ms: now.mono.since(pending.since).0,
+        });
+        view.collect()
+    }
+
+    /// The server's own records after one.
+    pub(super) fn event_views(&self, after: u64) -> Vec<EventView> {
+        let entries = self.diary.after(after, EVENTS_MAX).into_iter();
+        entries
+            .map(|(seq, entry)| EventView { seq, at_ms: entry.at.0, what: entry.event.to_string() })
+            .collect()
+    }
+
+    fn device_view(&self, now: Now, member: &Member) -> DeviceView {
+        let age = |at: Mono| now.mono.since(at).0;
+        let sighting = self.sightings.get(&member.device);
+        let told = sighting.and_then(|sighting| sighting.told());
+        let proof = |release: &Release, at| Proof { release: release.clone(), age_ms: age(at) };
+        DeviceView {
+            device: member.device.clone(),
+            cohort: member.cohort.clone(),
+            labels: member.labels.clone(),
+            key: member.key_id().0,
+            online: sighting.is_some_and(|sighting| sighting.is_online()),
+            heard_ms: sighting.and_then(|sighting| sighting.heard_at()).map(age),
+            wanted: self
+                .cohorts
+                .get(&member.cohort)
+                .and_then(|cohort| wanted(cohort, member, told.map(|told| &told.report.booted))),
+            booted: told.map(|told| proof(&told.report.booted, told.booted)),
+            confirmed: told.map(|told| proof(&told.report.confirmed, told.confirmed)),
+            standing: told.map(|told| told.report.standing),
+            health: told.map(|told| told.report.health),
+            condemned: told.map(|told| told.report.condemned.clone()).unwrap_or_default(),
+            journal: self.archive.have(&member.device),
+        }
+    }
+}
+
+/// What steering wants a device to run, if it means it: the same that the device works out.
+fn wanted(cohort: &Cohort, member: &Member, booted: Option<&Release>) -> Option<Release> {
+    let steer = cohort.helm().steer()?;
+    let reached = |device: &DeviceId| Reach::to_hold(&steer.rollout, device) <= steer.reach;
+    match steer.direction {
+        Direction::Forward => {
+            (steer.selector.means(&member.labels) && reached(&member.device)).then_some(steer.release)
+        }
+        Direction::Home => booted.filter(|booted| booted.digest == steer.release.digest).and(steer.back),
+        Direction::Hold => None,
+    }
+}
+
+fn cohort_view(view: &Overview) -> CohortView {
+    CohortView {
+        cohort: view.cohort.clone(),
+        rollout: view.rollout.clone(),
+        release: view.release.clone(),
+        direction: view.direction,
+        phase: phase(view),
+        generation: view.generation.0,
+        frozen: view.frozen.is_some(),
+        devices: view.devices,
+        reached: view.reached,
+        confirmed: view.confirmed,
+        on_trial: view.on_release.on_trial,
+        failed: view.failed,
+        excluded: view.excluded,
+        breaker_ms: match view.breaker {
+            Breaker::Open { left } => Some(left.0),
+            Breaker::Closed | Breaker::HalfOpen => None,
+        },
+    }
+}
+
+fn phase(view: &Overview) -> String {
+    let wave =
+        || view.wave.map(|wave| format!("wave {} of {}", wave.number + 1, wave.of)).unwrap_or_default();
+    let because = || view.frozen.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    match view.stage {
+        Stage::Idle => "idle".into(),
+        Stage::Forward => wave(),
+        Stage::Held => format!("held in {}{}", wave(), because()),
+        Stage::Arrived => "complete".into(),
+        Stage::Ended => "ended by hand".into(),
+        Stage::Home if view.frozen.is_some() => format!("turned home, frozen{}", because()),
+        Stage::Home => "turned home".into(),
+    }
+}
