@@ -46,17 +46,13 @@ impl Cli {
             .map_err(trouble(format!("backstay {} printed no JSON", arguments.join(" "))))
     }
 
-    /// Asks the server, and reads the JSON of each line that comes back.
+    /// The records that the server has of a device, oldest first.
     ///
     /// # Errors
-    /// With what it said, if it did not end with 0.
-    pub fn lines(&self, arguments: &[&str]) -> Result<Vec<Value>, Trouble> {
-        let (code, out, err) = self.exit(arguments)?;
-        if code != Some(0) {
-            return Err(failed(arguments, code, &err));
-        }
-        let lines = out.lines().map(serde_json::from_str).collect::<Result<_, _>>();
-        lines.map_err(trouble(format!("backstay {} printed no JSON", arguments.join(" "))))
+    /// With what the command said, if it did not end with 0.
+    pub fn records(&self, device: &str) -> Result<Vec<Value>, Trouble> {
+        let shown = self.ask(&["evidence", "show", device])?;
+        Ok(shown["records"].as_array().cloned().unwrap_or_default())
     }
 
     /// Asks the server; its exit code is part of the answer.

@@ -187,7 +187,7 @@ fn ending(fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Troubl
                 "BROKEN".into()
             }
         };
-        let told = Told::of(&fleet.cli.lines(&["evidence", "show", &device.name])?);
+        let told = Told::of(&fleet.cli.records(&device.name)?);
         if device.slot().as_deref() != Some("1.4.0") {
             wrong.push(format!("{} does not run 1.4.0", device.name));
         }

@@ -50,7 +50,7 @@ fn settle(fleet: &Fleet, version: &str) {
 }
 
 fn records(fleet: &Fleet, device: &str) -> Vec<String> {
-    let records = fleet.cli.lines(&["evidence", "show", device]).unwrap_or_default();
+    let records = fleet.cli.records(device).unwrap_or_default();
     records.iter().map(|record: &Value| record["what"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
