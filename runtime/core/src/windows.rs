@@ -173,6 +173,13 @@ impl Windows {
             .any(|objective| objective.candidate.iter().any(|window| window.bad > 0))
     }
 
+    /// Whether something is wrong that is this device's own: a local failure, or trouble with the machine in the newest
+    /// closed window. A network that is gone is gone for everybody on it, so it is worth mending and never worth leaving.
+    #[must_use]
+    pub fn has_own_fault(&self) -> bool {
+        self.has_local_failure() || self.infra.iter().any(|infra| infra.kind != InfraKind::Network)
+    }
+
     /// Whether the machine was in trouble in the newest closed window.
     #[must_use]
     pub fn has_trouble(&self) -> bool {

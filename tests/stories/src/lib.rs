@@ -34,6 +34,8 @@ pub enum Behaviour {
     NeedsRestarts(u32),
     /// It can't be brought in, for a passing reason, this often.
     FailsToStage(u32),
+    /// Every probe fails, and the boot falls back at the first restart that is to mend it.
+    DiesAtRestart,
 }
 
 /// Whether the policy answers.
@@ -43,6 +45,24 @@ pub enum Policy {
     Answers,
     /// It traps each time.
     Traps,
+    /// It always wants to mend.
+    Heals,
+}
+
+/// Whether power goes when a run has done its work and nobody has heard of it yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Power {
+    Stays,
+    GoesInTheNextRun,
+    GoesBeforeTheNextRun,
+    Gone,
+}
+
+/// Whether the release keys' word on a release comes at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vetting {
+    AtOnce,
+    WhenAsked,
 }
 
 /// One device and all that is around it.
@@ -51,6 +71,7 @@ pub struct World {
     pub now: Mono,
     device: Device,
     settings: DeviceSettings,
+    began: Began,
     durable: DeviceState,
     slots: SlotStatus,
     up_since: Mono,
@@ -64,10 +85,37 @@ pub struct World {
     generation: u64,
     words: u64,
     boots: u128,
+    power: Power,
+    vetting: Vetting,
+    verdict: Option<Input>,
     /// What a journal would hold.
     pub events: Vec<Event>,
+    /// The same as it is made durable: step by step, each with the state after it.
+    pub steps: Vec<Recorded>,
     /// The last word on where the device stands.
     pub report: Option<Report>,
+}
+
+/// How a story begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Began {
+    /// With a device that has forgotten nothing.
+    Whole,
+    /// With whatever was left of its memory: what it is at may be long past.
+    Woken,
+}
+
+/// What one step of the core wrote down.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// When.
+    pub at: Mono,
+    /// What, in this order.
+    pub events: Vec<Event>,
+    /// Where the device stood then.
+    pub state: DeviceState,
+    /// And what the slots held.
+    pub slots: SlotStatus,
 }
 
 /// Between two probes.
@@ -124,26 +172,46 @@ impl World {
         let on = release(version);
         let slots = SlotStatus { booted: on.clone(), confirmed: on, other: None, trying: None };
         let device = Device::new(settings.clone(), Mono(0), &slots, 42);
-        let durable = device.state().clone();
+        Self::begins(Began::Whole, settings, device, Mono(0), slots)
+    }
+
+    /// A story that begins in the middle: with whatever a device remembers, at `now`, on these slots.
+    #[must_use]
+    pub fn woken(settings: DeviceSettings, device: Device, now: Mono, slots: SlotStatus) -> Self {
+        Self::begins(Began::Woken, settings, device, now, slots)
+    }
+
+    fn begins(
+        began: Began,
+        settings: DeviceSettings,
+        device: Device,
+        now: Mono,
+        slots: SlotStatus,
+    ) -> Self {
         let mut world = Self {
-            now: Mono(0),
-            device,
+            now,
             settings,
-            durable,
+            began,
+            durable: device.state().clone(),
             slots,
-            up_since: Mono(0),
-            next_probe: Mono(0),
+            up_since: now,
+            next_probe: now,
             restarts: 0,
             staged_in_vain: 0,
             behaviours: BTreeMap::new(),
             genuine: BTreeMap::new(),
             policy: Policy::Answers,
             inputs: VecDeque::new(),
-            generation: 0,
-            words: 0,
+            generation: device.watermarks().generation.0,
+            words: device.last_told(),
             boots: 1,
+            power: Power::Stays,
+            vetting: Vetting::AtOnce,
+            verdict: None,
             events: Vec::new(),
+            steps: Vec::new(),
             report: None,
+            device,
         };
         let identity = Identity {
             device: DeviceId::parse("pump-7").unwrap(),
@@ -235,6 +303,31 @@ impl World {
         self
     }
 
+    /// Power goes in the middle of the next run, when all is done and nothing is said.
+    pub fn loses_power_in_the_next_run(&mut self) -> &mut Self {
+        self.power = Power::GoesInTheNextRun;
+        self
+    }
+
+    /// Power goes when the next run is ordered, before it does anything.
+    pub fn loses_power_before_the_next_run(&mut self) -> &mut Self {
+        self.power = Power::GoesBeforeTheNextRun;
+        self
+    }
+
+    /// From now on it takes until [`World::hears_of_the_release`] to look into a release.
+    pub fn looks_into_releases_slowly(&mut self) -> &mut Self {
+        self.vetting = Vetting::WhenAsked;
+        self
+    }
+
+    /// What the release keys say is here.
+    pub fn hears_of_the_release(&mut self) -> &mut Self {
+        let verdict = self.verdict.take().expect("somebody asked for it");
+        self.give(verdict);
+        self
+    }
+
     /// The boot loader gives the release on trial up.
     pub fn falls_back(&mut self) -> &mut Self {
         let tried = core::mem::replace(&mut self.slots.booted, self.slots.confirmed.clone());
@@ -292,6 +385,16 @@ impl World {
             }
             if self.events.len() > before {
                 self.durable = self.device.state().clone();
+                self.steps.push(Recorded {
+                    at: self.now,
+                    events: self.events[before..].to_vec(),
+                    state: self.durable.clone(),
+                    slots: self.slots.clone(),
+                });
+            }
+            if self.power == Power::Gone {
+                self.power = Power::Stays;
+                self.loses_power();
             }
         }
     }
@@ -320,7 +423,7 @@ impl World {
                 (Reading::Passed, Reading::Passed)
             }
             Behaviour::FailsAfter(span) if up < span => (Reading::Passed, Reading::Passed),
-            Behaviour::FailsAfter(_) => (Reading::Failed, Reading::Passed),
+            Behaviour::FailsAfter(_) | Behaviour::DiesAtRestart => (Reading::Failed, Reading::Passed),
             Behaviour::Silent => (Reading::NotRun, Reading::NotRun),
             Behaviour::DependencyFails => (Reading::Passed, Reading::Failed),
             Behaviour::NeedsRestarts(needed) if self.restarts >= needed => (Reading::Passed, Reading::Passed),
@@ -336,15 +439,31 @@ impl World {
             Effect::Report(report) => self.report = Some(report),
             Effect::Ask { ticket, facts } => self.inputs.push_back(match self.policy {
                 Policy::Answers => Input::Answered { ticket, decision: two_windows(&facts) },
+                Policy::Heals => {
+                    let reasons = vec![Reason::new("it always does".into())];
+                    Input::Answered { ticket, decision: Decision { action: Action::Heal { playbook: None }, reasons } }
+                }
                 Policy::Traps => Input::Unanswered { ticket, why: "it trapped".into() },
             }),
             Effect::Vet { ticket, release } => {
                 let unknown = || Vetted::Not { transience: Transience::Transient, why: "no answer".into() };
                 let verdict = self.genuine.get(&release.digest).cloned().unwrap_or_else(unknown);
-                self.inputs.push_back(Input::Vetted { ticket, verdict });
+                let input = Input::Vetted { ticket, verdict };
+                match self.vetting {
+                    Vetting::AtOnce => self.inputs.push_back(input),
+                    Vetting::WhenAsked => self.verdict = Some(input),
+                }
             }
             Effect::Run(order) => {
+                if self.power == Power::GoesBeforeTheNextRun {
+                    self.power = Power::Gone;
+                    return;
+                }
                 let outcome = self.run(&order.task);
+                if self.power == Power::GoesInTheNextRun {
+                    self.power = Power::Gone;
+                    return;
+                }
                 self.inputs.push_back(Input::Ended {
                     ticket: order.ticket,
                     outcome,
@@ -370,6 +489,10 @@ impl World {
                 }
             }
             Task::Confirm { release } => {
+                if self.began == Began::Woken && release.digest != self.slots.booted.digest {
+                    let why = "it does not run: there is nothing to confirm".into();
+                    return Outcome::Failed { transience: Transience::Permanent, why };
+                }
                 assert_eq!(release.digest, self.slots.booted.digest, "only what runs is confirmed");
                 self.slots.confirmed = release.clone();
                 self.slots.trying = None;
@@ -381,6 +504,10 @@ impl World {
             Task::Heal { .. } => {
                 self.restarts += 1;
                 self.up_since = self.now;
+                let on_trial = self.slots.booted.digest != self.slots.confirmed.digest;
+                if on_trial && matches!(self.behaviour(), Behaviour::DiesAtRestart) {
+                    self.falls_back();
+                }
             }
         }
         Outcome::Done

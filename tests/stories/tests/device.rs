@@ -1,8 +1,8 @@
 //! Stories about one device.
 #![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
 
-use backstay_core::Freshness;
-use backstay_model::{Cause, Direction, Event, Millis, Mono, Reach, Standing, Word};
+use backstay_core::{DeviceSettings, Freshness, Input};
+use backstay_model::{Cause, Direction, Event, InfraKind, Millis, Mono, Reach, Standing, Word};
 use backstay_test_stories::{Behaviour, Policy, World, is_told_as, release, settings};
 
 /// A release is good, and nobody is there to say so: the device finds out by itself.
@@ -264,4 +264,89 @@ fn a_server_gone_mad_is_stopped_by_the_budget() {
     assert!(settings().allowance.switches == 4);
     world.waits(24 * 3600);
     assert_eq!(world.confirmed(), "1.19.0", "a day later it follows again");
+}
+
+/// An update takes the machine down with it: it comes up on the new release in the middle of its own installation. The
+/// way home is the release that ran before, not the one that runs now.
+#[test]
+fn a_restart_in_the_middle_of_an_installation_leaves_the_way_home_open() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::FailsAfter(Millis::from_secs(20)));
+    world.loses_power_in_the_next_run().steers("r-1", "1.5.0", Direction::Forward).waits(5);
+    assert_eq!((world.runs(), world.confirmed()), ("1.5.0", "1.4.0"));
+    world.waits(200);
+    assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
+    assert_eq!(world.device().condemned(), [release("1.5.0").digest]);
+}
+
+/// The same, and the release fails only after it was confirmed: what it may be left for is still known.
+#[test]
+fn a_restart_in_the_middle_of_an_installation_forgets_no_way() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]);
+    world.loses_power_in_the_next_run().steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!(world.confirmed(), "1.5.0");
+    world.behaves("1.5.0", Behaviour::FailsAfter(Millis(0))).waits(600);
+    assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
+}
+
+/// A hold, or home, comes while the release keys are still asked about a release: nothing starts any more.
+#[test]
+fn what_was_called_off_while_it_was_looked_into_is_not_started() {
+    for direction in [Direction::Hold, Direction::Home] {
+        let mut world = World::new("1.4.0");
+        world.signs("1.5.0", &["1.4.0"]).looks_into_releases_slowly();
+        world.steers("r-1", "1.5.0", Direction::Forward).steers("r-1", "1.5.0", direction);
+        world.hears_of_the_release().waits(60);
+        assert_eq!(world.count(|event| matches!(event, Event::Ordered { .. })), 0, "{direction}");
+    }
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).looks_into_releases_slowly();
+    world.steers("r-1", "1.5.0", Direction::Forward).tells(Word::Hold).hears_of_the_release().waits(60);
+    assert_eq!(world.count(|event| matches!(event, Event::Ordered { .. })), 0, "held");
+}
+
+/// The boot falls back in the middle of confirming: the trial has failed, and nothing is confirmed.
+#[test]
+fn a_fall_back_while_it_is_confirmed_is_a_failed_trial() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(55);
+    world.behaves("1.5.0", Behaviour::DoesNotBoot).loses_power_before_the_next_run().waits(60);
+    assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
+    assert_eq!(world.count(|event| matches!(event, Event::Confirmed { .. })), 0);
+    assert_eq!(world.count(|event| matches!(event, Event::CameHome { cause: Cause::FellBack, .. })), 1);
+}
+
+/// The network is gone for everybody on it. What can be mended is mended, and nobody leaves a good release for it.
+#[test]
+fn network_trouble_sends_nobody_home() {
+    let patient = DeviceSettings { cured_after: 1000, ..settings() };
+    let mut world = World::with(patient, "1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!(world.confirmed(), "1.5.0");
+    world.policy(Policy::Heals);
+    for _ in 0..120 {
+        world.give(Input::Trouble(InfraKind::Network));
+        world.waits(10);
+    }
+    assert_eq!(world.count(|event| matches!(event, Event::Waits { .. })), 3, "each rung was tried");
+    assert_eq!((world.runs(), world.device().condemned().len()), ("1.5.0", 0));
+}
+
+/// Mending a release on trial restarts it, and that uses up its last try: the trial has failed, and what runs now
+/// is not on trial. Nor is it where power goes before anybody heard of it.
+#[test]
+fn a_fall_back_while_a_trial_is_mended_is_a_failed_trial() {
+    for power in ["stays", "goes"] {
+        let mut world = World::new("1.4.0");
+        world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::DiesAtRestart);
+        world.steers("r-1", "1.5.0", Direction::Forward).policy(Policy::Heals);
+        if power == "goes" {
+            world.loses_power_in_the_next_run();
+        }
+        world.waits(300);
+        assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"), "power {power}");
+        assert_eq!(world.device().condemned(), [release("1.5.0").digest], "power {power}");
+        assert_eq!(world.count(|event| matches!(event, Event::TrialBegan { .. })), 1, "power {power}");
+    }
 }

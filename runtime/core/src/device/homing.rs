@@ -50,7 +50,7 @@ impl Device {
         let from = self.state.on.release.clone();
         if verdict == Verdict::Condemned {
             self.condemn(from.digest);
-            out.push(Effect::Record(Event::Condemned { release: from, cause: cause.clone() }));
+            out.push(Effect::Record(Event::Condemned { release: from.clone(), cause: cause.clone() }));
         }
         if let Some(rollout) =
             self.steering().filter(|steer| steer.release.digest == self.state.on.release.digest)
@@ -59,7 +59,7 @@ impl Device {
             self.turn_away(&rollout);
         }
         self.state.budget.spend(now);
-        let homing = Homing { ticket: Ticket(0), to, decided: now, cause, attempts: 0, again_at: None };
+        let homing = Homing { ticket: Ticket(0), from, to, decided: now, cause, attempts: 0, again_at: None };
         self.head_home(homing, out);
     }
 
@@ -119,12 +119,11 @@ impl Device {
         now: Mono,
         homing: Homing,
         outcome: Outcome,
-        from: Release,
         out: &mut Effects,
     ) {
         if self.state.on.release.digest == homing.to.digest {
             let took = now.since(homing.decided);
-            let (to, cause) = (homing.to, homing.cause);
+            let (from, to, cause) = (homing.from, homing.to, homing.cause);
             out.push(Effect::Record(Event::CameHome { from, to, took, cause }));
             return self.settle(now);
         }

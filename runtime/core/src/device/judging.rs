@@ -108,9 +108,7 @@ impl Device {
                 self.keep(Trial { needs: Millis(needs), ..trial });
             }
             Action::Heal { playbook } => self.mend(now, playbook.as_ref(), Some(trial), cause, out),
-            Action::RollBack { .. }
-                if self.state.windows.has_local_failure() || self.state.windows.has_trouble() =>
-            {
+            Action::RollBack { .. } if self.state.windows.has_own_fault() => {
                 self.fail_trial(now, trial, cause, out);
             }
             Action::RollBack { .. } => {
@@ -126,14 +124,10 @@ impl Device {
         match decision.action {
             Action::Proceed | Action::Slow { .. } | Action::Freeze | Action::Pause => {}
             Action::Heal { playbook } => self.mend(now, playbook.as_ref(), None, cause, out),
-            Action::RollBack { .. }
-                if self.state.windows.has_local_failure() || self.state.windows.has_trouble() =>
-            {
-                match self.home(None) {
-                    Some(to) => self.leave(now, to, cause, Verdict::Condemned, out),
-                    None => self.mend(now, None, None, cause, out),
-                }
-            }
+            Action::RollBack { .. } if self.state.windows.has_own_fault() => match self.home(None) {
+                Some(to) => self.leave(now, to, cause, Verdict::Condemned, out),
+                None => self.mend(now, None, None, cause, out),
+            },
             Action::RollBack { .. } => self.restrain(decision.action, self.not_mine(), out),
         }
     }
@@ -154,6 +148,8 @@ impl Device {
         match self.state.ladder.climb(now, &self.settings.ladder, wanted) {
             Climb::Try(playbook) => self.heal(playbook, trial, cause, out),
             Climb::Wait(_) => {}
+            // Mending didn't help, and leaving wouldn't either.
+            Climb::Spent if !self.state.windows.has_own_fault() => {}
             Climb::Spent => {
                 let cause = Cause::LadderSpent { attempts: self.state.ladder.attempts() };
                 match (trial, self.home(None)) {

@@ -6,7 +6,7 @@
 use alloc::{format, string::String};
 
 use backstay_model::{
-    Cause, Event, Millis, Mono, Name, Outcome, Release, RolloutId, SlotStatus, Task, Ticket, Transience,
+    Cause, Event, Millis, Mono, Name, Order, Outcome, Release, RolloutId, SlotStatus, Task, Ticket, Transience,
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +48,8 @@ pub(super) struct Vetting {
 pub(super) struct Installing {
     pub(super) ticket: Ticket,
     pub(super) rollout: RolloutId,
+    /// What ran when the order was given: the way home, also where a restart comes in between.
+    pub(super) from: Release,
     pub(super) to: Running,
 }
 
@@ -91,6 +93,7 @@ pub(super) struct Leaving {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Homing {
     pub(super) ticket: Ticket,
+    pub(super) from: Release,
     pub(super) to: Release,
     pub(super) decided: Mono,
     pub(super) cause: Cause,
@@ -112,6 +115,15 @@ impl Device {
         self.take_over(&slots);
         let moved = was_on.digest != slots.booted.digest;
         match self.state.phase.clone() {
+            // What was on trial is gone, so there is nothing left to confirm or to mend.
+            Phase::Confirming(_) | Phase::Healing(Healing { trial: Some(_), .. }) if moved => {
+                if let Some(Order { ticket, fence, .. }) = self.state.order.take() {
+                    let why = "the boot fell back in the middle of it".into();
+                    let outcome = Outcome::Failed { transience: Transience::Permanent, why };
+                    out.push(Effect::Record(Event::Ended { ticket, fence, outcome }));
+                }
+                self.fell_back(now, was_on, out);
+            }
             // A run that was begun is brought to its end: the driver goes on where the journal says it stood.
             Phase::Installing(_) | Phase::Confirming(_) | Phase::Healing(_) | Phase::Homing(_) => {
                 out.extend(self.state.order.clone().map(Effect::Run));
@@ -122,12 +134,17 @@ impl Device {
                 // What was remembered is gone, and something runs that never passed a trial here.
                 self.begin_trial(now, slots.confirmed, out);
             }
+            // What was to be left no longer runs, and what runs has done nothing.
+            Phase::Leaving(_) if moved => self.settle(now),
             Phase::Trial(_) | Phase::Settled | Phase::Leaving(_) | Phase::Frozen(_) => {}
         }
     }
 
     /// What runs is what the slots say, and so is what a restart brings back.
     pub(super) fn take_over(&mut self, slots: &SlotStatus) {
+        if let Phase::Installing(Installing { to, .. }) = &self.state.phase {
+            self.state.ways.insert(to.release.digest, to.way.clone());
+        }
         if self.state.on.release.digest != slots.booted.digest {
             let left = self.state.on.clone();
             self.state.ways.insert(left.release.digest, left.way);
@@ -180,6 +197,9 @@ impl Device {
             return;
         }
         self.state.phase = Phase::Settled;
+        if !self.still_wants(&vetting.rollout, &vetting.release) {
+            return;
+        }
         match self.admit(&vetting, verdict) {
             Ok(to) => self.install(vetting.rollout, to, out),
             Err((transience, cause)) => self.set_back(now, &vetting.rollout, transience, cause, out),
@@ -213,7 +233,8 @@ impl Device {
         let generation = self.steering().map(|steer| steer.generation).unwrap_or_default();
         let cause = Cause::Steering { rollout: rollout.clone(), generation };
         let order = self.give(Task::Install { release: to.release.clone() }, cause, out);
-        self.state.phase = Phase::Installing(Installing { ticket: order.ticket, rollout, to });
+        let from = self.state.on.release.clone();
+        self.state.phase = Phase::Installing(Installing { ticket: order.ticket, rollout, from, to });
     }
 
     pub(super) fn confirm(&mut self, trial: Trial, cause: Cause, out: &mut Effects) {
@@ -270,32 +291,22 @@ impl Device {
         let fence = self.state.fence;
         out.push(Effect::Record(Event::Ended { ticket, fence, outcome: outcome.clone() }));
         let was_on = self.state.on.release.clone();
-        if let Phase::Installing(installing) = &phase {
-            self.state.ways.insert(installing.to.release.digest, installing.to.way.clone());
-        }
         self.take_over(&slots);
         match phase {
-            Phase::Installing(installing) => self.installed(now, installing, outcome, was_on, out),
+            Phase::Installing(installing) => self.installed(now, installing, outcome, out),
             Phase::Confirming(confirming) => self.confirmed_run(now, confirming, outcome, was_on, out),
-            Phase::Healing(healing) => self.healed(now, healing, out),
-            Phase::Homing(homing) => self.came_home(now, homing, outcome, was_on, out),
+            Phase::Healing(healing) => self.healed(now, healing, was_on, out),
+            Phase::Homing(homing) => self.came_home(now, homing, outcome, out),
             Phase::Settled | Phase::Vetting(_) | Phase::Trial(_) | Phase::Leaving(_) | Phase::Frozen(_) => {}
         }
     }
 
-    fn installed(
-        &mut self,
-        now: Mono,
-        run: Installing,
-        outcome: Outcome,
-        was_on: Release,
-        out: &mut Effects,
-    ) {
+    fn installed(&mut self, now: Mono, run: Installing, outcome: Outcome, out: &mut Effects) {
         if self.state.on.release.digest == run.to.release.digest {
             // It runs, whatever the run says of itself: so it is judged.
             self.state.budget.spend(now);
             self.state.setback = None;
-            self.begin_trial(now, was_on, out);
+            self.begin_trial(now, run.from, out);
             return;
         }
         self.state.phase = Phase::Settled;
@@ -342,7 +353,11 @@ impl Device {
         }
     }
 
-    fn healed(&mut self, now: Mono, run: Healing, out: &mut Effects) {
+    fn healed(&mut self, now: Mono, run: Healing, was_on: Release, out: &mut Effects) {
+        if run.trial.is_some() && self.state.on.release.digest != was_on.digest {
+            // Restarting is what tries are counted by, so mending can use up the last one.
+            return self.fell_back(now, was_on, out);
+        }
         let until = self.state.ladder.tried(now, self.settings.heal_backoff, &mut self.state.rng);
         out.push(Effect::Record(Event::Waits { attempts: self.state.ladder.attempts(), until }));
         self.state.windows.reopen(now);

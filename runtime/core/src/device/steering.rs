@@ -6,7 +6,7 @@
 
 use alloc::format;
 
-use backstay_model::{Cause, Digest, Direction, Event, Mono, Reach, Refused, Steer};
+use backstay_model::{Cause, Digest, Direction, Event, Mono, Reach, Refused, Release, RolloutId, Steer};
 use serde::{Deserialize, Serialize};
 
 use super::{Device, Effect, Effects, Wait, homing::Verdict, phase::Phase};
@@ -131,22 +131,7 @@ impl Device {
     }
 
     fn follow(&mut self, now: Mono, steer: &Steer, out: &mut Effects) {
-        let (Phase::Settled, Some(identity)) = (&self.state.phase, &self.state.identity) else { return };
-        let release = &steer.release;
-        let sits_out = self
-            .state
-            .setback
-            .as_ref()
-            .is_some_and(|setback| setback.rollout == steer.rollout && setback.wait != Wait::Over);
-        let meant = steer.selector.means(&identity.labels)
-            && Reach::to_hold(&steer.rollout, &identity.device) <= steer.reach;
-        if !meant
-            || sits_out
-            || self.state.held
-            || steer.frozen
-            || release.digest == self.state.on.release.digest
-            || self.state.turned.contains(&steer.rollout)
-        {
+        if !matches!(self.state.phase, Phase::Settled) || !self.is_wanted(steer) {
             return;
         }
         if let Err(cause) = self.may_start(steer) {
@@ -156,7 +141,34 @@ impl Device {
             // It starts when the oldest switch is past; the window's tick looks again.
             return;
         }
-        self.vet(steer.rollout.clone(), release.clone(), out);
+        self.vet(steer.rollout.clone(), steer.release.clone(), out);
+    }
+
+    /// Whether `steer` asks this device for something that it isn't kept from by itself.
+    fn is_wanted(&self, steer: &Steer) -> bool {
+        let Some(identity) = &self.state.identity else { return false };
+        let sits_out = self
+            .state
+            .setback
+            .as_ref()
+            .is_some_and(|setback| setback.rollout == steer.rollout && setback.wait != Wait::Over);
+        steer.selector.means(&identity.labels)
+            && Reach::to_hold(&steer.rollout, &identity.device) <= steer.reach
+            && !sits_out
+            && !self.state.held
+            && !steer.frozen
+            && steer.release.digest != self.state.on.release.digest
+            && !self.state.turned.contains(&steer.rollout)
+    }
+
+    /// Whether what was asked for is still asked for: while a release was looked into, a hold or a turn may have come.
+    pub(super) fn still_wants(&self, rollout: &RolloutId, release: &Release) -> bool {
+        self.steering().is_some_and(|steer| {
+            steer.direction == Direction::Forward
+                && steer.rollout == *rollout
+                && steer.release == *release
+                && self.is_wanted(steer)
+        })
     }
 
     fn may_start(&self, steer: &Steer) -> Result<(), Cause> {
