@@ -181,13 +181,7 @@ impl World {
         Self::begins(Began::Woken, settings, device, now, slots)
     }
 
-    fn begins(
-        began: Began,
-        settings: DeviceSettings,
-        device: Device,
-        now: Mono,
-        slots: SlotStatus,
-    ) -> Self {
+    fn begins(began: Began, settings: DeviceSettings, device: Device, now: Mono, slots: SlotStatus) -> Self {
         let mut world = Self {
             now,
             settings,
@@ -441,7 +435,10 @@ impl World {
                 Policy::Answers => Input::Answered { ticket, decision: two_windows(&facts) },
                 Policy::Heals => {
                     let reasons = vec![Reason::new("it always does".into())];
-                    Input::Answered { ticket, decision: Decision { action: Action::Heal { playbook: None }, reasons } }
+                    Input::Answered {
+                        ticket,
+                        decision: Decision { action: Action::Heal { playbook: None }, reasons },
+                    }
                 }
                 Policy::Traps => Input::Unanswered { ticket, why: "it trapped".into() },
             }),

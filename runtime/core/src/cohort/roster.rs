@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 /// The most condemned releases that are kept of a report: what a report may hold.
 const CONDEMNED_MAX: usize = 32;
 
+/// The most sessions that are remembered after their end.
+const PAST_MAX: usize = 4;
+
 /// Whether a device's session with the broker goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Contact {
@@ -46,6 +49,8 @@ pub(super) struct Member {
     labels: Vec<Label>,
     word: Option<Word>,
     session: Option<Session>,
+    /// Sessions before it, newest last: what comes late of one of them is of the past.
+    past: Vec<u64>,
     /// The last sign of life, on the server's clock.
     heard: Option<Mono>,
     /// The newest beat of the session.
@@ -124,6 +129,7 @@ impl Member {
             labels,
             word: None,
             session: None,
+            past: Vec::new(),
             heard: None,
             beat: None,
             place: Reach::ALL,
@@ -313,7 +319,12 @@ impl Roster {
         let news = match member.session {
             None => true,
             Some(session) if session.nonce == nonce => session.contact == Contact::Online,
-            Some(session) => began >= session.began,
+            Some(_) if member.past.contains(&nonce) => false,
+            // A power cut sets a device's clock back to its last record, so a session may begin before the one before
+            // it. One that was never heard of is new; the end of such a one says nothing of the one that goes on.
+            Some(session) => {
+                contact == Contact::Online || session.contact == Contact::Offline && began >= session.began
+            }
         };
         if !news {
             self.ignored = self.ignored.saturating_add(1);
@@ -321,6 +332,12 @@ impl Roster {
         }
         if member.session.is_none_or(|session| session.nonce != nonce) {
             member.beat = None;
+            if let Some(over) = member.session {
+                if member.past.len() >= PAST_MAX {
+                    member.past.remove(0);
+                }
+                member.past.push(over.nonce);
+            }
         }
         member.session = Some(Session { nonce, began, contact });
         if contact == Contact::Online {

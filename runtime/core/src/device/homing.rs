@@ -114,13 +114,7 @@ impl Device {
         self.state.phase = Phase::Homing(Homing { ticket: order.ticket, again_at: None, ..homing });
     }
 
-    pub(super) fn came_home(
-        &mut self,
-        now: Mono,
-        homing: Homing,
-        outcome: Outcome,
-        out: &mut Effects,
-    ) {
+    pub(super) fn came_home(&mut self, now: Mono, homing: Homing, outcome: Outcome, out: &mut Effects) {
         if self.state.on.release.digest == homing.to.digest {
             let took = now.since(homing.decided);
             let (from, to, cause) = (homing.from, homing.to, homing.cause);

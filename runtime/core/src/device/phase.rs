@@ -6,7 +6,8 @@
 use alloc::{format, string::String};
 
 use backstay_model::{
-    Cause, Event, Millis, Mono, Name, Order, Outcome, Release, RolloutId, SlotStatus, Task, Ticket, Transience,
+    Cause, Event, Millis, Mono, Name, Order, Outcome, Release, RolloutId, SlotStatus, Task, Ticket,
+    Transience,
 };
 use serde::{Deserialize, Serialize};
 
