@@ -71,8 +71,7 @@ pub(crate) struct Sky {
 impl Sky {
     /// Whether a fault of this kind strikes here and now.
     pub(crate) fn strikes(&mut self, mark: Mark) -> bool {
-        let struck =
-            !self.is_calm && self.weather.has(mark) && self.rng.below(1000) < self.weather.harsh;
+        let struck = !self.is_calm && self.weather.has(mark) && self.rng.below(1000) < self.weather.harsh;
         if struck {
             self.marks.count(mark);
         }
@@ -131,6 +130,13 @@ enum What {
     Fault(Mark),
     /// A person does something.
     Person,
+}
+
+/// Where a message goes.
+#[derive(Clone, Copy)]
+enum To {
+    Unit(usize),
+    Shore(usize),
 }
 
 struct Entry {
@@ -234,12 +240,7 @@ impl Fleet {
 
     /// One whose first releases turn out as said, in this weather.
     #[must_use]
-    pub fn told(
-        seed: u64,
-        size: Size,
-        weather: Weather,
-        faults: &[Option<(crate::Behaviour, u64)>],
-    ) -> Self {
+    pub fn told(seed: u64, size: Size, weather: Weather, faults: &[Option<(crate::Behaviour, u64)>]) -> Self {
         let mut products = vec![Product::new(0, &[])];
         for (n, fault) in (1..).zip(faults) {
             let next = Product { fault: *fault, ..Product::new(n, &products) };
@@ -508,7 +509,8 @@ impl Fleet {
             return Ok(());
         }
         // A beat that nothing holds up needs no place in the heap.
-        if self.sky.is_calm || !(self.sky.weather.has(Mark::Reorder) || self.sky.weather.has(Mark::Duplicate)) {
+        if self.sky.is_calm || !(self.sky.weather.has(Mark::Reorder) || self.sky.weather.has(Mark::Duplicate))
+        {
             let shore = &mut self.shores[cohort];
             if shore.hears(self.sky.now) {
                 let now = shore.mono(self.sky.now);
@@ -705,12 +707,19 @@ impl Fleet {
 
     // The way of a message.
 
-    fn delay(&mut self) -> u64 {
+    /// When a message arrives that sets out now. A connection keeps the order of what it carries; what a fault
+    /// delays comes by another way, and late.
+    fn arrival(&mut self, to: To) -> u64 {
         if self.sky.strikes(Mark::Reorder) {
-            self.sky.rng.below(20 * 60_000)
-        } else {
-            10 + self.sky.rng.below(200)
+            return self.sky.now + self.sky.rng.below(20 * 60_000);
         }
+        let at = self.sky.now + 10 + self.sky.rng.below(200);
+        let last = match to {
+            To::Unit(n) => &mut self.units[n].link.arrived,
+            To::Shore(n) => &mut self.shores[n].arrived,
+        };
+        *last = at.max(*last);
+        *last
     }
 
     fn to_unit(&mut self, n: usize, parcel: Parcel) {
@@ -723,10 +732,10 @@ impl Fleet {
             return;
         }
         if self.sky.strikes(Mark::Duplicate) {
-            let at = self.sky.now + self.delay();
+            let at = self.arrival(To::Unit(n));
             self.push(at, What::ToUnit(n, session.nonce, Box::new(parcel.clone())));
         }
-        let at = self.sky.now + self.delay();
+        let at = self.arrival(To::Unit(n));
         self.push(at, What::ToUnit(n, session.nonce, Box::new(parcel)));
     }
 
@@ -735,10 +744,10 @@ impl Fleet {
             return Ok(());
         }
         if self.sky.strikes(Mark::Duplicate) {
-            let at = self.sky.now + self.delay();
+            let at = self.arrival(To::Shore(n));
             self.push(at, What::ToShore(n, Box::new(parcel.clone())));
         }
-        let at = self.sky.now + self.delay();
+        let at = self.arrival(To::Shore(n));
         self.push(at, What::ToShore(n, Box::new(parcel)));
         Ok(())
     }

@@ -70,10 +70,6 @@ invariants! {
 }
 
 /// Breaks `invariant` unless `holds`.
-pub(crate) fn holds(
-    invariant: Invariant,
-    holds: bool,
-    what: impl FnOnce() -> String,
-) -> Result<(), Broken> {
+pub(crate) fn holds(invariant: Invariant, holds: bool, what: impl FnOnce() -> String) -> Result<(), Broken> {
     if holds { Ok(()) } else { Err(Broken { invariant, what: what() }) }
 }

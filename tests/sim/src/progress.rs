@@ -6,7 +6,7 @@ use backstay_model::{Cause, Direction, Reach, Reading, Standing};
 use crate::{
     fleet::Fleet,
     invariants::{self as rule, Broken, holds},
-    shore::Shore,
+    shore::{self, Shore},
     unit::Power,
 };
 
@@ -124,12 +124,21 @@ fn ends(fleet: &Fleet, n: usize) -> Result<(), Broken> {
             let open = fleet.units.iter().filter(|unit| unit.cohort == n).any(|unit| {
                 matches!(unit.device.standing(), Standing::OnTrial | Standing::Excluded | Standing::Frozen)
             });
-            holds(rule::COHORT_ENDS, open || seen.reached == 0, says)
+            // A verdict that is neither good nor bad enough waits for a person.
+            let tried = seen.confirmed + seen.failed;
+            let undecided = matches!(seen.frozen, Some(Cause::CohortFailed { .. } | Cause::Policy { .. }))
+                || u64::from(seen.confirmed) * 1000
+                    < u64::from(shore::plan(fleet.sky.size.beat).success_min.get()) * u64::from(tried);
+            // Where nobody in reach has tried, there is nothing to judge by.
+            let nothing = tried == 0;
+            holds(rule::COHORT_ENDS, open || undecided || nothing, says)
         }
         Stage::Home => {
-            let stuck = fleet.units.iter().filter(|unit| unit.cohort == n).any(|unit| {
-                matches!(unit.device.standing(), Standing::OnTrial | Standing::Frozen)
-            });
+            let stuck = fleet
+                .units
+                .iter()
+                .filter(|unit| unit.cohort == n)
+                .any(|unit| matches!(unit.device.standing(), Standing::OnTrial | Standing::Frozen));
             let by_person = matches!(seen.frozen, Some(Cause::Operator { .. }));
             holds(rule::COHORT_ENDS, seen.frozen.is_none() || stuck || by_person, says)
         }

@@ -37,6 +37,8 @@ pub(crate) struct Shore {
     /// Cut off from the broker until then.
     pub(crate) cut_until: u64,
     pub(crate) scheduled: u64,
+    /// When the newest message that is on its way to it arrives.
+    pub(crate) arrived: u64,
     /// All messages, ever.
     pub(crate) published: Published,
     /// The newest generation that it can know of: what it forgot, it can't go on from.
@@ -81,6 +83,7 @@ impl Shore {
             down_until: None,
             cut_until: 0,
             scheduled: u64::MAX,
+            arrived: 0,
             published: Published::new(),
             newest: 0,
             turned: BTreeSet::new(),
@@ -211,13 +214,17 @@ impl Shore {
         match event {
             Event::WaveOpened { rollout, share, .. } => {
                 let open = self.breaker_until.is_some_and(|until| now < until);
-                holds(rule::BREAKER_HOLDS, !open, || format!("{rollout} at {now:?}: {:?}", self.breaker_until))?;
+                holds(rule::BREAKER_HOLDS, !open, || {
+                    format!("{rollout} at {now:?}: {:?}", self.breaker_until)
+                })?;
                 self.shares.insert(rollout.clone(), (*share, plan(Millis(1)).devices_min));
             }
             Event::BreakerOpened { until } => self.breaker_until = Some(*until),
             Event::BreakerClosed => self.breaker_until = None,
             Event::Turned { rollout, cause, .. } => {
-                holds(rule::ONE_TURN, self.turned.insert(rollout.clone()), || format!("{rollout} was turned"))?;
+                holds(rule::ONE_TURN, self.turned.insert(rollout.clone()), || {
+                    format!("{rollout} was turned")
+                })?;
                 match cause {
                     Cause::CohortFailed { failed, .. } => {
                         let release = self.cohort.helm().steer().map(|steer| steer.release.digest);
@@ -278,9 +285,8 @@ impl Shore {
         holds(rule::NEVER_FORWARD_AGAIN, !self.turned.contains(&steer.rollout), || {
             format!("{} was, by generation {generation}", steer.rollout)
         })?;
-        let meant = units
-            .iter()
-            .filter(|unit| unit.cohort == self.number && steer.selector.means(unit.labels()));
+        let meant =
+            units.iter().filter(|unit| unit.cohort == self.number && steer.selector.means(unit.labels()));
         let (mut all, mut held) = (0_usize, 0_usize);
         for unit in meant {
             all += 1;
@@ -288,7 +294,9 @@ impl Shore {
         }
         let (share, fewest) = self.shares.get(&steer.rollout).copied().unwrap_or((Permille::NONE, 0));
         let most = (all * usize::from(share.get())).div_ceil(1000).max(fewest as usize);
-        holds(rule::BLAST_RADIUS, held <= most, || format!("{held} of {all} are held, and {most} are allowed"))
+        holds(rule::BLAST_RADIUS, held <= most, || {
+            format!("{held} of {all} are held, and {most} are allowed")
+        })
     }
 
     /// The server goes down.
@@ -318,6 +326,7 @@ impl Shore {
             // A clock that starts at nothing, too.
             self.base = Mono(0);
             self.cohort = Cohort::new(self.id.clone());
+            self.durable = (self.cohort.helm().clone(), self.base);
             (self.breaker_until, self.newest) = (None, 0);
         } else {
             self.cohort = Cohort::restore(self.durable.0.clone(), roster);

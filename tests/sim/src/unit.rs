@@ -85,6 +85,8 @@ pub(crate) struct Link {
     /// It can't connect before.
     pub(crate) again: u64,
     pub(crate) nonce: u64,
+    /// When the newest message that is on its way to it arrives.
+    pub(crate) arrived: u64,
 }
 
 /// How devices decide here.
@@ -124,7 +126,13 @@ impl Clock {
 }
 
 impl Unit {
-    pub(crate) fn new(number: usize, cohort: usize, name: &CohortId, release: &Release, sky: &mut Sky) -> Self {
+    pub(crate) fn new(
+        number: usize,
+        cohort: usize,
+        name: &CohortId,
+        release: &Release,
+        sky: &mut Sky,
+    ) -> Self {
         let slots =
             SlotStatus { booted: release.clone(), confirmed: release.clone(), other: None, trying: None };
         let device = Device::new(sky.settings.clone(), Mono(0), &slots, sky.rng.next_u64());
@@ -185,11 +193,7 @@ impl Unit {
     }
 
     /// Does what is due, but for its link. Gives the reports that it wants to send.
-    pub(crate) fn wakes(
-        &mut self,
-        sky: &mut Sky,
-        published: &Published,
-    ) -> Result<Vec<Report>, Broken> {
+    pub(crate) fn wakes(&mut self, sky: &mut Sky, published: &Published) -> Result<Vec<Report>, Broken> {
         let now = sky.now;
         let mut reports = Vec::new();
         if let Power::Off { until } = self.power {
@@ -348,6 +352,7 @@ impl Unit {
             self.give(Input::Trouble(InfraKind::ProcessExited), sky, published, reports)?;
         }
         if sky.network_trouble && self.link.session.is_none() {
+            self.witness.has_trouble();
             self.give(Input::Trouble(InfraKind::Network), sky, published, reports)?;
         }
         let uplink = if sky.now < sky.outage_until { Reading::Failed } else { Reading::Passed };

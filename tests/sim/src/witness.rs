@@ -52,6 +52,8 @@ pub(crate) struct Witness {
     report: u64,
     /// A local probe failed, or the program ended, since what runs began to be judged.
     local_failure: bool,
+    /// There was trouble with the machine since.
+    trouble: bool,
     /// The boot fell back, and the device has not said so yet.
     pub(crate) fell_back: bool,
     /// Releases that failed here or were left, ever.
@@ -86,6 +88,10 @@ impl Witness {
         self.local_failure = true;
     }
 
+    pub(crate) fn has_trouble(&mut self) {
+        self.trouble = true;
+    }
+
     pub(crate) fn has_condemned(&self, release: &Digest) -> bool {
         self.condemned.contains(release)
     }
@@ -113,6 +119,10 @@ impl Witness {
             format!("{generation} came after {}", self.generation)
         })?;
         self.generation = generation;
+        if scene.device.standing() == Standing::GoingHome {
+            // It has made up its mind.
+            self.failed.insert(scene.slots.booted.digest);
+        }
         Ok(())
     }
 
@@ -212,7 +222,7 @@ impl Witness {
     }
 
     fn judged_anew(&mut self) {
-        (self.local_failure, self.heals) = (false, 0);
+        (self.local_failure, self.trouble, self.heals) = (false, false, 0);
     }
 
     fn confirms(&mut self, scene: &Scene<'_>, release: &Digest) -> Result<(), Broken> {
@@ -230,14 +240,17 @@ impl Witness {
     }
 
     fn ordered(&mut self, scene: &Scene<'_>, order: &Order, cause: &Cause) -> Result<(), Broken> {
-        let larger = self.order.as_ref().is_none_or(|last| last.ticket < order.ticket && last.fence < order.fence);
+        let larger =
+            self.order.as_ref().is_none_or(|last| last.ticket < order.ticket && last.fence < order.fence);
         holds(rule::ONE_RUN, larger && !self.open, || format!("{order:?} came after {:?}", self.order))?;
         (self.order, self.open) = (Some(order.clone()), true);
         match &order.task {
             Task::Install { release } => self.installs(scene, release.digest, cause),
             Task::GoHome { release } => self.goes_home(scene, release.digest, cause),
             Task::Heal { .. } => {
-                holds(rule::OWN_REASON, self.local_failure, || format!("it mends for {cause}"))?;
+                // Mending what may be the machine's fault moves nobody.
+                let own = self.local_failure || self.trouble;
+                holds(rule::OWN_REASON, own, || format!("it mends for {cause}"))?;
                 self.heals += 1;
                 let most = scene.settings.ladder.iter().map(|rung| rung.attempts).sum();
                 holds(rule::ATTEMPTS_CAPPED, self.heals <= most, || format!("{} tries to mend", self.heals))
@@ -250,7 +263,9 @@ impl Witness {
         let Cause::Steering { rollout, generation } = cause else {
             return Err(Broken { invariant: rule::MEANT, what: format!("it starts for {cause}") });
         };
-        holds(rule::CONDEMNED_STAYS_OUT, !self.condemned.contains(&release), || format!("{rollout} brings it"))?;
+        holds(rule::CONDEMNED_STAYS_OUT, !self.condemned.contains(&release), || {
+            format!("{rollout} brings it")
+        })?;
         holds(rule::NO_WAY_BACK_FORWARD, !self.turned.contains(rollout), || format!("{rollout} does"))?;
         let said = scene.published.get(&generation.0).into_iter().flatten();
         let meant = said.into_iter().any(|steer| {
@@ -268,14 +283,17 @@ impl Witness {
         })?;
         let door = way(scene, &release).is_some_and(|way| way.contains(&scene.slots.booted.digest));
         holds(rule::NO_ONE_WAY_DOOR, door, || format!("{rollout} can't be left for {}", scene.slots.booted))?;
-        let sits = self.excluded.as_ref().is_some_and(|(of, until)| {
-            of == rollout && until.is_none_or(|until| scene.now < until)
-        });
+        let sits = self
+            .excluded
+            .as_ref()
+            .is_some_and(|(of, until)| of == rollout && until.is_none_or(|until| scene.now < until));
         holds(rule::SITS_OUT, !sits, || format!("{:?} at {:?}", self.excluded, scene.now))?;
         self.within_budget(scene)?;
         let tries = self.installs.entry(rollout.clone()).or_default();
         *tries += 1;
-        holds(rule::ATTEMPTS_CAPPED, *tries <= scene.settings.retries, || format!("{tries} tries of {rollout}"))
+        holds(rule::ATTEMPTS_CAPPED, *tries <= scene.settings.retries, || {
+            format!("{tries} tries of {rollout}")
+        })
     }
 
     fn goes_home(&mut self, scene: &Scene<'_>, to: Digest, cause: &Cause) -> Result<(), Broken> {

@@ -1,0 +1,43 @@
+//! Many small fleets, each with faults of its own; and the same fleet twice.
+#![allow(clippy::panic, reason = "a failed seed fails the test")]
+
+use backstay_test_sim::{Fleet, Mark, Marks, Ran, Size};
+
+/// `BACKSTAY_LONG=1` asks for more of them.
+fn seeds(share: u64) -> Vec<Ran> {
+    let many = if std::env::var_os("BACKSTAY_LONG").is_some() { 400 } else { 30 };
+    let runs = (0..many).map(|n| Fleet::new(2 * n + share, Size::of(60, 0.5)).with_people().run());
+    runs.map(|ran| ran.unwrap_or_else(|failure| panic!("{failure}"))).collect()
+}
+
+fn prove_something(runs: &[Ran]) {
+    let mut marks = Marks::default();
+    runs.iter().for_each(|ran| marks.add(&ran.marks));
+    // Runs in which nothing happens prove nothing.
+    assert!(runs.iter().map(|ran| ran.switches).sum::<u64>() > 100);
+    let calm: Vec<_> =
+        Mark::ALL.iter().filter(|&&mark| marks.of(mark) == 0).map(|mark| mark.name()).collect();
+    assert!(calm.len() <= 4, "these never came up: {calm:?}");
+}
+
+#[test]
+fn even_seeds_hold_and_come_to_rest() {
+    prove_something(&seeds(0));
+}
+
+#[test]
+fn odd_seeds_hold_and_come_to_rest() {
+    prove_something(&seeds(1));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in [7, 8] {
+        let run =
+            || Fleet::new(seed, Size::of(30, 0.3)).with_people().run().unwrap_or_else(|f| panic!("{f}"));
+        assert_eq!(run(), run(), "seed {seed}");
+    }
+    let run =
+        |seed| Fleet::new(seed, Size::of(30, 0.3)).with_people().run().unwrap_or_else(|f| panic!("{f}"));
+    assert_ne!(run(7).digest, run(8).digest);
+}

@@ -1,0 +1,63 @@
+//! A few fleets whose story is known beforehand.
+#![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
+
+use backstay_model::Millis;
+use backstay_test_sim::{Behaviour, Fleet, Mark, Size, Weather};
+
+const HOUR: Millis = Millis::from_secs(3600);
+
+fn hours(hours: u64) -> Millis {
+    Millis(HOUR.0 * hours)
+}
+
+/// What everybody depends on is gone. All alarms ring at once, and nobody moves.
+#[test]
+fn a_dependency_that_is_gone_moves_nobody() {
+    let mut fleet = Fleet::told(1, Size::of(200, 0.1), Weather::calm(), &[None]);
+    fleet.waits(hours(1)).unwrap();
+    fleet.loses_what_it_depends_on(hours(12));
+    fleet.waits(hours(12)).unwrap();
+    assert_eq!((fleet.that_moved(), fleet.run_release(0)), (0, 200));
+    fleet.run().unwrap();
+}
+
+/// A release that fails an hour after it came up: the first wave meets with it, and the others never do.
+#[test]
+fn a_bad_release_stays_with_the_first_wave() {
+    let fault = Some((Behaviour::FailsAfter(Millis::from_secs(600)), 1000));
+    let mut fleet = Fleet::told(2, Size::of(200, 0.1), Weather::calm(), &[fault]);
+    fleet.waits(hours(1)).unwrap();
+    fleet.starts(1).unwrap();
+    fleet.waits(hours(24)).unwrap();
+    assert_eq!(fleet.run_release(0), 200);
+    assert_eq!(fleet.that_moved(), 6, "three of each cohort");
+    let ran = fleet.run().unwrap();
+    assert_eq!(ran.turns, 2);
+}
+
+/// The broker goes away while a wave is under way: whoever is bad goes home all the same.
+#[test]
+fn without_the_broker_everybody_finds_home() {
+    let fault = Some((Behaviour::FailsAfter(Millis::from_secs(1200)), 1000));
+    let mut fleet = Fleet::told(3, Size::of(60, 0.1), Weather::calm(), &[fault]);
+    fleet.waits(hours(1)).unwrap();
+    fleet.starts(1).unwrap();
+    fleet.waits(Millis::from_secs(600)).unwrap();
+    assert_eq!(fleet.run_release(1), 6);
+    fleet.loses_the_broker(hours(10));
+    fleet.waits(hours(9)).unwrap();
+    assert_eq!(fleet.run_release(1), 0);
+    fleet.run().unwrap();
+}
+
+/// A good release arrives everywhere, whatever the network does to its messages.
+#[test]
+fn a_good_release_arrives_through_bad_weather() {
+    let marks = [Mark::Partition, Mark::Loss, Mark::Duplicate, Mark::Reorder, Mark::BrokerRestart];
+    let weather = marks.into_iter().fold(Weather::calm(), Weather::with);
+    let mut fleet = Fleet::told(4, Size::of(60, 1.0), weather, &[None]);
+    fleet.starts(1).unwrap();
+    fleet.waits(hours(72)).unwrap();
+    assert_eq!(fleet.run_release(1), 60);
+    fleet.run().unwrap();
+}
