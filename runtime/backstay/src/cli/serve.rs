@@ -22,12 +22,12 @@ pub struct Serve {
 /// Run the server
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  backstay serve --config /etc/backstay/server.toml\n  backstay serve --check\n\n\
+    after_help = "Examples:\n  backstay serve --config /etc/backstay/backstay.toml\n  backstay serve --check\n\n\
     Exit code 64: the configuration is wrong, and every problem was told with its line."
 )]
 pub(crate) struct Arguments {
     /// Its configuration
-    #[arg(long, value_name = "FILE", default_value = "/etc/backstay/server.toml", env = "BACKSTAY_CONFIG")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/backstay/backstay.toml", env = "BACKSTAY_CONFIG")]
     config: PathBuf,
     /// Check the configuration, say what is wrong with it, and end
     #[arg(long)]

@@ -3,7 +3,7 @@
 use crate::text::plain;
 
 /// The widest a column gets, in characters. What is longer runs over its own line and moves nobody else's.
-const WIDTH_MAX: usize = 48;
+const WIDTH_MAX: usize = 80;
 
 /// Rows under a head.
 #[derive(Clone, Debug, Default)]
@@ -71,8 +71,8 @@ mod tests {
     fn a_cell_can_neither_break_a_line_nor_push_the_others_out() {
         let mut table = Table::new(["A", "B"]);
         table.row(["x\ny".into(), "1".into()]);
-        table.row(["z".repeat(60), "2".into()]);
+        table.row(["z".repeat(90), "2".into()]);
         let lines: Vec<_> = table.to_string().lines().map(str::to_owned).collect();
-        assert_eq!(lines, ["A    B", "x?y  1", &format!("{}  2", "z".repeat(60))]);
+        assert_eq!(lines, ["A    B", "x?y  1", &format!("{}  2", "z".repeat(90))]);
     }
 }

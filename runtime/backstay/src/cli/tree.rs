@@ -104,8 +104,9 @@ pub(crate) fn cohort(view: &CohortView) -> String {
     if view.frozen {
         line.push_str("; frozen");
     }
-    if let Some(ms) = view.breaker_ms {
-        line.push_str(&format!("; breaker open for {}", age(ms)));
+    // Without its age: what only grows older is no change.
+    if view.breaker_ms.is_some() {
+        line.push_str("; breaker open");
     }
     line
 }

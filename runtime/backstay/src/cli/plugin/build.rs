@@ -106,6 +106,9 @@ fn compile(dir: &Path) -> Result<PathBuf, Failure> {
         // It goes over the air, to small boxes: size first.
         .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "z")
         .env("CARGO_PROFILE_RELEASE_PANIC", "abort")
+        .env("CARGO_PROFILE_RELEASE_LTO", "fat")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")
+        .env("CARGO_PROFILE_RELEASE_STRIP", "symbols")
         .stderr(Stdio::inherit());
     let failed = || Failure::new(Exit::Trouble, format!("cannot build {}", dir.display()));
     let output = command.output().map_err(|why| failed().why(why).help("is cargo on the PATH?"))?;

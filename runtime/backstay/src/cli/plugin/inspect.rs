@@ -193,7 +193,7 @@ impl Terms {
         list.say("memory", format_args!("{memory}, {table_elements} table elements"));
         list.say(
             "each call",
-            format_args!("{call}, returns {output}, keeps {state}, {effects_per_step} effects"),
+            format_args!("{} ms, returns {output}, keeps {state}, {effects_per_step} effects", call.0),
         );
     }
 }
