@@ -49,6 +49,9 @@ pub struct Config {
     /// How long signals are gathered before they are judged.
     #[serde(default = "default_window")]
     pub window: Span,
+    /// How long what runs may take to come up after a start; until then a failed probe says nothing.
+    #[serde(default = "default_startup")]
+    pub startup: Span,
     /// How a new release earns trust.
     #[serde(default)]
     pub trial: Trial,
@@ -267,6 +270,9 @@ fn default_keyring() -> PathBuf {
 fn default_window() -> Span {
     Span::from_secs(60)
 }
+fn default_startup() -> Span {
+    Span::from_secs(10)
+}
 fn default_beat() -> Span {
     Span::from_secs(60)
 }
@@ -346,6 +352,7 @@ impl Config {
             hardware: self.hardware.clone(),
             watched: self.probe.iter().map(watched).collect(),
             window: self.window.millis(),
+            startup: self.startup.millis(),
             trial: self.trial.healthy_for.millis(),
             trial_limit: self.trial.limit.millis(),
             ladder: self.ladder.iter().map(rung).collect(),
@@ -392,6 +399,9 @@ impl Config {
                     "expected a reading in each window: at most the length of window",
                 );
             }
+        }
+        if self.startup >= self.window {
+            wrong("startup", "expected less than window: else the first window says nothing");
         }
         if self.trial.limit < self.trial.healthy_for {
             wrong("trial.limit", "expected at least trial.healthy_for");

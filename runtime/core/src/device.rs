@@ -23,9 +23,10 @@ mod steering;
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use backstay_model::{
-    BootId, Breaker, Cause, CohortId, Decision, DeviceId, Digest, Event, Excluded, Facts, Fence, Generation, Hardware,
-    Health, InfraKind, Label, Millis, Mono, Name, Order, Outcome, Permille, Reading, Refused, Release,
-    Report, RolloutId, Schema, SlotStatus, Standing, Steer, Task, Ticket, Transience, WayHome, Word,
+    Action, BootId, Breaker, Cause, CohortId, Decision, DeviceId, Digest, Event, Excluded, Facts, Fence,
+    Generation, Hardware, Health, InfraKind, Label, Millis, Mono, Name, Order, Outcome, Permille, Reading,
+    Refused, Release, Report, RolloutId, Schema, SlotStatus, Standing, Steer, Task, Ticket, Transience,
+    WayHome, Word,
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,9 +49,12 @@ pub struct DeviceSettings {
     pub watched: Vec<Watched>,
     /// How long a window is open.
     pub window: Millis,
+    /// How long what runs may take to come up after a start. Until then a failed probe says nothing: nobody can
+    /// answer yet.
+    pub startup: Millis,
     /// How long a release has to be healthy before it is confirmed.
     pub trial: Millis,
-    /// How long a trial may last in all; at least `trial`.
+    /// How long a trial may last in all; at least `trial` and a window more.
     pub trial_limit: Millis,
     /// How to mend what runs, first things first.
     pub ladder: Vec<Rung>,
@@ -205,6 +209,13 @@ struct Asked {
     facts: Facts,
 }
 
+/// What a policy said, or didn't, where nothing followed from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Idle {
+    Answered(Action),
+    Unanswered,
+}
+
 /// How often a rollout failed here, and when it may be tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Setback {
@@ -233,9 +244,11 @@ pub struct DeviceState {
     confirmed: Release,
     other: Option<Release>,
     phase: Phase,
+    /// When what runs was last started.
+    started: Mono,
     windows: Windows,
     asked: Option<Asked>,
-    last_recorded_calm: bool,
+    idle: Option<Idle>,
     ladder: Ladder,
     budget: Budget,
     steering: Option<Steering>,
@@ -291,9 +304,10 @@ impl Device {
             confirmed: slots.confirmed.clone(),
             other: slots.other.clone(),
             phase: Phase::Settled,
+            started: now,
             windows: Windows::new(now),
             asked: None,
-            last_recorded_calm: false,
+            idle: None,
             ladder: Ladder::default(),
             budget: Budget::default(),
             steering: None,
@@ -333,7 +347,7 @@ impl Device {
         match input {
             Input::Up { boot, slots } => self.up(now, boot, slots, &mut out),
             Input::Enrolled(identity) => self.enrolled(now, identity, &mut out),
-            Input::Reading { probe, reading } => self.state.windows.count(&probe, reading),
+            Input::Reading { probe, reading } => self.read(now, &probe, reading),
             Input::Trouble(kind) => self.state.windows.trouble(kind),
             Input::Answered { ticket, decision } => self.answered(now, ticket, decision, &mut out),
             Input::Unanswered { ticket, why } => self.unanswered(ticket, why, &mut out),
@@ -473,7 +487,7 @@ impl Device {
     }
 
     fn enrolled(&mut self, now: Mono, identity: Identity, out: &mut Effects) {
-        if self.state.steering.as_ref().is_some_and(|steering| steering.steer.cohort != identity.cohort) {
+        if self.state.identity.as_ref().is_some_and(|known| known.cohort != identity.cohort) {
             // Generations are counted by cohort, so what one cohort was told says nothing in another.
             self.state.steering = None;
             self.state.least = Generation(0);
@@ -484,6 +498,7 @@ impl Device {
 
     fn up(&mut self, now: Mono, boot: BootId, slots: SlotStatus, out: &mut Effects) {
         self.state.boot = boot;
+        self.state.started = now;
         self.state.asked = None;
         // Reports are not recorded one by one. So each start counts on from a number that none before it can
         // have reached, by the starts and, should they be lost, by the clock.
@@ -512,14 +527,24 @@ impl Device {
         self.consider(now, out);
     }
 
-    fn refuse(&mut self, refused: Refused, out: &mut Effects) {
+    fn read(&mut self, now: Mono, probe: &Name, reading: Reading) {
+        let comes_up = now.since(self.state.started) < self.settings.startup;
+        let reading = match reading {
+            Reading::Failed if comes_up => Reading::NotRun,
+            Reading::Passed | Reading::Failed | Reading::NotRun => reading,
+        };
+        self.state.windows.count(probe, reading);
+    }
+
+    fn refuse(&mut self, mut refused: Refused, out: &mut Effects) {
+        // Who comes with ever new names is counted under one: to forget what was counted would make each of them loud.
+        if self.state.refused.len() >= REMEMBERED_MAX && !self.state.refused.contains_key(&refused.what) {
+            refused.what = "anything else".into();
+        }
         // The first of its kind is written down, then every power of two: a flood fills neither flash nor log.
         let seen = self.state.refused.entry(refused.what.clone()).or_insert(0);
         *seen = seen.saturating_add(1);
         let (count, loud) = (*seen, seen.is_power_of_two());
-        if self.state.refused.len() > REMEMBERED_MAX {
-            self.state.refused.clear();
-        }
         if loud {
             out.push(Effect::Record(Event::Refused(Refused { count, ..refused })));
         }

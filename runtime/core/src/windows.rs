@@ -24,6 +24,8 @@ pub struct Watched {
 /// The open window and those before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Windows {
+    /// What was closed before says nothing of how what runs is doing since.
+    since: Mono,
     opened: Mono,
     open: Vec<Tally>,
     closed: Vec<Objective>,
@@ -42,7 +44,14 @@ impl Windows {
     /// Opens the first window at `now`.
     #[must_use]
     pub fn new(now: Mono) -> Self {
-        Self { opened: now, open: Vec::new(), closed: Vec::new(), seen: Vec::new(), infra: Vec::new() }
+        Self {
+            since: now,
+            opened: now,
+            open: Vec::new(),
+            closed: Vec::new(),
+            seen: Vec::new(),
+            infra: Vec::new(),
+        }
     }
 
     /// When the open window closes, if it is to be `span` long.
@@ -124,7 +133,7 @@ impl Windows {
         self.open.clear();
         self.seen.clear();
         self.infra.clear();
-        self.opened = now;
+        (self.since, self.opened) = (now, now);
     }
 
     /// The closed windows, as a policy is shown them.
@@ -139,12 +148,15 @@ impl Windows {
         &self.infra
     }
 
-    /// How what runs did in the newest closed window, by what is its own to answer for: bad where half of any
-    /// critical local objective's samples are, unknown where there are none at all.
+    /// How what runs did in the newest window that was closed since it was started, by what is its own to answer
+    /// for: bad where half of any critical local objective's samples are, unknown where there are none at all.
     #[must_use]
     pub fn health(&self) -> Health {
         let own =
             self.closed.iter().filter(|objective| objective.critical && objective.scope == Scope::Local);
+        // What ran well before a restart may not come up after it, and a boot is not fine before it was seen to be.
+        let own = own
+            .filter(|objective| objective.candidate.last().is_some_and(|window| window.opened >= self.since));
         own.map(newest).fold(Health::Unknown, |health, newest| match (health, newest) {
             (Health::Bad, _) | (_, Health::Bad) => Health::Bad,
             (Health::Unknown, other) | (other, Health::Unknown) => other,
@@ -222,6 +234,20 @@ mod tests {
         windows.turn(Mono(1500));
         assert!(!windows.has_local_failure());
         assert_eq!(windows.objectives()[0].baseline.len(), 1);
+    }
+
+    #[test]
+    fn after_a_start_nothing_is_known_until_a_window_has_closed() {
+        let mut windows = Windows::new(Mono(0));
+        let http = Name::parse("http").unwrap();
+        windows.count(&http, Reading::Passed);
+        windows.close(Mono(1000), &watched());
+        assert_eq!(windows.health(), Health::Good);
+        windows.reopen(Mono(1000));
+        windows.count(&http, Reading::Passed);
+        assert_eq!(windows.health(), Health::Unknown, "this start has shown nothing yet");
+        windows.close(Mono(2000), &watched());
+        assert_eq!(windows.health(), Health::Good);
     }
 
     #[test]

@@ -42,7 +42,8 @@ impl Millis {
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            ms @ 0..10_000 => write!(f, "{}.{} s", ms / 1000, ms % 1000 / 100),
+            ms @ 0..1000 => write!(f, "{ms} ms"),
+            ms @ 1000..10_000 => write!(f, "{}.{} s", ms / 1000, ms % 1000 / 100),
             ms => write!(f, "{} s", ms / 1000),
         }
     }

@@ -137,6 +137,7 @@ hardware = "demo-x86"
 keyring = "{keys}/keyring"
 window = "{window}"
 beat = "{beat}"
+startup = "900ms"
 
 [server]
 urls = ["http://127.0.0.1:{api}"]

@@ -111,6 +111,7 @@ pub(crate) fn settings(rng: &mut Rng) -> DeviceSettings {
         retry_backoff: Backoff { base: Millis::from_secs(300), cap: Millis::from_secs(3600) },
         retries: 3,
         allowance: Allowance { switches: 3 + rng.below(3) as u32, span: Millis::from_secs(6 * 3600) },
+        startup: Millis(0),
         leave_jitter: Millis::from_secs(900),
     }
 }

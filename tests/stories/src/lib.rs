@@ -24,6 +24,8 @@ pub enum Behaviour {
     Healthy,
     /// Probes pass for this long after it came up, and then fail.
     FailsAfter(Millis),
+    /// Probes fail until so long after it came up.
+    ComesUpAfter(Millis),
     /// The probe can't be run: nothing is known.
     Silent,
     /// It doesn't come up, and the boot falls back before the agent runs.
@@ -47,6 +49,8 @@ pub enum Policy {
     Traps,
     /// It always wants to mend.
     Heals,
+    /// It always wants to look for longer.
+    Slows,
 }
 
 /// Whether power goes when a run has done its work and nobody has heard of it yet.
@@ -155,6 +159,7 @@ pub fn settings() -> DeviceSettings {
         retry_backoff: Backoff { base: Millis::from_secs(20), cap: Millis::from_secs(300) },
         retries: 3,
         allowance: Allowance { switches: 4, span: Millis::from_secs(24 * 3600) },
+        startup: Millis(0),
         leave_jitter: Millis::from_secs(30),
     }
 }
@@ -417,7 +422,10 @@ impl World {
                 (Reading::Passed, Reading::Passed)
             }
             Behaviour::FailsAfter(span) if up < span => (Reading::Passed, Reading::Passed),
-            Behaviour::FailsAfter(_) | Behaviour::DiesAtRestart => (Reading::Failed, Reading::Passed),
+            Behaviour::ComesUpAfter(span) if up >= span => (Reading::Passed, Reading::Passed),
+            Behaviour::FailsAfter(_) | Behaviour::ComesUpAfter(_) | Behaviour::DiesAtRestart => {
+                (Reading::Failed, Reading::Passed)
+            }
             Behaviour::Silent => (Reading::NotRun, Reading::NotRun),
             Behaviour::DependencyFails => (Reading::Passed, Reading::Failed),
             Behaviour::NeedsRestarts(needed) if self.restarts >= needed => (Reading::Passed, Reading::Passed),
@@ -434,12 +442,9 @@ impl World {
             Effect::Ask { ticket, facts } => self.inputs.push_back(match self.policy {
                 Policy::Answers => Input::Answered { ticket, decision: two_windows(&facts) },
                 Policy::Heals => {
-                    let reasons = vec![Reason::new("it always does".into())];
-                    Input::Answered {
-                        ticket,
-                        decision: Decision { action: Action::Heal { playbook: None }, reasons },
-                    }
+                    Input::Answered { ticket, decision: always(Action::Heal { playbook: None }) }
                 }
+                Policy::Slows => Input::Answered { ticket, decision: always(Action::Slow { windows: 3 }) },
                 Policy::Traps => Input::Unanswered { ticket, why: "it trapped".into() },
             }),
             Effect::Vet { ticket, release } => {
@@ -529,6 +534,10 @@ pub fn is_told_as(told: &str, name: &str) {
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(told, kept, "the story differs from {}", path.display());
+}
+
+fn always(action: Action) -> Decision {
+    Decision { action, reasons: vec![Reason::new("it always does".into())] }
 }
 
 /// The document's first rule, as a stand-in for the plugin: two bad windows in a row go back; on a confirmed

@@ -1,8 +1,10 @@
 //! Stories about one device.
 #![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
 
-use backstay_core::{DeviceSettings, Freshness, Input};
-use backstay_model::{Cause, Direction, Event, InfraKind, Millis, Mono, Reach, Standing, Word};
+use backstay_core::{DeviceSettings, Freshness, Input, Watermarks};
+use backstay_model::{
+    Cause, CohortId, Direction, Event, Generation, InfraKind, Millis, Mono, Reach, Refused, Standing, Word,
+};
 use backstay_test_stories::{Behaviour, Policy, World, is_told_as, release, settings};
 
 /// A release is good, and nobody is there to say so: the device finds out by itself.
@@ -349,4 +351,65 @@ fn a_fall_back_while_a_trial_is_mended_is_a_failed_trial() {
         assert_eq!(world.device().condemned(), [release("1.5.0").digest], "power {power}");
         assert_eq!(world.count(|event| matches!(event, Event::TrialBegan { .. })), 1, "power {power}");
     }
+}
+
+/// A service takes a while until it listens. Until then nobody can answer, and that is no sign of anything.
+#[test]
+fn a_service_may_take_its_time_to_come_up() {
+    let mut slow = settings();
+    slow.startup = Millis::from_secs(8);
+    let mut world = World::with(slow, "1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::ComesUpAfter(Millis::from_secs(7)));
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(90);
+    assert_eq!(world.confirmed(), "1.5.0");
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::ComesUpAfter(Millis::from_secs(70)));
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(90);
+    assert_eq!(world.runs(), "1.4.0", "but not for ever");
+}
+
+/// A policy has doubts for so long that the trial starts over. Once they are gone, the release is confirmed.
+#[test]
+fn a_trial_that_was_slowed_down_to_its_limit_can_still_be_passed() {
+    let mut world = World::new("1.4.0");
+    world.policy(Policy::Slows).signs("1.5.0", &["1.4.0"]);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(400);
+    assert_eq!((world.runs(), world.confirmed()), ("1.5.0", "1.4.0"));
+    world.policy(Policy::Answers).waits(600);
+    assert_eq!(world.confirmed(), "1.5.0");
+}
+
+/// No policy can be asked for an hour. That is written down once: flash is worn by writing.
+#[test]
+fn what_leads_nowhere_is_written_down_once() {
+    let mut world = World::new("1.4.0");
+    world.policy(Policy::Traps).waits(3600);
+    assert_eq!(world.count(|event| matches!(event, Event::Unanswered { .. })), 1);
+    world.policy(Policy::Answers).waits(60);
+    assert_eq!(world.count(|event| matches!(event, Event::Decided { .. })), 1);
+    world.policy(Policy::Traps).waits(60);
+    assert_eq!(world.count(|event| matches!(event, Event::Unanswered { .. })), 2, "that is news again");
+}
+
+/// Somebody who owns the broker sends nonsense under ever new names. It fills neither journal nor memory.
+#[test]
+fn a_flood_of_nonsense_is_counted_and_not_written_down() {
+    let mut world = World::new("1.4.0");
+    for n in 0..10_000 {
+        let (what, why) = (format!("topic {n}"), "it is no topic of ours".into());
+        world.give(Input::Refused(Refused { what, why, count: 1 }));
+    }
+    assert!(world.count(|event| matches!(event, Event::Refused(_))) < 50);
+}
+
+/// A device is moved to another cohort, and all that it has of the first is the highest generation that it followed.
+/// In the other one generations are counted anew.
+#[test]
+fn in_another_cohort_generations_are_counted_anew() {
+    let mut device = World::new("1.4.0").device().clone();
+    device.remember(&Watermarks { generation: Generation(7), ..Watermarks::default() });
+    let mut moved = device.identity().unwrap().clone();
+    moved.cohort = CohortId::parse("broad").unwrap();
+    device.step(Mono(1), Input::Enrolled(moved));
+    assert_eq!(device.watermarks().generation, Generation(0));
 }

@@ -8,7 +8,7 @@ use alloc::string::String;
 use backstay_model::{Action, Cause, Decision, Event, Health, Millis, Mono, Name, Scope, Ticket, Window};
 
 use super::{
-    Asked, Device, Effect, Effects,
+    Asked, Device, Effect, Effects, Idle,
     homing::Verdict,
     phase::{Phase, Trial},
 };
@@ -35,13 +35,17 @@ impl Device {
 
     pub(super) fn answered(&mut self, now: Mono, ticket: Ticket, decision: Decision, out: &mut Effects) {
         let Some(asked) = self.state.asked.take_if(|asked| asked.ticket == ticket) else { return };
-        // A calm device says so once, and then only what is new: flash is worn by writing.
-        let calm = decision.action == Action::Proceed && matches!(self.state.phase, Phase::Settled);
-        if !(calm && self.state.last_recorded_calm) {
+        let leads_nowhere = match decision.action {
+            Action::Proceed | Action::Slow { .. } | Action::Freeze | Action::Pause => {
+                matches!(self.state.phase, Phase::Settled | Phase::Frozen(_))
+            }
+            Action::Heal { .. } | Action::RollBack { .. } => matches!(self.state.phase, Phase::Frozen(_)),
+        };
+        let idle = leads_nowhere.then(|| Idle::Answered(decision.action.clone()));
+        if self.is_news(idle) {
             out.push(Effect::Record(Event::Asked { ticket, facts: asked.facts }));
             out.push(Effect::Record(Event::Decided { ticket, decision: decision.clone() }));
         }
-        self.state.last_recorded_calm = calm;
         match self.state.phase.clone() {
             Phase::Trial(trial) => self.try_on(now, trial, decision, out),
             Phase::Settled => self.look_after(now, decision, out),
@@ -58,13 +62,20 @@ impl Device {
 
     pub(super) fn unanswered(&mut self, ticket: Ticket, why: String, out: &mut Effects) {
         let Some(asked) = self.state.asked.take_if(|asked| asked.ticket == ticket) else { return };
-        self.state.last_recorded_calm = false;
-        out.push(Effect::Record(Event::Asked { ticket, facts: asked.facts }));
-        out.push(Effect::Record(Event::Unanswered { ticket, why }));
+        if self.is_news(Some(Idle::Unanswered)) {
+            out.push(Effect::Record(Event::Asked { ticket, facts: asked.facts }));
+            out.push(Effect::Record(Event::Unanswered { ticket, why }));
+        }
         if let Phase::Trial(trial) = self.state.phase.clone() {
             self.stand_still(trial, Cause::NoPolicy, out);
         }
         self.count_window(out);
+    }
+
+    /// What leads nowhere is written down once, and then only what is new: flash is worn by writing.
+    fn is_news(&mut self, idle: Option<Idle>) -> bool {
+        let before = core::mem::replace(&mut self.state.idle, idle);
+        self.state.idle.is_none() || self.state.idle != before
     }
 
     /// What time alone leads to: a trial that was never passed, and a way that waited.
@@ -80,7 +91,8 @@ impl Device {
         }
         // Nothing that is known speaks against it, and not enough speaks for it: it starts over. A restart of
         // the machine falls back meanwhile, because nothing is confirmed.
-        self.stand_still(Trial { began: now, good: Millis(0), ..trial }, Cause::NoData, out);
+        let needs = self.settings.trial;
+        self.stand_still(Trial { began: now, good: Millis(0), needs, ..trial }, Cause::NoData, out);
     }
 
     fn try_on(&mut self, now: Mono, trial: Trial, decision: Decision, out: &mut Effects) {
@@ -102,9 +114,10 @@ impl Device {
                 Health::Unknown => self.stand_still(trial, Cause::NoData, out),
             },
             Action::Slow { windows } => {
-                // It may ask for longer, but not for longer than a trial may last in all.
-                let more = self.settings.window.0.saturating_mul(windows.into());
-                let needs = trial.needs.0.saturating_add(more).min(self.settings.trial_limit.0);
+                // It may ask for longer, but not for longer than a trial can last: that ends with a window.
+                let window = self.settings.window.0;
+                let most = self.settings.trial_limit.0.saturating_sub(window).max(trial.needs.0);
+                let needs = trial.needs.0.saturating_add(window.saturating_mul(windows.into())).min(most);
                 self.keep(Trial { needs: Millis(needs), ..trial });
             }
             Action::Heal { playbook } => self.mend(now, playbook.as_ref(), Some(trial), cause, out),

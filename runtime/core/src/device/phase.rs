@@ -289,6 +289,10 @@ impl Device {
             return;
         }
         self.state.order = None;
+        if !matches!(phase, Phase::Confirming(_)) {
+            // Every other run starts something anew.
+            self.state.started = now;
+        }
         let fence = self.state.fence;
         out.push(Effect::Record(Event::Ended { ticket, fence, outcome: outcome.clone() }));
         let was_on = self.state.on.release.clone();
