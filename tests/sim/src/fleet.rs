@@ -495,7 +495,7 @@ impl Fleet {
             return Ok(());
         }
         self.broker.state[n] = Some(report.clone());
-        self.to_shore(self.units[n].cohort, Parcel::State(n, report))
+        self.sends_to_shore(self.units[n].cohort, Parcel::State(n, report))
     }
 
     fn beats(&mut self, n: usize) -> Result<(), Broken> {
@@ -518,7 +518,7 @@ impl Fleet {
             }
             return Ok(());
         }
-        self.to_shore(cohort, Parcel::Beat(n, beat))
+        self.sends_to_shore(cohort, Parcel::Beat(n, beat))
     }
 
     fn connects(&mut self, n: usize) -> Result<(), Broken> {
@@ -542,10 +542,10 @@ impl Fleet {
             self.says(n, report)?;
         }
         if let Some(steer) = self.broker.steer[cohort].clone() {
-            self.to_unit(n, Parcel::Steer(steer));
+            self.sends_to_unit(n, Parcel::Steer(steer));
         }
         if let Some(words) = self.broker.order[n].clone() {
-            self.to_unit(n, Parcel::Words(words));
+            self.sends_to_unit(n, Parcel::Words(words));
         }
         Ok(())
     }
@@ -574,7 +574,7 @@ impl Fleet {
             return Ok(());
         }
         self.broker.presence[n] = Some(presence);
-        self.to_shore(self.units[n].cohort, Parcel::Presence(n, presence))
+        self.sends_to_shore(self.units[n].cohort, Parcel::Presence(n, presence))
     }
 
     fn unit_hears(&mut self, n: usize, nonce: u64, parcel: Parcel) -> Result<(), Broken> {
@@ -631,7 +631,7 @@ impl Fleet {
             return;
         }
         if let Some(steer) = self.broker.steer[n].clone() {
-            let _ = self.to_shore(n, Parcel::Own(steer));
+            let _ = self.sends_to_shore(n, Parcel::Own(steer));
         } else if let Some(steer) = self.shores[n].cohort.helm().steer() {
             self.publish(n, vec![steer]);
         }
@@ -640,10 +640,10 @@ impl Fleet {
                 continue;
             }
             if let Some(presence) = self.broker.presence[device] {
-                let _ = self.to_shore(n, Parcel::Presence(device, presence));
+                let _ = self.sends_to_shore(n, Parcel::Presence(device, presence));
             }
             if let Some(report) = self.broker.state[device].clone() {
-                let _ = self.to_shore(n, Parcel::State(device, report));
+                let _ = self.sends_to_shore(n, Parcel::State(device, report));
             }
         }
     }
@@ -699,7 +699,7 @@ impl Fleet {
             self.broker.steer[n] = Some(steer.clone());
             for device in 0..self.units.len() {
                 if self.units[device].cohort == n {
-                    self.to_unit(device, Parcel::Steer(steer.clone()));
+                    self.sends_to_unit(device, Parcel::Steer(steer.clone()));
                 }
             }
         }
@@ -709,8 +709,11 @@ impl Fleet {
 
     /// When a message arrives that sets out now. A connection keeps the order of what it carries; what a fault
     /// delays comes by another way, and late.
-    fn arrival(&mut self, to: To) -> u64 {
-        if self.sky.strikes(Mark::Reorder) {
+    fn arrival(&mut self, to: To, parcel: &Parcel) -> u64 {
+        // A broker keeps the order of one topic (MQTT 3.1.1, 4.6), and sessions of a device share the one of its
+        // presence. Reports and steering have numbers of their own, so they may come in any order here.
+        let in_order = matches!(parcel, Parcel::Presence(..));
+        if !in_order && self.sky.strikes(Mark::Reorder) {
             return self.sky.now + self.sky.rng.below(20 * 60_000);
         }
         let at = self.sky.now + 10 + self.sky.rng.below(200);
@@ -722,7 +725,7 @@ impl Fleet {
         *last
     }
 
-    fn to_unit(&mut self, n: usize, parcel: Parcel) {
+    fn sends_to_unit(&mut self, n: usize, parcel: Parcel) {
         let Some(session) = self.units[n].link.session else { return };
         if self.sky.strikes(Mark::Loss) {
             // What a live session loses, it loses for good; most losses end the session.
@@ -732,22 +735,22 @@ impl Fleet {
             return;
         }
         if self.sky.strikes(Mark::Duplicate) {
-            let at = self.arrival(To::Unit(n));
+            let at = self.arrival(To::Unit(n), &parcel);
             self.push(at, What::ToUnit(n, session.nonce, Box::new(parcel.clone())));
         }
-        let at = self.arrival(To::Unit(n));
+        let at = self.arrival(To::Unit(n), &parcel);
         self.push(at, What::ToUnit(n, session.nonce, Box::new(parcel)));
     }
 
-    fn to_shore(&mut self, n: usize, parcel: Parcel) -> Result<(), Broken> {
+    fn sends_to_shore(&mut self, n: usize, parcel: Parcel) -> Result<(), Broken> {
         if self.sky.strikes(Mark::Loss) {
             return Ok(());
         }
         if self.sky.strikes(Mark::Duplicate) {
-            let at = self.arrival(To::Shore(n));
+            let at = self.arrival(To::Shore(n), &parcel);
             self.push(at, What::ToShore(n, Box::new(parcel.clone())));
         }
-        let at = self.arrival(To::Shore(n));
+        let at = self.arrival(To::Shore(n), &parcel);
         self.push(at, What::ToShore(n, Box::new(parcel)));
         Ok(())
     }
@@ -803,10 +806,12 @@ impl Fleet {
             }
             Mark::PowerCut | Mark::LongOff | Mark::Reboot => {
                 let many = if mark == Mark::PowerCut { 1 + self.sky.rng.below(8) } else { 1 };
-                let most = match mark {
-                    Mark::LongOff => 21 * 24 * HOUR,
-                    Mark::Reboot => 60_000,
-                    _ => 2 * HOUR,
+                let most = if mark == Mark::LongOff {
+                    21 * 24 * HOUR
+                } else if mark == Mark::Reboot {
+                    60_000
+                } else {
+                    2 * HOUR
                 };
                 for _ in 0..many {
                     let n = self.some_unit();
@@ -875,7 +880,7 @@ impl Fleet {
         self.words[n] += 1;
         let words = Words { sequence: self.words[n], words: vec![word] };
         self.broker.order[n] = Some(words.clone());
-        self.to_unit(n, Parcel::Words(words));
+        self.sends_to_unit(n, Parcel::Words(words));
     }
 
     // People.

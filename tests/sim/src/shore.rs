@@ -2,6 +2,10 @@
 //! next effects against.
 //!
 //! Not here: the way of a message (`fleet`).
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of all that can be recorded, a witness looks at what an invariant is about"
+)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

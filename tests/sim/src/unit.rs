@@ -352,8 +352,9 @@ impl Unit {
             self.witness.program_ended();
             self.give(Input::Trouble(InfraKind::ProcessExited), sky, published, reports)?;
         }
-        if sky.network_trouble && self.link.session.is_none() {
+        if sky.network_trouble && !sky.is_calm && self.link.session.is_none() {
             self.witness.has_trouble();
+            sky.marks.count(Mark::Network);
             self.give(Input::Trouble(InfraKind::Network), sky, published, reports)?;
         }
         let uplink = if sky.now < sky.outage_until { Reading::Failed } else { Reading::Passed };
@@ -370,12 +371,14 @@ impl Unit {
         reports: &mut Vec<Report>,
     ) -> Result<(), Broken> {
         if sky.strikes(Mark::RunLost) {
-            return Ok(self.loses_power(sky, 60_000));
+            self.loses_power(sky, 60_000);
+            return Ok(());
         }
         let outcome = self.does(&order.task, sky);
         if sky.strikes(Mark::RunLost) {
             // It was done, and nobody was there to hear of it.
-            return Ok(self.loses_power(sky, 60_000));
+            self.loses_power(sky, 60_000);
+            return Ok(());
         }
         let (ticket, slots) = (order.ticket, self.slots.clone());
         self.give(Input::Ended { ticket, outcome, slots }, sky, published, reports)

@@ -2,6 +2,10 @@
 //!
 //! It outlives the device's memory: what a power cut makes the device forget, the witness still knows. So nothing
 //! that has to be durable can be kept only in mind.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "of all that can be recorded, a witness looks at what an invariant is about"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -190,16 +194,13 @@ impl Witness {
                 self.trial = None;
                 self.judged_anew();
             }
-            Event::Froze { cause } => {
-                if self.trial.is_none() {
-                    self.frozen = Some(cause.clone());
-                    self.homings = 0;
-                }
+            Event::Froze { cause } if self.trial.is_none() => {
+                self.frozen = Some(cause.clone());
+                self.homings = 0;
             }
-            Event::Thawed { .. } => {
-                if self.frozen.take().is_some() {
-                    self.judged_anew();
-                }
+            Event::Thawed { .. } if self.frozen.is_some() => {
+                self.frozen = None;
+                self.judged_anew();
             }
             Event::Excluded(excluded) => {
                 self.excluded = Some((excluded.rollout.clone(), excluded.until));
