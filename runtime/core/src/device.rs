@@ -461,6 +461,10 @@ impl Device {
         }
         self.state.floor = self.state.floor.max(kept.floor);
         self.state.least = self.state.least.max(kept.generation);
+        if self.steering().is_some_and(|steer| steer.generation < kept.generation) {
+            // It was left behind long ago; what took its place comes again with the next connection.
+            self.state.steering = None;
+        }
         self.state.told = self.state.told.max(kept.told);
     }
 

@@ -1,11 +1,11 @@
 //! Stories about one device.
 #![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
 
-use backstay_core::{DeviceSettings, Freshness, Input, Watermarks};
+use backstay_core::{Device, DeviceSettings, Freshness, Input, Watermarks};
 use backstay_model::{
     Cause, CohortId, Direction, Event, Generation, InfraKind, Millis, Mono, Reach, Refused, Standing, Word,
 };
-use backstay_test_stories::{Behaviour, Policy, World, is_told_as, release, settings};
+use backstay_test_stories::{Behaviour, Policy, Recorded, World, is_told_as, release, settings};
 
 /// A release is good, and nobody is there to say so: the device finds out by itself.
 #[test]
@@ -412,4 +412,45 @@ fn in_another_cohort_generations_are_counted_anew() {
     moved.cohort = CohortId::parse("broad").unwrap();
     device.step(Mono(1), Input::Enrolled(moved));
     assert_eq!(device.watermarks().generation, Generation(0));
+}
+
+/// The journal lost its end, the anchor did not. What was called off since is not begun again from an old state.
+#[test]
+fn a_device_that_forgot_does_not_follow_what_it_left_behind() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).tells(Word::Hold).steers("r-1", "1.5.0", Direction::Forward);
+    let old = world.steps.last().unwrap().clone();
+    world.steers("r-1", "1.5.0", Direction::Home);
+    let kept = world.device().watermarks();
+
+    let mut device = Device::restore(settings(), old.state);
+    device.remember(&kept);
+    let mut world = World::woken(settings(), device, old.at, old.slots);
+    world.signs("1.5.0", &["1.4.0"]).tells(Word::Thaw).waits(60);
+    assert_eq!(world.runs(), "1.4.0");
+    assert_eq!(world.count(|event| matches!(event, Event::Ordered { .. })), 0);
+    // The message that holds is retained, and leads on.
+    world.steers("r-2", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!(world.confirmed(), "1.5.0");
+}
+
+/// The same, in the middle of bringing in what was condemned since: it is not brought in a second time.
+#[test]
+fn a_device_that_forgot_does_not_install_what_it_condemned() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::FailsAfter(Millis(0)));
+    world.steers("r-1", "1.5.0", Direction::Forward);
+    let installs = |step: &&Recorded| step.events.iter().any(|event| matches!(event, Event::Ordered { .. }));
+    let old = world.steps.iter().find(installs).unwrap().clone();
+    world.waits(120);
+    let (kept, slots) = (world.device().watermarks(), world.steps.last().unwrap().slots.clone());
+    assert_eq!(world.device().condemned(), [release("1.5.0").digest]);
+
+    let mut device = Device::restore(settings(), old.state);
+    device.remember(&kept);
+    let mut world = World::woken(settings(), device, old.at, slots);
+    world.waits(120);
+    assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
+    assert_eq!(world.count(|event| matches!(event, Event::TrialBegan { .. })), 0);
+    assert_eq!(world.count(|event| matches!(event, Event::Ended { .. })), 1, "the run does not stay open");
 }

@@ -118,12 +118,16 @@ impl Device {
         match self.state.phase.clone() {
             // What was on trial is gone, so there is nothing left to confirm or to mend.
             Phase::Confirming(_) | Phase::Healing(Healing { trial: Some(_), .. }) if moved => {
-                if let Some(Order { ticket, fence, .. }) = self.state.order.take() {
-                    let why = "the boot fell back in the middle of it".into();
-                    let outcome = Outcome::Failed { transience: Transience::Permanent, why };
-                    out.push(Effect::Record(Event::Ended { ticket, fence, outcome }));
-                }
+                self.call_off("the boot fell back in the middle of it", out);
                 self.fell_back(now, was_on, out);
+            }
+            // That its install is open is a memory of long ago: what came of it is in the words that were kept apart.
+            Phase::Installing(Installing { to, .. }) if self.state.condemned.contains(&to.release.digest) => {
+                self.call_off("what it brings in was condemned since", out);
+                self.settle(now);
+                if slots.booted.digest != slots.confirmed.digest {
+                    self.begin_trial(now, slots.confirmed, out);
+                }
             }
             // A run that was begun is brought to its end: the driver goes on where the journal says it stood.
             Phase::Installing(_) | Phase::Confirming(_) | Phase::Healing(_) | Phase::Homing(_) => {
@@ -138,6 +142,14 @@ impl Device {
             // What was to be left no longer runs, and what runs has done nothing.
             Phase::Leaving(_) if moved => self.settle(now),
             Phase::Trial(_) | Phase::Settled | Phase::Leaving(_) | Phase::Frozen(_) => {}
+        }
+    }
+
+    /// Ends the open run without running it on.
+    fn call_off(&mut self, why: &str, out: &mut Effects) {
+        if let Some(Order { ticket, fence, .. }) = self.state.order.take() {
+            let outcome = Outcome::Failed { transience: Transience::Permanent, why: why.into() };
+            out.push(Effect::Record(Event::Ended { ticket, fence, outcome }));
         }
     }
 
