@@ -20,6 +20,12 @@ const FLUSH_EVERY: u32 = 256;
 /// Space is given back when the journal takes more than this share of what it may, in percent.
 const PRUNE_AT_PERCENT: u64 = 75;
 
+/// From this share on also what the server has not got goes, in percent.
+const DROP_AT_PERCENT: u64 = 90;
+
+/// Into so many parts what could go is divided: the oldest one goes, and only if that frees nothing, more.
+const DROP_PARTS: u64 = 8;
+
 /// How memory is kept.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -83,6 +89,8 @@ pub struct Memory {
     /// `None` only while it is being replaced.
     view: Option<View>,
     state: State,
+    /// Appended and not durable yet: a disk that was full may take it with what comes next.
+    pending: Vec<(u64, Entry)>,
     words: Option<AnchorWords>,
     receipt: u64,
     dropped_to: u64,
@@ -130,6 +138,7 @@ impl Memory {
             journal,
             view: Some(view),
             state,
+            pending: Vec::new(),
             words: words.clone(),
             dropped_to: 0,
             bytes_max: options.bytes_max,
@@ -144,25 +153,42 @@ impl Memory {
     pub fn record(&mut self, at: Mono, events: &[Event], snapshot: Option<Vec<u8>>) -> Durability {
         let Some(last) = events.len().checked_sub(1) else { return Durability::Durable };
         self.make_room();
-        let mut entries = Vec::with_capacity(events.len());
+        let mut lost = None;
         for (n, event) in events.iter().enumerate() {
             let snapshot = snapshot.clone().filter(|_| n == last);
-            let entry = fit(Entry { at, event: event.clone(), snapshot });
-            let Ok(body) = encode(&entry) else { continue };
-            match self.journal.append(&body) {
-                Ok(seq) => entries.push((seq, entry)),
-                Err(error) => return self.degrade(&error),
-            }
+            let put = self.put(Entry { at, event: event.clone(), snapshot });
+            lost = put.err().or(lost);
         }
         if let Err(error) = self.journal.commit() {
-            return self.degrade(&error);
+            return self.degrade(chain_of(&error));
         }
-        self.degraded = false;
-        for (seq, entry) in &entries {
-            let changes = self.state.take(*seq, entry);
-            self.show(*seq, &changes);
+        for (seq, entry) in std::mem::take(&mut self.pending) {
+            let changes = self.state.take(seq, &entry);
+            self.show(seq, &changes);
         }
-        Durability::Durable
+        match lost {
+            Some(why) => self.degrade(why),
+            None => {
+                self.degraded = false;
+                Durability::Durable
+            }
+        }
+    }
+
+    /// Appends an entry; where a record can't hold it with the state, without.
+    fn put(&mut self, mut entry: Entry) -> Result<(), String> {
+        let mut whole = Ok(());
+        let mut body = encode(&entry);
+        if let Err(error) = &body
+            && entry.snapshot.take().is_some()
+        {
+            whole = Err(clip(&format!("the state is not kept: {error}")));
+            body = encode(&entry);
+        }
+        let body = body.map_err(|error| chain_of(&error))?;
+        let seq = self.journal.append(&body).map_err(|error| chain_of(&error))?;
+        self.pending.push((seq, entry));
+        whole
     }
 
     /// Keeps the words that decide about booting, if they are others than before.
@@ -278,40 +304,47 @@ impl Memory {
 
     /// Gives back what nobody needs any more; at the bound also what the server has not got, and says so.
     fn make_room(&mut self) {
-        if self.journal.bytes() < self.bytes_max / 100 * PRUNE_AT_PERCENT {
+        let before = self.journal.bytes();
+        if before < self.bytes_max / 100 * PRUNE_AT_PERCENT {
             return;
         }
         // A run that is open may need its steps, and everybody the newest state.
         let needed = if self.state.runs.is_empty() { self.state.snapshot_seq } else { self.journal.oldest() };
-        self.flush();
-        let below = needed.min(self.receipt + 1);
-        let before = self.journal.bytes();
         // What isn't pruned now is tried again with the next record.
-        let _ = self.journal.prune(below);
-        if self.journal.bytes() == before && before >= self.bytes_max / 100 * 90 {
-            let _ = self.journal.prune(needed);
-            let oldest = self.journal.oldest();
-            if oldest > self.receipt + 1 {
-                let why = format!(
-                    "the outbox is full: records {} to {} were dropped unsent",
-                    self.receipt + 1,
-                    oldest - 1
-                );
-                self.dropped_to = oldest - 1;
-                if let Ok(body) =
-                    encode(&Entry { at: self.state.clock, event: degraded(why), snapshot: None })
-                {
-                    let _ = self.journal.append(&body);
-                }
-            }
+        let _ = self.journal.prune(needed.min(self.receipt + 1));
+        if self.journal.bytes() == before && before >= self.bytes_max / 100 * DROP_AT_PERCENT {
+            self.drop_oldest();
+        }
+        if self.journal.bytes() < before {
+            self.flush();
         }
     }
 
-    fn degrade(&mut self, error: &dyn error::Error) -> Durability {
+    /// At the bound the oldest goes, needed or not. Only the newest state stays: without its steps a run begins anew,
+    /// with a look; without room nothing at all is remembered.
+    fn drop_oldest(&mut self) {
+        let (oldest, before) = (self.journal.oldest(), self.journal.bytes());
+        let span = self.state.snapshot_seq.saturating_sub(oldest);
+        for part in 1..=DROP_PARTS {
+            let _ = self.journal.prune(oldest + span * part / DROP_PARTS);
+            if self.journal.bytes() < before {
+                break;
+            }
+        }
+        let (unsent, oldest) = (self.receipt.max(self.dropped_to) + 1, self.journal.oldest());
+        if oldest > unsent {
+            let why = format!("the outbox is full: records {unsent} to {} were dropped unsent", oldest - 1);
+            self.dropped_to = oldest - 1;
+            // With the record that made it necessary.
+            let _ = self.put(Entry { at: self.state.clock, event: degraded(why), snapshot: None });
+        }
+    }
+
+    fn degrade(&mut self, why: String) -> Durability {
         if std::mem::replace(&mut self.degraded, true) {
             return Durability::StillDegraded;
         }
-        Durability::Degraded(chain_of(error))
+        Durability::Degraded(why)
     }
 }
 
@@ -326,14 +359,6 @@ fn caught_up(view: View, journal: &Journal, findings: &mut Vec<Event>) -> (View,
             }
         }
     }
-}
-
-/// Drops from an entry what a journal record can't hold, the least needed first.
-fn fit(mut entry: Entry) -> Entry {
-    if entry.snapshot.as_ref().is_some_and(|snapshot| snapshot.len() > Entry::SNAPSHOT_BYTES_MAX) {
-        entry.snapshot = None;
-    }
-    entry
 }
 
 fn gap_body(why: &str) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Finding the state again after a start: from the view where it is whole, from the journal where it isn't.
 
 use backstay_journal::Ledger;
-use backstay_model::{Event, Mono, Ticket};
+use backstay_model::{Event, Mono, Order, Ticket};
 use backstay_store::{Change, Damage, Tree, View};
 use backstay_wire::{AnchorWords, Entry};
 
@@ -54,10 +54,14 @@ impl State {
         self.runs.take(&entry.event);
         let key = |ticket: &Ticket| ticket.0.to_be_bytes();
         match &entry.event {
-            Event::EffectBegan { ticket, .. } | Event::EffectEnded { ticket, .. } => {
+            Event::EffectBegan { ticket, .. } | Event::EffectEnded { ticket, .. }
+                if !self.runs.of(*ticket).is_empty() =>
+            {
                 changes.push(Change::put(Tree::Runs, key(ticket), self.runs.encode(*ticket)));
             }
-            Event::Ended { ticket, .. } => changes.push(Change::remove(Tree::Runs, key(ticket))),
+            Event::Ended { ticket, .. } | Event::Ordered { order: Order { ticket, .. }, .. } => {
+                changes.push(Change::remove(Tree::Runs, key(ticket)))
+            }
             _ => {}
         }
         changes

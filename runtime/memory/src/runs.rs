@@ -33,12 +33,18 @@ impl Runs {
     #[expect(clippy::wildcard_enum_match_arm, reason = "few of the many kinds of event are about runs")]
     pub(crate) fn take(&mut self, event: &Event) {
         match event {
+            // A ticket may come again when what was remembered was lost: nothing of then is of this run.
+            Event::Ordered { order, .. } => {
+                self.0.remove(&order.ticket);
+            }
             Event::EffectBegan { ticket, ordinal, .. } => {
                 self.0.entry(*ticket).or_default().push(Step::Began { ordinal: *ordinal });
             }
             Event::EffectEnded { ticket, ordinal, outcome } => {
-                let step = Step::Ended { ordinal: *ordinal, answer: outcome.clone() };
-                self.0.entry(*ticket).or_default().push(step);
+                // An effect may outlast its run. That opens nothing that nobody would ever end.
+                if let Some(steps) = self.0.get_mut(ticket) {
+                    steps.push(Step::Ended { ordinal: *ordinal, answer: outcome.clone() });
+                }
             }
             Event::Ended { ticket, .. } => {
                 self.0.remove(ticket);

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use backstay_evidence::Chain;
 use backstay_memory::{Durability, Memory, Options, Recalled, Step};
-use backstay_model::{Event, Fence, Mono, Outcome, Ticket};
+use backstay_model::{Cause, Event, Fence, Mono, Name, Order, Outcome, Task, Ticket};
 use backstay_wire::Receipt;
 
 fn open(dir: &Path) -> (Memory, Recalled) {
@@ -116,4 +116,68 @@ fn a_full_outbox_drops_the_oldest_and_says_so() {
     assert!(said);
     drop(memory);
     assert_eq!(open(dir.path()).1.snapshot, Some(vec![0; 20_000]));
+}
+
+fn effect_began(n: u64) -> Event {
+    Event::EffectBegan { ticket: Ticket(n), ordinal: 0, what: "slot status".into(), changes: false }
+}
+
+fn effect_ended(n: u64) -> Event {
+    Event::EffectEnded { ticket: Ticket(n), ordinal: 0, outcome: vec![1] }
+}
+
+/// An effect that outlasts its run comes to its end when the run is over. That opens no run.
+#[test]
+fn an_effect_that_outlasts_its_run_leaves_no_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut memory, _) = open(dir.path());
+    let over = Event::Ended { ticket: Ticket(1), fence: Fence(1), outcome: Outcome::Done };
+    memory.record(Mono(1), &[effect_began(1), over, effect_ended(1)], None);
+    assert!(memory.steps(Ticket(1)).is_empty());
+    drop(memory);
+    assert!(open(dir.path()).0.steps(Ticket(1)).is_empty());
+}
+
+/// The state was lost, and tickets are counted anew: what was done under this one then was for another order.
+#[test]
+fn a_new_order_begins_without_the_steps_of_an_old_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut memory, _) = open(dir.path());
+    memory.record(Mono(1), &[effect_began(1), effect_ended(1)], None);
+    let task = Task::Heal { playbook: Name::parse("restart").unwrap() };
+    let order = Order { ticket: Ticket(1), fence: Fence(1), task };
+    memory.record(Mono(2), &[Event::Ordered { order, cause: Cause::NoData }], None);
+    assert!(memory.steps(Ticket(1)).is_empty());
+    drop(memory);
+    assert!(open(dir.path()).0.steps(Ticket(1)).is_empty());
+}
+
+/// A run hangs, and no server is there to take the records. The journal goes on all the same.
+#[test]
+fn a_run_that_never_ends_does_not_fill_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut memory, _) = open(dir.path());
+    memory.record(Mono(1), &[effect_began(1)], None);
+    for n in 0..200 {
+        assert_eq!(
+            memory.record(Mono(n), &[degraded("x")], Some(vec![n as u8; 60_000])),
+            Durability::Durable,
+            "{n}"
+        );
+    }
+    let unsent = memory.unreceipted().unwrap();
+    assert!(memory.head().seq - unsent.first > 8, "the oldest goes first, and not all at once");
+}
+
+/// A state that no record can hold is not lost in silence, and what happened is recorded without it.
+#[test]
+fn a_state_that_is_too_large_is_said_and_what_happened_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut memory, _) = open(dir.path());
+    let kept = memory.record(Mono(1), &[degraded("a")], Some(vec![0; 100_000]));
+    assert!(matches!(kept, Durability::Degraded(_)), "{kept:?}");
+    assert_eq!(memory.head().seq, 1);
+    assert_eq!(memory.record(Mono(2), &[degraded("b")], Some(vec![1])), Durability::Durable);
+    drop(memory);
+    assert_eq!(open(dir.path()).1.snapshot, Some(vec![1]));
 }
