@@ -61,3 +61,11 @@ pub(crate) fn run(config: &Path) -> Result<(), Box<dyn Error>> {
 pub(crate) fn check(config: &Path) -> Result<(), Box<dyn Error>> {
     Ok(drop(Setup::read(config)?))
 }
+
+/// What and why in one line, where there is room for one only: in a record, and in an answer.
+fn because(error: &dyn Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", because(source)),
+        None => error.to_string(),
+    }
+}

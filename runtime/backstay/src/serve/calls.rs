@@ -15,6 +15,7 @@ use backstay_model::{
 use backstay_trust::{EnrolToken, PublicKey, VerifiedEnrolRequest};
 
 use super::{
+    because,
     catalogue::{PublishError, Unavailable},
     clock::Now,
     diary::Diary,
@@ -330,13 +331,5 @@ fn with_help(error: ApiError, help: Option<&'static str>) -> ApiError {
     match help {
         Some(help) => error.help(help),
         None => error,
-    }
-}
-
-/// What and why in one line: the API has no field for the chain.
-fn because(error: &dyn Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", because(source)),
-        None => error.to_string(),
     }
 }

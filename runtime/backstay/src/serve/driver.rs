@@ -7,7 +7,7 @@ use std::{error::Error, future::pending, net::SocketAddr, time::Duration};
 use backstay_api::{Call, Calls, Shelf, routes};
 use backstay_link::{Broker, Filter, Handle, Happening, Incoming, Link, PublishError, Qos, Settings};
 use backstay_memory::{Memory, Options};
-use backstay_model::{Event, Millis, Mono};
+use backstay_model::{Event, Millis};
 use backstay_wire::{Qos as WireQos, TopicFilter};
 use tokio::{
     net::TcpListener,

@@ -10,6 +10,7 @@ use backstay_wire::{Entry, LogBatch, Receipt, TopicKind, decode};
 
 use super::{
     archive::ArchiveError,
+    because,
     clock::Now,
     diary::Diary,
     judge::Ask,
@@ -147,11 +148,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                     ArchiveError::Disk { .. } | ArchiveError::Full { .. } => Ground::Unkept,
                     ArchiveError::Broken { .. } | ArchiveError::Gap { .. } => Ground::Gap,
                 };
-                let why = match std::error::Error::source(&error) {
-                    Some(source) => format!("{error}: {source}"),
-                    None => error.to_string(),
-                };
-                self.refuse(now, Some(TopicKind::Log), topic, Refusal::new(ground, why));
+                self.refuse(now, Some(TopicKind::Log), topic, Refusal::new(ground, because(&error)));
             }
         }
     }

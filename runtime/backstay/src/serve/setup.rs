@@ -15,7 +15,7 @@ use backstay_plugins::{Judge, Loader};
 use backstay_trust::{Keyring, SecretKey};
 use zeroize::Zeroizing;
 
-use super::{config::Config, director::Director};
+use super::{because, config::Config, director::Director};
 
 /// All of it.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Setup {
         if let Some(broker) = &config.broker {
             let settings = Settings::of(broker, "backstay-server", 0).map_err(|error| error.to_string());
             if let Err(why) =
-                settings.and_then(|settings| check_link(settings).map_err(|error| chain(&error)))
+                settings.and_then(|settings| check_link(settings).map_err(|error| because(&error)))
             {
                 note("broker", why);
             }
@@ -128,18 +128,10 @@ fn token(path: &Path) -> Result<Token, String> {
 
 /// Grants of a plugin that were accepted before are not known here, so there is no floor under their sequences.
 fn judge(config: &Config, keyring: &Keyring) -> Result<Judge, String> {
-    let engine = Engine::new().map_err(|error| chain(&error))?;
+    let engine = Engine::new().map_err(|error| because(&error))?;
     let loader = Loader { engine: &engine, keyring, floors: &Default::default(), attested: None };
     loader.policies(&config.policy).map(Judge::new).map_err(|error| match error.help() {
-        Some(help) => format!("{}; {help}", chain(&error)),
-        None => chain(&error),
+        Some(help) => format!("{}; {help}", because(&error)),
+        None => because(&error),
     })
-}
-
-/// What and why in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", chain(source)),
-        None => error.to_string(),
-    }
 }
