@@ -1,8 +1,14 @@
 //! What breaks under Backstay, and what must not break with it.
 //!
-//! Here: how trials are run and counted. What a trial does stands with the part that it tries, such as
-//! `backstay_journal::testing`. A longer run than the tests make:
+//! Here: how trials are run and counted (`trials`), what a device would have recorded (`life`), and trials of all
+//! that a device remembers, together (`memory`). What a trial of the journal alone does stands with the journal, in
+//! `backstay_journal::testing`. Longer runs than the tests make:
 //!
 //!   cargo run -p backstay-test-faults --bin journal-faults -- --flips 1000000 --cuts 1000
+//!   cargo run -p backstay-test-faults --bin memory-faults -- --trials 10000
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
+pub mod life;
+pub mod memory;
+mod rot;
 pub mod trials;

@@ -15,7 +15,7 @@ pub const CUTS: u64 = 6;
 /// Steps of a scenario. One of this length makes about 150 writes, syncs and renames.
 const STEPS: usize = 24;
 /// Failures that are told one by one.
-const TOLD_MAX: usize = 20;
+pub(crate) const TOLD_MAX: usize = 20;
 
 /// What many trials of rot came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn cut_all(seeds: Range<u64>) -> Result<CutReport, String> {
     Ok(sum)
 }
 
-fn words(panic: Box<dyn Any + Send>) -> String {
+pub(crate) fn words(panic: Box<dyn Any + Send>) -> String {
     match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(other) => {

@@ -1,0 +1,276 @@
+//! A fleet to attack: keys, a plugin that an operator lets run, steering, and a device that listens.
+//!
+//! Here: everything that is made well. What is then done to it stands in the tests. Not here: the programs and a
+//! real broker (`tests/real`), and damage by accident (`tests/faults`).
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
+
+use std::error::Error;
+
+use backstay_core::{Device, Effect, Freshness, Identity, Input, Steered, Watermarks};
+use backstay_host::{engine_profile, machine, world_policy};
+use backstay_model::{
+    BootId, CohortId, DeviceId, Digest, Direction, Event, FleetId, Generation, Millis, Mono, Name, Order,
+    PluginId, Reach, Refused, Release, RolloutId, Selector, SlotStatus, Standing, Steer, UnixMs, Version,
+};
+use backstay_test_stories::{release, settings};
+use backstay_trust::{
+    Artifact, Audience, Bundle, Grant, Keyring, KeyringParts, Limits, Listener, OrderKind, Permissions,
+    PluginRelease, Role, SecretKey, Stamp, Vendor, VerifiedOrder, sign_order,
+};
+use backstay_wire::{Channel, Topic, decode, encode};
+
+/// The keys of a fleet, all made from numbers.
+pub struct Keys {
+    /// Releases plugins called `backstay/...`.
+    pub vendor: SecretKey,
+    /// Lets them run.
+    pub operator: SecretKey,
+    /// Steers.
+    pub director: SecretKey,
+    /// What devices trust.
+    pub keyring: Keyring,
+}
+
+impl Keys {
+    /// Always the same ones.
+    #[must_use]
+    pub fn new() -> Self {
+        let [vendor, operator, product, director] =
+            [1, 2, 3, 4].map(|seed| SecretKey::from_random(&[seed; 32]));
+        let keyring = Keyring::new(KeyringParts {
+            number: 1,
+            fleet: fleet(),
+            operator: Role::of(operator.public()),
+            release: Role::of(product.public()),
+            director: Role::of(director.public()),
+            vendors: vec![Vendor {
+                prefix: Name::parse("backstay").unwrap(),
+                role: Role::of(vendor.public()),
+            }],
+        });
+        Self { vendor, operator, director, keyring: keyring.unwrap() }
+    }
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The fleet's name.
+#[must_use]
+pub fn fleet() -> FleetId {
+    FleetId::parse("pumps").unwrap()
+}
+
+/// The device's cohort.
+#[must_use]
+pub fn cohort() -> CohortId {
+    CohortId::parse("canary").unwrap()
+}
+
+/// The parts of a plugin that may run here.
+pub struct Shipped {
+    /// What the vendor signed.
+    pub release: Vec<u8>,
+    /// What the operator signed.
+    pub grant: Vec<u8>,
+    /// The code. Nobody runs it here: what is looked at is whether it is believed.
+    pub artifact: Vec<u8>,
+}
+
+impl Shipped {
+    /// A policy, well signed by both.
+    #[must_use]
+    pub fn new(keys: &Keys) -> Self {
+        let stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };
+        let plugin = PluginRelease {
+            id: PluginId::parse("backstay/policy-tree").unwrap(),
+            version: Version::parse("0.1.0").unwrap(),
+            component: Digest([7; 32]),
+            component_bytes: 1000,
+            world: world_policy(),
+            wants: Vec::new(),
+            limits: Limits::DEFAULT,
+        };
+        let release = plugin.sign(&keys.vendor, stamp).unwrap();
+        let artifact: Vec<u8> =
+            (0..4096_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let name = |artifact: &[u8]| *Bundle::new(&[], &[], &[artifact]).artifacts().next().unwrap();
+        let grant = Grant {
+            release: *keys.keyring.verify_plugin_release(&release).unwrap().digest(),
+            permissions: Permissions::default(),
+            limits: Limits::DEFAULT,
+            artifacts: vec![Artifact {
+                target: machine(),
+                engine: engine_profile(),
+                compiler: Version::parse("48.0.8").unwrap(),
+                digest: name(&artifact),
+                length: artifact.len() as u64,
+            }],
+        };
+        let grant = grant.sign(&keys.operator, fleet(), stamp).unwrap();
+        Self { release, grant, artifact }
+    }
+
+    /// As one file.
+    #[must_use]
+    pub fn bundle(&self) -> Vec<u8> {
+        Bundle::new(&self.release, &self.grant, &[&self.artifact]).encode().unwrap()
+    }
+}
+
+/// A forward message of `generation` for everybody in the cohort.
+#[must_use]
+pub fn steer(generation: u64, version: &str) -> Steer {
+    Steer {
+        rollout: RolloutId::parse(&format!("r-{generation}")).unwrap(),
+        generation: Generation(generation),
+        cohort: cohort(),
+        selector: Selector::All,
+        release: release(version),
+        back: None,
+        reach: Reach::ALL,
+        direction: Direction::Forward,
+        frozen: false,
+        policies: Vec::new(),
+        reconnect_window: Millis::from_secs(10),
+    }
+}
+
+/// A steering message as the server publishes it.
+#[must_use]
+pub fn signed(keys: &Keys, steer: &Steer, expires: Option<UnixMs>) -> Vec<u8> {
+    let stamp = Stamp { sequence: steer.generation.0, issued: UnixMs(1_000), expires };
+    let audience = Audience::Cohort(fleet(), steer.cohort.clone());
+    sign_order(&keys.director, OrderKind::SteerProduct, audience, stamp, &encode(steer).unwrap()).unwrap()
+}
+
+/// Where a device stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stands {
+    /// What runs.
+    pub runs: Release,
+    /// What a restart brings back.
+    pub confirmed: Release,
+    /// What it says of itself.
+    pub standing: Standing,
+    /// What it goes by.
+    pub steering: Option<Steer>,
+    /// What only ever grows.
+    pub watermarks: Watermarks,
+    /// The run that is open.
+    pub order: Option<Order>,
+}
+
+/// A device that is up and enrolled, and what stands between it and the broker.
+pub struct Target {
+    keys: Keys,
+    device: Device,
+    attested: Option<UnixMs>,
+    /// All that it wrote down.
+    pub events: Vec<Event>,
+}
+
+impl Target {
+    /// Healthy on 1.4.0.
+    #[must_use]
+    pub fn new() -> Self {
+        let on = release("1.4.0");
+        let slots = SlotStatus { booted: on.clone(), confirmed: on, other: None, trying: None };
+        let device = Device::new(settings(), Mono(0), &slots, 42);
+        let mut target = Self { keys: Keys::new(), device, attested: None, events: Vec::new() };
+        target.step(Input::Up { boot: BootId(1), slots });
+        let device = DeviceId::parse("pump-7").unwrap();
+        target.step(Input::Enrolled(Identity { device, cohort: cohort(), labels: Vec::new() }));
+        target.events.clear();
+        target
+    }
+
+    /// The latest time that the server signed for is this.
+    pub fn attests(&mut self, now: UnixMs) {
+        self.attested = Some(now);
+    }
+
+    /// Where the device stands: all but how many messages it did not believe.
+    #[must_use]
+    pub fn stands(&self) -> Stands {
+        let device = &self.device;
+        Stands {
+            runs: device.running().clone(),
+            confirmed: device.confirmed().clone(),
+            standing: device.standing(),
+            steering: device.steering().cloned(),
+            watermarks: device.watermarks(),
+            order: device.order().cloned(),
+        }
+    }
+
+    /// Takes a message from the steering topic as the agent does: its size, its signature, its content, and only then
+    /// its meaning. What was done because of it, other than writing down.
+    pub fn hears(&mut self, payload: &[u8]) -> Vec<Effect> {
+        let topic = Topic::Steer { fleet: fleet(), cohort: cohort(), channel: Channel::Product };
+        let input = self
+            .understand(&topic, payload)
+            .unwrap_or_else(|why| Input::Refused(Refused { what: topic.to_string(), why, count: 1 }));
+        self.step(input)
+    }
+
+    fn understand(&self, topic: &Topic, payload: &[u8]) -> Result<Input, String> {
+        if payload.is_empty() {
+            return Err("it is empty".into());
+        }
+        if payload.len() > topic.bytes_max() {
+            let (has, max) = (payload.len(), topic.bytes_max());
+            return Err(format!("{has} bytes are more than the {max} that it may have"));
+        }
+        let order = self.verify(payload).map_err(|error| chain(&error))?;
+        let steer: Steer = decode(order.payload(), usize::MAX).map_err(|error| chain(&error))?;
+        if steer.generation.0 != order.stamp().sequence {
+            return Err("its generation is another than that of its envelope".into());
+        }
+        let freshness = match order.freshness() {
+            backstay_trust::Freshness::Fresh => Freshness::Fresh,
+            backstay_trust::Freshness::Expired { .. } => Freshness::Expired,
+        };
+        Ok(Input::Steered(Steered { steer, digest: *order.content(), freshness }))
+    }
+
+    fn verify(&self, payload: &[u8]) -> Result<VerifiedOrder, backstay_trust::Refusal> {
+        let (cohort, device) = (cohort(), DeviceId::parse("pump-7").unwrap());
+        let listener = Listener { cohort: Some(&cohort), device: Some(&device) };
+        self.keys.keyring.verify_order(payload, OrderKind::SteerProduct, listener, self.attested)
+    }
+
+    fn step(&mut self, input: Input) -> Vec<Effect> {
+        let mut done = Vec::new();
+        for effect in self.device.step(Mono(1000), input) {
+            match effect {
+                Effect::Record(event) => self.events.push(event),
+                Effect::Ask { .. } | Effect::Vet { .. } | Effect::Run(_) | Effect::Report(_) => {
+                    done.push(effect);
+                }
+            }
+        }
+        done
+    }
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An error with its reasons, as the programs print it.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
+}
