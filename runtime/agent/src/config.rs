@@ -403,8 +403,12 @@ impl Config {
         if self.startup >= self.window {
             wrong("startup", "expected less than window: else the first window says nothing");
         }
-        if self.trial.limit < self.trial.healthy_for {
-            wrong("trial.limit", "expected at least trial.healthy_for");
+        let (limit, healthy_for) = (self.trial.limit.millis().0, self.trial.healthy_for.millis().0);
+        if limit < healthy_for.saturating_add(self.window.millis().0) {
+            wrong(
+                "trial.limit",
+                "expected at least trial.healthy_for and a window: else no trial can be passed",
+            );
         }
         if self.ladder.len() > RUNGS_MAX {
             wrong("ladder", "expected at most 8 rungs");
@@ -517,12 +521,12 @@ attempts = 3
             .replace("playbook = \"restart\"", "playbook = \"reboot\"");
         assert_eq!(
             told(&text),
-            "agent.toml:17: ladder[0].attempts: expected 1 to 100\n\
-             agent.toml:16: ladder[0].playbook: expected the name of a command under [commands]"
+            "agent.toml:19: ladder[0].attempts: expected 1 to 100\n\
+             agent.toml:18: ladder[0].playbook: expected the name of a command under [commands]"
         );
         assert!(
             told(&SMALL.replace("http = \"http", "htttp = \"http"))
-                .starts_with("agent.toml:14: probe[0].htttp: unknown field")
+                .starts_with("agent.toml:16: probe[0].htttp: unknown field")
         );
         assert!(
             told(&SMALL.replace("pump-arm64", "Pump"))

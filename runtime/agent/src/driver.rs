@@ -12,7 +12,7 @@ use backstay_host::{CallError, Executor};
 use backstay_memory::{Durability, Memory};
 use backstay_model::{
     Access, Answer, Deed, Digest, Effect as Asked, Event, InfraKind, Mono, Order, Outcome, Reason, Release,
-    Ticket, Transience,
+    Ticket, Transience, Word,
 };
 use backstay_plugins::{Judge, Ready};
 use backstay_trust::{EnrolToken, Keyring, SecretKey};
@@ -32,6 +32,9 @@ use crate::{
 /// The most things that wait to be taken in. Who can't hand over waits, or is heard next time.
 const WAITING_MAX: usize = 256;
 
+/// Between two looks at slots that can't say what is in them.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
 /// Between two tries to be enrolled.
 const ENROL_EVERY: Duration = Duration::from_secs(10);
 
@@ -40,6 +43,8 @@ const ENROL_EVERY: Duration = Duration::from_secs(10);
 enum Done {
     /// An effect of a run.
     Effect { ticket: Ticket, ordinal: u32, answer: Answer },
+    /// A run, while the slots could not say where it left them: they are asked again.
+    Run { ticket: Ticket, outcome: Outcome },
     /// A release was looked into.
     Vetted { ticket: Ticket, verdict: Vetted },
     /// The server was asked to enrol this device.
@@ -157,6 +162,11 @@ impl Loop {
             let now = self.all.clock.now();
             let effects = self.all.device.step(now, input);
             let events: Vec<Event> = effects.iter().filter_map(recorded).cloned().collect();
+            for event in &events {
+                if let Event::Told { word: Word::Lift(digest), .. } = event {
+                    self.all.quarantine.lift(digest);
+                }
+            }
             self.record(&events);
             for effect in effects {
                 match effect {
@@ -248,7 +258,8 @@ impl Loop {
                             way: verified.way_home().clone(),
                             hardware: verified.hardware().to_vec(),
                         },
-                        Err(refusal) => not(Transience::Permanent, refusal.to_string()),
+                        // Who answered is not who was meant, a portal or a proxy: tries are counted, so it ends.
+                        Err(refusal) => not(Transience::Transient, refusal.to_string()),
                     },
                 },
             };
@@ -320,15 +331,32 @@ impl Loop {
         match self.all.machine.status().await {
             Ok(slots) => vec![Input::Ended { ticket, outcome, slots }],
             Err(error) => {
-                // Nothing is known of the slots: the run stays open, and the next start looks again.
+                // Nothing is known of the slots, so nothing can be said of the run; it may not stay open for ever.
                 self.record(&[Event::Degraded { what: Reason::new(error.to_string()).0 }]);
+                self.look_again(ticket, outcome);
                 Vec::new()
             }
         }
     }
 
+    fn look_again(&self, ticket: Ticket, outcome: Outcome) {
+        let done = self.done.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let _ = done.send(Done::Run { ticket, outcome }).await;
+        });
+    }
+
     async fn finished(&mut self, done: Done) {
         match done {
+            Done::Run { ticket, outcome } => match self.all.machine.status().await {
+                Ok(slots) => self.take(Input::Ended { ticket, outcome, slots }).await,
+                Err(error) => {
+                    // It was recorded once.
+                    tracing::warn!(%error, "cannot tell what is in the slots");
+                    self.look_again(ticket, outcome);
+                }
+            },
             Done::Vetted { ticket, verdict } => self.take(Input::Vetted { ticket, verdict }).await,
             Done::Effect { ticket, ordinal, answer } => {
                 self.record(&[ended(ticket, ordinal, &answer)]);
@@ -355,12 +383,21 @@ impl Loop {
             tracing::debug!(probe = %sample.probe, reading = ?sample.reading, why = sample.why, "probe");
         }
         self.take(Input::Reading { probe: sample.probe, reading: sample.reading }).await;
-        if !self.boot_noted && self.all.device.health() == backstay_model::Health::Good {
-            // The boot is fine, which is less than "confirmed": power flickers don't use up the tries.
-            self.boot_noted = true;
-            if let Err(error) = self.all.machine.note_boot().await {
-                tracing::warn!(%error, "cannot note that the boot is fine");
+        match self.all.device.health() {
+            backstay_model::Health::Good if self.boot_noted => {}
+            backstay_model::Health::Good => {
+                // The boot is fine, which is less than "confirmed": power flickers don't use up the tries.
+                self.boot_noted = true;
+                let machine = self.all.machine.clone();
+                // The slots may be busy for as long as a release takes to be written.
+                tokio::spawn(async move {
+                    if let Err(error) = machine.note_boot().await {
+                        tracing::warn!(%error, "cannot note that the boot is fine");
+                    }
+                });
             }
+            // What was mended was restarted, and that took a try: it is to show itself again.
+            backstay_model::Health::Bad | backstay_model::Health::Unknown => self.boot_noted = false,
         }
     }
 
@@ -415,10 +452,12 @@ impl Loop {
             self.next_beat = now.after(self.all.config.beat.millis());
             uplink.beat(self.all.device.health());
         }
-        if uplink.wants_log(now)
-            && let Some(batch) = self.all.memory.unreceipted()
-        {
-            uplink.log(now, &batch);
+        if uplink.wants_log(now) {
+            match self.all.memory.unreceipted() {
+                Some(batch) => uplink.log(now, &batch),
+                // Else a receipt that is overdue, for what can't be read any more, would wake this loop without end.
+                None => uplink.log_received(),
+            }
         }
     }
 

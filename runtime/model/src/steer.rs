@@ -134,7 +134,8 @@ pub enum Word {
     Hold,
     /// End a hold or a freeze, and try again what was given up.
     Thaw,
-    /// A release that failed here may be tried again.
+    /// A release that failed here may be tried again, or a plugin that did may be asked again: by the digest of its
+    /// grant.
     Lift(Digest),
 }
 
