@@ -11,6 +11,10 @@ use backstay_memory::Step;
 use backstay_model::{Answer, Effect, Order, Outcome, Reason, Transience};
 use backstay_plugins::Ready;
 
+/// The most effects of one run. The shipped executor, set to its utmost patience, asks for some 600; one that asks
+/// without end would wear out the flash and never bring anybody home.
+const EFFECTS_MAX: u32 = 4096;
+
 /// A run on its way.
 #[derive(Debug)]
 pub struct Run {
@@ -108,6 +112,10 @@ impl Run {
             if effect.ordinal != self.next {
                 let why = format!("it asked for effect {} where {} comes next", effect.ordinal, self.next);
                 return Ok(Next::End(Outcome::Failed { transience: Transience::Permanent, why }));
+            }
+            if self.next >= EFFECTS_MAX {
+                let why = format!("it asked for more than {EFFECTS_MAX} effects");
+                return Ok(Next::End(Outcome::Failed { transience: Transience::Transient, why }));
             }
             self.next += 1;
             self.open.insert(effect.ordinal, effect.clone());

@@ -5,7 +5,6 @@
 
 use std::{collections::BTreeMap, error::Error, fs, path::Path};
 
-use backstay_config::Plugin;
 use backstay_core::{Device, Input};
 use backstay_hands::{
     Command as HandsCommand, Commands, Depot, ExtraArgs, Fetch, FileAge, Hands, HttpProbe, Probe, ProbeKind,
@@ -13,7 +12,7 @@ use backstay_hands::{
 };
 use backstay_host::Engine;
 use backstay_memory::{Memory, Options, Recalled};
-use backstay_model::{Event, Millis, Name, PluginId, Reason, Scope, UnixMs};
+use backstay_model::{Event, Millis, Name, Reason, Scope};
 use backstay_plugins::{Judge, LoadError, Loader};
 use backstay_slots::{Files, Slots as _, Tries};
 use backstay_trust::Keyring;
@@ -52,9 +51,9 @@ pub fn run(config: Config) -> Fallible<()> {
 pub fn check(config: &Config) -> Fallible<()> {
     let keyring = keyring(&config.keyring)?;
     let engine = Engine::new()?;
-    let (policies, executors) = plugins(config, &engine, &keyring, &BTreeMap::new(), None);
-    policies?;
-    executors?;
+    let loader = Loader { engine: &engine, keyring: &keyring, floors: &BTreeMap::new(), attested: None };
+    loader.policies(&config.policy)?;
+    loader.executors(&config.executor)?;
     hands(config)?;
     println!("the configuration is good");
     Ok(())
@@ -91,10 +90,18 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
     let attested = kept.as_ref().and_then(|kept| kept.attested);
     let attested = attested.max(words.as_ref().and_then(|words| words.attested));
     let engine = Engine::new()?;
-    let (policies, executors) = plugins(&config, &engine, &keyring, &floors, attested);
-    // Without a policy the device holds, without an executor it can't act; it starts all the same, and says so.
-    let judge = policies.map_err(|error| first.push(degraded(&chain(&error)))).ok();
-    let executors = executors.map_err(|error| first.push(degraded(&chain(&error)))).unwrap_or_default();
+    let loader = Loader { engine: &engine, keyring: &keyring, floors: &floors, attested };
+    let mut unusable = |error: LoadError| first.push(degraded(&chain(&error)));
+    // Where the newest can't be used there is the last good one. Without a policy the device holds, without an
+    // executor it can't act; it starts all the same, and says so.
+    let policies: Vec<_> =
+        loader.each_policy(&config.policy).filter_map(|loaded| loaded.map_err(&mut unusable).ok()).collect();
+    let executors: Vec<_> = loader
+        .each_executor(&config.executor)
+        .filter_map(|loaded| loaded.map_err(&mut unusable).ok())
+        .collect();
+    let judge = (!policies.is_empty()).then(|| Judge::new(policies));
+    // What was loaded is not below the floor, so this never lowers it.
     floors.extend(judge.iter().flat_map(Judge::grants));
     floors.extend(executors.iter().map(|ready| (ready.plugin.id().clone(), ready.sequence)));
 
@@ -159,21 +166,6 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
         floors,
     };
     Ok((driver, first, up))
-}
-
-type Loaded =
-    (Result<Judge, LoadError>, Result<Vec<backstay_plugins::Ready<backstay_host::Executor>>, LoadError>);
-
-fn plugins(
-    config: &Config,
-    engine: &Engine,
-    keyring: &Keyring,
-    floors: &BTreeMap<PluginId, u64>,
-    attested: Option<UnixMs>,
-) -> Loaded {
-    let loader = Loader { engine, keyring, floors, attested };
-    let policy: &Plugin = &config.policy;
-    (loader.policies(policy).map(Judge::new), loader.executors(&config.executor))
 }
 
 fn keyring(path: &Path) -> Fallible<Keyring> {

@@ -146,7 +146,7 @@ impl Loader<'_> {
     /// # Errors
     /// The first that can't be used.
     pub fn policies(&self, config: &PluginConfig) -> Result<Vec<Ready<Policy>>, LoadError> {
-        self.each(config, &world_policy(), Plugin::into_policy, Policy::validate)
+        self.each_policy(config).collect()
     }
 
     /// The executors of a configuration, newest first.
@@ -154,35 +154,49 @@ impl Loader<'_> {
     /// # Errors
     /// The first that can't be used.
     pub fn executors(&self, config: &PluginConfig) -> Result<Vec<Ready<Executor>>, LoadError> {
-        self.each(config, &world_executor(), Plugin::into_executor, Executor::validate)
+        self.each_executor(config).collect()
     }
 
-    fn each<P>(
+    /// Each policy of a configuration by itself, newest first: one that can't be used doesn't cost the other.
+    pub fn each_policy(
         &self,
+        config: &PluginConfig,
+    ) -> impl Iterator<Item = Result<Ready<Policy>, LoadError>> {
+        bundles(config)
+            .map(|path| self.one(path, config, &world_policy(), Plugin::into_policy, Policy::validate))
+    }
+
+    /// Each executor of a configuration by itself, newest first.
+    pub fn each_executor(
+        &self,
+        config: &PluginConfig,
+    ) -> impl Iterator<Item = Result<Ready<Executor>, LoadError>> {
+        bundles(config)
+            .map(|path| self.one(path, config, &world_executor(), Plugin::into_executor, Executor::validate))
+    }
+
+    fn one<P>(
+        &self,
+        path: &Path,
         config: &PluginConfig,
         world: &World,
         narrow: impl Fn(Plugin) -> Option<P>,
         validate: impl Fn(&P, &Config) -> Result<Vec<Problem>, CallError>,
-    ) -> Result<Vec<Ready<P>>, LoadError> {
-        let mut all = Vec::new();
-        for path in [Some(&config.bundle), config.last_good.as_ref()].into_iter().flatten() {
-            let verified = self.verify(path, world)?;
-            let loaded = Plugin::load(self.engine, &verified);
-            let loaded = loaded.map_err(|source| LoadError::Load { path: path.clone(), source })?;
-            let plugin =
-                narrow(loaded).expect("the world was verified, and it decides which of the two it is");
-            let settings = settings(config).map_err(|problem| LoadError::Settings {
-                path: path.clone(),
-                problems: vec![Problem { setting: None, text: problem }],
-            })?;
-            let problems = validate(&plugin, &settings);
-            let problems = problems.map_err(|source| LoadError::Silent { path: path.clone(), source })?;
-            if !problems.is_empty() {
-                return Err(LoadError::Settings { path: path.clone(), problems });
-            }
-            all.push(Ready { plugin, config: settings, sequence: verified.stamp().sequence });
+    ) -> Result<Ready<P>, LoadError> {
+        let verified = self.verify(path, world)?;
+        let loaded = Plugin::load(self.engine, &verified);
+        let loaded = loaded.map_err(|source| LoadError::Load { path: path.into(), source })?;
+        let plugin = narrow(loaded).expect("the world was verified, and it decides which of the two it is");
+        let settings = settings(config).map_err(|problem| LoadError::Settings {
+            path: path.into(),
+            problems: vec![Problem { setting: None, text: problem }],
+        })?;
+        let problems = validate(&plugin, &settings);
+        let problems = problems.map_err(|source| LoadError::Silent { path: path.into(), source })?;
+        if !problems.is_empty() {
+            return Err(LoadError::Settings { path: path.into(), problems });
         }
-        Ok(all)
+        Ok(Ready { plugin, config: settings, sequence: verified.stamp().sequence })
     }
 
     fn verify(&self, path: &Path, world: &World) -> Result<VerifiedPlugin, LoadError> {
@@ -198,6 +212,11 @@ impl Loader<'_> {
         let code = code.ok_or_else(|| LoadError::NoCode { path: path.into() })?;
         granted.with_artifact(code.to_vec()).map_err(untrusted)
     }
+}
+
+/// The bundle that is to be used, and the last good one.
+fn bundles(config: &PluginConfig) -> impl Iterator<Item = &Path> {
+    [Some(&config.bundle), config.last_good.as_ref()].into_iter().flatten().map(PathBuf::as_path)
 }
 
 fn settings(config: &PluginConfig) -> Result<Config, String> {
