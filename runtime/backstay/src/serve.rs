@@ -8,6 +8,8 @@
 //! *calls* answers operators and *view* shows them what is known; *director* signs, *post* knows what is due,
 //! *diary* and *kept* remember; *register*, *archive*, *catalogue*, *orders* and *sighting* are what there is.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
+
 mod archive;
 mod calls;
 mod catalogue;
@@ -33,7 +35,7 @@ mod view;
 #[cfg(test)]
 mod world;
 
-use std::{error::Error, path::Path};
+use std::{error::Error, io::IsTerminal, path::Path};
 
 use tracing_subscriber::EnvFilter;
 
@@ -45,13 +47,24 @@ use self::setup::Setup;
 /// [`Problems`](backstay_config::Problems) if the configuration, or what it names, is wrong; nothing was opened then. Else what it can't go
 /// on without: its folder, its address, its broker's settings.
 pub(crate) fn run(config: &Path) -> Result<(), Box<dyn Error>> {
-    let filter = EnvFilter::try_from_env("BACKSTAY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    // A second subscriber is no trouble: the first one stays.
-    drop(tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init());
+    log();
     let setup = Setup::read(config)?;
     // Two threads: what waits goes on while the one task waits for the disk.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(driver::run(setup))
+}
+
+/// Logs go to standard error. `BACKSTAY_LOG` says how much: `warn`, `info`, `debug`, or per module.
+fn log() {
+    let mut wanted = std::env::var("BACKSTAY_LOG").unwrap_or_else(|_| "info".into());
+    if !wanted.contains("rumqttd") {
+        // The built-in broker tells each packet; who wants that names it.
+        wanted.push_str(",rumqttd=off");
+    }
+    let to = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(wanted)).with_writer(std::io::stderr);
+    let to = to.with_ansi(std::io::stderr().is_terminal()).with_target(false);
+    // A second subscriber is no trouble: the first one stays.
+    drop(to.try_init());
 }
 
 /// Checks a configuration and all that it names, and opens nothing.
@@ -59,7 +72,8 @@ pub(crate) fn run(config: &Path) -> Result<(), Box<dyn Error>> {
 /// # Errors
 /// Everything that is wrong.
 pub(crate) fn check(config: &Path) -> Result<(), Box<dyn Error>> {
-    Ok(drop(Setup::read(config)?))
+    Setup::read(config)?;
+    Ok(())
 }
 
 /// What and why in one line, where there is room for one only: in a record, and in an answer.

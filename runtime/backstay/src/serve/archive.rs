@@ -148,6 +148,14 @@ impl Archive {
         Ok(Receipt { epoch: kept.head.epoch, seq: kept.head.seq, head: Digest(kept.head.hash) })
     }
 
+    /// Looks what is here of a device whose journal is named `instance`, so that [`Archive::have`] tells it from now on.
+    ///
+    /// # Errors
+    /// If the disk can't give it back.
+    pub(crate) fn know(&mut self, device: &DeviceId, instance: &str) -> Result<(), ArchiveError> {
+        self.kept(device, instance).map(drop)
+    }
+
     /// Up to which record a device's journal is here.
     pub(crate) fn have(&self, device: &DeviceId) -> u64 {
         self.heads.get(device).map_or(0, |kept| kept.head.seq)

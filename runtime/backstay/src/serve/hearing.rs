@@ -72,6 +72,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
     fn take(&mut self, now: Now, mail: Mail, topic: &str) {
         match mail {
             Mail::Report(member, report, content) => {
+                let report = *report;
                 let sighting = self.sightings.entry(member.device.clone()).or_default();
                 match sighting.report(now.mono, report.clone(), content) {
                     Ok(News::New) => {

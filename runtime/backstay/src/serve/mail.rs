@@ -18,7 +18,7 @@ use super::{
 #[derive(Debug)]
 pub(crate) enum Mail {
     /// A device's signed word on what it runs, and the digest of what it says.
-    Report(Member, Report, Digest),
+    Report(Member, Box<Report>, Digest),
     /// A device's signed word on its session.
     Presence(Member, Presence),
     /// A sign of life. Anybody can have sent it.
@@ -26,7 +26,7 @@ pub(crate) enum Mail {
     /// Signed records of a device's journal.
     Log(Member, LogBatch),
     /// A steering message of this director, as the broker has it.
-    Steer(CohortId, Steer),
+    Steer(CohortId, Box<Steer>),
     /// An order of this director, as the broker has it.
     Order(DeviceId, u64),
     /// A trust floor of this director.
@@ -103,7 +103,7 @@ fn of_device(
                     format!("it is of cohort {}, its device is enrolled in {}", report.cohort, member.cohort);
                 return Err(Refusal::new(Ground::Contradiction, why));
             }
-            Ok(Mail::Report(member, report, word.watermark().digest))
+            Ok(Mail::Report(member, Box::new(report), word.watermark().digest))
         }
         Leaf::Presence => {
             let member = member()?;
@@ -149,7 +149,7 @@ fn steer(payload: &[u8], cohort: &CohortId, channel: Channel, director: &Directo
         return Err(Refusal::new(Ground::Contradiction, format!("it steers cohort {}", steer.cohort)));
     }
     match channel {
-        Channel::Product => Ok(Mail::Steer(cohort.clone(), steer)),
+        Channel::Product => Ok(Mail::Steer(cohort.clone(), Box::new(steer))),
         // Nobody steers plugins yet, so it was not this server.
         Channel::Plugins => {
             Err(Refusal::new(Ground::Contradiction, "plugins are not steered by this server"))

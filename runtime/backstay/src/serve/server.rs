@@ -104,6 +104,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
         server.record(now, &odd);
         let members: Vec<_> = server.register.members().cloned().collect();
         for member in members {
+            let instance = member.key_id().0.to_string();
+            if let Err(error) = server.archive.know(&member.device, &instance) {
+                tracing::warn!(%error, "a device's records can't be read");
+            }
             let (device, labels) = (member.device, member.labels);
             server.step(now, &member.cohort, CohortInput::Enrolled { device, labels });
         }

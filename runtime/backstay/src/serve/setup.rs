@@ -2,10 +2,7 @@
 //!
 //! Not here: the configuration's own rules (`config`), and what a server does with all this (`driver`).
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
 use backstay_api::Token;
 use backstay_config::{Document, Problems};
@@ -106,7 +103,7 @@ fn bytes(path: &Path, max: u64) -> Result<Zeroizing<Vec<u8>>, String> {
     read().map_err(|error| format!("cannot read {}: {error}", path.display()))
 }
 
-fn keyring(path: &PathBuf) -> Result<Keyring, String> {
+fn keyring(path: &Path) -> Result<Keyring, String> {
     let read = bytes(path, Keyring::BYTES_MAX as u64)?;
     Keyring::decode(&read).map_err(|error| format!("{} is no keyring to trust: {error}", path.display()))
 }

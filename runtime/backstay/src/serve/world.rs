@@ -379,9 +379,9 @@ impl World {
 
     /// Everything that was refused, as it was written down.
     pub(super) fn refused(&self) -> Vec<(String, String, u32)> {
-        let refused = |event: &Event| match event {
-            Event::Refused(refused) => Some((refused.what.clone(), refused.why.clone(), refused.count)),
-            _ => None,
+        let refused = |event: &Event| {
+            let Event::Refused(refused) = event else { return None };
+            Some((refused.what.clone(), refused.why.clone(), refused.count))
         };
         self.written.borrow().iter().filter_map(refused).collect()
     }
