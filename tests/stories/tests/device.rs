@@ -454,3 +454,23 @@ fn a_device_that_forgot_does_not_install_what_it_condemned() {
     assert_eq!(world.count(|event| matches!(event, Event::TrialBegan { .. })), 0);
     assert_eq!(world.count(|event| matches!(event, Event::Ended { .. })), 1, "the run does not stay open");
 }
+
+/// A state from an earlier trial, and by now another release is on trial and fails: it is judged as what it is, and the
+/// one before it isn't blamed.
+#[test]
+fn a_device_that_forgot_judges_what_runs_now() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).signs("1.6.0", &["1.5.0"]);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(20);
+    let began = |step: &&Recorded| step.events.iter().any(|event| matches!(event, Event::TrialBegan { .. }));
+    let old = world.steps.iter().rfind(began).unwrap().clone();
+    world.waits(100).steers("r-2", "1.6.0", Direction::Forward).waits(5);
+    let slots = world.steps.last().unwrap().slots.clone();
+    assert_eq!((world.runs(), world.confirmed()), ("1.6.0", "1.5.0"));
+
+    let device = Device::restore(settings(), old.state);
+    let mut world = World::woken(settings(), device, old.at, slots);
+    world.behaves("1.6.0", Behaviour::FailsAfter(Millis(0))).waits(120);
+    assert_eq!((world.runs(), world.confirmed()), ("1.5.0", "1.5.0"));
+    assert_eq!(world.device().condemned(), [release("1.6.0").digest]);
+}

@@ -116,6 +116,14 @@ impl Device {
         self.take_over(&slots);
         let moved = was_on.digest != slots.booted.digest;
         match self.state.phase.clone() {
+            // A boot that falls back falls back to what is confirmed. What runs instead got there in a time that is
+            // forgotten: nothing speaks against what was on trial then, and what runs has yet to pass its own.
+            Phase::Trial(_) | Phase::Confirming(_) | Phase::Healing(_) | Phase::Leaving(_)
+                if moved && slots.booted.digest != slots.confirmed.digest =>
+            {
+                self.call_off("what it was for no longer runs", out);
+                self.begin_trial(now, slots.confirmed, out);
+            }
             // What was on trial is gone, so there is nothing left to confirm or to mend.
             Phase::Confirming(_) | Phase::Healing(Healing { trial: Some(_), .. }) if moved => {
                 self.call_off("the boot fell back in the middle of it", out);
