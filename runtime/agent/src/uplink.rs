@@ -35,6 +35,8 @@ pub struct Uplink {
     beats: u64,
     connected: bool,
     attested: Option<UnixMs>,
+    /// When the first session began, on the device's clock.
+    began: Mono,
 }
 
 /// What it takes to speak for a device.
@@ -86,15 +88,9 @@ impl Uplink {
             .into_iter()
             .map(|filter| Filter { topics: filter.as_str().into(), qos: Qos::AtLeastOnce })
             .collect();
-        let farewell = voice.presence(now, Online::No)?;
-        settings.will = Some(Will {
-            topic: voice.topic(Leaf::Presence),
-            payload: farewell.into(),
-            retain: true,
-            qos: Qos::AtLeastOnce,
-        });
+        settings.will = Some(voice.will(now)?);
         let (handle, incoming) = Link::start(settings)?;
-        Ok(Self { handle, incoming, voice, log_due: None, beats: 0, connected: false, attested })
+        Ok(Self { handle, incoming, voice, log_due: None, beats: 0, connected: false, attested, began: now })
     }
 
     /// The next thing that happens on the link. May be dropped while it waits.
@@ -112,6 +108,7 @@ impl Uplink {
             }
             Happening::Lost { why, again } => {
                 self.connected = false;
+                self.begin_session();
                 tracing::info!(%why, %again, "lost the broker");
                 Came::Nothing
             }
@@ -129,6 +126,20 @@ impl Uplink {
                 tracing::info!(topics, "listens again");
                 Came::Nothing
             }
+        }
+    }
+
+    /// The next connection is another session: the will of this one, however late, says nothing of that.
+    fn begin_session(&mut self) {
+        self.voice.nonce = self.voice.nonce.wrapping_add(1);
+        self.beats = 0;
+        match self.voice.will(self.began) {
+            Ok(will) => {
+                if let Err(error) = self.handle.make_will(will) {
+                    tracing::error!(%error, "the broker keeps the will of the session before");
+                }
+            }
+            Err(why) => tracing::error!(why, "the broker keeps the will of the session before"),
         }
     }
 
@@ -260,6 +271,11 @@ impl Voice {
         let presence = Presence { online: matches!(online, Online::Yes), nonce: self.nonce, at };
         let payload = encode(&presence).map_err(|error| error.to_string())?;
         self.sign(DeviceKind::Presence, at.0, &payload)
+    }
+
+    fn will(&self, at: Mono) -> Result<Will, String> {
+        let payload = self.presence(at, Online::No)?.into();
+        Ok(Will { topic: self.topic(Leaf::Presence), payload, retain: true, qos: Qos::AtLeastOnce })
     }
 
     /// Size, topic, signature, content: in this order, and what fails at one says so.

@@ -23,10 +23,10 @@ mod steering;
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use backstay_model::{
-    Action, BootId, Breaker, Cause, CohortId, Decision, DeviceId, Digest, Event, Excluded, Facts, Fence,
-    Generation, Hardware, Health, InfraKind, Label, Millis, Mono, Name, Order, Outcome, Permille, Reading,
-    Refused, Release, Report, RolloutId, Schema, SlotStatus, Standing, Steer, Task, Ticket, Transience,
-    WayHome, Word,
+    Action, BootId, Breaker, Cause, CohortId, Decision, DeviceId, Digest, Direction, Event, Excluded, Facts,
+    Fence, Generation, Hardware, Health, InfraKind, Label, Millis, Mono, Name, Order, Outcome, Permille,
+    Reading, Refused, Release, Report, RolloutId, Schema, SlotStatus, Standing, Steer, Task, Ticket,
+    Transience, WayHome, Word,
 };
 use serde::{Deserialize, Serialize};
 
@@ -392,7 +392,7 @@ impl Device {
     pub fn standing(&self) -> Standing {
         match &self.state.phase {
             Phase::Settled => match &self.state.setback {
-                Some(setback) if self.is_steered_by(&setback.rollout) => Standing::Excluded,
+                Some(setback) if self.is_called_by(&setback.rollout) => Standing::Excluded,
                 Some(_) | None => Standing::Settled,
             },
             Phase::Vetting(_) | Phase::Installing(_) => Standing::Installing,
@@ -484,6 +484,12 @@ impl Device {
     #[must_use]
     pub fn order(&self) -> Option<&Order> {
         self.state.order.as_ref()
+    }
+
+    /// Whether there is something to sit out: a rollout that was called off excludes nobody.
+    fn is_called_by(&self, rollout: &RolloutId) -> bool {
+        self.is_steered_by(rollout)
+            && self.steering().is_some_and(|steer| steer.direction == Direction::Forward)
     }
 
     fn is_steered_by(&self, rollout: &RolloutId) -> bool {

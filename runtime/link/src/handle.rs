@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    settings::{PACKET_HEAD_BYTES, Qos, is_topic},
+    settings::{PACKET_HEAD_BYTES, Qos, SettingsError, Will, is_topic},
     trouble::Trouble,
 };
 
@@ -149,6 +149,7 @@ pub(crate) enum Stay {
 pub struct Handle {
     desk: Arc<Desk>,
     wishes: Arc<watch::Sender<Wishes>>,
+    will: Arc<Mutex<Option<Will>>>,
     packet_bytes_max: usize,
 }
 
@@ -159,8 +160,26 @@ impl fmt::Debug for Handle {
 }
 
 impl Handle {
-    pub(crate) fn new(desk: Arc<Desk>, wishes: watch::Sender<Wishes>, packet_bytes_max: usize) -> Self {
-        Self { desk, wishes: Arc::new(wishes), packet_bytes_max }
+    pub(crate) fn new(
+        desk: Arc<Desk>,
+        wishes: watch::Sender<Wishes>,
+        will: Arc<Mutex<Option<Will>>>,
+        packet_bytes_max: usize,
+    ) -> Self {
+        Self { desk, wishes: Arc::new(wishes), will, packet_bytes_max }
+    }
+
+    /// From the next connection on the broker says this when it has lost us, if [`Settings::will`] was set. So each
+    /// connection can have a will of its own, and one that comes late says nothing of the next.
+    ///
+    /// # Errors
+    /// If it could not have been in the settings.
+    ///
+    /// [`Settings::will`]: crate::Settings::will
+    pub fn make_will(&self, will: Will) -> Result<(), SettingsError> {
+        will.check(self.packet_bytes_max)?;
+        *self.will.lock().unwrap_or_else(PoisonError::into_inner) = Some(will);
+        Ok(())
     }
 
     /// Hands something over to be published, in order. Never waits.

@@ -15,7 +15,7 @@ use std::{
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -37,7 +37,7 @@ use crate::{
     flight::{Flight, Load, RING},
     handle::{Desk, Handle, Happening, Incoming, Message, Outgoing, Stay, Wishes},
     pause::Pause,
-    settings::{Qos, Settings, SettingsError},
+    settings::{Qos, Settings, SettingsError, Will},
     trouble::Trouble,
 };
 
@@ -75,7 +75,8 @@ impl Link {
         let wishes = Wishes { reconnect_within: settings.reconnect_within, stay: Stay::Connected };
         let (wish, wishes) = watch::channel(wishes);
         let desk = Arc::new(Desk::default());
-        let handle = Handle::new(Arc::clone(&desk), wish, settings.outgoing_bytes_max);
+        let will = Arc::new(Mutex::new(settings.will.clone()));
+        let handle = Handle::new(Arc::clone(&desk), wish, Arc::clone(&will), settings.outgoing_bytes_max);
         let courier = Courier {
             pause: Pause::new(settings.seed, settings.reconnect_within),
             filters: Filters::new(settings.filters.len(), settings.poison_retry),
@@ -85,6 +86,7 @@ impl Link {
             happen,
             wishes,
             desk,
+            will,
         };
         runtime.spawn(courier.run());
         Ok((handle, Incoming::new(happenings)))
@@ -113,6 +115,7 @@ struct Courier {
     happen: mpsc::Sender<Happening>,
     wishes: watch::Receiver<Wishes>,
     desk: Arc<Desk>,
+    will: Arc<Mutex<Option<Will>>>,
 }
 
 /// One connection: the client that hands requests over, and what is under way.
@@ -403,7 +406,7 @@ impl Courier {
         if let Some((user, password)) = read.login {
             options.set_credentials(user, password);
         }
-        if let Some(will) = &settings.will {
+        if let Some(will) = &*self.will.lock().unwrap_or_else(PoisonError::into_inner) {
             options.set_last_will(LastWill {
                 topic: will.topic.clone(),
                 message: will.payload.clone(),

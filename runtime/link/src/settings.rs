@@ -212,6 +212,18 @@ impl SettingsError {
     }
 }
 
+impl Will {
+    /// Whether a link that sends packets of at most so many bytes can leave it with the broker.
+    pub(crate) fn check(&self, outgoing_bytes_max: usize) -> Result<(), SettingsError> {
+        if !is_topic(&self.topic) {
+            return Err(SettingsError::Topic { text: self.topic.clone() });
+        }
+        // It travels inside CONNECT, beside names and password.
+        let room = (outgoing_bytes_max / 2).min(usize::from(u16::MAX));
+        within("the will's length in bytes", self.payload.len(), 0, room)
+    }
+}
+
 impl Settings {
     /// Settings with the usual bounds: 30 s keep alive, 64 KiB packets, 16 publishes under way, 256 waiting,
     /// tries within 2 s, poisoned filters looked at again after 1 min.
@@ -262,12 +274,7 @@ impl Settings {
             }
         }
         if let Some(will) = &self.will {
-            if !is_topic(&will.topic) {
-                return Err(SettingsError::Topic { text: will.topic.clone() });
-            }
-            // It travels inside CONNECT, beside names and password.
-            let room = (self.outgoing_bytes_max / 2).min(usize::from(u16::MAX));
-            within("the will's length in bytes", will.payload.len(), 0, room)?;
+            will.check(self.outgoing_bytes_max)?;
         }
         if let Identity::Password { user, .. } = &self.identity {
             within("the user's length in bytes", user.len(), 1, USER_BYTES_MAX)?;
