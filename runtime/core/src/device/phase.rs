@@ -118,7 +118,11 @@ impl Device {
         match self.state.phase.clone() {
             // A boot that falls back falls back to what is confirmed. What runs instead got there in a time that is
             // forgotten: nothing speaks against what was on trial then, and what runs has yet to pass its own.
-            Phase::Trial(_) | Phase::Confirming(_) | Phase::Healing(_) | Phase::Leaving(_)
+            Phase::Vetting(_)
+            | Phase::Trial(_)
+            | Phase::Confirming(_)
+            | Phase::Healing(_)
+            | Phase::Leaving(_)
                 if moved && slots.booted.digest != slots.confirmed.digest =>
             {
                 self.call_off("what it was for no longer runs", out);
