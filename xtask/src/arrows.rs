@@ -92,6 +92,9 @@ const TABLE: &[Row] = &[
     row("xtask", &[], &[], None, TOOL),
 ];
 
+/// What ships as WebAssembly and can be called natively: tests may, to be quick or to compare.
+const NATIVE: &[&str] = &[SDK, "policy-tree", "executor-ota"];
+
 /// Packages below this folder may use every part, and the plugins' SDK: they are tests.
 const TESTS_FOLDER: &str = "tests";
 
@@ -185,7 +188,11 @@ fn strays_of(name: &str, is_test: bool, dependencies: &[Dependency]) -> Vec<Stra
                         row.ours.contains(&to.as_str())
                             || (*when == When::Tests && row.tests.contains(&to.as_str()))
                     }
-                    None => PARTS.contains(&to.as_str()) || to == SDK || to.starts_with("backstay-test-"),
+                    None => {
+                        PARTS.contains(&to.as_str())
+                            || NATIVE.contains(&to.as_str())
+                            || to.starts_with("backstay-test-")
+                    }
                 };
                 if !allowed {
                     strays

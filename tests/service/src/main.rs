@@ -51,5 +51,6 @@ fn answer(mut stream: TcpStream, nature: &Nature, up: Duration) {
     // The head of the request is read and not looked at: every path tells the version.
     while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
     let length = body.len();
-    let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    let _ =
+        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
 }
