@@ -30,7 +30,7 @@ pub(crate) struct Grant {
     /// The fleet's keyring
     #[arg(long, value_name = "FILE")]
     pub(super) keyring: PathBuf,
-    /// What it may do and use: a file with [permissions] and [limits]; nothing, and what the vendor says it needs, if it
+    /// What it may do and use: a file with the tables "permissions" and "limits"; nothing, and what the vendor says it needs, if it
     /// is left out
     #[arg(long, value_name = "FILE")]
     pub(super) permissions: Option<PathBuf>,
