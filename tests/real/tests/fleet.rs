@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -18,14 +18,18 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The programs and the plugins; none if this machine has no mosquitto.
 fn stage() -> Option<(PathBuf, PathBuf)> {
     program("mosquitto")?;
-    let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
-    let (Some(programs), Some(plugins)) = (path("BACKSTAY_PROGRAMS"), path("BACKSTAY_PLUGINS")) else {
-        println!("skipped, because the programs are not built: run it by cargo xtask test");
-        return None;
-    };
-    Some((programs, plugins))
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    let path =
+        |name: &str, usual: &str| std::env::var_os(name).map_or_else(|| target.join(usual), PathBuf::from);
+    let programs = path("BACKSTAY_PROGRAMS", "programs/debug");
+    assert!(
+        programs.join("demo-service").is_file(),
+        "the programs are not built: cargo xtask test real builds them"
+    );
+    Some((programs, path("BACKSTAY_PLUGINS", "plugins")))
 }
 
 fn gather(fleet: &mut Fleet, devices: usize) {
