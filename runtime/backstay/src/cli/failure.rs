@@ -80,7 +80,10 @@ impl fmt::Display for Failure {
         let mut cause: Option<&(dyn Error + 'static)> = self.why.as_deref();
         for _ in 0..CAUSES_MAX {
             let Some(why) = cause else { break };
-            write!(f, "\n  because: {}", plain(&why.to_string()))?;
+            // A cause can be several, each in a line of its own: all that is wrong with a configuration.
+            for line in why.to_string().lines() {
+                write!(f, "\n  because: {}", plain(line))?;
+            }
             cause = why.source();
         }
         match &self.help {

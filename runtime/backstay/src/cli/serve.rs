@@ -62,9 +62,12 @@ mod tests {
     fn a_wrong_configuration_has_its_own_number() {
         let problem =
             Problem { file: "s.toml".into(), line: Some(3), key: "api".into(), why: "is missing".into() };
-        let failure = failed("s.toml is wrong".into(), Problems::from(problem).into());
+        let failure = failed("s.toml is wrong".into(), Problems::from(problem.clone()).into());
         assert_eq!(failure.exit(), Exit::Configuration);
         assert_eq!(failure.to_string(), "error: s.toml is wrong\n  because: s.toml:3: api: is missing");
+        let two = Problems(vec![problem.clone(), Problem { line: Some(9), ..problem }]);
+        let told = failed("s.toml is wrong".into(), two.into()).to_string();
+        assert_eq!(told.lines().filter(|line| line.starts_with("  because: s.toml:")).count(), 2, "{told}");
         assert_eq!(failed("it ended".into(), "a reason".into()).exit(), Exit::Trouble);
     }
 }
