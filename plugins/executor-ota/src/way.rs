@@ -1,6 +1,6 @@
 //! The steps of each task.
 
-use alloc::format;
+use alloc::{format, string::String};
 
 use backstay_sdk::{
     deed,
@@ -26,7 +26,9 @@ pub(crate) async fn install(ctx: &Ctx, release: &Release) -> Result<(), Failed> 
         let tried = |slots: &SlotStatus| has(slots.trying.as_ref(), release) || same(&slots.booted, release);
         until(ctx, deed::try_next(release), tried).await?;
     }
-    restart(ctx, release).await
+    // A release that did not come up was brought in all the same. What runs now, the slots say, and the runtime
+    // condemns what fell back.
+    restart(ctx, release).await.map(|_| ())
 }
 
 /// Makes `release`, which has to run, the one that a restart brings back.
@@ -58,7 +60,23 @@ pub(crate) async fn go_home(ctx: &Ctx, release: &Release) -> Result<(), Failed> 
             until(ctx, deed::go_home(release), stays).await?;
         }
     }
-    if runs { Ok(()) } else { restart(ctx, release).await }
+    if runs {
+        return Ok(());
+    }
+    match restart(ctx, release).await? {
+        Came::Up => Ok(()),
+        Came::Elsewhere(runs) => {
+            Err(permanent(format!("{} did not come up: the device fell back to {runs}", release.version)))
+        }
+    }
+}
+
+/// Where a restart led.
+enum Came {
+    /// The release runs.
+    Up,
+    /// This version runs, and a restart doesn't change that any more.
+    Elsewhere(String),
 }
 
 /// Runs the command that is named like the playbook. Whether it helped, the next windows say.
@@ -70,12 +88,12 @@ pub(crate) async fn heal(ctx: &Ctx, playbook: &str) -> Result<(), Failed> {
 }
 
 /// Restarts into what the slots say, and looks until `release` runs.
-async fn restart(ctx: &Ctx, release: &Release) -> Result<(), Failed> {
+async fn restart(ctx: &Ctx, release: &Release) -> Result<Came, Failed> {
     let command = RESTART.of(ctx.config());
     let mut slots = look(ctx).await?;
     for _ in 0..TRIES {
         if same(&slots.booted, release) {
-            return Ok(());
+            return Ok(Came::Up);
         }
         if !is_next(&slots, release) {
             break;
@@ -94,13 +112,13 @@ async fn restart(ctx: &Ctx, release: &Release) -> Result<(), Failed> {
         }
     }
     if same(&slots.booted, release) {
-        return Ok(());
+        return Ok(Came::Up);
     }
     let (wanted, runs) = (&release.version, &slots.booted.version);
     if is_next(&slots, release) {
         return Err(transient(format!("{runs} still runs after {TRIES} restarts into {wanted}")));
     }
-    Err(permanent(format!("{wanted} did not come up: the device fell back to {runs}")))
+    Ok(Came::Elsewhere(runs.clone()))
 }
 
 /// Looks until `release` runs, or is no longer what a restart brings, or it has taken too long.
