@@ -15,6 +15,8 @@ use backstay_model::{Answer, Deed, Name, Outcome, Output, Reason, SlotDeed, Slot
 use backstay_slots::{Files, SlotError, Slots};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::causes;
+
 /// The machine, for those who act on it. Clones act on the same one.
 #[derive(Clone)]
 pub struct Machine {
@@ -198,11 +200,5 @@ async fn keep_running(
 }
 
 fn failed(transience: Transience, error: &dyn Error) -> Answer {
-    let mut why = error.to_string();
-    let mut source = error.source();
-    while let Some(here) = source {
-        why = format!("{why}: {here}");
-        source = here.source();
-    }
-    Answer::Failed(Outcome::Failed { transience, why: Reason::new(why).0 })
+    Answer::Failed(Outcome::Failed { transience, why: Reason::new(causes::in_one_line(error)).0 })
 }

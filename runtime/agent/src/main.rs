@@ -3,6 +3,7 @@
 //! Here: the command line, and putting the parts together for [`driver`]. Not here: deciding anything.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
+mod causes;
 mod clock;
 mod config;
 mod driver;
@@ -14,7 +15,7 @@ mod run;
 mod start;
 mod uplink;
 
-use std::{error::Error, ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use backstay_config::Document;
 use config::Config;
@@ -75,7 +76,7 @@ fn main() -> ExitCode {
 }
 
 fn with_config(path: &std::path::Path, command: Command) -> ExitCode {
-    let read = Document::read(path).map_err(|error| chain(&error));
+    let read = Document::read(path).map_err(|error| causes::in_lines(&error));
     let config = read.and_then(|document| Config::of(&document).map_err(|error| error.to_string()));
     let config = match config {
         Ok(config) => config,
@@ -94,7 +95,7 @@ fn with_config(path: &std::path::Path, command: Command) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("backstay-agent: {}", chain(&*error));
+            eprintln!("backstay-agent: {}", causes::in_lines(&*error));
             ExitCode::FAILURE
         }
     }
@@ -130,17 +131,6 @@ fn arguments(arguments: impl Iterator<Item = OsString>) -> Result<(PathBuf, Comm
         Some(other) => return Err(format!("there is no command {other:?}").into()),
     };
     Ok((config, command))
-}
-
-/// What failed and why, down to the first cause.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}\nwhy: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use backstay_wire::Stream;
 use tokio::sync::mpsc;
 
 use crate::{
+    causes,
     clock::{Clock, boot_id},
     config::{Command, Config, ProbeScope, ServiceAction, Slots, Supervise},
     driver::Driver,
@@ -91,7 +92,7 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
     let attested = attested.max(words.as_ref().and_then(|words| words.attested));
     let engine = Engine::new()?;
     let loader = Loader { engine: &engine, keyring: &keyring, floors: &floors, attested };
-    let mut unusable = |error: LoadError| first.push(degraded(&chain(&error)));
+    let mut unusable = |error: LoadError| first.push(degraded(&causes::in_one_line(&error)));
     // Where the newest can't be used there is the last good one. Without a policy the device holds, without an
     // executor it can't act; it starts all the same, and says so.
     let policies: Vec<_> =
@@ -260,16 +261,6 @@ fn seed() -> u64 {
 
 fn degraded(what: &str) -> Event {
     Event::Degraded { what: Reason::new(what.into()).0 }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 fn listen() {
