@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::show::{Show, table};
 
+/// So many looks without a new record, and the devices have told all: longer than any waits to connect again.
+const QUIET_LOOKS: u32 = 20;
+
 /// How long a chapter may take.
 const CHAPTER: Duration = Duration::from_secs(150);
 
@@ -162,15 +165,16 @@ fn second_cohort(fleet: &mut Fleet, show: &mut Show) -> Result<(), Trouble> {
 /// Every record of every device is with the server.
 fn receipts(fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Trouble> {
     show.tell("waits until the server has every record that the devices told it of");
-    let mut last = BTreeMap::new();
+    let (mut last, mut quiet) = (BTreeMap::new(), 0);
     until(fleet, show, "the journals are there", |view| {
         let here: BTreeMap<String, u64> = devices(view)
             .map(|device| (text(&device["device"]), device["journal"].as_u64().unwrap_or(0)))
             .collect();
-        let quiet = here == last && here.values().all(|records| *records > 0) && here.len() == names.len();
+        let whole = here == last && here.values().all(|records| *records > 0) && here.len() == names.len();
+        quiet = if whole { quiet + 1 } else { 0 };
         let records: u64 = here.values().sum();
         last = here;
-        (quiet, format!("{records} records of {} devices", last.len()))
+        (quiet >= QUIET_LOOKS, format!("{records} records of {} devices", last.len()))
     })
 }
 
@@ -190,6 +194,9 @@ fn ending(fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Troubl
         let told = Told::of(&fleet.cli.records(&device.name)?);
         if device.slot().as_deref() != Some("1.4.0") {
             wrong.push(format!("{} does not run 1.4.0", device.name));
+        }
+        if told.versions.last().is_none_or(|last| last != "1.4.0") {
+            wrong.push(format!("the records of {} don't lead to 1.4.0", device.name));
         }
         went += usize::from(told.home.is_some());
         let (who, took) = told.home.unwrap_or_else(|| ("-".into(), "-".into()));
