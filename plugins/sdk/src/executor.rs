@@ -7,6 +7,10 @@
 //! What follows from that for the author: `run` may depend on its arguments and on answers alone, and what it
 //! asks must be the same every time. The SDK compares a hash of each thing asked with what was asked then, and
 //! refuses to go on where they differ.
+//!
+//! Ask with [`Ctx::look`] for what only reads, and with [`Ctx::change`] for everything else; what can be asked is in
+//! [`deed`](crate::deed). Several things at once: [`both`], [`all`]. Each comes back as a [`Reply`], or as a
+//! [`Trouble`], which `?` makes the end of the run.
 
 use alloc::{string::String, vec::Vec};
 use core::{
@@ -31,7 +35,7 @@ use crate::{
     settings::{Description, Problem, Setting},
 };
 
-/// An executor.
+/// An executor, written as straight-line code.
 pub trait Executor {
     /// What can be set.
     fn describe() -> Description;
@@ -50,6 +54,83 @@ pub trait Executor {
     /// # Errors
     /// What went wrong, with the target as it was before.
     fn run(ctx: &Ctx, order: &Order) -> impl Future<Output = Result<(), Failed>>;
+}
+
+/// An executor, written as a function from a state to the next: for authors who want to name the states themselves.
+///
+/// Whatever implements [`Executor`] has this. The other way round, the state is the author's alone, and so are the things
+/// that [`step`] does for the others:
+///
+/// - ordinals count from 0 and go on from step to step without a gap;
+/// - an answer may come twice, and one to what was never asked is refused as [`Refusal::Unexpected`];
+/// - a state begins with a version of its own and a hash of the settings, and one that doesn't fit is refused as
+///   [`Refusal::Diverged`];
+/// - as long as there is no `end`, at least one answer is outstanding; with an `end` there are no effects.
+///
+/// ```
+/// use backstay_sdk::deed;
+/// use backstay_sdk::executor::{Access, Answer, Effect, Event, Outcome, Refusal, Stepped, Steps, transient};
+/// use backstay_sdk::settings::{Description, Setting};
+///
+/// pub struct OneCommand;
+///
+/// impl Steps for OneCommand {
+///     fn describe() -> Description {
+///         Description { about: "Runs one command.".into(), settings: Vec::new() }
+///     }
+///
+///     fn step(_: &[Setting], state: &[u8], event: Event) -> Result<Stepped, Refusal> {
+///         const FORMAT: u8 = 1;
+///         const ASKED: u8 = 0;
+///         const ENDED: u8 = 1;
+///         let ended = |end| Ok(Stepped { state: vec![FORMAT, ENDED], effects: vec![], end: Some(end) });
+///         match (state, event) {
+///             ([], Event::Begin(_)) => {
+///                 let effect = Effect { ordinal: 0, access: Access::Changes, deed: deed::run("restart", []) };
+///                 Ok(Stepped { state: vec![FORMAT, ASKED], effects: vec![effect], end: None })
+///             }
+///             ([FORMAT, ASKED], Event::Answered(answered)) if answered.ordinal == 0 => match answered.answer {
+///                 Answer::Exited(exited) if exited.code == Some(0) => ended(Outcome::Done),
+///                 _ => ended(Outcome::Failed(transient("it did not work"))),
+///             },
+///             ([FORMAT, ..], _) => Err(Refusal::Unexpected("that fits nothing that was asked".into())),
+///             _ => Err(Refusal::Diverged("the state can't be read".into())),
+///         }
+///     }
+/// }
+///
+/// backstay_sdk::export_executor!(OneCommand);
+/// ```
+pub trait Steps {
+    /// What can be set.
+    fn describe() -> Description;
+
+    /// What is wrong with a configuration, beyond what [`describe`](Self::describe) says of each setting alone.
+    #[must_use]
+    fn validate(config: &[Setting]) -> Vec<Problem> {
+        let _ = config;
+        Vec::new()
+    }
+
+    /// Takes one event of one run. `state` is the one that the step before returned; empty with [`Event::Begin`].
+    ///
+    /// # Errors
+    /// Where the step can't be taken. None of it moves anything: the run freezes where it stands.
+    fn step(config: &[Setting], state: &[u8], event: Event) -> Result<Stepped, Refusal>;
+}
+
+impl<E: Executor> Steps for E {
+    fn describe() -> Description {
+        E::describe()
+    }
+
+    fn validate(config: &[Setting]) -> Vec<Problem> {
+        E::validate(config)
+    }
+
+    fn step(config: &[Setting], state: &[u8], event: Event) -> Result<Stepped, Refusal> {
+        step::<E>(config, state, event)
+    }
 }
 
 /// Something that didn't work but may work later.
@@ -109,37 +190,21 @@ pub fn step<E: Executor>(config: &[Setting], state: &[u8], event: Event) -> Resu
     Ok(Stepped { state, effects: asked.fresh, end })
 }
 
-/// Makes the type the executor of this component. Does nothing in a native build.
+/// Makes the type, an [`Executor`] or whatever else has [`Steps`], the executor of this component. Does nothing in a native
+/// build, where a plugin is an ordinary library that tests can call.
 #[macro_export]
 macro_rules! export_executor {
     ($executor:ty) => {
-        #[cfg(target_arch = "wasm32")]
-        #[allow(
-            unsafe_code,
-            missing_docs,
-            unreachable_pub,
-            reason = "the way out of the component, generated"
-        )]
-        const _: () = {
-            use $crate::bindings::executor as world;
-            struct Component;
-            impl world::Guest for Component {
-                fn describe() -> world::Description {
-                    <$executor as $crate::executor::Executor>::describe()
-                }
-                fn validate(config: $crate::__Vec<world::Setting>) -> $crate::__Vec<world::Problem> {
-                    <$executor as $crate::executor::Executor>::validate(&config)
-                }
-                fn step(
-                    config: $crate::__Vec<world::Setting>,
-                    state: $crate::__Vec<u8>,
-                    event: world::Event,
-                ) -> Result<world::Stepped, world::Refusal> {
-                    $crate::executor::step::<$executor>(&config, &state, event)
-                }
+        $crate::__export! {
+            executor, export_executor_world, $executor, $crate::executor::Steps,
+            fn step(
+                config: $crate::__Vec<world::Setting>,
+                state: $crate::__Vec<u8>,
+                event: world::Event,
+            ) -> Result<world::Stepped, world::Refusal> {
+                <$executor as $crate::executor::Steps>::step(&config, &state, event)
             }
-            $crate::bindings::executor::export_executor_world!(Component);
-        };
+        }
     };
 }
 

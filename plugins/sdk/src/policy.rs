@@ -1,6 +1,11 @@
 //! Policies: facts in, one decision out.
+//!
+//! A policy proposes. What becomes of it the runtime's rails decide, and no policy can switch one of them off: missing
+//! data never sends anybody home, whatever a policy makes of it; an exhausted budget freezes; what was condemned here is
+//! not started again. So a policy needs no guards of that kind, and can say plainly what it thinks of the facts, with the
+//! numbers: operators read the reasons.
 
-use alloc::vec::Vec;
+use alloc::{string::String, vec::Vec};
 
 pub use crate::bindings::policy::backstay::plugin::{
     common::Release,
@@ -28,36 +33,27 @@ pub trait Policy {
     fn decide(config: &[Setting], facts: &Facts, prior: &[u8]) -> Result<Decided, Refusal>;
 }
 
-/// Makes the type the policy of this component. Does nothing in a native build.
+/// A decision for these reasons, 1 to 8 with the weightiest first, that leaves nothing to remember.
+#[must_use]
+pub fn decided<R: Into<String>>(action: Action, reasons: impl IntoIterator<Item = R>) -> Decided {
+    let reasons = reasons.into_iter().map(Into::into).collect();
+    Decided { decision: Decision { action, reasons }, memo: Vec::new() }
+}
+
+/// Makes the type the policy of this component. Does nothing in a native build, where a plugin is an ordinary library
+/// that tests can call.
 #[macro_export]
 macro_rules! export_policy {
     ($policy:ty) => {
-        #[cfg(target_arch = "wasm32")]
-        #[allow(
-            unsafe_code,
-            missing_docs,
-            unreachable_pub,
-            reason = "the way out of the component, generated"
-        )]
-        const _: () = {
-            use $crate::bindings::policy as world;
-            struct Component;
-            impl world::Guest for Component {
-                fn describe() -> world::Description {
-                    <$policy as $crate::policy::Policy>::describe()
-                }
-                fn validate(config: $crate::__Vec<world::Setting>) -> $crate::__Vec<world::Problem> {
-                    <$policy as $crate::policy::Policy>::validate(&config)
-                }
-                fn decide(
-                    config: $crate::__Vec<world::Setting>,
-                    facts: world::Facts,
-                    prior: $crate::__Vec<u8>,
-                ) -> Result<world::Decided, world::Refusal> {
-                    <$policy as $crate::policy::Policy>::decide(&config, &facts, &prior)
-                }
+        $crate::__export! {
+            policy, export_policy_world, $policy, $crate::policy::Policy,
+            fn decide(
+                config: $crate::__Vec<world::Setting>,
+                facts: world::Facts,
+                prior: $crate::__Vec<u8>,
+            ) -> Result<world::Decided, world::Refusal> {
+                <$policy as $crate::policy::Policy>::decide(&config, &facts, &prior)
             }
-            $crate::bindings::policy::export_policy_world!(Component);
-        };
+        }
     };
 }

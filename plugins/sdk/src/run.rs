@@ -24,7 +24,7 @@ use crate::{
 /// How often something that only looks is asked again when the host went down in the middle of it.
 const LOOKS_MAX: u32 = 3;
 
-/// One run's way to the host.
+/// One run's way to the host: what it is set to, and how it asks.
 pub struct Ctx {
     config: Vec<Setting>,
     desk: RefCell<Desk>,
@@ -229,6 +229,32 @@ impl Reply {
         }
     }
 
+    /// Whether it went well: as [`well`](Self::well) sees it.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        match self {
+            Self::Done | Self::Slots(_) | Self::Content(_) => true,
+            Self::Exited(exited) => exited.code == Some(0),
+            Self::Response(response) => matches!(response.status, 200..300),
+        }
+    }
+
+    /// All that a file holds, if that is what was asked for.
+    ///
+    /// # Errors
+    /// The file is longer than an answer can hold, so that only its end is known; or it was something else.
+    pub fn content(self) -> Result<Vec<u8>, Failed> {
+        match self {
+            Self::Content(Output { bytes, whole: None }) => Ok(bytes),
+            Self::Content(Output { whole: Some(_), .. }) => {
+                Err(permanent("the file is longer than an answer can hold"))
+            }
+            Self::Done | Self::Exited(_) | Self::Response(_) | Self::Slots(_) => {
+                Err(permanent("the answer says nothing of a file"))
+            }
+        }
+    }
+
     /// The slots, if that is what was asked for.
     ///
     /// # Errors
@@ -239,6 +265,17 @@ impl Reply {
             Self::Done | Self::Exited(_) | Self::Response(_) | Self::Content(_) => {
                 Err(permanent("the answer says nothing of slots"))
             }
+        }
+    }
+}
+
+impl Trouble {
+    /// Whether it may have been done, or half, all the same: then look before doing it again.
+    #[must_use]
+    pub fn may_be_done(&self) -> bool {
+        match self {
+            Self::TimedOut | Self::InDoubt => true,
+            Self::Failed(_) | Self::Refused(_) => false,
         }
     }
 }

@@ -1,7 +1,20 @@
 //! Settings that say what they are.
 //!
 //! A plugin writes each of its settings down once, as a constant: the description for the operator and the
-//! reading with its default both come from there, so the two can't disagree.
+//! reading with its default both come from there, so the two can't disagree. The host holds what an operator wrote
+//! against the description before the plugin sees any of it: unknown names, other kinds, and numbers out of range never
+//! get here. Rules across settings are for `validate`.
+//!
+//! ```
+//! use backstay_sdk::settings::{Number, Required, Setting, Value};
+//!
+//! const TRIES: Number = Number { name: "tries", default: 3, least: 1, most: 9, help: "So often is it tried." };
+//! const SITE: Required = Required { name: "site", secret: false, help: "The site that is healed." };
+//!
+//! let config = [Setting { name: "site".into(), value: Value::Text("basel".into()) }];
+//! assert_eq!((TRIES.count(&config), SITE.of(&config)), (3, "basel"));
+//! assert_eq!(SITE.info().default, None);
+//! ```
 
 use alloc::{string::String, vec::Vec};
 
@@ -31,6 +44,18 @@ pub struct Text {
     pub name: &'static str,
     /// Where nobody set it.
     pub default: &'static str,
+    /// For the operator: what it means.
+    pub help: &'static str,
+}
+
+/// A text that has to be set: there is nothing that would hold everywhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Required {
+    /// A name: `a-z`, `0-9` and `-`.
+    pub name: &'static str,
+    /// Whether it is kept out of logs and evidence. Credentials don't belong here at all: the host adds those of an
+    /// endpoint, and no plugin sees them.
+    pub secret: bool,
     /// For the operator: what it means.
     pub help: &'static str,
 }
@@ -105,6 +130,24 @@ impl Text {
     }
 }
 
+impl Required {
+    /// What it is set to. The host starts nothing where it isn't set, so that it is empty only where somebody set it so.
+    #[must_use]
+    pub fn of<'a>(&self, config: &'a [Setting]) -> &'a str {
+        match find(config, self.name) {
+            Some(Value::Text(text)) => text,
+            Some(Value::Number(_) | Value::Flag(_) | Value::Texts(_)) | None => "",
+        }
+    }
+
+    /// For `describe`.
+    #[must_use]
+    pub fn info(&self) -> SettingInfo {
+        let (name, help) = (self.name.into(), self.help.into());
+        SettingInfo { name, kind: Kind::Text, default: None, range: None, secret: self.secret, help }
+    }
+}
+
 impl Flag {
     /// What it is set to.
     #[must_use]
@@ -141,8 +184,8 @@ impl Texts {
 
 /// Something wrong with the setting `name`.
 #[must_use]
-pub fn problem(name: &str, text: String) -> Problem {
-    Problem { setting: Some(name.into()), text }
+pub fn problem(name: &str, text: impl Into<String>) -> Problem {
+    Problem { setting: Some(name.into()), text: text.into() }
 }
 
 #[cfg(test)]
