@@ -89,11 +89,12 @@ const TABLE: &[Row] = &[
     row(SDK, &[], &[], Some(&["wit-bindgen"]), WIT),
     row("policy-tree", &[SDK], &[], None, WIT),
     row("executor-ota", &[SDK], &[], None, WIT),
+    row("example-service", &[SDK], &[], None, WIT),
     row("xtask", &[], &[], None, TOOL),
 ];
 
 /// What ships as WebAssembly and can be called natively: tests may, to be quick or to compare.
-const NATIVE: &[&str] = &[SDK, "policy-tree", "executor-ota"];
+const NATIVE: &[&str] = &[SDK, "policy-tree", "executor-ota", "example-service"];
 
 /// Packages below this folder may use every part, and the plugins' SDK: they are tests.
 const TESTS_FOLDER: &str = "tests";
@@ -109,7 +110,7 @@ const EXCLUSIVE: &[(&str, &[&str])] = &[
     ("rumqttd", &[LINK, "backstay-test-bench", "backstay-test-real"]),
     ("wasmtime*", &[HOST, "backstay-test-bench"]),
     ("cranelift*", &[]),
-    ("wit-component", &[HOST, "xtask"]),
+    ("wit-component", &[HOST, "xtask", "backstay-test-attacks"]),
     ("wit-bindgen", &[SDK, "policy-tree", "executor-ota"]),
     ("ed25519-dalek", &[TRUST]),
 ];

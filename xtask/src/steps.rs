@@ -87,8 +87,9 @@ impl Row {
         let _ = io::stdout().flush();
         let started = Instant::now();
         let log = self.logs.join(format!("{}.log", step.name.replace([' ', '/'], "-")));
+        let mut words = Vec::new();
         let (seen, trouble) = match step.work {
-            Work::Quiet(commands) => run_quietly(commands, &log),
+            Work::Quiet(commands) => run_quietly(commands, &log, &mut words),
             Work::Loud(work) | Work::Look(work) => (Tally::default(), work().err()),
             Work::Impossible(why) => {
                 println!("not run: {}", why.lines().next().unwrap_or_default());
@@ -110,6 +111,7 @@ impl Row {
         let mark = if trouble.is_none() { green("ok") } else { red("FAILED") };
         let lead = if loud { "      " } else { "" };
         println!("{lead}{mark} ({tests}{})", elapsed(started));
+        words.iter().for_each(|word| println!("      {word}"));
         if let Some(trouble) = trouble {
             println!("{trouble}");
             println!("  alone: {}\n", step.alone);
@@ -133,8 +135,12 @@ impl Row {
     }
 }
 
-/// Runs all, whatever fails; the output of all goes into one file, and is told when one failed.
-fn run_quietly(commands: Vec<Command>, log: &Path) -> (Tally, Option<Trouble>) {
+/// What a test program says in one line that begins so is told although the rest of its output isn't.
+const SUMMARY: &str = "summary: ";
+
+/// Runs all, whatever fails; the output of all goes into one file, and is told when one failed. Their summaries go into
+/// `words`.
+fn run_quietly(commands: Vec<Command>, log: &Path, words: &mut Vec<String>) -> (Tally, Option<Trouble>) {
     let mut tally = Tally::default();
     let mut broken = Vec::new();
     let cannot = |why: io::Error| Trouble::new(format!("cannot write {}", log.display())).why(why);
@@ -155,6 +161,7 @@ fn run_quietly(commands: Vec<Command>, log: &Path) -> (Tally, Option<Trouble>) {
         let text = fs::read(log).unwrap_or_default();
         let told = String::from_utf8_lossy(text.get(start as usize..).unwrap_or_default()).into_owned();
         let counted = count(&told, &mut tally);
+        words.extend(told.lines().filter_map(|line| line.strip_prefix(SUMMARY)).map(str::to_owned));
         let why = match ended {
             Ok(status) if status.success() => {
                 // A test program with a harness of its own counts as one test.
@@ -287,6 +294,16 @@ mod tests {
         ));
         let tally = row.finish();
         assert_eq!((tally.passed, tally.failed), (8, 2));
+    }
+
+    #[test]
+    fn what_a_test_program_sums_up_is_told() {
+        let (folder, _) = row(1);
+        let mut words = Vec::new();
+        let commands = vec![shell("echo 3 things; echo 'summary: 3 of 3'; echo 'no summary: 4'")];
+        let (tally, trouble) = run_quietly(commands, &folder.path().join("log"), &mut words);
+        assert_eq!((tally.failed, trouble.is_none()), (0, true));
+        assert_eq!(words, ["3 of 3"]);
     }
 
     #[test]

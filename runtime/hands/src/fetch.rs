@@ -194,7 +194,11 @@ impl fmt::Display for FetchError {
             }
             Self::NoSource { digest, tried } => {
                 write!(f, "no source of {} gave artifact {}", tried.len(), digest.short())?;
-                tried.iter().try_for_each(|(base, error)| write!(f, "; {base}: {error}"))
+                tried.iter().try_for_each(|(base, error)| {
+                    write!(f, "; {base}: {error}")?;
+                    // Several sources have several causes, so they can't be this error's one source.
+                    std::error::Error::source(error).map_or(Ok(()), |why| write!(f, ", {why}"))
+                })
             }
             Self::Cache { doing, path, .. } => write!(f, "{doing} {}", path.display()),
             Self::GivenUp => f.write_str("nobody waits for the artifact any more"),

@@ -16,7 +16,10 @@ use std::{
 };
 
 use backstay_model::{Access, Answer, Transience};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat};
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat},
+    io::Errno,
+};
 
 use crate::output::{Tail, failed, refused, transience};
 
@@ -120,7 +123,14 @@ fn walk(start: &Path, below: &Path) -> io::Result<OwnedFd> {
 fn read(dir: &OwnedFd, name: &OsStr) -> io::Result<Option<Tail>> {
     // A pipe must not keep us waiting for somebody to write to it.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = File::from(openat(dir, name, flags, Mode::empty())?);
+    let mut file = match openat(dir, name, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        // What the kernel says of a link that it is told not to follow would send people to look for a loop.
+        Err(Errno::LOOP) => return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a link")),
+        // A socket, or a device without a driver.
+        Err(Errno::NXIO) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
     if !file.metadata()?.is_file() {
         return Ok(None);
     }
@@ -149,12 +159,12 @@ fn replace(dir: &OwnedFd, name: &OsStr, content: &[u8]) -> io::Result<()> {
             }
             Some(old.mode() & 0o777)
         }
-        Err(error) if error == rustix::io::Errno::NOENT => None,
+        Err(error) if error == Errno::NOENT => None,
         Err(error) => return Err(error.into()),
     };
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match unlinkat(dir, &part, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
     let mut file = File::from(openat(dir, &part, flags, Mode::RUSR | Mode::WUSR)?);

@@ -15,6 +15,8 @@ use crate::{engine, engine_profile, world_executor, world_policy};
 
 /// The largest component that is looked at, in bytes. One from JavaScript or Python is the largest kind.
 const COMPONENT_BYTES_MAX: usize = 32 << 20;
+/// How a core module begins: its magic, and a version that no component has.
+const CORE_MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
 
 /// The exact version of the compiler, as grants name it. A test holds it against the lock file.
 const COMPILER: &str = "48.0.8";
@@ -83,6 +85,10 @@ pub fn componentize(module: &[u8]) -> Result<Vec<u8>, CompileError> {
 /// It isn't a component, it is built for another contract, or it wants to import a function.
 pub fn world_of(component: &[u8]) -> Result<World, CompileError> {
     bound(component)?;
+    // What a compiler leaves is a module, and an easy mistake. A decoder takes it for a component that exports nothing.
+    if component.starts_with(&CORE_MODULE) {
+        return Err(CompileError::Component("it is a core module".into()));
+    }
     let (resolve, world) = match wit_component::decode(component) {
         Ok(DecodedWasm::Component(resolve, world)) => (resolve, world),
         Ok(DecodedWasm::WitPackage(..)) => return Err(CompileError::NoWorld),
@@ -219,7 +225,9 @@ impl CompileError {
             Self::Imports { .. } => {
                 Some("build it without a system interface (wasm32-unknown-unknown), or compose a stub in")
             }
-            Self::Compile { .. } => None,
+            Self::Compile { .. } => Some(
+                "build it for wasm32-unknown-unknown without SIMD, threads and other extensions, and with one memory",
+            ),
             Self::Unstable { .. } => Some("do not sign it: report what was compiled, and with which version"),
         }
     }

@@ -1,21 +1,24 @@
 //! A fleet to attack: keys, a plugin that an operator lets run, steering, and a device that listens.
 //!
-//! Here: everything that is made well. What is then done to it stands in the tests. Not here: the programs and a
-//! real broker (`tests/real`), and damage by accident (`tests/faults`).
+//! Here: everything that is made well. What is then done to it stands in the tests, and in the folders of the corpus
+//! ([`corpus`]). Not here: the programs and a real broker (`tests/real`), and damage by accident (`tests/faults`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
-use std::error::Error;
+pub mod corpus;
+
+use std::{collections::BTreeMap, error::Error};
 
 use backstay_core::{Device, Effect, Freshness, Identity, Input, Steered, Watermarks};
-use backstay_host::{engine_profile, machine, world_policy};
+use backstay_host::{Machine, compile_component, engine_profile, machine, world_of, world_policy};
 use backstay_model::{
     BootId, CohortId, DeviceId, Digest, Direction, Event, FleetId, Generation, Millis, Mono, Name, Order,
     PluginId, Reach, Refused, Release, RolloutId, Selector, SlotStatus, Standing, Steer, UnixMs, Version,
 };
 use backstay_test_stories::{release, settings};
 use backstay_trust::{
-    Artifact, Audience, Bundle, Grant, Keyring, KeyringParts, Limits, Listener, OrderKind, Permissions,
-    PluginRelease, Role, SecretKey, Stamp, Vendor, VerifiedOrder, sign_order,
+    Artifact, Audience, Bundle, EffectKind, Grant, Keyring, KeyringParts, Limits, Listener, OrderKind,
+    Permissions, PluginRelease, Role, SecretKey, Stamp, Vendor, VerifiedOrder, VerifiedPlugin, Want,
+    sign_order,
 };
 use backstay_wire::{Channel, Topic, decode, encode};
 
@@ -25,8 +28,14 @@ pub struct Keys {
     pub vendor: SecretKey,
     /// Lets them run.
     pub operator: SecretKey,
+    /// Releases the product.
+    pub product: SecretKey,
     /// Steers.
     pub director: SecretKey,
+    /// Releases plugins called `backstay-1/...`: somebody else, whose name looks alike.
+    pub other_vendor: SecretKey,
+    /// Somebody's, whom nobody trusts.
+    pub stranger: SecretKey,
     /// What devices trust.
     pub keyring: Keyring,
 }
@@ -35,20 +44,48 @@ impl Keys {
     /// Always the same ones.
     #[must_use]
     pub fn new() -> Self {
-        let [vendor, operator, product, director] =
-            [1, 2, 3, 4].map(|seed| SecretKey::from_random(&[seed; 32]));
-        let keyring = Keyring::new(KeyringParts {
+        let [vendor, operator, product, director, other_vendor, stranger] =
+            [1, 2, 3, 4, 5, 66].map(|seed| SecretKey::from_random(&[seed; 32]));
+        let vendors = [("backstay", &vendor), ("backstay-1", &other_vendor)];
+        let keyring = Keyring::new(Self::parts([&operator, &product, &director], &vendors)).unwrap();
+        Self { vendor, operator, product, director, other_vendor, stranger, keyring }
+    }
+
+    fn parts([operator, product, director]: [&SecretKey; 3], vendors: &[(&str, &SecretKey)]) -> KeyringParts {
+        let vendor = |(prefix, key): &(&str, &SecretKey)| Vendor {
+            prefix: Name::parse(prefix).unwrap(),
+            role: Role::of(key.public()),
+        };
+        KeyringParts {
             number: 1,
             fleet: fleet(),
             operator: Role::of(operator.public()),
             release: Role::of(product.public()),
             director: Role::of(director.public()),
-            vendors: vec![Vendor {
-                prefix: Name::parse("backstay").unwrap(),
-                role: Role::of(vendor.public()),
-            }],
-        });
-        Self { vendor, operator, director, keyring: keyring.unwrap() }
+            vendors: vendors.iter().map(vendor).collect(),
+        }
+    }
+
+    /// The key of a role, by its name.
+    #[must_use]
+    pub fn called(&self, name: &str) -> &SecretKey {
+        match name {
+            "vendor" => &self.vendor,
+            "operator" => &self.operator,
+            "product" => &self.product,
+            "director" => &self.director,
+            "other-vendor" => &self.other_vendor,
+            "stranger" => &self.stranger,
+            _ => panic!("there is no key called {name}"),
+        }
+    }
+
+    /// A keyring that lets the vendor release under any name that is used here: to name statements, not to judge them.
+    #[must_use]
+    pub fn everybodys(&self) -> Keyring {
+        let names = ["backstay", "backstay-1", "backstay-l", "acme"];
+        let vendors = names.map(|name| (name, &self.vendor));
+        Keyring::new(Self::parts([&self.operator, &self.product, &self.director], &vendors)).unwrap()
     }
 }
 
@@ -61,7 +98,13 @@ impl Default for Keys {
 /// The fleet's name.
 #[must_use]
 pub fn fleet() -> FleetId {
-    FleetId::parse("pumps").unwrap()
+    fleet_called("pumps")
+}
+
+/// A fleet.
+#[must_use]
+pub fn fleet_called(name: &str) -> FleetId {
+    FleetId::parse(name).unwrap()
 }
 
 /// The device's cohort.
@@ -119,6 +162,59 @@ impl Shipped {
     pub fn bundle(&self) -> Vec<u8> {
         Bundle::new(&self.release, &self.grant, &[&self.artifact]).encode().unwrap()
     }
+}
+
+/// The machine that this runs on.
+#[must_use]
+pub fn here() -> Machine {
+    Machine::ALL.into_iter().find(|kind| kind.target() == machine()).unwrap()
+}
+
+/// Names bytes, as a bundle does.
+#[must_use]
+pub fn digest(bytes: &[u8]) -> Digest {
+    *Bundle::new(&[], &[], &[bytes]).artifacts().next().unwrap()
+}
+
+/// A component, compiled, released by the vendor, and granted all that is said here.
+#[must_use]
+pub fn granted(component: &[u8], permissions: Permissions, limits: Limits) -> VerifiedPlugin {
+    let compiled = compile_component(component, here()).unwrap_or_else(|why| panic!("{}", chain(&why)));
+    let keys = Keys::new();
+    let stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };
+    let world = world_of(component).unwrap();
+    let release = PluginRelease {
+        id: PluginId::parse("backstay/guest").unwrap(),
+        version: Version::parse("0.1.0").unwrap(),
+        component: digest(component),
+        component_bytes: component.len() as u64,
+        world: world.clone(),
+        wants: vec![
+            EffectKind::Http,
+            EffectKind::Run,
+            EffectKind::Slot,
+            EffectKind::File,
+            EffectKind::Publish,
+        ],
+        limits,
+    };
+    let release = release.sign(&keys.vendor, stamp).unwrap();
+    let grant = Grant {
+        release: *keys.keyring.verify_plugin_release(&release).unwrap().digest(),
+        permissions,
+        limits,
+        artifacts: vec![Artifact {
+            target: compiled.target,
+            engine: compiled.engine,
+            compiler: compiled.compiler,
+            digest: digest(&compiled.bytes),
+            length: compiled.bytes.len() as u64,
+        }],
+    };
+    let grant = grant.sign(&keys.operator, fleet(), stamp).unwrap();
+    let (target, engine, floors) = (machine(), engine_profile(), BTreeMap::new());
+    let want = Want { target: &target, engine: &engine, world: &world, floors: &floors, attested: None };
+    keys.keyring.verify_plugin(&release, &grant, compiled.bytes, &want).unwrap()
 }
 
 /// A forward message of `generation` for everybody in the cohort.
