@@ -28,6 +28,7 @@ const MODEL: &str = "backstay-model";
 const CONFIG: &str = "backstay-config";
 const MEMORY: &str = "backstay-memory";
 const PLUGINS: &str = "backstay-plugins";
+const KIT: &str = "backstay-kit";
 const CORE: &str = "backstay-core";
 const WIRE: &str = "backstay-wire";
 const EVIDENCE: &str = "backstay-evidence";
@@ -46,7 +47,7 @@ const SERVER: &str = "backstay";
 /// All that the two programs join.
 const PARTS: &[&str] = &[
     MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, MEMORY, LINK, HOST, PLUGINS, HANDS, API,
-    SLOTS,
+    SLOTS, KIT,
 ];
 
 const WORDS: &str = "`model` is the words that all share; whatever it needs, all need";
@@ -82,6 +83,8 @@ const TABLE: &[Row] = &[
     row(HOST, &[MODEL, TRUST], &[SDK, "policy-tree", "executor-ota"], None, OUTSIDE),
     // From a configuration to a plugin that can be asked; who is asked after a failure, `core` says.
     row(PLUGINS, &[MODEL, CONFIG, CORE, TRUST, HOST], &[], None, OUTSIDE),
+    // Plugins held against what they promise, and recorded calls made again: by the fold and the digests of `plugins`.
+    row(KIT, &[MODEL, WIRE, EVIDENCE, TRUST, HOST, PLUGINS], &[SDK, "executor-ota"], None, OUTSIDE),
     row(HANDS, &[MODEL], &[], None, OUTSIDE),
     row(SLOTS, &[MODEL], &[], None, OUTSIDE),
     row(AGENT, PARTS, &[], None, JOINS),
@@ -131,6 +134,7 @@ const AGENT_WITHOUT: &[(&str, &str)] = &[
     ("wit-component", "components are made where plugins are built"),
     ("rumqttd", "a device is a client of the broker"),
     ("axum", "a device listens on nothing"),
+    ("backstay-kit", "what tries plugins out is for whoever writes them"),
     ("aws-lc-sys", "TLS on a device is rustls with ring: aws-lc costs 0.6 MB more"),
     ("openssl-sys", "TLS on a device is rustls with ring"),
 ];

@@ -11,10 +11,10 @@ use backstay_hands::{Depot, Ended, Probes, Sample};
 use backstay_host::{CallError, Executor};
 use backstay_memory::{Durability, Memory};
 use backstay_model::{
-    Access, Answer, Deed, Digest, Effect as Asked, Event, InfraKind, Mono, Order, Outcome, Reason, Release,
-    Ticket, Transience, Word,
+    Access, Answer, Came as StepCame, Digest, Effect as Asked, Event, InfraKind, Mono, Order, Outcome,
+    Reason, Release, Ticket, Transience, Word,
 };
-use backstay_plugins::{Judge, Ready};
+use backstay_plugins::{Consulted, Judge, Next, Ready, Run, Stuck};
 use backstay_trust::{EnrolToken, Keyring, SecretKey};
 use backstay_wire::{AnchorWords, Mark, Stream};
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ use crate::{
     identity::{self, Papers},
     kept::Kept,
     machine::Machine,
-    run::{Next, Run, Stuck, in_doubt},
+    run::{answers, in_doubt},
     uplink::{Came, Uplink},
 };
 
@@ -91,6 +91,8 @@ pub struct Driver {
 struct Loop {
     all: Driver,
     run: Option<(Run, usize)>,
+    /// The call of a policy whose answer the core has yet to record, if it does.
+    consulted: Option<(Ticket, Consulted)>,
     uplink: Option<Uplink>,
     done: mpsc::Sender<Done>,
     results: mpsc::Receiver<Done>,
@@ -103,8 +105,16 @@ impl Driver {
     pub async fn drive(self, first: Vec<Event>, up: Input) {
         let (done, results) = mpsc::channel(WAITING_MAX);
         let next_beat = self.clock.now();
-        let mut work =
-            Loop { all: self, run: None, uplink: None, done, results, boot_noted: false, next_beat };
+        let mut work = Loop {
+            all: self,
+            run: None,
+            consulted: None,
+            uplink: None,
+            done,
+            results,
+            boot_noted: false,
+            next_beat,
+        };
         work.record(&first);
         work.take(up).await;
         work.find_papers().await;
@@ -161,7 +171,13 @@ impl Loop {
         while let Some(input) = inputs.pop_front() {
             let now = self.all.clock.now();
             let effects = self.all.device.step(now, input);
-            let events: Vec<Event> = effects.iter().filter_map(recorded).cloned().collect();
+            let mut events: Vec<Event> = effects.iter().filter_map(recorded).cloned().collect();
+            // With an answer that is worth recording goes the call that it came from, so that it can be made again.
+            if let Some((ticket, consulted)) =
+                self.consulted.take_if(|(ticket, _)| tells_of(&events, *ticket))
+            {
+                events.push(consulted.about(ticket));
+            }
             for event in &events {
                 if let Event::Told { word: Word::Lift(digest), .. } = event {
                     self.all.quarantine.lift(digest);
@@ -234,7 +250,9 @@ impl Loop {
         let Some(judge) = &mut self.all.judge else {
             return Input::Unanswered { ticket, why: "no policy could be loaded".into() };
         };
-        match judge.ask(now, facts, &mut self.all.quarantine) {
+        let answered = judge.ask(now, facts, &mut self.all.quarantine);
+        self.consulted = judge.consulted().map(|consulted| (ticket, consulted));
+        match answered {
             Ok(decision) => Input::Answered { ticket, decision },
             Err(unanswered) => {
                 self.record(unanswered.event.as_deref().map(std::slice::from_ref).unwrap_or_default());
@@ -281,40 +299,49 @@ impl Loop {
             let why = "no executor may be asked: none was loaded, or all are in quarantine".into();
             return self.run_ended(ticket, Outcome::Failed { transience: Transience::Transient, why }).await;
         };
-        match Run::resume(&self.all.executors[at], order, self.all.memory.steps(ticket)) {
+        let answers = answers(self.all.memory.steps(ticket));
+        match Run::resume(&self.all.executors[at], order, answers) {
             Ok((run, next)) => {
+                let came = run.came();
                 self.run = Some((run, at));
-                self.follow(ticket, next).await
+                self.follow(ticket, at, came, next).await
             }
             Err(stuck) => self.stuck(ticket, at, &stuck).await,
         }
     }
 
-    async fn follow(&mut self, ticket: Ticket, next: Next) -> Vec<Input> {
+    /// Writes down what came of an executor's step and that its effects begin, and begins them.
+    async fn follow(&mut self, ticket: Ticket, at: usize, came: StepCame, next: Next) -> Vec<Input> {
+        let stepped = self.stepped(ticket, at, came);
         match next {
-            Next::End(outcome) => self.run_ended(ticket, outcome).await,
+            Next::End(outcome) => {
+                self.record(&[stepped]);
+                self.run_ended(ticket, outcome).await
+            }
             Next::Do(effects) => {
-                for effect in effects {
-                    self.start(ticket, effect);
+                let began = effects.iter().map(|Asked { ordinal, access, deed }| {
+                    let (what, changes) = (Reason::new(deed.to_string()).0, *access == Access::Changes);
+                    Event::EffectBegan { ticket, ordinal: *ordinal, what, changes }
+                });
+                self.record(&std::iter::once(stepped).chain(began).collect::<Vec<_>>());
+                for Asked { ordinal, deed, .. } in effects {
+                    let (machine, done) = (self.all.machine.clone(), self.done.clone());
+                    tokio::spawn(async move {
+                        let answer = machine.perform(deed).await;
+                        let _ = done.send(Done::Effect { ticket, ordinal, answer }).await;
+                    });
                 }
                 Vec::new()
             }
         }
     }
 
-    /// Writes down that an effect begins, and begins it.
-    fn start(&mut self, ticket: Ticket, effect: Asked) {
-        let Asked { ordinal, access, deed } = effect;
-        let what = Reason::new(told(&deed)).0;
-        self.record(&[Event::EffectBegan { ticket, ordinal, what, changes: access == Access::Changes }]);
-        let (machine, done) = (self.all.machine.clone(), self.done.clone());
-        tokio::spawn(async move {
-            let answer = machine.perform(deed).await;
-            let _ = done.send(Done::Effect { ticket, ordinal, answer }).await;
-        });
+    fn stepped(&self, ticket: Ticket, at: usize, came: StepCame) -> Event {
+        Event::Stepped { ticket, grant: *self.all.executors[at].plugin.grant(), came }
     }
 
     async fn stuck(&mut self, ticket: Ticket, at: usize, stuck: &Stuck) -> Vec<Input> {
+        self.record(&[self.stepped(ticket, at, stuck.came())]);
         if let CallError::Strike(strike) = &stuck.error {
             let plugin = &self.all.executors[at].plugin;
             let (id, grant) = (plugin.id().clone(), *plugin.grant());
@@ -365,9 +392,10 @@ impl Loop {
                     return;
                 };
                 let answered = run.answer(&self.all.executors[at], ordinal, answer);
+                let came = run.came();
                 self.run = Some((run, at));
                 let inputs = match answered {
-                    Ok(next) => self.follow(ticket, next).await,
+                    Ok(next) => self.follow(ticket, at, came, next).await,
                     Err(stuck) => self.stuck(ticket, at, &stuck).await,
                 };
                 for input in inputs {
@@ -540,23 +568,16 @@ fn recorded(effect: &Effect) -> Option<&Event> {
     }
 }
 
+/// Whether the answer to this question is among what is recorded.
+fn tells_of(events: &[Event], asked: Ticket) -> bool {
+    let answers = |event: &Event| matches!(event, Event::Decided { ticket, .. } | Event::Unanswered { ticket, .. } if *ticket == asked);
+    events.iter().any(answers)
+}
+
 fn ended(ticket: Ticket, ordinal: u32, answer: &Answer) -> Event {
     // Writing to memory doesn't fail; an answer that couldn't be written would come back as in doubt.
     let outcome = postcard::to_stdvec(answer).unwrap_or_default();
     Event::EffectEnded { ticket, ordinal, outcome }
-}
-
-fn told(deed: &Deed) -> String {
-    match deed {
-        Deed::Slot(deed) => deed.to_string(),
-        Deed::Run { command, args } => format!("run {command} {}", args.join(" ")).trim_end().into(),
-        Deed::Http { endpoint, method, path, .. } => format!("{method} {path} of {endpoint}"),
-        Deed::File { path, content: None } => format!("read {path}"),
-        Deed::File { path, content: Some(_) } => format!("write {path}"),
-        Deed::Publish { topic, .. } => format!("publish to {topic}"),
-        Deed::Sleep { span } => format!("sleep {span}"),
-        Deed::Attach { name, .. } => format!("attach {name}"),
-    }
 }
 
 fn random() -> u64 {

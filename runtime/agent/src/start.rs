@@ -101,6 +101,11 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
         .each_executor(&config.executor)
         .filter_map(|loaded| loaded.map_err(&mut unusable).ok())
         .collect();
+    // Before the first call is recorded it has to be known what was called, and with which settings.
+    let equipped = policies.iter().map(|ready| &ready.equipped);
+    let equipped =
+        equipped.chain(executors.iter().map(|ready| &ready.equipped)).cloned().map(Event::Equipped);
+    first.extend(equipped);
     let judge = (!policies.is_empty()).then(|| Judge::new(policies));
     // What was loaded is not below the floor, so this never lowers it.
     floors.extend(judge.iter().flat_map(Judge::grants));

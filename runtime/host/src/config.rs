@@ -99,6 +99,14 @@ impl Config {
         Ok(config)
     }
 
+    /// What is set, in the order in which it was given.
+    pub fn iter(&self) -> impl Iterator<Item = (Name, Value)> {
+        let name = |setting: &Setting| {
+            Name::parse(&setting.name).expect("a configuration is made of names that were parsed")
+        };
+        self.settings.iter().map(move |setting| (name(setting), setting.value.clone().into()))
+    }
+
     pub(crate) fn settings(&self) -> &[Setting] {
         &self.settings
     }

@@ -56,10 +56,13 @@ pub fn machine() -> Target {
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
+    /// How many times the granted time a call may take.
+    patience: u64,
 }
 
 struct Inner {
     wasm: wasmtime::Engine,
+    target: Target,
     ticker: Ticker,
 }
 
@@ -69,12 +72,49 @@ impl Engine {
     /// # Errors
     /// The machine can't run plugins, or there is no thread to be had.
     pub fn new() -> Result<Self, EngineError> {
-        let mut config = settings().map_err(EngineError::Machine)?;
+        Self::of(settings().map_err(EngineError::Machine)?, machine())
+    }
+
+    /// An engine that interprets portable code: slower, and the same on every machine.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    #[cfg(feature = "pulley")]
+    pub fn portable() -> Result<Self, EngineError> {
+        let portable = || {
+            let mut config = settings()?;
+            config.target("pulley64")?;
+            Ok(config)
+        };
+        let target =
+            Target::parse("pulley64").expect("the target is written down in the form that it has to have");
+        Self::of(portable().map_err(EngineError::Machine)?, target)
+    }
+
+    fn of(mut config: wasmtime::Config, target: Target) -> Result<Self, EngineError> {
         without_compiler(&mut config);
         let wasm = wasmtime::Engine::new(&config).map_err(EngineError::Machine)?;
         let clock = wasm.clone();
         let ticker = Ticker::start(move || clock.increment_epoch()).map_err(EngineError::Thread)?;
-        Ok(Self { inner: Arc::new(Inner { wasm, ticker }) })
+        Ok(Self { inner: Arc::new(Inner { wasm, target, ticker }), patience: 1 })
+    }
+
+    /// The same engine, in which a call may take `times` as long as its grant says. For where what counts is what a
+    /// call comes to and not how long it takes: tests, and replay on a slow machine.
+    #[must_use]
+    pub fn patient(&self, times: u64) -> Self {
+        Self { inner: Arc::clone(&self.inner), patience: times.max(1) }
+    }
+
+    /// The time that a call may take in this engine, in ms, where `granted` ms were granted.
+    pub(crate) fn allowed(&self, granted: u64) -> u64 {
+        granted.saturating_mul(self.patience)
+    }
+
+    /// What artifacts have to be compiled for to run in it.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.inner.target
     }
 
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {

@@ -7,8 +7,7 @@ use backstay_trust::{EngineProfile, Limits, Permissions, Target, VerifiedPlugin,
 use wasmtime::component::{Component, InstancePre, Linker, types::ComponentItem};
 
 use crate::{
-    Engine, Executor, Policy, bindings, engine_profile, machine, sandbox::Sandbox, world_executor,
-    world_policy,
+    Engine, Executor, Policy, bindings, engine_profile, sandbox::Sandbox, world_executor, world_policy,
 };
 
 /// The most that is looked into nested instances among a component's imports.
@@ -51,8 +50,8 @@ impl Plugin {
             let (has, wanted) = (artifact.engine.clone(), engine_profile());
             return Err(LoadError::OtherEngine { plugin: plugin(), has, wanted });
         }
-        if artifact.target != machine() {
-            let (has, wanted) = (artifact.target.clone(), machine());
+        if artifact.target != *engine.target() {
+            let (has, wanted) = (artifact.target.clone(), engine.target().clone());
             return Err(LoadError::OtherMachine { plugin: plugin(), has, wanted });
         }
         let broken = |source| LoadError::Broken { plugin: plugin(), source };

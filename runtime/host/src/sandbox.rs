@@ -70,7 +70,7 @@ pub(crate) fn call<I, R>(
     let mut store = Store::new(loaded.engine.wasm(), Sandbox::new(limits));
     store.limiter(|sandbox| sandbox);
     // One more than asked for: the tick that is under way is already partly over.
-    store.set_epoch_deadline(limits.call.0.div_ceil(TICK_MS) + 1);
+    store.set_epoch_deadline(loaded.engine.allowed(limits.call.0).div_ceil(TICK_MS) + 1);
     // What the host takes out of the instance, in bytes. A plugin may return the same bytes a thousand times.
     store.set_hostcall_fuel(limits.output_bytes as usize);
     let _running = loaded.engine.running();

@@ -5,8 +5,9 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Action, BootId, CohortId, Decision, DeviceId, Digest, Direction, Facts, Fence, Generation, Millis, Mono,
-    Name, Order, Outcome, Permille, PluginId, Reach, Release, RolloutId, Ticket, Word,
+    Action, BootId, Came, CohortId, Decision, DeviceId, Digest, Direction, Equipped, Facts, Fence,
+    Generation, Memo, Millis, Mono, Name, Order, Outcome, Permille, PluginId, Reach, Release, RolloutId,
+    Ticket, Word,
 };
 
 /// Something that an instance saw, decided, or is about to do. New kinds are added at the end: the position
@@ -242,6 +243,28 @@ pub enum Event {
         strikes: u32,
         /// The last of them. At most 256 bytes.
         why: String,
+    },
+    /// A plugin is ready to be called, configured like this. Said at each start, before the first call.
+    Equipped(Equipped),
+    /// The call that an answer to a question came from, with all that it takes to make it again.
+    Consulted {
+        /// The question.
+        ticket: Ticket,
+        /// Of the grant under which the policy ran.
+        grant: Digest,
+        /// What the policy remembered when it was asked.
+        prior: Memo,
+        /// What came of the call.
+        came: Came,
+    },
+    /// An executor was called for a run. What it asks for is told by itself, after this.
+    Stepped {
+        /// Which run.
+        ticket: Ticket,
+        /// Of the grant under which the executor ran.
+        grant: Digest,
+        /// What came of the call.
+        came: Came,
     },
 }
 

@@ -5,7 +5,8 @@
 use core::fmt;
 
 use crate::{
-    Action, Cause, Decision, Direction, Event, How, Outcome, Release, SlotDeed, Task, Transience, Word,
+    Action, Came, Cause, Decision, Deed, Direction, Equipped, Event, How, Outcome, PluginRole, Release,
+    SlotDeed, Task, Transience, Word,
 };
 
 impl fmt::Display for Release {
@@ -82,6 +83,24 @@ impl fmt::Display for SlotDeed {
     }
 }
 
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slot(deed) => deed.fmt(f),
+            Self::Run { command, args } => {
+                write!(f, "run {command}")?;
+                args.iter().try_for_each(|arg| write!(f, " {arg}"))
+            }
+            Self::Http { endpoint, method, path, .. } => write!(f, "{method} {path} of {endpoint}"),
+            Self::File { path, content: None } => write!(f, "read {path}"),
+            Self::File { path, content: Some(_) } => write!(f, "write {path}"),
+            Self::Publish { topic, .. } => write!(f, "publish to {topic}"),
+            Self::Sleep { span } => write!(f, "sleep {span}"),
+            Self::Attach { name, .. } => write!(f, "attach {name}"),
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -107,6 +126,25 @@ impl fmt::Display for Cause {
             Self::CohortFailed { failed, tried } => write!(f, "{failed} of {tried} devices failed"),
             Self::NotVetted { why } => write!(f, "the release was not vetted: {why}"),
             Self::Dependency { probe } => write!(f, "{probe} fails, which is not this device's own"),
+        }
+    }
+}
+
+impl fmt::Display for PluginRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Policy => "policy",
+            Self::Executor => "executor",
+        })
+    }
+}
+
+impl fmt::Display for Came {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::To(digest) => write!(f, "answered ({})", digest.short()),
+            Self::Nothing => f.write_str("did not answer"),
+            Self::Unlucky => f.write_str("did not answer on this machine"),
         }
     }
 }
@@ -194,6 +232,15 @@ impl fmt::Display for Event {
             }
             Self::Quarantined { plugin, grant, strikes, why } => {
                 write!(f, "{plugin} ({}) is quarantined after {strikes} strikes: {why}", grant.short())
+            }
+            Self::Equipped(Equipped { role, plugin, version, grant, .. }) => {
+                write!(f, "{role} {plugin} {version} is ready ({})", grant.short())
+            }
+            Self::Consulted { ticket, grant, came, .. } => {
+                write!(f, "policy ({ticket}) under grant {} {came}", grant.short())
+            }
+            Self::Stepped { ticket, grant, came } => {
+                write!(f, "run {ticket} stepped: executor under grant {} {came}", grant.short())
             }
             Self::Gap { after, why } => write!(f, "records after {after} were lost: {why}"),
         }

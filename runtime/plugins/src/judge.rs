@@ -2,14 +2,32 @@
 
 use backstay_core::Quarantine;
 use backstay_host::{CallError, Policy};
-use backstay_model::{Decision, Digest, Event, Facts, Mono, PluginId, Reason};
+use backstay_model::{Came, Decision, Digest, Event, Facts, Memo, Mono, PluginId, Reason, Ticket};
 
-use crate::Ready;
+use crate::{Ready, trace};
 
 /// The policies of an instance, newest first, and what each remembers from its last answer.
 #[derive(Debug)]
 pub struct Judge {
     policies: Vec<(Ready<Policy>, Vec<u8>)>,
+    consulted: Option<Consulted>,
+}
+
+/// The last call of a policy, as it is to be recorded with the answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consulted {
+    grant: Digest,
+    prior: Memo,
+    came: Came,
+}
+
+impl Consulted {
+    /// The event, once it is known which question it was.
+    #[must_use]
+    pub fn about(self, ticket: Ticket) -> Event {
+        let Self { grant, prior, came } = self;
+        Event::Consulted { ticket, grant, prior, came }
+    }
 }
 
 /// There is no answer.
@@ -25,7 +43,18 @@ impl Judge {
     /// Of policies that are ready to be asked.
     #[must_use]
     pub fn new(policies: Vec<Ready<Policy>>) -> Self {
-        Self { policies: policies.into_iter().map(|ready| (ready, Vec::new())).collect() }
+        let policies = policies.into_iter().map(|ready| (ready, Vec::new())).collect();
+        Self { policies, consulted: None }
+    }
+
+    /// The policies, newest first.
+    pub fn policies(&self) -> impl Iterator<Item = &Ready<Policy>> {
+        self.policies.iter().map(|(ready, _)| ready)
+    }
+
+    /// The call that the last answer came from. None: nobody was called.
+    pub fn consulted(&mut self) -> Option<Consulted> {
+        self.consulted.take()
     }
 
     /// Which plugins these are, and the sequences of their grants.
@@ -44,13 +73,17 @@ impl Judge {
         quarantine: &mut Quarantine,
     ) -> Result<Decision, Unanswered> {
         let grants: Vec<Digest> = self.policies.iter().map(|(ready, _)| *ready.plugin.grant()).collect();
+        self.consulted = None;
         let chosen = quarantine.choose(&grants).copied();
         let Some((ready, memo)) =
             self.policies.iter_mut().find(|(ready, _)| Some(*ready.plugin.grant()) == chosen)
         else {
             return Err(Unanswered { why: "every policy is in quarantine".into(), event: None });
         };
-        match ready.plugin.decide(&ready.config, facts, memo) {
+        let decided = ready.plugin.decide(&ready.config, facts, memo);
+        let (grant, prior) = (*ready.plugin.grant(), trace::memo(memo));
+        self.consulted = Some(Consulted { grant, prior, came: trace::came_of_decision(&decided) });
+        match decided {
             Ok(decided) => {
                 *memo = decided.memo;
                 Ok(decided.decision)

@@ -8,11 +8,15 @@ use std::{
 
 use backstay_config::{Plugin as PluginConfig, Setting};
 use backstay_host::{
-    CallError, Config, Engine, Executor, Plugin, Policy, Problem, Value, engine_profile, machine,
+    CallError, Config, Description, Engine, Executor, Plugin, Policy, Problem, Value, engine_profile,
     world_executor, world_policy,
 };
-use backstay_model::{PluginId, UnixMs};
+use backstay_model::{Equipped, PluginId, PluginRole, UnixMs};
 use backstay_trust::{Bundle, BundleError, Keyring, PluginError, VerifiedPlugin, Want, World};
+
+use crate::trace;
+
+const IS_OF_ITS_WORLD: &str = "the world was verified, and it decides which of the two it is";
 
 /// Loads plugins for one instance.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct Ready<P> {
     pub config: Config,
     /// The sequence of its grant: the floor for the next.
     pub sequence: u64,
+    /// Which plugin with which settings, as it is recorded before the first call.
+    pub equipped: Equipped,
 }
 
 /// A plugin that can't be used.
@@ -162,8 +168,14 @@ impl Loader<'_> {
         &self,
         config: &PluginConfig,
     ) -> impl Iterator<Item = Result<Ready<Policy>, LoadError>> {
-        bundles(config)
-            .map(|path| self.one(path, config, &world_policy(), Plugin::into_policy, Policy::validate))
+        bundles(config).map(|path| {
+            let verified = self.verify(path, &world_policy())?;
+            let policy = self.load(path, &verified)?.into_policy().expect(IS_OF_ITS_WORLD);
+            let said = policy.describe().map_err(silent(path))?;
+            let settings = settings(path, config)?;
+            agreed(path, policy.validate(&settings))?;
+            Ok(ready(policy, settings, &verified, PluginRole::Policy, &said))
+        })
     }
 
     /// Each executor of a configuration by itself, newest first.
@@ -171,41 +183,27 @@ impl Loader<'_> {
         &self,
         config: &PluginConfig,
     ) -> impl Iterator<Item = Result<Ready<Executor>, LoadError>> {
-        bundles(config)
-            .map(|path| self.one(path, config, &world_executor(), Plugin::into_executor, Executor::validate))
+        bundles(config).map(|path| {
+            let verified = self.verify(path, &world_executor())?;
+            let executor = self.load(path, &verified)?.into_executor().expect(IS_OF_ITS_WORLD);
+            let said = executor.describe().map_err(silent(path))?;
+            let settings = settings(path, config)?;
+            agreed(path, executor.validate(&settings))?;
+            Ok(ready(executor, settings, &verified, PluginRole::Executor, &said))
+        })
     }
 
-    fn one<P>(
-        &self,
-        path: &Path,
-        config: &PluginConfig,
-        world: &World,
-        narrow: impl Fn(Plugin) -> Option<P>,
-        validate: impl Fn(&P, &Config) -> Result<Vec<Problem>, CallError>,
-    ) -> Result<Ready<P>, LoadError> {
-        let verified = self.verify(path, world)?;
-        let loaded = Plugin::load(self.engine, &verified);
-        let loaded = loaded.map_err(|source| LoadError::Load { path: path.into(), source })?;
-        let plugin = narrow(loaded).expect("the world was verified, and it decides which of the two it is");
-        let settings = settings(config).map_err(|problem| LoadError::Settings {
-            path: path.into(),
-            problems: vec![Problem { setting: None, text: problem }],
-        })?;
-        let problems = validate(&plugin, &settings);
-        let problems = problems.map_err(|source| LoadError::Silent { path: path.into(), source })?;
-        if !problems.is_empty() {
-            return Err(LoadError::Settings { path: path.into(), problems });
-        }
-        Ok(Ready { plugin, config: settings, sequence: verified.stamp().sequence })
+    fn load(&self, path: &Path, verified: &VerifiedPlugin) -> Result<Plugin, LoadError> {
+        Plugin::load(self.engine, verified).map_err(|source| LoadError::Load { path: path.into(), source })
     }
 
     fn verify(&self, path: &Path, world: &World) -> Result<VerifiedPlugin, LoadError> {
         let bytes = fs::read(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
         let bundle =
             Bundle::decode(&bytes).map_err(|source| LoadError::Bundle { path: path.into(), source })?;
-        let (target, engine) = (machine(), engine_profile());
-        let want =
-            Want { target: &target, engine: &engine, world, floors: self.floors, attested: self.attested };
+        let engine = engine_profile();
+        let target = self.engine.target();
+        let want = Want { target, engine: &engine, world, floors: self.floors, attested: self.attested };
         let untrusted = |source| LoadError::Untrusted { path: path.into(), source };
         let granted = self.keyring.verify_grant(bundle.release, bundle.grant, &want).map_err(untrusted)?;
         let code = bundle.artifact(&granted.artifact().digest);
@@ -219,7 +217,7 @@ fn bundles(config: &PluginConfig) -> impl Iterator<Item = &Path> {
     [Some(&config.bundle), config.last_good.as_ref()].into_iter().flatten().map(PathBuf::as_path)
 }
 
-fn settings(config: &PluginConfig) -> Result<Config, String> {
+fn settings(path: &Path, config: &PluginConfig) -> Result<Config, LoadError> {
     let value = |setting: &Setting| match setting {
         Setting::Flag(flag) => Value::Flag(*flag),
         Setting::Number(number) => Value::Number(*number),
@@ -227,5 +225,29 @@ fn settings(config: &PluginConfig) -> Result<Config, String> {
         Setting::Texts(texts) => Value::Texts(texts.clone()),
     };
     let settings = config.settings.iter().map(|(name, setting)| (name.clone(), value(setting)));
-    Config::new(settings).map_err(|error| error.to_string())
+    Config::new(settings).map_err(|error| LoadError::Settings {
+        path: path.into(),
+        problems: vec![Problem { setting: None, text: error.to_string() }],
+    })
+}
+
+fn silent(path: &Path) -> impl FnOnce(CallError) -> LoadError {
+    |source| LoadError::Silent { path: path.into(), source }
+}
+
+fn agreed(path: &Path, validated: Result<Vec<Problem>, CallError>) -> Result<(), LoadError> {
+    let problems = validated.map_err(silent(path))?;
+    if problems.is_empty() { Ok(()) } else { Err(LoadError::Settings { path: path.into(), problems }) }
+}
+
+fn ready<P>(
+    plugin: P,
+    config: Config,
+    verified: &VerifiedPlugin,
+    role: PluginRole,
+    said: &Description,
+) -> Ready<P> {
+    let which = (verified.id(), verified.version(), verified.grant());
+    let equipped = trace::equipped(role, which, &config, said);
+    Ready { plugin, config, sequence: verified.stamp().sequence, equipped }
 }

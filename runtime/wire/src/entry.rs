@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use backstay_model::{Event, Mono};
 use serde::{Deserialize, Serialize};
 
-use crate::{Body, OutOfBounds, Schema};
+use crate::{Body, DecodeError, OutOfBounds, Schema};
 
 /// One event in the life of an instance, with the state after it now and then.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,7 +27,8 @@ impl Entry {
 
 impl Body for Entry {
     const SCHEMA: Schema = Schema::ENTRY;
-    const VERSION: u16 = 1;
+    // 2 has more kinds of event than 1, and is laid out the same.
+    const VERSION: u16 = 2;
     const OPTIONAL: bool = false;
     // A full snapshot and the largest facts. It has to fit a log batch, which has to fit an MQTT message.
     const BYTES_MAX: usize = 96 * 1024;
@@ -35,5 +36,9 @@ impl Body for Entry {
     fn check(&self) -> Result<(), OutOfBounds> {
         let snapshot = self.snapshot.as_ref().map_or(0, Vec::len);
         OutOfBounds::check("snapshot", snapshot, 0, Self::SNAPSHOT_BYTES_MAX)
+    }
+
+    fn from_previous(_: u16, body: &[u8]) -> Result<Self, DecodeError> {
+        Self::from_body(Self::VERSION, body)
     }
 }

@@ -60,7 +60,8 @@ fn every_event_and_cause_keeps_its_number() {
         let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         lines.push_str(&(digits + "\n"));
     }
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/wire/events-and-causes-1.hex");
+    let file = format!("../../tests/wire/events-and-causes-{}.hex", Entry::VERSION);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
     if env::var_os("BACKSTAY_REWRITE_GOLDEN").is_some() {
         fs::write(&path, &lines).unwrap();
     }
@@ -71,4 +72,18 @@ fn every_event_and_cause_keeps_its_number() {
     for (at, cause) in events::causes().iter().enumerate() {
         assert_eq!(events::cause_number(cause), at, "{cause:?} has no sample, or another has two");
     }
+}
+
+/// What the version before wrote is read as what it was: a journal outlives the agent that began it.
+#[test]
+fn entries_of_the_version_before_are_read() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/wire");
+    let kept = fs::read_to_string(folder.join("events-and-causes-1.hex")).unwrap();
+    let read = |line: &str| decode::<Entry>(&unhex(line), Entry::BYTES_MAX).unwrap();
+    let kept: Vec<_> = kept.lines().map(|line| read(line).event).collect();
+    let causes = events::causes().into_iter().map(|cause| Event::Froze { cause });
+    let then = events::all().into_iter().take(31).chain(causes);
+    assert_eq!(kept, then.collect::<Vec<_>>());
+    let kept = fs::read_to_string(folder.join("entry-1.hex")).unwrap();
+    assert_eq!(decode::<Entry>(&unhex(&kept), Entry::BYTES_MAX).unwrap(), samples::entry());
 }

@@ -318,7 +318,10 @@ fn tell(event: &Event) {
         | Event::EffectBegan { .. }
         | Event::EffectEnded { .. }
         | Event::Override { .. }
-        | Event::Told { .. } => tracing::info!("{event}"),
+        | Event::Told { .. }
+        | Event::Equipped(_)
+        | Event::Consulted { .. }
+        | Event::Stepped { .. } => tracing::info!("{event}"),
     }
 }
 

@@ -1,9 +1,10 @@
 //! One of each event and of each cause, in the order of their numbers.
 
 use backstay_model::{
-    Action, BootId, Breaker, Cause, CohortId, Decision, DeviceId, Digest, Direction, Event, Excluded, Facts,
-    Fence, Generation, Infra, InfraKind, Millis, Mono, Name, Objective, Order, Outcome, Permille, PluginId,
-    Reach, Reason, Refused, RolloutId, Schema, Scope, Task, Ticket, Transience, Window, Word,
+    Action, BootId, Breaker, Came, Cause, CohortId, Decision, DeviceId, Digest, Direction, Equipped, Event,
+    Excluded, Facts, Fence, Generation, Infra, InfraKind, Memo, Millis, Mono, Name, Objective, Order,
+    Outcome, Permille, PluginId, PluginRole, Reach, Reason, Refused, RolloutId, Schema, Scope, Task, Ticket,
+    Told, Transience, Window, Word,
 };
 
 use crate::samples::release;
@@ -149,6 +150,26 @@ pub(crate) fn all() -> Vec<Event> {
             strikes: 3,
             why: "trapped".into(),
         },
+        Event::Equipped(Equipped {
+            role: PluginRole::Policy,
+            plugin: PluginId::parse("acme/policy-pump").unwrap(),
+            version: "1.2.0".parse().unwrap(),
+            grant: Digest([7; 32]),
+            settings: vec![
+                (name(), Told::Number(5)),
+                (name(), Told::Text("a".into())),
+                (name(), Told::Flag(true)),
+                (name(), Told::Texts(vec!["b".into()])),
+            ],
+            withheld: vec![name()],
+        }),
+        Event::Consulted {
+            ticket,
+            grant: Digest([7; 32]),
+            prior: Memo::Whole(vec![1, 2, 3]),
+            came: Came::To(Digest([8; 32])),
+        },
+        Event::Stepped { ticket, grant: Digest([9; 32]), came: Came::Unlucky },
     ]
 }
 
@@ -185,5 +206,8 @@ pub(crate) fn number(event: &Event) -> usize {
         Event::Gap { .. } => 28,
         Event::Told { .. } => 29,
         Event::Quarantined { .. } => 30,
+        Event::Equipped(_) => 31,
+        Event::Consulted { .. } => 32,
+        Event::Stepped { .. } => 33,
     }
 }

@@ -1,0 +1,69 @@
+//! The plugins that ship, the whole way: built, compiled, signed, verified, tried in the sandbox, and the same bytes in
+//! the portable engine.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
+
+mod wasm;
+
+use backstay_kit::{
+    Call, Came, CaseCame, CaseReport, Conditions, Done, Job, Kind, Settings, Shelf, Trial, Tried, Work,
+    conformance, judging,
+};
+use backstay_model::Name;
+use backstay_trust::{EffectKind, Keyring, Limits, Permissions};
+
+fn shelf(trial: &Trial) -> Shelf {
+    let mut shelf = Shelf::default();
+    let keyring = Keyring::decode(&trial.keyring).unwrap();
+    shelf.add(&Kind::Native.engine().unwrap(), &keyring, &trial.bundle).unwrap();
+    shelf
+}
+
+fn failed(reports: &[CaseReport]) -> Vec<&CaseReport> {
+    reports.iter().filter(|report| matches!(report.came, CaseCame::Failed(_))).collect()
+}
+
+/// That the portable engine comes to the same.
+fn same_in_the_portable_engine(trial: &Trial, calls: &[(Call, Came)]) {
+    let job = Job {
+        kind: Kind::Portable,
+        keyring: trial.keyring.clone(),
+        bundles: vec![trial.bundle.clone()],
+        work: Work::Calls { grant: trial.grant, calls: calls.iter().map(|(call, _)| call.clone()).collect() },
+    };
+    // As it travels to another machine.
+    let job = Job::decode(&job.encode()).unwrap();
+    let Done::Calls(again) = job.run().unwrap() else { panic!("it did something else") };
+    assert_eq!(again.len(), calls.len());
+    for ((call, then), now) in calls.iter().zip(&again) {
+        assert_eq!(then, now, "{call:?}");
+    }
+}
+
+#[test]
+fn the_policy_that_ships_stands_every_case_and_is_the_same_in_the_portable_engine() {
+    let trial = wasm::trial("policy-tree", "0.1.0");
+    let tried = Tried::new(shelf(&trial).into_policy(&trial.grant).unwrap());
+    let (reports, answers) = judging(&tried, &Settings::new(), 1, 200);
+    assert_eq!(failed(&reports), Vec::<&CaseReport>::new());
+    assert_eq!(answers.actions.len(), 6, "every kind of answer came up: {answers:?}");
+    let calls = tried.calls();
+    same_in_the_portable_engine(&trial, &calls[..200.min(calls.len())]);
+}
+
+#[test]
+fn the_executor_that_ships_stands_every_case_and_is_the_same_in_the_portable_engine() {
+    let trial = wasm::trial("executor-ota", "0.1.0");
+    let tried = Tried::new(shelf(&trial).into_executor(&trial.grant).unwrap());
+    let commands = ["restart", "no-such-playbook"].map(|name| Name::parse(name).unwrap()).to_vec();
+    let conditions = Conditions {
+        settings: Settings::new(),
+        wants: vec![EffectKind::Run, EffectKind::Slot],
+        permissions: Permissions { commands, slots: true, ..Permissions::default() },
+        playbooks: Vec::new(),
+        limits: Limits::DEFAULT,
+    };
+    let reports = conformance(&tried, &conditions);
+    assert_eq!(failed(&reports), Vec::<&CaseReport>::new());
+    let calls = tried.calls();
+    same_in_the_portable_engine(&trial, &calls[..200.min(calls.len())]);
+}
