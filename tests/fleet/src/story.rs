@@ -216,6 +216,7 @@ fn ending(fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Troubl
     if went == 0 {
         wrong.push("no device went home".into());
     }
+    wrong.extend(replayed(fleet, names, show).err().map(|error| error.to_string()));
     if !wrong.is_empty() {
         return Err(Trouble(wrong.join("\n")));
     }
@@ -224,6 +225,35 @@ fn ending(fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Troubl
         "{went} devices went home, {} chains hold, and nobody was asked; {took} s",
         rows.len()
     ));
+    Ok(())
+}
+
+/// Every call of a plugin that the devices recorded, made again.
+fn replayed(fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Trouble> {
+    show.tell("$ backstay replay DEVICE..., every recorded decision and run made again");
+    let (plugins, keyring) = (fleet.layout.plugins.display().to_string(), fleet.layout.keys.join("keyring"));
+    let keyring = keyring.display().to_string();
+    let mut arguments = vec!["replay"];
+    arguments.extend(names.iter().map(String::as_str));
+    arguments.extend(["--plugins", &plugins, "--keyring", &keyring]);
+    let (code, out, err) = fleet.cli.exit(&arguments)?;
+    let replayed: Value = serde_json::from_str(&out).unwrap_or_default();
+    let sum = |of: &str| -> u64 {
+        let journals = replayed["journals"].as_array().into_iter().flatten();
+        journals.filter_map(|journal| journal[of]["again"].as_u64()).sum()
+    };
+    let (decisions, steps) = (sum("decisions"), sum("steps"));
+    if code != Some(0) || decisions == 0 || steps == 0 {
+        let first = &replayed["journals"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|journal| journal["verdict"] != "Same");
+        return Err(Trouble(format!(
+            "replay ended with {code:?}: {decisions} decisions, {steps} steps; {first:?}{err}"
+        )));
+    }
+    show.tell(&format!("{decisions} decisions and {steps} steps made again, no difference"));
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use crate::{
     printer::{Output, Words},
     push::Push,
     release::Release,
+    replay::Replay,
     rollout::Rollout,
     serve,
 };
@@ -78,6 +79,12 @@ pub(crate) enum Command {
     Device(Device),
     #[command(subcommand)]
     Evidence(Evidence),
+    #[command(
+        after_help = "Examples:\n  backstay replay pump-7 --plugins plugins --keyring keys/keyring\n  \
+        backstay replay ./state --plugins policy-tree.bundle executor-ota.bundle --keyring keys/keyring --engine pulley\n\n\
+        Exit codes: 0 no difference, 8 a difference (the first is shown), 3 something that it takes is missing."
+    )]
+    Replay(Replay),
     Events(Events),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  backstay completions bash > /etc/bash_completion.d/backstay")]
@@ -110,6 +117,7 @@ impl Command {
             Self::Rollout(rollout) => rollout.run(desk),
             Self::Device(device) => device.run(desk),
             Self::Evidence(evidence) => evidence.run(desk),
+            Self::Replay(replay) => replay.run(desk),
             Self::Events(events) => events.run(desk),
             Self::Completions { shell } => completions::<Backstay>(desk, *shell),
         }

@@ -7,6 +7,8 @@ use backstay_trust::PublicKey;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+mod still;
+
 use crate::{
     Desk, Exit, Failure, file,
     story::{self, Checked, Line},
@@ -55,15 +57,15 @@ pub(crate) enum Evidence {
 
 #[derive(Debug, Args)]
 pub(crate) struct Source {
-    /// A device, or a file with its records; a file's name has a "/" or a "." in it
-    #[arg(value_name = "DEVICE|FILE")]
-    from: String,
+    /// A device, a file with its records, or its state folder; a file's name has a "/" or a "." in it
+    #[arg(value_name = "DEVICE|FILE|FOLDER")]
+    pub(crate) from: String,
 }
 
 /// Records, and whose they are if that is known.
-struct Records {
-    bytes: Vec<u8>,
-    key: Option<PublicKey>,
+pub(crate) struct Records {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) key: Option<PublicKey>,
 }
 
 #[derive(Serialize)]
@@ -89,7 +91,10 @@ struct Fetched<'a> {
 }
 
 impl Source {
-    fn read(&self, desk: &Desk) -> Result<Records, Failure> {
+    pub(crate) fn read(&self, desk: &Desk) -> Result<Records, Failure> {
+        if Path::new(&self.from).is_dir() && self.from.contains(['/', '.']) {
+            return still::read(Path::new(&self.from));
+        }
         if self.from.contains(['/', '.']) {
             return Ok(Records { bytes: file::read(Path::new(&self.from), BYTES_MAX)?, key: None });
         }

@@ -28,6 +28,8 @@ pub enum Exit {
     TimedOut = 6,
     /// The server can't be reached, or can't work now.
     Unreachable = 7,
+    /// A check, a test or a replay found something.
+    Differs = 8,
     /// The verdict is to wait: the rollout is held.
     Slow = 20,
     /// The verdict is to mend; mending began.
@@ -52,7 +54,7 @@ const _: () = assert!(Exit::Configuration as u8 == backstay_config::EXIT_CODE);
 
 impl Exit {
     /// All of them, for the help text.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Done,
         Self::Trouble,
         Self::Usage,
@@ -61,6 +63,7 @@ impl Exit {
         Self::Untrusted,
         Self::TimedOut,
         Self::Unreachable,
+        Self::Differs,
         Self::Slow,
         Self::Heal,
         Self::RollBack,
@@ -90,6 +93,7 @@ impl Exit {
             Self::Untrusted => "a signature, a digest or a chain does not hold",
             Self::TimedOut => "timed out: whether it was done is not known",
             Self::Unreachable => "the server can't be reached",
+            Self::Differs => "a check, a test or a replay found something",
             Self::Slow => "verdict: wait (the rollout is held)",
             Self::Heal => "verdict: heal",
             Self::RollBack => "verdict: roll back (the cohort was turned home)",
@@ -128,7 +132,7 @@ mod tests {
     #[test]
     fn the_numbers_stay_as_they_are() {
         let codes = Exit::ALL.map(Exit::code);
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 20, 21, 22, 23, 24, 30, 31, 32, 64]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 30, 31, 32, 64]);
     }
 
     #[test]

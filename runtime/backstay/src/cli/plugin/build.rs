@@ -1,4 +1,4 @@
-//! `backstay plugin build`: from a Rust crate to a portable component.
+//! `backstay plugin build`: from a project to a portable component. Other languages than Rust are in `foreign`.
 
 use std::{
     env,
@@ -10,6 +10,7 @@ use backstay_host::{componentize, world_of};
 use clap::Args;
 use serde::Serialize;
 
+use super::foreign::Foreign;
 use crate::{Desk, Exit, Failure, file, table::Table, text};
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -18,7 +19,7 @@ const MODULE_BYTES_MAX: usize = 32 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    /// The folder of the crate
+    /// The folder of the project: a crate, or one with a plugin.js or a plugin.py
     dir: PathBuf,
     /// Where the component goes; NAME.wasm here if it is left out
     #[arg(long, value_name = "FILE")]
@@ -35,24 +36,30 @@ struct Built<'a> {
 
 impl Build {
     pub(super) fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
-        if !self.dir.join("Cargo.toml").is_file() {
-            let what = format!("{} is no crate: it has no Cargo.toml", self.dir.display());
-            return Err(Failure::new(Exit::NotFound, what).help("name the folder of the plugin"));
-        }
-        has_target()?;
-        desk.printer.say(format_args!("building {} for {TARGET}", self.dir.display()));
-        let module = compile(&self.dir)?;
         let failed = |what: String| {
             move |why: backstay_host::CompileError| {
                 let help = why.help();
                 Failure::new(Exit::Trouble, what).why(why).maybe_help(help)
             }
         };
-        let bytes = file::read(&module, MODULE_BYTES_MAX)?;
-        let component = componentize(&bytes)
-            .map_err(failed(format!("cannot make a component of {}", module.display())))?;
+        let (name, component) = if self.dir.join("Cargo.toml").is_file() {
+            has_target()?;
+            desk.printer.say(format_args!("building {} for {TARGET}", self.dir.display()));
+            let module = compile(&self.dir)?;
+            let bytes = file::read(&module, MODULE_BYTES_MAX)?;
+            let component = componentize(&bytes)
+                .map_err(failed(format!("cannot make a component of {}", module.display())))?;
+            (module.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-"), component)
+        } else if let Some(language) = Foreign::of(&self.dir) {
+            desk.printer.say(format_args!("building {}", self.dir.display()));
+            language.build(&self.dir)?
+        } else {
+            let what =
+                format!("{} is no plugin: it has no Cargo.toml, plugin.js or plugin.py", self.dir.display());
+            return Err(Failure::new(Exit::NotFound, what)
+                .help("name the folder of the plugin, or begin one: backstay plugin new"));
+        };
         let world = world_of(&component).map_err(failed(format!("{} is no plugin", self.dir.display())))?;
-        let name = module.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
         let out = self.out.clone().unwrap_or_else(|| format!("{name}.wasm").into());
         file::write(&out, &component)?;
         let built = Built {

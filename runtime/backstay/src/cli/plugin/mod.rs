@@ -3,10 +3,17 @@
 //! A vendor builds and signs. An operator looks, compiles and grants. Neither is enough alone.
 
 mod build;
+mod check;
+mod foreign;
 mod grant;
 mod inspect;
+mod ls;
 mod manifest;
+mod new;
+mod run;
 mod sign;
+mod test;
+mod why;
 
 use clap::Subcommand;
 
@@ -18,7 +25,11 @@ const COMPONENT_BYTES_MAX: usize = 32 << 20;
 /// Plugins.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Plugin {
-    /// Build a Rust crate into a portable component
+    /// Write a small project that builds at once, with all that it builds against
+    #[command(after_help = "Examples:\n  backstay plugin new --executor executor-pump --vendor acme\n  \
+        backstay plugin new --policy policy-pump --vendor acme")]
+    New(new::New),
+    /// Build a project into a portable component
     #[command(after_help = "Example:\n  backstay plugin build plugins/policy-tree --out policy-tree.wasm")]
     Build(build::Build),
     /// As a vendor: say that a component is your plugin
@@ -38,15 +49,45 @@ pub(crate) enum Plugin {
     /// What a bundle holds, who signed it, and whether a device would run it
     #[command(after_help = "Example:\n  backstay plugin inspect policy-tree.bundle --keyring keys/keyring")]
     Inspect(inspect::Inspect),
+    /// What a component is, before anybody signs for it: imports, exports, size, limits, effects
+    #[command(
+        after_help = "Example:\n  backstay plugin check executor-ota.wasm --manifest manifest.toml\n\n\
+        Exit code 8: something is not as it has to be."
+    )]
+    Check(check::Check),
+    /// Try a plugin: its vendor's vectors, what any plugin has to stand, the same bytes on every machine
+    #[command(
+        after_help = "Example:\n  backstay plugin test executor-ota.wasm --manifest manifest.toml --report report.json\n\n\
+        Exit code 8: something failed."
+    )]
+    Test(test::Test),
+    /// Call a plugin once, with a fixture or with the facts of a record
+    #[command(
+        after_help = "Examples:\n  backstay plugin run policy-tree.wasm --fixture tests/goes-home.toml\n  \
+        backstay plugin run policy-tree.wasm --record ./pump-7.log:412"
+    )]
+    Run(run::Run),
+    /// Why a device would run a bundle: each link from the keyring to the code, in a sentence
+    #[command(after_help = "Example:\n  backstay plugin why policy-tree.bundle --keyring keys/keyring")]
+    Why(why::Why),
+    /// The bundles in a folder
+    #[command(after_help = "Example:\n  backstay plugin ls plugins --keyring keys/keyring")]
+    Ls(ls::Ls),
 }
 
 impl Plugin {
     pub(crate) fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
         match self {
+            Self::New(new) => new.run(desk),
             Self::Build(build) => build.run(desk),
             Self::Sign(sign) => sign.run(desk),
             Self::Grant(grant) => grant.run(desk),
             Self::Inspect(inspect) => inspect.run(desk),
+            Self::Check(check) => check.run(desk),
+            Self::Test(test) => test.run(desk),
+            Self::Run(run) => run.run(desk),
+            Self::Why(why) => why.run(desk),
+            Self::Ls(ls) => ls.run(desk),
         }
     }
 }

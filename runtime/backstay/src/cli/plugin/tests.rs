@@ -176,3 +176,15 @@ fn what_is_no_plugin_is_not_signed() {
     fs::write(bench.path("seven.wasm"), b"\0asm\x01\0\0\0").unwrap();
     assert_eq!(bench.sign().run(&Desk::quiet()).unwrap_err().exit(), Exit::Usage);
 }
+
+#[test]
+fn the_chain_is_told_link_by_link_and_ends_where_it_breaks() {
+    let bench = Bench::new().made();
+    let why = || super::why::Why { bundle: bench.path("seven.bundle"), keyring: bench.path("keyring") };
+    assert_eq!(why().run(&Desk::quiet()).unwrap(), Exit::Done);
+    let ls = super::ls::Ls { folder: bench.dir.path().into(), keyring: bench.path("keyring") };
+    assert_eq!(ls.run(&Desk::quiet()).unwrap(), Exit::Done);
+    let last = fs::read(bench.path("seven.bundle")).unwrap().len() - 1;
+    flip(&bench.path("seven.bundle"), last);
+    assert_eq!(why().run(&Desk::quiet()).unwrap_err().exit(), Exit::Untrusted, "the code is another");
+}
