@@ -23,10 +23,17 @@ const SDK: &[(&str, &str)] = &[
     ("src/deed.rs", include_str!("../../../../../plugins/sdk/src/deed.rs")),
     ("src/executor.rs", include_str!("../../../../../plugins/sdk/src/executor.rs")),
     ("src/executor/tests.rs", include_str!("../../../../../plugins/sdk/src/executor/tests.rs")),
+    ("src/export.rs", include_str!("../../../../../plugins/sdk/src/export.rs")),
+    ("src/guide.rs", include_str!("../../../../../plugins/sdk/src/guide.rs")),
     ("src/log.rs", include_str!("../../../../../plugins/sdk/src/log.rs")),
     ("src/policy.rs", include_str!("../../../../../plugins/sdk/src/policy.rs")),
     ("src/run.rs", include_str!("../../../../../plugins/sdk/src/run.rs")),
     ("src/settings.rs", include_str!("../../../../../plugins/sdk/src/settings.rs")),
+    ("src/testing.rs", include_str!("../../../../../plugins/sdk/src/testing.rs")),
+    ("guide/determinism.md", include_str!("../../../../../plugins/sdk/guide/determinism.md")),
+    ("guide/idempotency.md", include_str!("../../../../../plugins/sdk/guide/idempotency.md")),
+    ("guide/in-doubt.md", include_str!("../../../../../plugins/sdk/guide/in-doubt.md")),
+    ("guide/state.md", include_str!("../../../../../plugins/sdk/guide/state.md")),
 ];
 
 /// The contract, file by file. A test compares it with the folder.
@@ -258,6 +265,7 @@ mod tests {
         let (sdk, wit) = (root().join("plugins/sdk"), root().join("wit"));
         let (mut in_sdk, mut in_wit) = (Vec::new(), Vec::new());
         listed(&sdk.join("src"), &sdk, &mut in_sdk);
+        listed(&sdk.join("guide"), &sdk, &mut in_sdk);
         listed(&wit, &wit, &mut in_wit);
         in_sdk.sort();
         in_wit.sort();
