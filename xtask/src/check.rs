@@ -2,10 +2,11 @@
 //!
 //! Here: which checks there are. Not here: the rules about arrows (`arrows`) and files (`tree`), and tests (`suite`).
 
+use std::process::Stdio;
 use std::rc::Rc;
 
 use crate::arrows::{self, NO_STD};
-use crate::setup::{self, Need, on_path};
+use crate::setup::{self, Need};
 use crate::steps::{Counts, Row, Step, Tally, Work, in_colour};
 use crate::toolchain::{WASM, cargo_for};
 use crate::tree;
@@ -43,17 +44,7 @@ pub(crate) fn run(workspace: Workspace, supply_chain: bool) -> Result<Tally, Tro
         ),
     ];
     if supply_chain {
-        steps.push(match on_path("cargo-deny") {
-            Some(_) => cargo_step("supply chain", &["deny", "check", "--config", "xtask/deny.toml"], &[]),
-            None => Step {
-                name: "supply chain".into(),
-                alone: String::new(),
-                counts: Counts::Itself,
-                work: Work::Impossible(
-                    "cargo-deny is missing; `cargo install --locked cargo-deny` brings it".into(),
-                ),
-            },
-        });
+        steps.extend(supply_chain_steps());
     }
     let mut row = Row::new(workspace.target.join("xtask/check"), steps.len())?;
     for step in steps {
@@ -63,6 +54,33 @@ pub(crate) fn run(workspace: Workspace, supply_chain: bool) -> Result<Tally, Tro
         println!("hint: {hint}");
     }
     Ok(row.finish())
+}
+
+/// What comes in from outside. Advisories stand alone: the list of them comes from the network, and where it can't be had, that
+/// is said and the rest is checked all the same.
+fn supply_chain_steps() -> [Step; 2] {
+    const NAMES: [&str; 2] = ["licences, bans and sources", "advisories"];
+    if let Err(trouble) = setup::ensure(Need::SupplyChain) {
+        return NAMES.map(|name| impossible(name, trouble.to_string()));
+    }
+    let deny = ["deny", "check", "--config", "xtask/deny.toml"];
+    let rest = cargo_step(NAMES[0], &[&deny[..], &["licenses", "bans", "sources"]].concat(), &[]);
+    let fetch = ["deny", "fetch", "--config", "xtask/deny.toml", "db"];
+    let advisories = match cargo().args(fetch).stdin(Stdio::null()).output() {
+        Ok(fetched) if fetched.status.success() => {
+            cargo_step(NAMES[1], &[&deny[..], &["--disable-fetch", "advisories"]].concat(), &[])
+        }
+        Ok(fetched) => {
+            let said = String::from_utf8_lossy(&fetched.stderr).into_owned();
+            impossible(NAMES[1], format!("the list of advisories can't be fetched\n{}", said.trim_end()))
+        }
+        Err(why) => impossible(NAMES[1], format!("cargo can't be started: {why}")),
+    };
+    [rest, advisories]
+}
+
+fn impossible(name: &str, why: String) -> Step {
+    Step { name: name.into(), alone: String::new(), counts: Counts::Itself, work: Work::Impossible(why) }
 }
 
 /// The crates that claim to need no machine, built for one that has nothing. `arrows` sees to it that none of what they

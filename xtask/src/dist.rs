@@ -1,84 +1,217 @@
 //! `cargo xtask dist`: the agent as it ships, for both CPUs.
 //!
-//! Here: the release builds, their names, and the budget for their size. Not here: packages (deb, ipk) and signatures.
+//! Here: the builds, their names, and the budget for their size. Not here: how small is asked for (the profile `device` in
+//! the root's Cargo.toml, and `toolchain` for the linker), packages (deb, ipk), and signatures.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::programs::put;
+use serde_json::{Value, json};
+
+use crate::programs::{AGENT, put};
 use crate::setup::{self, Need, on_path};
 use crate::steps::run_loudly;
-use crate::toolchain::{self, ARM_GNU, ARM_MUSL, cargo_for};
+use crate::toolchain::{self, ARM_GNU, ARM_MUSL, INTEL_MUSL, cargo_for};
 use crate::trouble::Trouble;
 use crate::workspace::Workspace;
 
-const AGENT: &str = "backstay-agent";
-
-/// The budget of the agent with everything in it, stripped, in bytes.
+/// The budget of the agent with everything in it, stripped, in bytes. It holds for every target.
 const AGENT_BYTES_MAX: u64 = 4_000_000;
 
-/// Builds the agent for each CPU, puts it into `target/dist` and tells its size.
+/// The profile in which [`AGENT`] ships.
+const DEVICE: &str = "device";
+
+/// How the result is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    Table,
+    Json,
+}
+
+/// One agent that was built.
+#[derive(Debug)]
+pub(crate) struct Built {
+    target: String,
+    /// In `target/dist`.
+    pub(crate) file: PathBuf,
+    bytes: u64,
+    starts: Start,
+}
+
+/// If a built program starts, as far as this machine can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Start {
+    Yes,
+    No,
+    /// This machine can't run it.
+    NotTried,
+}
+
+/// Builds the agent for each of `targets` (without any: one for each CPU), puts it into `target/dist` and tells its size.
 ///
 /// The files are there also when the budget is not kept; only the exit code is not 0.
-pub(crate) fn run(workspace: &Workspace) -> Result<(), Trouble> {
-    setup::ensure_all(&[Need::Arm, Need::ArmCompiler])?;
-    if let Err(trouble) = setup::ensure(Need::ArmRunner) {
-        eprintln!("setup: {trouble}");
+pub(crate) fn run(workspace: &Workspace, targets: &[String], output: Output) -> Result<(), Trouble> {
+    let targets = if targets.is_empty() {
+        vec![toolchain::host()?.to_owned(), arm()?.to_owned()]
+    } else {
+        targets.to_vec()
+    };
+    let mut built = Vec::new();
+    for target in &targets {
+        built.push(build(workspace, target)?);
     }
+    match output {
+        Output::Table => println!("{}", table(&built)),
+        Output::Json => println!("{:#}", told(&built)),
+    }
+    let list = |like: &dyn Fn(&&Built) -> bool| {
+        built
+            .iter()
+            .filter(like)
+            .map(|one| format!("{}: {} bytes", one.target, one.bytes))
+            .collect::<Vec<_>>()
+    };
+    let broken = list(&|one| one.starts == Start::No);
+    if !broken.is_empty() {
+        return Err(Trouble::new("what was built does not start").why(broken.join("\n")));
+    }
+    let too_large = list(&|one| one.bytes > AGENT_BYTES_MAX);
+    if !too_large.is_empty() {
+        return Err(Trouble::new(format!("the agent is larger than {AGENT_BYTES_MAX} bytes"))
+            .why(too_large.join("\n"))
+            .help("`cargo tree -p backstay-agent -e normal,features` shows what is in it"));
+    }
+    Ok(())
+}
+
+/// The target that ships for 64-bit ARM: the static one runs on any distribution and under qemu; the other is what
+/// Debian's compiler can do.
+fn arm() -> Result<&'static str, Trouble> {
+    setup::ensure(Need::Arm)?;
+    Ok(if toolchain::way(ARM_MUSL).is_some() { ARM_MUSL } else { ARM_GNU })
+}
+
+/// The target whose agent can be run here under an emulator; gets what that takes.
+pub(crate) fn emulated() -> Result<&'static str, Trouble> {
+    setup::ensure_all(&[Need::ArmRunner, Need::ArmCompiler])?;
+    match arm()? {
+        ARM_MUSL => Ok(ARM_MUSL),
+        other => Err(Trouble::new(format!("{other} can't be run under qemu without a whole system for ARM"))
+            .help(format!("run `rustup target add {ARM_MUSL}`"))),
+    }
+}
+
+/// Builds the agent for one target as it ships.
+pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Trouble> {
+    let needs: &[Need] = match target {
+        ARM_MUSL => &[Need::Arm, Need::ArmCompiler],
+        ARM_GNU => &[Need::ArmGnu, Need::ArmCompiler],
+        INTEL_MUSL => &[Need::IntelMusl],
+        _ if target == toolchain::host()? => &[],
+        _ => {
+            return Err(Trouble::new(format!("the agent is not built for {target}"))
+                .help(format!("there are {}, {ARM_MUSL}, {ARM_GNU}, {INTEL_MUSL}", toolchain::host()?)));
+        }
+    };
+    setup::ensure_all(needs)?;
     let folder = workspace.target.join("dist");
     fs::create_dir_all(&folder)
         .map_err(|why| Trouble::new(format!("cannot make {}", folder.display())).why(why))?;
     let version = workspace.package(AGENT).map_or("0", |package| &package.version);
-    // The static build runs on any distribution and under qemu; the other is what Debian's compiler can do.
-    let arm = if toolchain::way(ARM_MUSL).is_some() { ARM_MUSL } else { ARM_GNU };
-    let mut lines = Vec::new();
-    let mut too_large = Vec::new();
-    for target in [toolchain::host()?, arm] {
-        let mut command = cargo_for(target, "build")?;
-        command.args(["--release", "-p", AGENT]);
-        run_loudly(&mut command, &format!("build {AGENT} for {target}"))?;
-        let built = workspace.target.join(target).join("release").join(AGENT);
-        let file = folder.join(format!("{AGENT}-{version}-{target}"));
-        put(&built, &file)?;
-        let bytes = fs::metadata(&file)
-            .map_err(|why| Trouble::new(format!("cannot look at {}", file.display())).why(why))?
-            .len();
-        let share = bytes * 100 / AGENT_BYTES_MAX;
-        lines.push(format!(
-            "{bytes:>9} bytes, {share:>3} % of the budget  {}{}",
-            file.display(),
-            starts(target, &file)
-        ));
-        if bytes > AGENT_BYTES_MAX {
-            too_large.push(format!("{target}: {bytes} bytes"));
-        }
-    }
-    println!("{}", lines.join("\n"));
-    if too_large.is_empty() {
-        return Ok(());
-    }
-    Err(Trouble::new(format!("the agent is larger than {AGENT_BYTES_MAX} bytes"))
-        .why(too_large.join("\n"))
-        .help("`cargo tree -p backstay-agent -e normal,features` shows what is in it"))
+    let mut command = cargo_for(target, "rustc")?;
+    command
+        .args(["--profile", DEVICE, "-p", AGENT, "--bin", AGENT, "--"])
+        .args(toolchain::small_link(target));
+    run_loudly(&mut command, &format!("build {AGENT} for {target}"))?;
+    let file = folder.join(format!("{AGENT}-{version}-{target}"));
+    put(&workspace.target.join(target).join(DEVICE).join(AGENT), &file)?;
+    let bytes = fs::metadata(&file)
+        .map_err(|why| Trouble::new(format!("cannot look at {}", file.display())).why(why))?
+        .len();
+    Ok(Built { starts: starts(target, &file), target: target.to_owned(), file, bytes })
 }
 
-/// If the built program starts at all, as far as this machine can tell.
-fn starts(target: &str, file: &Path) -> &'static str {
-    let mut command = if toolchain::host().is_ok_and(|host| host == target) {
+/// Tries the program out, if this machine can.
+fn starts(target: &str, file: &Path) -> Start {
+    let is_host = toolchain::host().is_ok_and(|host| host == target);
+    let runs_here = is_host || (target == INTEL_MUSL && cfg!(target_arch = "x86_64"));
+    let mut command = if runs_here {
         Command::new(file)
     } else {
-        match on_path("qemu-aarch64-static") {
-            Some(qemu) if target == ARM_MUSL => {
-                let mut command = Command::new(qemu);
-                command.arg(file);
-                command
-            }
-            // qemu would need a whole Debian for arm64 to start a program of glibc's.
-            _ => return ", not started here",
-        }
+        // qemu would need a whole Debian for arm64 to start a program of glibc's.
+        let Some(qemu) = on_path("qemu-aarch64-static").filter(|_| target == ARM_MUSL) else {
+            return Start::NotTried;
+        };
+        let mut command = Command::new(qemu);
+        command.arg(file);
+        command
     };
     let status =
         command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if status.is_ok_and(|status| status.success()) { ", starts" } else { ", DOES NOT START" }
+    if status.is_ok_and(|status| status.success()) { Start::Yes } else { Start::No }
+}
+
+fn share(bytes: u64) -> u64 {
+    (bytes * 100).div_ceil(AGENT_BYTES_MAX)
+}
+
+/// For a person.
+fn table(built: &[Built]) -> String {
+    let mut lines = vec![format!("{:<28} {:>9} {:>9}  {:<9} FILE", "TARGET", "BYTES", "OF BUDGET", "STARTS")];
+    for one in built {
+        let starts = match one.starts {
+            Start::Yes => "yes",
+            Start::No => "NO",
+            Start::NotTried => "not tried",
+        };
+        let file = one.file.display();
+        lines.push(format!(
+            "{:<28} {:>9} {:>7} %  {starts:<9} {file}",
+            one.target,
+            one.bytes,
+            share(one.bytes)
+        ));
+    }
+    lines.join("\n")
+}
+
+/// For a program.
+fn told(built: &[Built]) -> Value {
+    let agents: Vec<_> = built
+        .iter()
+        .map(|one| {
+            let starts = match one.starts {
+                Start::Yes => Some(true),
+                Start::No => Some(false),
+                Start::NotTried => None,
+            };
+            json!({ "target": one.target, "bytes": one.bytes, "file": one.file, "starts": starts })
+        })
+        .collect();
+    json!({ "budget_bytes": AGENT_BYTES_MAX, "agents": agents })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(bytes: u64, starts: Start) -> Built {
+        Built { target: ARM_MUSL.into(), file: "agent".into(), bytes, starts }
+    }
+
+    #[test]
+    fn a_byte_over_the_budget_is_more_than_all_of_it() {
+        assert_eq!(share(AGENT_BYTES_MAX), 100);
+        assert_eq!(share(AGENT_BYTES_MAX + 1), 101);
+    }
+
+    #[test]
+    fn what_was_not_tried_is_not_said_to_start() {
+        let all = [built(1, Start::Yes), built(2, Start::No), built(3, Start::NotTried)];
+        let starts: Vec<_> =
+            told(&all)["agents"].as_array().unwrap().iter().map(|one| one["starts"].clone()).collect();
+        assert_eq!(starts, [json!(true), json!(false), Value::Null]);
+        assert!(table(&all).contains("not tried"));
+    }
 }

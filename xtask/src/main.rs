@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use lexopt::prelude::*;
 
+use crate::dist::Output;
 use crate::programs::Profile;
 use crate::steps::Tally;
 use crate::trouble::Trouble;
@@ -46,7 +47,8 @@ While you work:
 
 To measure and to ship:
   bench [NAME...]              the measurements of tests/bench; without a name it lists them
-  dist                         the agent for x86_64 and aarch64, stripped, held against its budget of 4 MB
+  dist [TARGET...] [--output json]
+                               the agent for x86_64 and aarch64, stripped, held against its budget of 4 MB
 
 Exit code: 0 it is so; 1 something failed; 64 the command line is wrong.";
 
@@ -65,7 +67,7 @@ enum Task {
     Plugins,
     Demo { arguments: Vec<OsString> },
     Bench { names: Vec<String> },
-    Dist,
+    Dist { targets: Vec<String>, output: Output },
 }
 
 fn main() -> ExitCode {
@@ -95,10 +97,17 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
     if name == "demo" {
         return Ok(Task::Demo { arguments: words.raw_args()?.collect() });
     }
-    let (mut flags, mut values) = (Vec::new(), Vec::new());
+    let (mut flags, mut values, mut output) = (Vec::new(), Vec::new(), None);
     while let Some(word) = words.next()? {
         match word {
             Short('h') | Long("help") => return Ok(Task::Help),
+            Long("output") if name == "dist" => {
+                output = Some(match words.value()?.string()?.as_str() {
+                    "table" => Output::Table,
+                    "json" => Output::Json,
+                    other => return Err(format!("--output is table or json, and not {other}").into()),
+                });
+            }
             Long(flag) => flags.push(flag.to_owned()),
             Short(_) => return Err(word.unexpected()),
             Value(value) => values.push(value.string()?),
@@ -118,7 +127,9 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
         "build" => Task::Build(if flag("release") { Profile::Release } else { Profile::Dev }),
         "plugins" => Task::Plugins,
         "bench" => Task::Bench { names: std::mem::take(&mut values) },
-        "dist" => Task::Dist,
+        "dist" => {
+            Task::Dist { targets: std::mem::take(&mut values), output: output.unwrap_or(Output::Table) }
+        }
         _ => return Err(format!("there is no command {name}").into()),
     };
     match (flags.first(), values.first()) {
@@ -160,7 +171,7 @@ fn perform(task: Task) -> Result<(), Trouble> {
         }
         Task::Demo { arguments } => demo::run(&workspace()?, &arguments)?,
         Task::Bench { names } => bench::run(&workspace()?, &names)?,
-        Task::Dist => dist::run(&workspace()?)?,
+        Task::Dist { targets, output } => dist::run(&workspace()?, &targets, output)?,
     }
     Ok(())
 }
@@ -182,7 +193,7 @@ mod tests {
     fn every_command_of_the_help_is_one() {
         let commands = HELP.lines().filter_map(|line| line.strip_prefix("  "));
         let mut seen = 0;
-        for name in commands.filter_map(|line| line.split(' ').next()) {
+        for name in commands.filter_map(|line| line.split(' ').next().filter(|name| !name.is_empty())) {
             assert!(read(name).is_ok(), "{name}");
             seen += 1;
         }
@@ -203,6 +214,10 @@ mod tests {
         assert_eq!(read("build --release"), Ok(Task::Build(Profile::Release)));
         assert_eq!(read("test real"), Ok(Task::Test { tier: Some("real".into()) }));
         assert_eq!(read("bench a b"), Ok(Task::Bench { names: vec!["a".into(), "b".into()] }));
+        let dist = |targets, output| Ok(Task::Dist { targets, output });
+        assert_eq!(read("dist"), dist(vec![], Output::Table));
+        assert_eq!(read("dist a --output json"), dist(vec!["a".into()], Output::Json));
+        assert_eq!(read("dist --output yaml").unwrap_err(), "--output is table or json, and not yaml");
         let arguments = vec!["--devices".into(), "200".into()];
         assert_eq!(read("demo --devices 200"), Ok(Task::Demo { arguments }));
     }

@@ -9,7 +9,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::dist;
 use crate::steps::run_loudly;
+use crate::toolchain;
 use crate::trouble::Trouble;
 use crate::workspace::{Workspace, cargo};
 
@@ -32,8 +34,11 @@ impl Profile {
     }
 }
 
+/// The package of the device's program. It is built alone, always: with others it would get their features.
+pub(crate) const AGENT: &str = "backstay-agent";
+
 /// The packages whose programs ship, in the order in which they are built.
-const SHIPPED: &[&str] = &["backstay-agent", "backstay"];
+const SHIPPED: &[&str] = &[AGENT, "backstay"];
 
 /// What the demo and the tests of real processes need beside them: the fleet, and the service on its devices.
 const PLAY: &[&str] = &["backstay-test-fleet", "backstay-test-service"];
@@ -54,6 +59,11 @@ fn build_all(workspace: &Workspace, profile: Profile, packages: &[&str]) -> Resu
     fs::create_dir_all(&folder)
         .map_err(|why| Trouble::new(format!("cannot make {}", folder.display())).why(why))?;
     for name in packages {
+        if profile == Profile::Release && *name == AGENT {
+            // The agent ships in a profile of its own.
+            put(&dist::build(workspace, toolchain::host()?)?.file, &folder.join(AGENT))?;
+            continue;
+        }
         let mut command = cargo();
         command.args(["build", "-p", name, "--bins"]);
         if profile == Profile::Release {

@@ -11,12 +11,14 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::steps::run_for_at_most;
-use crate::toolchain::{self, ARM_GNU, ARM_MUSL, WASM, Way};
+use crate::toolchain::{self, ARM_GNU, ARM_MUSL, INTEL_MUSL, WASM, Way};
 use crate::trouble::Trouble;
 use crate::workspace::cargo;
 
 /// The longest that one download may take. rustup was seen to need minutes.
 const DOWNLOAD_MAX: Duration = Duration::from_secs(15 * 60);
+/// The longest that building a tool may take: hundreds of packages, on a machine that does other things as well.
+const INSTALL_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// One thing that a machine needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,10 @@ pub(crate) enum Need {
     Wasm,
     /// A standard library for 64-bit ARM, musl or glibc.
     Arm,
+    /// One for 64-bit ARM with glibc.
+    ArmGnu,
+    /// One for x86_64, static.
+    IntelMusl,
     /// A C compiler for 64-bit ARM: TLS has parts in C.
     ArmCompiler,
     /// Runs a program for 64-bit ARM here.
@@ -36,9 +42,12 @@ pub(crate) enum Need {
     Broker,
     /// `mosquitto_pub`, with which the tests send what no client of ours would.
     BrokerClients,
+    /// Looks into what comes in from outside: licences, sources, advisories.
+    SupplyChain,
 }
 
 impl Need {
+    /// What `cargo xtask setup` looks after.
     pub(crate) const ALL: [Need; 8] = [
         Need::Formatter,
         Need::Linter,
@@ -50,16 +59,22 @@ impl Need {
         Need::BrokerClients,
     ];
 
+    /// What takes long to get and is wanted by one command only, which gets it by itself.
+    const RARE: [Need; 3] = [Need::ArmGnu, Need::IntelMusl, Need::SupplyChain];
+
     fn name(self) -> &'static str {
         match self {
             Need::Formatter => "rustfmt",
             Need::Linter => "clippy",
             Need::Wasm => WASM,
             Need::Arm => "aarch64-unknown-linux-{musl,gnu}",
+            Need::ArmGnu => ARM_GNU,
+            Need::IntelMusl => INTEL_MUSL,
             Need::ArmCompiler => "aarch64-linux-gnu-gcc",
             Need::ArmRunner => "qemu-aarch64-static",
             Need::Broker => "mosquitto",
             Need::BrokerClients => "mosquitto_pub",
+            Need::SupplyChain => "cargo-deny",
         }
     }
 
@@ -68,9 +83,11 @@ impl Need {
             Need::Formatter | Need::Linter => "cargo xtask check",
             Need::Wasm => "plugins, so everything",
             Need::Arm | Need::ArmCompiler => "cargo xtask dist",
-            Need::ArmRunner => "trying out what cargo xtask dist built",
+            Need::ArmGnu | Need::IntelMusl => "cargo xtask dist, for that target",
+            Need::ArmRunner => "trying out what cargo xtask dist built, and cargo xtask test real",
             Need::Broker => "tests/real, and the demo (else: its own small broker)",
             Need::BrokerClients => "tests/real",
+            Need::SupplyChain => "cargo xtask check --supply-chain",
         }
     }
 
@@ -83,18 +100,24 @@ impl Need {
             Need::Arm => [ARM_MUSL, ARM_GNU]
                 .iter()
                 .find_map(|target| toolchain::way(target).map(|way| format!("{target}, {}", told(way)))),
-            Need::ArmCompiler | Need::ArmRunner | Need::Broker | Need::BrokerClients => on_path(self.name()),
+            Need::ArmGnu => toolchain::way(ARM_GNU).map(told),
+            Need::IntelMusl => toolchain::way(INTEL_MUSL).map(told),
+            Need::SupplyChain => works("deny"),
+            Need::ArmCompiler => on_path(self.name()).filter(|compiler| finds_headers(compiler)),
+            Need::ArmRunner | Need::Broker | Need::BrokerClients => on_path(self.name()),
         }
     }
 
-    /// Debian's package that holds it.
-    fn debian(self) -> Option<&'static str> {
+    /// Debian's packages that it comes in.
+    fn debian(self) -> &'static [&'static str] {
         match self {
-            Need::Formatter | Need::Linter | Need::Wasm | Need::Arm => None,
-            Need::ArmCompiler => Some("gcc-aarch64-linux-gnu"),
-            Need::ArmRunner => Some("qemu-user-static"),
-            Need::Broker => Some("mosquitto"),
-            Need::BrokerClients => Some("mosquitto-clients"),
+            Need::Formatter | Need::Linter | Need::Wasm | Need::Arm | Need::ArmGnu => &[],
+            Need::IntelMusl | Need::SupplyChain => &[],
+            // The headers are only recommended by the compiler, and recommendations are left out.
+            Need::ArmCompiler => &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
+            Need::ArmRunner => &["qemu-user-static"],
+            Need::Broker => &["mosquitto"],
+            Need::BrokerClients => &["mosquitto-clients"],
         }
     }
 
@@ -108,15 +131,12 @@ impl Need {
                 rustup(&["target", "add", WASM]),
                 Attempt::apt(&[], &["rustc-web", "cargo-web", "rust-web-src"]),
             ],
-            Need::Arm => vec![
-                rustup(&["target", "add", ARM_MUSL]),
-                Attempt::apt(
-                    &["arm64"],
-                    &["rustc-web", "cargo-web", "libstd-rust-web-dev:arm64", "gcc-aarch64-linux-gnu"],
-                ),
-            ],
+            Need::Arm => vec![rustup(&["target", "add", ARM_MUSL]), Attempt::debian_for_arm()],
+            Need::ArmGnu => vec![rustup(&["target", "add", ARM_GNU]), Attempt::debian_for_arm()],
+            Need::IntelMusl => vec![rustup(&["target", "add", INTEL_MUSL])],
+            Need::SupplyChain => vec![Attempt::cargo("cargo-deny@^0.20")],
             Need::ArmCompiler | Need::ArmRunner | Need::Broker | Need::BrokerClients => {
-                self.debian().map(|package| Attempt::apt(&[], &[package])).into_iter().collect()
+                vec![Attempt::apt(&[], self.debian())]
             }
         }
     }
@@ -136,6 +156,13 @@ fn works(subcommand: &str) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// If a C compiler finds the headers of its own machine: without them it takes those of this one, and fails much later.
+fn finds_headers(compiler: &str) -> bool {
+    let mut command = Command::new(compiler);
+    command.args(["-E", "-include", "stdint.h", "-x", "c", "/dev/null", "-o", "/dev/null"]);
+    command.stdin(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
 /// Where a program is. Debian keeps the broker in a folder that only root's PATH has.
 pub(crate) fn on_path(program: &str) -> Option<String> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -150,11 +177,25 @@ pub(crate) fn on_path(program: &str) -> Option<String> {
 struct Attempt {
     commands: Vec<Vec<String>>,
     needs_root: bool,
+    /// The longest that one of them may take.
+    at_most: Duration,
 }
 
 impl Attempt {
     fn rustup(arguments: &[&str]) -> Self {
-        Attempt { commands: vec![words("rustup", arguments)], needs_root: false }
+        Attempt { commands: vec![words("rustup", arguments)], needs_root: false, at_most: DOWNLOAD_MAX }
+    }
+
+    /// A tool that is built from its source.
+    fn cargo(package: &str) -> Self {
+        let commands = vec![words("cargo", &["install", "--locked", package])];
+        Attempt { commands, needs_root: false, at_most: INSTALL_MAX }
+    }
+
+    /// Debian's compiler, with the standard library that Debian built for arm64.
+    fn debian_for_arm() -> Self {
+        let packages = ["rustc-web", "cargo-web", "libstd-rust-web-dev:arm64", "gcc-aarch64-linux-gnu"];
+        Attempt::apt(&["arm64"], &packages)
     }
 
     fn apt(architectures: &[&str], packages: &[&str]) -> Self {
@@ -165,7 +206,7 @@ impl Attempt {
         let mut install = words("apt-get", &["install", "-y", "-qq", "--no-install-recommends"]);
         install.extend(packages.iter().map(|package| (*package).to_owned()));
         commands.push(install);
-        Attempt { commands, needs_root: true }
+        Attempt { commands, needs_root: true, at_most: DOWNLOAD_MAX }
     }
 
     /// As a person would type it.
@@ -197,7 +238,7 @@ impl Attempt {
                 // Hundreds of lines about packages being unpacked. What goes wrong is on stderr.
                 command.stdout(Stdio::null());
             }
-            let status = run_for_at_most(DOWNLOAD_MAX, &mut command).map_err(|why| why.to_string())?;
+            let status = run_for_at_most(self.at_most, &mut command).map_err(|why| why.to_string())?;
             // Package lists that are only partly fresh are often good enough: the install tells.
             let is_update = words.iter().any(|word| word == "update");
             if !status.success() && !is_update {
@@ -278,6 +319,12 @@ pub(crate) fn setup(only_look: bool) -> Result<(), Trouble> {
         }
     }
     outcome?;
+    for need in Need::RARE {
+        let found = need.found();
+        let found =
+            found.unwrap_or_else(|| format!("not here; {} gets it when it is wanted", need.what_for()));
+        println!("{:<34} {found}", need.name());
+    }
     let Some(first) = missing.first() else { return Ok(()) };
     let names: Vec<_> = missing.iter().map(|need| need.name()).collect();
     Err(Trouble::new(format!("missing: {}", names.join(", ")))
@@ -291,7 +338,7 @@ mod tests {
 
     #[test]
     fn everything_that_can_be_missing_can_be_had() {
-        for need in Need::ALL {
+        for need in Need::ALL.into_iter().chain(Need::RARE) {
             assert!(!need.ways().is_empty(), "{}", need.name());
         }
     }

@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
@@ -16,15 +17,13 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::check::colour;
+use crate::dist;
 use crate::plugins;
-use crate::programs::{self, Profile};
+use crate::programs::{self, AGENT, Profile};
 use crate::setup::{self, Need};
 use crate::steps::{Counts, Row, Step, Tally, Work};
 use crate::trouble::Trouble;
 use crate::workspace::{Library, Package, Workspace, cargo};
-
-/// The agent is built alone, always: with others it would get their features.
-const AGENT: &str = "backstay-agent";
 
 /// How a group of tests is recognised: by the beginning of its packages' folders. The first that fits takes a package.
 ///
@@ -45,6 +44,14 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("real", &["tests/real"]),
 ];
 
+/// The tier whose long form also runs the agent for 64-bit ARM, under an emulator: minutes to build, so it isn't part of what
+/// the pipeline runs.
+const EMULATED_TIER: &str = "real";
+
+/// What the tests of [`EMULATED_TIER`] are told: the agent for 64-bit ARM, or why there is none.
+const EMULATED_AGENT: &str = "BACKSTAY_AGENT_AARCH64";
+const EMULATED_AGENT_MISSING: &str = "BACKSTAY_AGENT_AARCH64_MISSING";
+
 /// Runs what the pipeline runs, or the long form of one folder of tests/.
 pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Trouble> {
     let workspace = Rc::new(workspace);
@@ -60,8 +67,10 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
         .collect();
     let with_examples: Vec<_> =
         selected.iter().filter(|package| package.library == Library::Rust).copied().collect();
+    let emulated = (tier == Some(EMULATED_TIER)).then(dist::emulated);
     // Plugins, test programs, the agent's, programs; then the groups; then examples in the documentation.
-    let length = 3 + groups.len() + usize::from(tier.is_none());
+    let length =
+        3 + usize::from(matches!(emulated, Some(Ok(_)))) + groups.len() + usize::from(tier.is_none());
     let mut row = Row::new(workspace.target.join("xtask/test"), length)?;
 
     row.run(preparation("building the plugins", "cargo xtask plugins", {
@@ -88,13 +97,26 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
         let workspace = Rc::clone(&workspace);
         move || programs::build_with_play(&workspace).map(|_| ())
     }));
-    let built = built.borrow();
+    let told = Rc::new(RefCell::new(Vec::new()));
+    match emulated {
+        None => {}
+        Some(Err(trouble)) => told.borrow_mut().push((EMULATED_AGENT_MISSING, trouble.to_string().into())),
+        Some(Ok(target)) => row.run(preparation("building the agent for aarch64", "cargo xtask dist", {
+            let (workspace, told) = (Rc::clone(&workspace), Rc::clone(&told));
+            move || {
+                let built = dist::build(&workspace, target)?;
+                told.borrow_mut().push((EMULATED_AGENT, built.file.into()));
+                Ok(())
+            }
+        })),
+    }
+    let (built, told) = (built.borrow(), told.borrow());
     for (name, members) in groups {
         let names: Vec<_> = members.iter().map(|package| package.name.as_str()).collect();
         let commands: Vec<_> = members
             .iter()
             .flat_map(|package| built.get(&package.name).into_iter().flatten().map(|file| (*package, file)))
-            .map(|(package, file)| started_for(&workspace, package, file, tier))
+            .map(|(package, file)| started_for(&workspace, package, file, tier, &told))
             .collect();
         let missing = names.iter().any(|name| !built.contains_key(*name));
         let work = match &broker {
@@ -179,7 +201,13 @@ fn test_program(message: &Value) -> Option<(String, Option<PathBuf>)> {
 }
 
 /// A test program as cargo would start it, and told where the programs and plugins are.
-fn started_for(workspace: &Workspace, package: &Package, program: &Path, tier: Option<&str>) -> Command {
+fn started_for(
+    workspace: &Workspace,
+    package: &Package,
+    program: &Path,
+    tier: Option<&str>,
+    told: &[(&str, OsString)],
+) -> Command {
     let folder = workspace.root.join(&package.folder);
     let mut command = Command::new(program);
     command
@@ -188,6 +216,7 @@ fn started_for(workspace: &Workspace, package: &Package, program: &Path, tier: O
         .env("CARGO_PKG_VERSION", &package.version)
         .env("BACKSTAY_PROGRAMS", workspace.programs().join(Profile::Dev.folder()))
         .env("BACKSTAY_PLUGINS", workspace.plugins())
+        .envs(told.iter().map(|(name, value)| (*name, value)))
         .current_dir(folder);
     if tier.is_some() {
         command.env("BACKSTAY_LONG", "1");

@@ -16,6 +16,8 @@ pub(crate) const WASM: &str = "wasm32-unknown-unknown";
 pub(crate) const ARM_MUSL: &str = "aarch64-unknown-linux-musl";
 /// 64-bit ARM with glibc: the one that Debian has a standard library for.
 pub(crate) const ARM_GNU: &str = "aarch64-unknown-linux-gnu";
+/// x86_64, static.
+pub(crate) const INTEL_MUSL: &str = "x86_64-unknown-linux-musl";
 
 /// Debian's compiler, from the packages `rustc-web` and `cargo-web`.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -69,6 +71,33 @@ pub(crate) fn cargo_for(target: &str, verb: &str) -> Result<Command, Trouble> {
         }
     }
     Ok(command)
+}
+
+/// What the compiler is told that links a program for size; nothing where the linker is one that can't.
+///
+/// For the last step of one build, by `cargo rustc`, and not in `.cargo/config.toml`: there it would hold for every build,
+/// have all that was built before built again, and reach linkers that don't know the words. What each brings is in
+/// docs/benchmarks.md.
+pub(crate) fn small_link(target: &str) -> &'static [&'static str] {
+    if way(target) == Some(Way::Toolchain) { small(target) } else { &[] }
+}
+
+fn small(target: &str) -> &'static [&'static str] {
+    match target {
+        // Linked by rust-lld itself: functions with the same code become one. rustc links this target to a fixed place, so
+        // there is nothing to relocate at the start. Where size is all, LLVM moves repeated instructions into functions of
+        // their own on this CPU, and counts the instructions only: each such function also takes 28 bytes of unwinding
+        // tables, so it has to save more than these.
+        ARM_MUSL => &["-Clink-arg=--icf=all", "-Cllvm-args=-outliner-benefit-threshold=32"],
+        // This one may lie anywhere. Relocations that only add where it lies take some bits each instead of 24 bytes;
+        // musl does them since 1.2.4, and std brings a later one.
+        INTEL_MUSL => &["-Clink-arg=--pack-dyn-relocs=relr", "-Clink-arg=--icf=all"],
+        // Linked by rust-lld behind the C compiler. Packed relocations would need glibc 2.36, which is younger than
+        // distributions that devices still run.
+        "x86_64-unknown-linux-gnu" => &["-Clink-arg=-Wl,--icf=all"],
+        // The C compiler's own linker, which knows none of this.
+        _ => &[],
+    }
 }
 
 /// `CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER`

@@ -31,10 +31,30 @@ impl Device {
     /// # Errors
     /// If the agent doesn't take it.
     pub fn make(layout: &Layout, name: &str, cohort: &str, token: &str, port: u16) -> Result<Self, Trouble> {
-        let dir = layout.dir.join("devices").join(name);
-        fs::create_dir_all(&dir).map_err(trouble("cannot make a device's folder"))?;
+        let dir = folder(layout, name)?;
         fs::write(dir.join("enrol-token"), token).map_err(trouble("cannot write a token"))?;
-        fs::write(dir.join("agent.toml"), config(layout, &dir, port))
+        let reach = reach(layout, &dir);
+        Self::provisioned(layout, dir, name, cohort, port, &reach)
+    }
+
+    /// A device that knows of no server and no broker: whatever it does, it does alone.
+    ///
+    /// # Errors
+    /// If the agent doesn't take its configuration or its first release.
+    pub fn alone(layout: &Layout, name: &str, port: u16) -> Result<Self, Trouble> {
+        let dir = folder(layout, name)?;
+        Self::provisioned(layout, dir, name, "", port, "")
+    }
+
+    fn provisioned(
+        layout: &Layout,
+        dir: PathBuf,
+        name: &str,
+        cohort: &str,
+        port: u16,
+        reach: &str,
+    ) -> Result<Self, Trouble> {
+        fs::write(dir.join("agent.toml"), config(layout, &dir, port, reach))
             .map_err(trouble("cannot write a configuration"))?;
         let device = Self {
             name: name.into(),
@@ -87,6 +107,12 @@ impl Device {
         &self.dir
     }
 
+    /// The process of the agent, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
     /// Whether the agent runs.
     pub fn runs(&mut self) -> bool {
         self.process.as_mut().is_some_and(Process::runs)
@@ -127,9 +153,31 @@ impl Device {
     }
 }
 
-fn config(layout: &Layout, dir: &Path, port: u16) -> String {
+fn folder(layout: &Layout, name: &str) -> Result<PathBuf, Trouble> {
+    let dir = layout.dir.join("devices").join(name);
+    fs::create_dir_all(&dir).map_err(trouble("cannot make a device's folder"))?;
+    Ok(dir)
+}
+
+/// How a device of the fleet reaches the others.
+fn reach(layout: &Layout, dir: &Path) -> String {
+    let (api, broker, dir) = (layout.api, layout.broker, dir.display());
+    format!(
+        r#"
+[server]
+urls = ["http://127.0.0.1:{api}"]
+token_file = "{dir}/enrol-token"
+
+[broker]
+url = "mqtt://127.0.0.1:{broker}"
+keep_alive = "10s"
+"#
+    )
+}
+
+fn config(layout: &Layout, dir: &Path, port: u16, reach: &str) -> String {
     let (dir, keys, plugins) = (dir.display(), layout.keys.display(), layout.plugins.display());
-    let (api, broker, pace) = (layout.api, layout.broker, &layout.pace);
+    let pace = &layout.pace;
     format!(
         r#"# A device of the demo: the production agent with shorter times.
 state = "{dir}/state"
@@ -138,15 +186,7 @@ keyring = "{keys}/keyring"
 window = "{window}"
 beat = "{beat}"
 startup = "900ms"
-
-[server]
-urls = ["http://127.0.0.1:{api}"]
-token_file = "{dir}/enrol-token"
-
-[broker]
-url = "mqtt://127.0.0.1:{broker}"
-keep_alive = "10s"
-
+{reach}
 [slots]
 backend = "files"
 path = "{dir}/slots"

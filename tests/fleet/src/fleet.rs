@@ -76,6 +76,46 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Makes keys and signed plugins in `dir`, and starts nothing. `components`: where the portable plugins are.
+    ///
+    /// # Errors
+    /// Says what did not work out.
+    pub fn make(dir: &Path, programs: &Path, components: &Path, pace: Pace) -> Result<(Self, Cli), Trouble> {
+        let port = || free_port().map_err(trouble("no port is free"));
+        let layout = Self {
+            dir: dir.into(),
+            programs: programs.into(),
+            keys: dir.join("keys"),
+            plugins: dir.join("plugins"),
+            api: port()?,
+            broker: port()?,
+            pace,
+        };
+        for folder in [&layout.plugins, &dir.join("artifacts"), &dir.join("server")] {
+            fs::create_dir_all(folder).map_err(trouble(format!("cannot make {}", folder.display())))?;
+        }
+        let token = dir.join("server/token");
+        fs::write(&token, random_token()).map_err(trouble("cannot write the token"))?;
+        let cli = Cli::new(programs, &format!("http://127.0.0.1:{}", layout.api), &token);
+        cli.local(&["keys", "init", "--fleet", "demo", "--dir", &text(&layout.keys)])?;
+        for plugin in ["policy-tree", "executor-ota"] {
+            sign(&cli, &layout, components, plugin)?;
+        }
+        Ok((layout, cli))
+    }
+
+    /// Writes the artifact of a version: the small service, with what it is behind it.
+    ///
+    /// # Errors
+    /// If the service isn't there, or the artifact can't be written.
+    pub fn write_artifact(&self, version: &str, fault: Fault) -> Result<PathBuf, Trouble> {
+        let program = self.programs.join("demo-service");
+        let program = fs::read(&program).map_err(trouble(format!("cannot read {}", program.display())))?;
+        let (artifact, nature) = (self.artifact(version), Nature { version: version.into(), fault });
+        fs::write(&artifact, nature.artifact(&program)).map_err(trouble("cannot write an artifact"))?;
+        Ok(artifact)
+    }
+
     /// The artifact of a version.
     #[must_use]
     pub fn artifact(&self, version: &str) -> PathBuf {
@@ -104,26 +144,7 @@ impl Fleet {
     /// # Errors
     /// Says what did not work out.
     pub fn start(dir: &Path, programs: &Path, components: &Path, pace: Pace) -> Result<Self, Trouble> {
-        let port = || free_port().map_err(trouble("no port is free"));
-        let layout = Layout {
-            dir: dir.into(),
-            programs: programs.into(),
-            keys: dir.join("keys"),
-            plugins: dir.join("plugins"),
-            api: port()?,
-            broker: port()?,
-            pace,
-        };
-        for folder in [&layout.plugins, &dir.join("artifacts"), &dir.join("server")] {
-            fs::create_dir_all(folder).map_err(trouble(format!("cannot make {}", folder.display())))?;
-        }
-        let token = dir.join("server/token");
-        fs::write(&token, random_token()).map_err(trouble("cannot write the token"))?;
-        let cli = Cli::new(programs, &format!("http://127.0.0.1:{}", layout.api), &token);
-        cli.local(&["keys", "init", "--fleet", "demo", "--dir", &text(&layout.keys)])?;
-        for plugin in ["policy-tree", "executor-ota"] {
-            sign(&cli, &layout, components, plugin)?;
-        }
+        let (layout, cli) = Layout::make(dir, programs, components, pace)?;
         let broker = match Broker::program() {
             Some(program) => Some(Broker::start(
                 program,
@@ -258,13 +279,9 @@ patience = "120s"
 
     /// Signs and publishes each version; each may be left for 1.4.0.
     fn publish(&self) -> Result<(), Trouble> {
-        let program = self.layout.programs.join("demo-service");
-        let program = fs::read(&program).map_err(trouble(format!("cannot read {}", program.display())))?;
         let home = format!("1.4.0={}", text(&self.layout.artifact("1.4.0")));
         for (version, fault) in VERSIONS {
-            let artifact = self.layout.artifact(version);
-            let nature = Nature { version: version.into(), fault };
-            fs::write(&artifact, nature.artifact(&program)).map_err(trouble("cannot write an artifact"))?;
+            let artifact = self.layout.write_artifact(version, fault)?;
             let (artifact, statement) = (text(&artifact), text(&artifact.with_extension("statement")));
             let (key, keyring) =
                 (text(&self.layout.keys.join("release.pem")), text(&self.layout.keys.join("keyring")));
