@@ -48,7 +48,7 @@ While you work:
 To measure and to ship:
   bench [NAME...]              the measurements of tests/bench; without a name it lists them
   dist [TARGET...] [--output json]
-                               the agent for x86_64 and aarch64, stripped, held against its budget of 4 MB
+                               the agent for x86_64 and aarch64, stripped; held against 4 MB on aarch64
 
 Exit code: 0 it is so; 1 something failed; 64 the command line is wrong.";
 

@@ -18,7 +18,7 @@ use backstay_test_fleet::{Fleet, Pace, stop_on_signals};
 
 type Failure = Box<dyn Error>;
 
-/// Stripped, everything in.
+/// Stripped, everything in, on aarch64; other CPUs are shown beside it.
 const PROGRAM_BYTES_MAX: u64 = 4_000_000;
 /// Resident, two plugins loaded, connected: 16 MB.
 const RESIDENT_KIB_MAX: u64 = 16_000_000 / 1024;
@@ -47,7 +47,7 @@ fn measure() -> Result<bool, Failure> {
         path.ok_or_else(|| format!("{name} is not set: `cargo xtask bench agent` sets it"))
     };
     let sizes = sizes(&folder("BACKSTAY_DIST")?)?;
-    let small = sizes.iter().all(|(_, bytes)| *bytes <= PROGRAM_BYTES_MAX);
+    let small = sizes.iter().all(|(name, bytes)| *bytes <= PROGRAM_BYTES_MAX || !name.contains("aarch64"));
     println!("PROGRAM                                        BYTES   OF {PROGRAM_BYTES_MAX}");
     for (name, bytes) in &sizes {
         println!("{name:<44} {bytes:>9} {:>9} %", (bytes * 100).div_ceil(PROGRAM_BYTES_MAX));
