@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, error, fmt, ops::RangeInclusive};
 
 use backstay_model::Name;
+use serde::{Deserialize, Serialize};
 
 use crate::bindings::common::{self, Setting};
 
@@ -14,7 +15,7 @@ const TEXTS_MAX: usize = 64;
 const TEXTS_BYTES_MAX: usize = 1024;
 
 /// What a setting holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
     /// At most 4 KiB.
     Text(String),
@@ -210,7 +211,7 @@ pub struct Description {
 }
 
 /// Something in a configuration that can't stay as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     /// The setting to change; `None`: it is about several.
     pub setting: Option<Name>,

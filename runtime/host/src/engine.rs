@@ -3,12 +3,12 @@
 //! Every setting that changes compiled code is part of the profile: whoever changes one here has to change
 //! [`engine_profile`], too, so that an artifact of before is refused by name and not by a riddle.
 
-use std::{error, fmt, sync::Arc};
+use std::{error, fmt, io, sync::Arc, thread};
 
 use backstay_trust::{EngineProfile, Limits, Target, World};
 use wasmtime::ModuleVersionStrategy;
 
-use crate::ticker::{Running, Ticker};
+use crate::ticker::{Running, Tick, Ticker};
 
 /// Address space for one linear memory. As much as can be granted, so that a memory never moves.
 const MEMORY_RESERVATION: u64 = Limits::MAX.memory_bytes as u64;
@@ -39,7 +39,7 @@ pub fn world_executor() -> World {
         .expect("the world is written down in the form that it has to have")
 }
 
-/// What artifacts have to be compiled for to run here.
+/// What artifacts have to be compiled for to run here natively.
 #[must_use]
 pub fn machine() -> Target {
     const MACHINE: &str = if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
@@ -49,7 +49,21 @@ pub fn machine() -> Target {
     } else {
         "none"
     };
-    Target::parse(MACHINE).expect("the machine is written down in the form that it has to have")
+    target(MACHINE)
+}
+
+/// What artifacts have to be compiled for to run in an [`Engine::portable`], on any machine.
+#[cfg(feature = "pulley")]
+#[must_use]
+pub fn portable_machine() -> Target {
+    target(PORTABLE)
+}
+
+#[cfg(feature = "pulley")]
+const PORTABLE: &str = "pulley64";
+
+fn target(name: &str) -> Target {
+    Target::parse(name).expect("the machine is written down in the form that it has to have")
 }
 
 /// Runs plugins. One for a process is enough; copies are the same engine.
@@ -72,30 +86,36 @@ impl Engine {
     /// # Errors
     /// The machine can't run plugins, or there is no thread to be had.
     pub fn new() -> Result<Self, EngineError> {
-        Self::of(settings().map_err(EngineError::Machine)?, machine())
+        Self::with(settings().map_err(EngineError::Machine)?, machine(), Ticker::start)
     }
 
-    /// An engine that interprets portable code: slower, and the same on every machine.
+    /// An engine that interprets the portable artifact, on any machine, with the same limits and the same answers.
+    /// Some ten times slower than native code.
     ///
     /// # Errors
     /// As [`Engine::new`].
     #[cfg(feature = "pulley")]
     pub fn portable() -> Result<Self, EngineError> {
-        let portable = || {
-            let mut config = settings()?;
-            config.target("pulley64")?;
-            Ok(config)
-        };
-        let target =
-            Target::parse("pulley64").expect("the target is written down in the form that it has to have");
-        Self::of(portable().map_err(EngineError::Machine)?, target)
+        let mut config = settings().map_err(EngineError::Machine)?;
+        config.target(PORTABLE).map_err(EngineError::Machine)?;
+        Self::with(config, portable_machine(), Ticker::start)
     }
 
-    fn of(mut config: wasmtime::Config, target: Target) -> Result<Self, EngineError> {
+    /// An engine whose clock is moved by [`Engine::tick`].
+    #[cfg(all(test, feature = "compile"))]
+    pub(crate) fn by_hand() -> Result<Self, EngineError> {
+        Self::with(settings().map_err(EngineError::Machine)?, machine(), |tick| Ok(Ticker::by_hand(tick)))
+    }
+
+    fn with(
+        mut config: wasmtime::Config,
+        target: Target,
+        start: impl FnOnce(Tick) -> io::Result<Ticker>,
+    ) -> Result<Self, EngineError> {
         without_compiler(&mut config);
         let wasm = wasmtime::Engine::new(&config).map_err(EngineError::Machine)?;
         let clock = wasm.clone();
-        let ticker = Ticker::start(move || clock.increment_epoch()).map_err(EngineError::Thread)?;
+        let ticker = start(Box::new(move || clock.increment_epoch())).map_err(EngineError::Thread)?;
         Ok(Self { inner: Arc::new(Inner { wasm, target, ticker }), patience: 1 })
     }
 
@@ -111,14 +131,44 @@ impl Engine {
         granted.saturating_mul(self.patience)
     }
 
+    /// Waits until the engine's thread needs nothing more from the system than to sleep and to wake: for whoever is about
+    /// to give up everything else.
+    pub fn settle(&self) {
+        while !self.inner.ticker.has_started() {
+            thread::yield_now();
+        }
+    }
+
     /// What artifacts have to be compiled for to run in it.
     #[must_use]
     pub fn target(&self) -> &Target {
         &self.inner.target
     }
 
+    /// Ticks of 10 ms that its clock has made while there were calls: for those who measure how long calls took in
+    /// the only time that ends them.
+    #[must_use]
+    pub fn ticks(&self) -> u64 {
+        self.inner.ticker.ticks()
+    }
+
+    #[cfg(all(test, feature = "compile"))]
+    pub(crate) fn tick(&self) {
+        self.inner.ticker.tick();
+    }
+
+    /// Calls that are under way.
+    #[cfg(all(test, feature = "compile"))]
+    pub(crate) fn calls(&self) -> usize {
+        self.inner.ticker.calls()
+    }
+
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {
         &self.inner.wasm
+    }
+
+    pub(crate) fn owed(&self) -> u64 {
+        self.inner.ticker.owed()
     }
 
     pub(crate) fn running(&self) -> Running<'_> {
@@ -175,7 +225,7 @@ pub enum EngineError {
     /// "this machine can't run plugins"
     Machine(wasmtime::Error),
     /// "cannot start the thread that ends calls in time"
-    Thread(std::io::Error),
+    Thread(io::Error),
 }
 
 impl fmt::Display for EngineError {

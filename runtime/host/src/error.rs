@@ -1,10 +1,12 @@
 //! Why a call has no answer. Not here: how many such make a quarantine (`core`).
 
-use std::{error, fmt};
+use std::{borrow::Cow, error, fmt};
 
 use backstay_model::PluginId;
 
-use crate::{config::Problem, plugin::Loaded};
+use serde::{Deserialize, Serialize};
+
+use crate::{config::Problem, hosted::Loaded};
 
 /// A call that was not answered. None of these moves anything.
 #[derive(Debug)]
@@ -35,23 +37,23 @@ pub enum CallError {
     /// "the state has 70000 of at most 65536 bytes". Nothing was called.
     TooLarge {
         /// What.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// How much of it there is.
         has: usize,
         /// How much may be.
         most: usize,
     },
-    /// "there is no sandbox to be had for acme/pump". Out of address space, for example.
+    /// "there is no sandbox to be had for acme/pump". Out of address space, or of processes, for example.
     Host {
         /// Which plugin.
         plugin: PluginId,
         /// Why.
-        source: wasmtime::Error,
+        source: Box<dyn error::Error + Send + Sync>,
     },
 }
 
 /// Something that counts against a plugin.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Strike {
     /// Which plugin.
     pub plugin: PluginId,
@@ -62,7 +64,7 @@ pub struct Strike {
 }
 
 /// Kinds of strike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StrikeKind {
     /// It came to an end that it did not plan: a panic, an access outside its memory.
     Trapped,
@@ -76,6 +78,10 @@ pub enum StrikeKind {
     BadOutput,
     /// It noticed itself that it has a bug, or said that it can't judge what any policy has to judge.
     Refused,
+    /// The process that it ran in ended during the call.
+    BroughtDown,
+    /// The process that it ran in did not come back in time, and was ended.
+    Hung,
 }
 
 impl fmt::Display for StrikeKind {
@@ -87,6 +93,8 @@ impl fmt::Display for StrikeKind {
             Self::OutOfStack => "ran out of stack",
             Self::BadOutput => "gave a bad answer",
             Self::Refused => "refused to answer",
+            Self::BroughtDown => "brought its process down",
+            Self::Hung => "did not come back",
         })
     }
 }
@@ -138,6 +146,9 @@ impl CallError {
             Self::Strike(strike) => Some(match strike.kind {
                 StrikeKind::Trapped | StrikeKind::OutOfStack | StrikeKind::Refused => {
                     "tell the plugin's vendor; three such in ten minutes bring back the version before"
+                }
+                StrikeKind::BroughtDown | StrikeKind::Hung => {
+                    "report it with the plugin's digest: a plugin can't do that, so compiler or host have a hole"
                 }
                 StrikeKind::OutOfTime => {
                     "if this machine is slow, grant it more time per call; else tell the plugin's vendor"

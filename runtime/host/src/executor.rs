@@ -1,25 +1,44 @@
 //! Moving a run on by one step.
 
-use std::fmt;
-
-use backstay_model::{Answer, Digest, Effect, Order, Outcome, PluginId, Version};
+use backstay_model::{Answer, Effect, Order, Outcome};
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    CallError, Config, Description, Problem, StrikeKind,
-    bindings::{self, orders::Refusal},
+    CallError, Config, StrikeKind,
+    bindings::{self, common, orders::Refusal},
     convert::{self, Bad},
-    plugin::Loaded,
-    sandbox,
+    hosted::{Contract, Hosted},
+    sandbox::{self, Sandbox},
 };
 
-/// An executor that can be moved on. Every step gets an instance of its own; what lasts is the state.
-pub struct Executor {
-    pub(crate) loaded: Loaded,
-    pub(crate) pre: bindings::executor::ExecutorPre<sandbox::Sandbox>,
+/// The contract for executors.
+#[derive(Debug)]
+pub enum ForExecutor {}
+
+/// An executor that can be moved on. What lasts from one step to the next is the state.
+pub type Executor = Hosted<ForExecutor>;
+
+impl Contract for ForExecutor {
+    type Pre = bindings::executor::ExecutorPre<Sandbox>;
+
+    fn describe(executor: &Executor) -> Result<common::Description, CallError> {
+        let instantiate = |store: &mut _| executor.pre.instantiate(store);
+        sandbox::call(&executor.loaded, instantiate, |store, executor| executor.call_describe(store))
+    }
+
+    fn validate(
+        executor: &Executor,
+        settings: &[common::Setting],
+    ) -> Result<Vec<common::Problem>, CallError> {
+        let instantiate = |store: &mut _| executor.pre.instantiate(store);
+        sandbox::call(&executor.loaded, instantiate, |store, executor| {
+            executor.call_validate(store, settings)
+        })
+    }
 }
 
 /// What happens to a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The first, and only the first.
     Begin(Order),
@@ -33,7 +52,7 @@ pub enum Event {
 }
 
 /// What follows from an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stepped {
     /// For the next step. At most as many bytes as the grant allows for state.
     pub state: Vec<u8>,
@@ -43,59 +62,7 @@ pub struct Stepped {
     pub end: Option<Outcome>,
 }
 
-impl fmt::Debug for Executor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.loaded.fmt(f)
-    }
-}
-
 impl Executor {
-    /// Which plugin.
-    #[must_use]
-    pub fn id(&self) -> &PluginId {
-        &self.loaded.id
-    }
-
-    /// Its version, for people.
-    #[must_use]
-    pub fn version(&self) -> &Version {
-        &self.loaded.version
-    }
-
-    /// The digest of the grant under which it runs.
-    #[must_use]
-    pub fn grant(&self) -> &Digest {
-        &self.loaded.grant
-    }
-
-    /// What can be set.
-    ///
-    /// # Errors
-    /// It did not answer.
-    pub fn describe(&self) -> Result<Description, CallError> {
-        let told = sandbox::call(
-            &self.loaded,
-            |store| self.pre.instantiate(store),
-            |store, executor| executor.call_describe(store),
-        )?;
-        convert::description(told).map_err(|bad| self.bad(bad))
-    }
-
-    /// What is wrong with a configuration: by what the executor says of each setting, and by its own rules.
-    ///
-    /// # Errors
-    /// It did not answer.
-    pub fn validate(&self, config: &Config) -> Result<Vec<Problem>, CallError> {
-        let mut problems = self.describe()?.check(config);
-        let told = sandbox::call(
-            &self.loaded,
-            |store| self.pre.instantiate(store),
-            |store, executor| executor.call_validate(store, config.settings()),
-        )?;
-        problems.extend(convert::problems(told).map_err(|bad| self.bad(bad))?);
-        Ok(problems)
-    }
-
     /// Takes one event of one run. `state` is what the step before returned; empty with [`Event::Begin`].
     ///
     /// That ordinals go on where those of the step before ended is for the caller to check, who has them all.
@@ -137,9 +104,5 @@ impl Executor {
             }),
             Err(Refusal::Bug(why)) => Err(CallError::strike(&self.loaded, StrikeKind::Refused, why)),
         }
-    }
-
-    fn bad(&self, Bad(why): Bad) -> CallError {
-        CallError::strike(&self.loaded, StrikeKind::BadOutput, why)
     }
 }

@@ -20,6 +20,7 @@ mod convert;
 mod engine;
 mod error;
 mod executor;
+mod hosted;
 mod plugin;
 mod policy;
 mod sandbox;
@@ -30,6 +31,7 @@ pub use compile::{CompileError, Compiled, Machine, compile_component, componenti
 pub use config::{Config, ConfigError, Description, Kind, Problem, SettingInfo, Value};
 pub use engine::{Engine, EngineError, engine_profile, machine, world_executor, world_policy};
 pub use error::{CallError, Strike, StrikeKind};
-pub use executor::{Event, Executor, Stepped};
+pub use executor::{Event, Executor, ForExecutor, Stepped};
+pub use hosted::Hosted;
 pub use plugin::{LoadError, Plugin};
-pub use policy::{Decided, Policy};
+pub use policy::{Decided, ForPolicy, Policy};

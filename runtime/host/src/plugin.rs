@@ -2,12 +2,13 @@
 
 use std::{error, fmt};
 
-use backstay_model::{Digest, PluginId, Version};
-use backstay_trust::{EngineProfile, Limits, Permissions, Target, VerifiedPlugin, World};
+use backstay_model::PluginId;
+use backstay_trust::{EngineProfile, Target, VerifiedPlugin, World};
 use wasmtime::component::{Component, InstancePre, Linker, types::ComponentItem};
 
 use crate::{
-    Engine, Executor, Policy, bindings, engine_profile, sandbox::Sandbox, world_executor, world_policy,
+    Engine, Executor, Policy, bindings, engine_profile, hosted::Loaded, sandbox::Sandbox, world_executor,
+    world_policy,
 };
 
 /// The most that is looked into nested instances among a component's imports.
@@ -20,22 +21,6 @@ pub enum Plugin {
     Policy(Policy),
     /// A state and an event in, the next state and effects out.
     Executor(Executor),
-}
-
-/// What all that is loaded has in common.
-pub(crate) struct Loaded {
-    pub(crate) engine: Engine,
-    pub(crate) id: PluginId,
-    pub(crate) version: Version,
-    pub(crate) grant: Digest,
-    pub(crate) limits: Limits,
-    pub(crate) permissions: Permissions,
-}
-
-impl fmt::Debug for Loaded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plugin").field("id", &self.id).field("version", &self.version).finish_non_exhaustive()
-    }
 }
 
 impl Plugin {

@@ -5,7 +5,7 @@ use wasmtime::{ResourceLimiter, Store, Trap};
 
 use crate::{
     error::{CallError, StrikeKind},
-    plugin::Loaded,
+    hosted::Loaded,
     ticker::TICK_MS,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 const PARTS_MAX: usize = 16;
 
 /// What one call may take, and whether it wanted more.
-pub(crate) struct Sandbox {
+pub struct Sandbox {
     memory_left: usize,
     table_left: usize,
     denied: bool,
@@ -69,8 +69,7 @@ pub(crate) fn call<I, R>(
     let limits = &loaded.limits;
     let mut store = Store::new(loaded.engine.wasm(), Sandbox::new(limits));
     store.limiter(|sandbox| sandbox);
-    // One more than asked for: the tick that is under way is already partly over.
-    store.set_epoch_deadline(loaded.engine.allowed(limits.call.0).div_ceil(TICK_MS) + 1);
+    store.set_epoch_deadline(ticks(loaded.engine.allowed(limits.call.0)) + loaded.engine.owed());
     // What the host takes out of the instance, in bytes. A plugin may return the same bytes a thousand times.
     store.set_hostcall_fuel(limits.output_bytes as usize);
     let _running = loaded.engine.running();
@@ -79,7 +78,7 @@ pub(crate) fn call<I, R>(
         Err(error) => {
             return Err(match strike(&error, store.data()) {
                 Some(kind) => CallError::strike(loaded, kind, error.root_cause().to_string()),
-                None => CallError::Host { plugin: loaded.id.clone(), source: error },
+                None => CallError::Host { plugin: loaded.id.clone(), source: error.into() },
             });
         }
     };
@@ -88,6 +87,11 @@ pub(crate) fn call<I, R>(
         let kind = strike(&error, store.data()).unwrap_or(StrikeKind::BadOutput);
         CallError::strike(loaded, kind, error.root_cause().to_string())
     })
+}
+
+/// The tick at which a call is over. One more than asked for: the tick that is under way is already partly over.
+fn ticks(call_ms: u64) -> u64 {
+    call_ms.div_ceil(TICK_MS) + 1
 }
 
 fn strike(error: &wasmtime::Error, sandbox: &Sandbox) -> Option<StrikeKind> {
@@ -100,4 +104,74 @@ fn strike(error: &wasmtime::Error, sandbox: &Sandbox) -> Option<StrikeKind> {
         return Some(StrikeKind::OutOfMemory);
     }
     trap.map(|trap| if *trap == Trap::StackOverflow { StrikeKind::OutOfStack } else { StrikeKind::Trapped })
+}
+
+#[cfg(all(test, feature = "compile"))]
+mod tests {
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use backstay_model::{Digest, Millis, PluginId, Version};
+    use backstay_trust::Permissions;
+    use wasmtime::component::{Component, Linker};
+
+    use super::*;
+    use crate::{Engine, engine::settings};
+
+    #[expect(unsafe_code, reason = "code that this test has compiled itself")]
+    fn component(engine: &Engine, text: &str) -> Component {
+        let compiler = wasmtime::Engine::new(&settings().unwrap()).unwrap();
+        let code = compiler.precompile_component(&wat::parse_str(text).unwrap()).unwrap();
+        // SAFETY: the bytes come straight from the compiler.
+        unsafe { Component::deserialize(engine.wasm(), &code) }.unwrap()
+    }
+
+    /// The clock is moved by hand, one tick at a time: the guest is stopped at the very tick at which its time is
+    /// over, not before it and not after it. How long a tick takes is the clock's affair (`ticker`).
+    #[test]
+    fn a_run_away_guest_is_stopped_at_its_tick() {
+        const ENDLESS: &str = r#"(component
+            (core module $m (func (export "run") (loop $l (br $l))))
+            (core instance $i (instantiate $m))
+            (func (export "run") (canon lift (core func $i "run"))))"#;
+        for call in [Millis(1), Millis(10), Millis(50), Millis(250)] {
+            let engine = Engine::by_hand().unwrap();
+            let pre = Linker::new(engine.wasm()).instantiate_pre(&component(&engine, ENDLESS)).unwrap();
+            let limits = Limits { call, ..Limits::DEFAULT };
+            let loaded = Loaded {
+                engine: engine.clone(),
+                id: PluginId::parse("acme/endless").unwrap(),
+                version: Version::parse("1").unwrap(),
+                grant: Digest([1; 32]),
+                limits,
+                permissions: Permissions::default(),
+            };
+            let (ended, end) = mpsc::channel();
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let called = super::call(
+                        &loaded,
+                        |store| pre.instantiate(store),
+                        |store, instance| {
+                            let run = instance.get_typed_func::<(), ()>(&mut *store, "run")?;
+                            run.call(store, ())
+                        },
+                    );
+                    ended.send((called.unwrap_err(), engine.ticks())).unwrap();
+                });
+                // The call says that it runs after it has said when it is to end.
+                while engine.calls() == 0 {
+                    thread::yield_now();
+                }
+                for _ in 0..ticks(call.0) {
+                    assert!(end.try_recv().is_err(), "it ended too soon");
+                    engine.tick();
+                }
+                // Not a measure of anything: a clock that doesn't end the call would hang the test.
+                let (error, at) = end.recv_timeout(Duration::from_secs(60)).unwrap();
+                assert_eq!(error.as_strike().unwrap().kind, StrikeKind::OutOfTime);
+                assert_eq!(at, ticks(call.0), "a call of {call}");
+                assert_eq!(at, call.0.div_ceil(10) + 1);
+            });
+        }
+    }
 }

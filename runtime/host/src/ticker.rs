@@ -1,4 +1,8 @@
 //! The clock that ends a call. It ticks only while there are calls: an idle device isn't woken for it.
+//!
+//! It is a thread of its own, whatever else the process does: a run-time that is busy, or blocked in the very call
+//! that has to be ended, can't keep it from ticking. Woken late, it makes up for the ticks that it missed, so that the
+//! time of a call is that of the clock on the wall also where the machine has too much to do.
 
 use std::{
     io,
@@ -7,14 +11,23 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-/// One tick. A call overruns its time by two of them at most.
+/// One tick. A call overruns its time by one of them at most, and by what it takes to wake a thread.
 pub(crate) const TICK_MS: u64 = 10;
+
+const TICK: Duration = Duration::from_millis(TICK_MS);
 
 /// The clock goes on for this many ticks after a call, so that a burst of calls wakes the thread once.
 const IDLE_TICKS: u32 = 100;
+
+/// Missed ticks that are made up for at once. Who was stopped as a whole, a virtual machine that was moved or a process
+/// under a debugger, has missed thousands, and a call that was in the middle of it is not to blame.
+const MADE_UP_MAX: u32 = 5;
+
+/// What a tick does.
+pub(crate) type Tick = Box<dyn Fn() + Send + Sync>;
 
 /// A thread that moves an engine's epoch on.
 pub(crate) struct Ticker {
@@ -22,8 +35,10 @@ pub(crate) struct Ticker {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Default)]
 struct Shared {
+    tick: Tick,
+    /// Ticks so far.
+    ticks: AtomicU64,
     /// Calls that are under way.
     running: AtomicUsize,
     /// Calls that ever began.
@@ -31,6 +46,12 @@ struct Shared {
     /// The thread sleeps until it is woken.
     idle: AtomicBool,
     stop: AtomicBool,
+    /// The thread has done all that threads do before their own work.
+    started: AtomicBool,
+    /// When the clock was made.
+    since: Instant,
+    /// Of the last tick, in microseconds after that.
+    last: AtomicU64,
 }
 
 /// As long as this is there, the clock ticks.
@@ -43,12 +64,45 @@ impl Drop for Running<'_> {
 }
 
 impl Ticker {
-    pub(crate) fn start(tick: impl Fn() + Send + 'static) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+    pub(crate) fn start(tick: Tick) -> io::Result<Self> {
+        let shared = Arc::new(Shared::new(tick));
         let of_thread = Arc::clone(&shared);
-        let thread =
-            thread::Builder::new().name("plugin-clock".into()).spawn(move || of_thread.run(&tick))?;
+        let thread = thread::Builder::new().name("plugin-clock".into()).spawn(move || of_thread.run())?;
         Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// A clock that stands still until it is told to tick.
+    #[cfg(all(test, feature = "compile"))]
+    pub(crate) fn by_hand(tick: Tick) -> Self {
+        let shared = Shared::new(tick);
+        shared.idle.store(true, SeqCst);
+        Self { shared: Arc::new(shared), thread: None }
+    }
+
+    #[cfg(all(test, feature = "compile"))]
+    pub(crate) fn tick(&self) {
+        self.shared.tick();
+    }
+
+    #[cfg(all(test, feature = "compile"))]
+    pub(crate) fn calls(&self) -> usize {
+        self.shared.running.load(SeqCst)
+    }
+
+    pub(crate) fn ticks(&self) -> u64 {
+        self.shared.ticks.load(SeqCst)
+    }
+
+    pub(crate) fn has_started(&self) -> bool {
+        self.thread.is_none() || self.shared.started.load(SeqCst)
+    }
+
+    /// Ticks that are late by now and will be made up for. What was missed before a call is no time of that call.
+    pub(crate) fn owed(&self) -> u64 {
+        if self.shared.idle.load(SeqCst) {
+            return 0;
+        }
+        u64::from(due(self.shared.since_last()).min(MADE_UP_MAX))
     }
 
     pub(crate) fn running(&self) -> Running<'_> {
@@ -65,11 +119,48 @@ impl Ticker {
 }
 
 impl Shared {
-    fn run(&self, tick: &dyn Fn()) {
+    fn new(tick: Tick) -> Self {
+        Self {
+            tick,
+            ticks: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
+            idle: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            started: AtomicBool::new(false),
+            since: Instant::now(),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    fn since_last(&self) -> Duration {
+        self.since.elapsed().saturating_sub(Duration::from_micros(self.last.load(SeqCst)))
+    }
+
+    /// `span` of the time since the last tick is over.
+    fn pass(&self, span: Duration) {
+        // It lasts for half a million years.
+        self.last.fetch_add(u64::try_from(span.as_micros()).unwrap_or(0), SeqCst);
+    }
+
+    fn tick(&self) {
+        // Counted first: whoever was ended by a tick finds it counted.
+        self.ticks.fetch_add(1, SeqCst);
+        (self.tick)();
+    }
+
+    fn run(&self) {
+        self.started.store(true, SeqCst);
         let (mut seen, mut quiet) = (0, 0);
         while !self.stop.load(SeqCst) {
-            thread::park_timeout(Duration::from_millis(TICK_MS));
-            tick();
+            thread::park_timeout(TICK.saturating_sub(self.since_last()));
+            let late = self.since_last();
+            let due = due(late);
+            if due == 0 {
+                continue;
+            }
+            self.pass(if due > MADE_UP_MAX { late } else { TICK * due });
+            (0..due.min(MADE_UP_MAX)).for_each(|_| self.tick());
             let begun = self.begun.load(SeqCst);
             quiet = if begun == seen && self.running.load(SeqCst) == 0 { quiet + 1 } else { 0 };
             seen = begun;
@@ -80,10 +171,17 @@ impl Shared {
             while self.running.load(SeqCst) == 0 && self.idle.load(SeqCst) && !self.stop.load(SeqCst) {
                 thread::park();
             }
+            // The sleep was no time of any call.
+            self.pass(self.since_last());
             self.idle.store(false, SeqCst);
             quiet = 0;
         }
     }
+}
+
+/// Whole ticks in a span.
+fn due(span: Duration) -> u32 {
+    u32::try_from(span.as_millis() / u128::from(TICK_MS)).unwrap_or(u32::MAX)
 }
 
 impl Drop for Ticker {
@@ -106,18 +204,26 @@ mod tests {
     #[test]
     fn the_clock_ticks_while_a_call_runs_and_ends_with_its_owner() {
         let (ticked, ticks) = mpsc::channel();
-        let ticker = Ticker::start(move || {
+        let ticker = Ticker::start(Box::new(move || {
             // Nobody listens any more once the test is over.
             let _ = ticked.send(());
-        })
+        }))
         .unwrap();
         let running = ticker.running();
         for _ in 0..3 {
             ticks.recv().unwrap();
         }
+        assert!(ticker.ticks() >= 3);
         drop(running);
         drop(ticker);
         // The thread is gone, and with it the other end.
         while ticks.recv().is_ok() {}
+    }
+
+    #[test]
+    fn what_was_missed_is_counted_in_whole_ticks() {
+        for (micros, ticks) in [(0, 0), (9_999, 0), (10_000, 1), (34_000, 3), (1_000_000, 100)] {
+            assert_eq!(due(Duration::from_micros(micros)), ticks);
+        }
     }
 }

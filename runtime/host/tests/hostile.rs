@@ -2,51 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
 mod common;
+#[path = "common/guests.rs"]
+mod guests;
 
-use backstay_host::{Config, Engine, Policy, Strike, StrikeKind, componentize};
-use backstay_model::{Breaker, Digest, Facts, Millis, Mono, Permille, Release, Schema};
+use backstay_host::{Config, Engine, Policy, Strike, StrikeKind};
+use backstay_model::Millis;
 use backstay_trust::{Limits, Permissions};
-use wit_component::{StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
-
-/// A policy that answers "proceed, because ok", in the words of the canonical ABI. The first line of `decide` and the
-/// parts of the module are what a guest changes.
-fn guest(parts: &str, decide: &str) -> Vec<u8> {
-    let text = format!(
-        r#"(module
-            {parts}
-            (global $next (mut i32) (i32.const 65536))
-            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
-                (local $at i32)
-                (local.set $at (i32.and
-                    (i32.add (global.get $next) (i32.sub (local.get 2) (i32.const 1)))
-                    (i32.sub (i32.const 0) (local.get 2))))
-                (global.set $next (i32.add (local.get $at) (local.get 3)))
-                (local.get $at))
-            (func $deep (param i32) (result i32)
-                (i32.add (i32.const 1) (call $deep (i32.add (local.get 0) (i32.const 1)))))
-            (func $ok
-                (i32.store (i32.const 20) (i32.const 100))
-                (i32.store (i32.const 24) (i32.const 1))
-                (i32.store (i32.const 100) (i32.const 200))
-                (i32.store (i32.const 104) (i32.const 2))
-                (i32.store16 (i32.const 200) (i32.const 0x6b6f)))
-            (func (export "describe") (result i32) (unreachable))
-            (func (export "validate") (param i32 i32) (result i32) (unreachable))
-            (func (export "decide") (param i32) (result i32)
-                (call $ok)
-                {decide}
-                (i32.const 0)))"#
-    );
-    let mut module = wat::parse_str(text).unwrap();
-    let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit")).unwrap();
-    let world = resolve.select_world(&[package], Some("policy")).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
-    componentize(&module).unwrap()
-}
-
-const MEMORY: &str = r#"(memory (export "memory") 32)"#;
+use guests::{MEMORY, facts, policy as guest};
 
 fn policy(engine: &Engine, component: &[u8]) -> Policy {
     within(engine, component, common::PATIENT)
@@ -58,23 +20,6 @@ fn within(engine: &Engine, component: &[u8], limits: Limits) -> Policy {
 
 /// For guests that use up whatever time they get.
 const SHORT: Limits = Limits { call: Millis(50), ..Limits::DEFAULT };
-
-fn facts() -> Facts {
-    let release =
-        Release { version: "1.5.0".parse().unwrap(), digest: Digest([5; 32]), length: 1, security_epoch: 0 };
-    Facts {
-        now: Mono(0),
-        release,
-        stage: Permille::ALL,
-        on_trial: true,
-        objectives: vec![],
-        anomaly: None,
-        infra: vec![],
-        attempts: 0,
-        breaker: Breaker::Closed,
-        schema: Schema::Unknown,
-    }
-}
 
 fn strike(policy: &Policy) -> Strike {
     let error = policy.decide(&Config::default(), &facts(), &[]).unwrap_err();

@@ -25,7 +25,7 @@ pub(crate) struct Bad(pub(crate) String);
 
 /// An error if there is more than there may be.
 pub(crate) fn at_most(what: &'static str, has: usize, most: usize) -> Result<(), CallError> {
-    if has <= most { Ok(()) } else { Err(CallError::TooLarge { what, has, most }) }
+    if has <= most { Ok(()) } else { Err(CallError::TooLarge { what: what.into(), has, most }) }
 }
 
 /// A plugin's text for people: bounded, and on one line, so that it can't pass for something else in a log.
