@@ -114,6 +114,8 @@ const EXCLUSIVE: &[(&str, &[&str])] = &[
     ("wasmtime*", &[HOST, "backstay-test-bench"]),
     ("cranelift*", &[]),
     ("wit-component", &[HOST, "xtask", "backstay-test-attacks"]),
+    // What a plugin's process may not do is taken from it where it is started.
+    ("seccompiler", &[PLUGINS]),
     ("wit-bindgen", &[SDK, "policy-tree", "executor-ota"]),
     ("ed25519-dalek", &[TRUST]),
 ];

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use backstay_core::{Device, Effect, Input, Quarantine, Vetted, Watermarks};
+use backstay_core::{Confidence, Device, Effect, Input, Vetted, Watermarks};
 use backstay_hands::{Depot, Ended, Probes, Sample};
 use backstay_host::{CallError, Executor};
 use backstay_memory::{Durability, Memory};
@@ -65,8 +65,8 @@ pub struct Driver {
     pub judge: Option<Judge>,
     /// Who acts, newest first.
     pub executors: Vec<Ready<Executor>>,
-    /// What counts against plugins.
-    pub quarantine: Quarantine,
+    /// What counts against plugins, and who is to take over.
+    pub confidence: Confidence,
     /// Slots, program, commands.
     pub machine: Machine,
     /// What looks.
@@ -116,6 +116,8 @@ impl Driver {
             next_beat,
         };
         work.record(&first);
+        let seated = work.seat();
+        work.record(seated.as_slice());
         work.take(up).await;
         work.find_papers().await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -178,10 +180,13 @@ impl Loop {
             {
                 events.push(consulted.about(ticket));
             }
-            for event in &events {
-                if let Event::Told { word: Word::Lift(digest), .. } = event {
-                    self.all.quarantine.lift(digest);
-                }
+            let lifted = events.iter().filter_map(|event| match event {
+                Event::Told { word: Word::Lift(digest), .. } => Some(*digest),
+                _ => None,
+            });
+            for digest in lifted.collect::<Vec<_>>() {
+                self.all.confidence.lift(&digest);
+                events.extend(self.seat());
             }
             self.record(&events);
             for effect in effects {
@@ -213,7 +218,8 @@ impl Loop {
         }
         let kept = Kept {
             device: self.all.device.state().clone(),
-            quarantine: self.all.quarantine.clone(),
+            quarantine: self.all.confidence.quarantine.clone(),
+            succession: self.all.confidence.succession.clone(),
             floors: self.all.floors.clone(),
             attested: self.attested(),
         };
@@ -250,15 +256,18 @@ impl Loop {
         let Some(judge) = &mut self.all.judge else {
             return Input::Unanswered { ticket, why: "no policy could be loaded".into() };
         };
-        let answered = judge.ask(now, facts, &mut self.all.quarantine);
+        let asked = judge.ask(now, facts, &mut self.all.confidence);
         self.consulted = judge.consulted().map(|consulted| (ticket, consulted));
-        match answered {
+        self.record(&asked.events);
+        match asked.answer {
             Ok(decision) => Input::Answered { ticket, decision },
-            Err(unanswered) => {
-                self.record(unanswered.event.as_deref().map(std::slice::from_ref).unwrap_or_default());
-                Input::Unanswered { ticket, why: unanswered.why }
-            }
+            Err(why) => Input::Unanswered { ticket, why },
         }
+    }
+
+    /// A policy that is to take over is looked at before it is asked.
+    fn seat(&mut self) -> Option<Event> {
+        self.all.judge.as_ref().and_then(|judge| judge.seat(&mut self.all.confidence))
     }
 
     fn vet(&self, ticket: Ticket, release: Release) {
@@ -293,8 +302,12 @@ impl Loop {
             lost.into_iter().map(|ordinal| ended(ticket, ordinal, &Answer::InDoubt)).collect();
         self.record(&doubts);
         let grants: Vec<Digest> = self.all.executors.iter().map(|ready| *ready.plugin.grant()).collect();
-        let chosen =
-            self.all.quarantine.choose(&grants).and_then(|grant| grants.iter().position(|of| of == grant));
+        let chosen = self
+            .all
+            .confidence
+            .quarantine
+            .choose(&grants)
+            .and_then(|grant| grants.iter().position(|of| of == grant));
         let Some(at) = chosen else {
             let why = "no executor may be asked: none was loaded, or all are in quarantine".into();
             return self.run_ended(ticket, Outcome::Failed { transience: Transience::Transient, why }).await;
@@ -345,7 +358,7 @@ impl Loop {
         if let CallError::Strike(strike) = &stuck.error {
             let plugin = &self.all.executors[at].plugin;
             let (id, grant) = (plugin.id().clone(), *plugin.grant());
-            if let Some(strikes) = self.all.quarantine.strike(self.all.clock.now(), grant) {
+            if let Some(strikes) = self.all.confidence.quarantine.strike(self.all.clock.now(), grant) {
                 let why = Reason::new(strike.to_string()).0;
                 self.record(&[Event::Quarantined { plugin: id, grant, strikes, why }]);
             }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use backstay_core::{DeviceState, Quarantine};
+use backstay_core::{DeviceState, Quarantine, Succession};
 use backstay_model::{PluginId, UnixMs};
-use backstay_wire::{Body, Schema, decode, encode};
+use backstay_wire::{Body, DecodeError, Schema, decode, encode};
 use serde::{Deserialize, Serialize};
 
 /// All of it.
@@ -18,13 +18,36 @@ pub struct Kept {
     pub floors: BTreeMap<PluginId, u64>,
     /// The latest time that the server has signed for.
     pub attested: Option<UnixMs>,
+    /// Which plugin is to take over from which.
+    pub succession: Succession,
+}
+
+/// What was kept before plugins could take over from each other.
+#[derive(Debug, Serialize, Deserialize)]
+struct KeptV1 {
+    device: DeviceState,
+    quarantine: Quarantine,
+    floors: BTreeMap<PluginId, u64>,
+    attested: Option<UnixMs>,
 }
 
 impl Body for Kept {
     const SCHEMA: Schema = Schema(256);
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const OPTIONAL: bool = false;
     const BYTES_MAX: usize = 64 * 1024;
+
+    fn from_previous(version: u16, body: &[u8]) -> Result<Self, DecodeError> {
+        let KeptV1 { device, quarantine, floors, attested } = KeptV1::from_body(version, body)?;
+        Ok(Self { device, quarantine, floors, attested, succession: Succession::default() })
+    }
+}
+
+impl Body for KeptV1 {
+    const SCHEMA: Schema = Kept::SCHEMA;
+    const VERSION: u16 = 1;
+    const OPTIONAL: bool = Kept::OPTIONAL;
+    const BYTES_MAX: usize = Kept::BYTES_MAX;
 }
 
 impl Kept {
@@ -39,5 +62,48 @@ impl Kept {
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         decode(bytes, usize::MAX).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use backstay_config::Document;
+    use backstay_core::Device;
+    use backstay_model::{Digest, Mono, Release, SlotStatus};
+
+    use super::*;
+    use crate::config::{Config, tests::SMALL};
+
+    /// The slot that was left may hold an older agent, and this one what the older one wrote.
+    #[test]
+    fn what_the_version_before_kept_is_read() {
+        let release = |version: &str| Release {
+            version: version.parse().unwrap(),
+            digest: Digest([1; 32]),
+            length: 1,
+            security_epoch: 0,
+        };
+        let on = release("1.4.0");
+        let slots = SlotStatus { booted: on.clone(), confirmed: on, other: None, trying: None };
+        let mut quarantine = Quarantine::default();
+        for _ in 0..3 {
+            quarantine.strike(Mono(1), Digest([9; 32]));
+        }
+        let floors = BTreeMap::from([(PluginId::parse("acme/pump").unwrap(), 7)]);
+        let config = Config::of(&Document::new(Path::new("agent.toml"), SMALL)).unwrap();
+        let old = KeptV1 {
+            device: Device::new(config.device_settings(), Mono(0), &slots, 42).state().clone(),
+            quarantine: quarantine.clone(),
+            floors: floors.clone(),
+            attested: Some(UnixMs(5)),
+        };
+        let kept = Kept::decode(&encode(&old).unwrap()).unwrap();
+        assert_eq!((&kept.quarantine, &kept.floors, kept.attested), (&quarantine, &floors, Some(UnixMs(5))));
+        assert_eq!(kept.succession, Succession::default());
+        // And back: the older one reads what this one writes, without what it doesn't know.
+        let read: KeptV1 = decode(&kept.encode().unwrap(), usize::MAX).unwrap();
+        assert_eq!(read.floors, floors);
     }
 }

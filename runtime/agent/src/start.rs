@@ -3,9 +3,15 @@
 //! What is wrong with a configuration ends the start. What is damaged does not: the device starts on what it
 //! has, says so, and heals. A device that refuses to start can't go home.
 
-use std::{collections::BTreeMap, error::Error, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use backstay_core::{Device, Input};
+use backstay_core::{Confidence, Device, Input};
 use backstay_hands::{
     Command as HandsCommand, Commands, Depot, ExtraArgs, Fetch, FileAge, Hands, HttpProbe, Probe, ProbeKind,
     Probes, Program, ProgramOutput, Roots, Sources, Supervised,
@@ -13,7 +19,7 @@ use backstay_hands::{
 use backstay_host::Engine;
 use backstay_memory::{Memory, Options, Recalled};
 use backstay_model::{Event, Millis, Name, Reason, Scope};
-use backstay_plugins::{Judge, LoadError, Loader};
+use backstay_plugins::{Judge, LoadError, Loader, Mark, terms};
 use backstay_slots::{Files, Slots as _, Tries};
 use backstay_trust::Keyring;
 use backstay_wire::Stream;
@@ -52,8 +58,16 @@ pub fn run(config: Config) -> Fallible<()> {
 pub fn check(config: &Config) -> Fallible<()> {
     let keyring = keyring(&config.keyring)?;
     let engine = Engine::new()?;
-    let loader = Loader { engine: &engine, keyring: &keyring, floors: &BTreeMap::new(), attested: None };
+    let loader = Loader {
+        engine: &engine,
+        keyring: &keyring,
+        floors: &BTreeMap::new(),
+        attested: None,
+        mark: None,
+        held: None,
+    };
     loader.policies(&config.policy)?;
+    loader.candidate(&config.policy).transpose()?;
     loader.executors(&config.executor)?;
     hands(config)?;
     println!("the configuration is good");
@@ -86,12 +100,26 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
     let (mut slots, findings) = Files::open(path, tries)?;
     first.extend(findings.iter().map(|finding| degraded(&finding.to_string())));
 
-    let quarantine = kept.as_ref().map(|kept| kept.quarantine.clone()).unwrap_or_default();
+    let mut confidence = Confidence {
+        quarantine: kept.as_ref().map(|kept| kept.quarantine.clone()).unwrap_or_default(),
+        succession: kept.as_ref().map(|kept| kept.succession.clone()).unwrap_or_default(),
+    };
+    let mark = match Mark::open(&mark_file(&config.state), boot_id()) {
+        Ok((mark, left)) => {
+            first.extend(left.iter().flat_map(|left| left.count(clock, &mut confidence)));
+            Some(Arc::new(mark))
+        }
+        Err(error) => {
+            first.push(degraded(&format!("the call of a plugin can't be marked: {error}")));
+            None
+        }
+    };
     let mut floors = kept.as_ref().map(|kept| kept.floors.clone()).unwrap_or_default();
     let attested = kept.as_ref().and_then(|kept| kept.attested);
     let attested = attested.max(words.as_ref().and_then(|words| words.attested));
     let engine = Engine::new()?;
-    let loader = Loader { engine: &engine, keyring: &keyring, floors: &floors, attested };
+    let held = Some(&confidence);
+    let loader = Loader { engine: &engine, keyring: &keyring, floors: &floors, attested, mark, held };
     let mut unusable = |error: LoadError| first.push(degraded(&causes::in_one_line(&error)));
     // Where the newest can't be used there is the last good one. Without a policy the device holds, without an
     // executor it can't act; it starts all the same, and says so.
@@ -101,12 +129,17 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
         .each_executor(&config.executor)
         .filter_map(|loaded| loaded.map_err(&mut unusable).ok())
         .collect();
+    let candidate = loader.candidate(&config.policy).and_then(|loaded| loaded.map_err(&mut unusable).ok());
     // Before the first call is recorded it has to be known what was called, and with which settings.
-    let equipped = policies.iter().map(|ready| &ready.equipped);
+    let equipped = policies.iter().chain(&candidate).map(|ready| &ready.equipped);
     let equipped =
         equipped.chain(executors.iter().map(|ready| &ready.equipped)).cloned().map(Event::Equipped);
     first.extend(equipped);
     let judge = (!policies.is_empty()).then(|| Judge::new(policies));
+    let judge = judge.map(|judge| match candidate {
+        Some(candidate) => judge.with_candidate(candidate, terms(&config.policy)),
+        None => judge,
+    });
     // What was loaded is not below the floor, so this never lowers it.
     floors.extend(judge.iter().flat_map(Judge::grants));
     floors.extend(executors.iter().map(|ready| (ready.plugin.id().clone(), ready.sequence)));
@@ -160,7 +193,7 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
         memory,
         judge,
         executors,
-        quarantine,
+        confidence,
         machine,
         probes,
         ended,
@@ -172,6 +205,13 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
         floors,
     };
     Ok((driver, first, up))
+}
+
+/// Where the call of a plugin is marked: in memory, where systemd gives a place that outlives the agent
+/// (`RuntimeDirectoryPreserve`), else beside the state, where it is written and never waited for.
+fn mark_file(state: &Path) -> PathBuf {
+    let place = std::env::var_os("RUNTIME_DIRECTORY").map_or_else(|| state.to_owned(), PathBuf::from);
+    place.join("plugin-call")
 }
 
 fn keyring(path: &Path) -> Fallible<Keyring> {

@@ -8,13 +8,21 @@ use backstay_model::Name;
 use serde::Deserialize;
 
 /// A plugin and its settings.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plugin {
     /// The signed bundle.
     pub bundle: PathBuf,
     /// The bundle before that one, which takes over if this one is quarantined.
     pub last_good: Option<PathBuf>,
+    /// A bundle that is to take over from `bundle`: it is asked beside it first. Policies only.
+    pub candidate: Option<PathBuf>,
+    /// Windows that the candidate is asked beside. 0: it decides at once.
+    pub windows: Option<u32>,
+    /// Windows that it decides and can still be sent back.
+    pub soak: Option<u32>,
+    /// Windows of either kind in which it may want something else than the other.
+    pub disagreements_max: Option<u32>,
     /// What the plugin says that it can be told.
     #[serde(default)]
     pub settings: BTreeMap<Name, Setting>,

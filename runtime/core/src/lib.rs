@@ -16,6 +16,7 @@ mod ladder;
 mod lock;
 mod quarantine;
 mod rng;
+mod succession;
 mod windows;
 
 pub use backoff::Backoff;
@@ -32,4 +33,5 @@ pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
 pub use lock::{Lock, Locked, Stale};
 pub use quarantine::Quarantine;
 pub use rng::Rng;
+pub use succession::{Bench, Confidence, Move, Said, Standing, Succession, Terms, Trouble, Turn};
 pub use windows::{Watched, Windows};

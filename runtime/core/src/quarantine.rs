@@ -2,7 +2,8 @@
 //!
 //! A call that trapped, ran out of time or gave something that isn't an answer is a strike. Three strikes in
 //! ten minutes and a version is no longer asked: the last good one takes over, and at the end nobody, which
-//! counts as "hold". Not here: what a strike is (`host`), and loading anything.
+//! counts as "hold". A call that took the whole process with it is a strike that counts for a day: starting again takes
+//! time, and some devices ask only every ten minutes. Not here: what a strike is (`host`), and loading anything.
 
 use alloc::vec::Vec;
 
@@ -14,6 +15,9 @@ const STRIKES: usize = 3;
 
 /// Over which strikes count.
 const SPAN: Millis = Millis::from_secs(600);
+
+/// How long a strike counts that brought the process down.
+const CRASH_SPAN: Millis = Millis::from_secs(86_400);
 
 /// The most plugins that are remembered as quarantined.
 const REMEMBERED_MAX: usize = 32;
@@ -28,11 +32,21 @@ pub struct Quarantine {
 impl Quarantine {
     /// Counts a strike; gives how many there were if this one puts the plugin out.
     pub fn strike(&mut self, now: Mono, grant: Digest) -> Option<u32> {
+        self.count(now, now, grant)
+    }
+
+    /// Counts a call that took the process with it; gives how many strikes there were if this one puts the plugin out.
+    pub fn brought_down(&mut self, now: Mono, grant: Digest) -> Option<u32> {
+        // As if it happened later: so it is still within the span of all strikes when its own, longer one is over.
+        self.count(now, now.after(Millis(CRASH_SPAN.0.saturating_sub(SPAN.0))), grant)
+    }
+
+    fn count(&mut self, now: Mono, at: Mono, grant: Digest) -> Option<u32> {
         self.strikes.retain(|(_, at)| now.since(*at) < SPAN);
         if self.is_out(&grant) {
             return None;
         }
-        self.strikes.push((grant, now));
+        self.strikes.push((grant, at));
         let count = self.strikes.iter().filter(|(of, _)| *of == grant).count();
         if count < STRIKES {
             return None;
@@ -79,5 +93,17 @@ mod tests {
         assert_eq!(quarantine.choose(&[new]), None);
         quarantine.lift(&new);
         assert_eq!(quarantine.choose(&[new, old]), Some(&new));
+    }
+
+    #[test]
+    fn three_crashes_in_a_day_count_and_an_older_one_does_not() {
+        let grant = Digest([2; 32]);
+        let hours = |hours: u64| Mono(hours * 3_600_000);
+        let mut quarantine = Quarantine::default();
+        assert_eq!(quarantine.brought_down(hours(0), grant), None);
+        assert_eq!(quarantine.brought_down(hours(20), grant), None);
+        assert_eq!(quarantine.brought_down(hours(24), grant), None, "the first was a day ago");
+        assert_eq!(quarantine.strike(hours(25), grant), Some(3), "any strike counts beside them");
+        assert!(quarantine.is_out(&grant));
     }
 }

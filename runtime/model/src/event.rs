@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Action, BootId, Came, CohortId, Decision, DeviceId, Digest, Direction, Equipped, Facts, Fence,
-    Generation, Memo, Millis, Mono, Name, Order, Outcome, Permille, PluginId, Reach, Release, RolloutId,
-    Ticket, Word,
+    Generation, Handover, Memo, Millis, Mono, Name, Order, Outcome, Permille, PluginId, Reach, Release,
+    RolloutId, Ticket, Word,
 };
 
 /// Something that an instance saw, decided, or is about to do. New kinds are added at the end: the position
@@ -265,6 +265,15 @@ pub enum Event {
         grant: Digest,
         /// What came of the call.
         came: Came,
+    },
+    /// A plugin came a step nearer to taking over from another, or was sent back.
+    Handover(Handover),
+    /// The process ended in the middle of a call of a plugin. Told after the restart; counts as a strike.
+    BroughtDown {
+        /// Which.
+        plugin: PluginId,
+        /// Of its grant.
+        grant: Digest,
     },
 }
 

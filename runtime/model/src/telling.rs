@@ -5,8 +5,8 @@
 use core::fmt;
 
 use crate::{
-    Action, Came, Cause, Decision, Deed, Direction, Equipped, Event, How, Outcome, PluginRole, Release,
-    SlotDeed, Task, Transience, Word,
+    Action, Came, Cause, Decision, Deed, Direction, Equipped, Event, Handover, HandoverStep, How, Outcome,
+    PluginRole, Release, SlotDeed, Task, Transience, Word,
 };
 
 impl fmt::Display for Release {
@@ -149,6 +149,39 @@ impl fmt::Display for Came {
     }
 }
 
+impl fmt::Display for Handover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { plugin, version, grant, step } = self;
+        write!(f, "{plugin} {version} ({}) ", grant.short())?;
+        let wanted = |f: &mut fmt::Formatter<'_>, action: &Option<Action>| match action {
+            Some(action) => action.fmt(f),
+            None => f.write_str("nothing, it did not answer"),
+        };
+        match step {
+            HandoverStep::Shadows { beside } => write!(f, "is asked beside {}", beside.short()),
+            HandoverStep::Differs { wanted: own, other, differed, windows } => {
+                f.write_str("wanted ")?;
+                wanted(f, own)?;
+                f.write_str(", the other ")?;
+                wanted(f, other)?;
+                write!(f, " ({differed} of {windows} windows differ)")
+            }
+            HandoverStep::TakesOver { from, differed, windows } => {
+                write!(f, "takes over from {}: {differed} of {windows} windows differed", from.short())
+            }
+            HandoverStep::Settles { differed, windows } => {
+                write!(f, "stays: {differed} of {windows} windows of its soak differed")
+            }
+            HandoverStep::Refused { back_to, was_deciding: true, why } => {
+                write!(f, "is sent back, {} decides again: {why}", back_to.short())
+            }
+            HandoverStep::Refused { was_deciding: false, why, .. } => {
+                write!(f, "does not take over: {why}")
+            }
+        }
+    }
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -241,6 +274,10 @@ impl fmt::Display for Event {
             }
             Self::Stepped { ticket, grant, came } => {
                 write!(f, "run {ticket} stepped: executor under grant {} {came}", grant.short())
+            }
+            Self::Handover(handover) => handover.fmt(f),
+            Self::BroughtDown { plugin, grant } => {
+                write!(f, "the process ended in a call of {plugin} ({})", grant.short())
             }
             Self::Gap { after, why } => write!(f, "records after {after} were lost: {why}"),
         }

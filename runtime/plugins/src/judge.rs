@@ -1,19 +1,81 @@
-//! Asking the policy, whichever of those configured may be asked.
+//! Asking the policies of an instance: the one that decides, the ones that stand behind it, and the one that is to take
+//! over.
+//!
+//! Here: the calls, and what counts against whom. Not here: who is asked when (`core`: `Succession`, `Quarantine`), and
+//! what an answer leads to.
 
-use backstay_core::Quarantine;
-use backstay_host::{CallError, Policy};
-use backstay_model::{Came, Decision, Digest, Event, Facts, Memo, Mono, PluginId, Reason, Ticket};
+use std::fmt;
 
-use crate::{Ready, trace};
+use backstay_core::{Bench, Confidence, Move, Terms};
+use backstay_host::{CallError, Decided, Policy};
+use backstay_model::{
+    Action, Came, Decision, Digest, Event, Facts, Handover, HandoverStep, Memo, Mono, PluginId, Reason,
+    Ticket, Version,
+};
 
-/// The policies of an instance, newest first, and what each remembers from its last answer.
-#[derive(Debug)]
+use crate::{Ready, load::marked, trace};
+
+/// A policy, wherever it runs: in this process, or in one of its own.
+pub trait Adviser {
+    /// Which plugin.
+    fn id(&self) -> &PluginId;
+
+    /// Its version, for people.
+    fn version(&self) -> &Version;
+
+    /// The digest of the grant under which it runs.
+    fn grant(&self) -> &Digest;
+
+    /// The sequence of that grant.
+    fn sequence(&self) -> u64;
+
+    /// What is to be done. `prior` is the memo of the answer before, empty at first.
+    ///
+    /// # Errors
+    /// It did not answer.
+    fn decide(&mut self, now: Mono, facts: &Facts, prior: &[u8]) -> Result<Decided, CallError>;
+}
+
+impl Adviser for Ready<Policy> {
+    fn id(&self) -> &PluginId {
+        self.plugin.id()
+    }
+
+    fn version(&self) -> &Version {
+        self.plugin.version()
+    }
+
+    fn grant(&self) -> &Digest {
+        self.plugin.grant()
+    }
+
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn decide(&mut self, _: Mono, facts: &Facts, prior: &[u8]) -> Result<Decided, CallError> {
+        let plugin = &self.plugin;
+        let decide = || plugin.decide(&self.config, facts, prior);
+        marked(self.mark.as_deref(), (plugin.id(), plugin.version(), plugin.grant()), decide)
+    }
+}
+
+/// A policy, and what it remembers from its last answer.
+struct Seat {
+    adviser: Box<dyn Adviser + Send>,
+    memo: Vec<u8>,
+}
+
+/// The policies of an instance.
 pub struct Judge {
-    policies: Vec<(Ready<Policy>, Vec<u8>)>,
+    /// Newest first.
+    proven: Vec<Seat>,
+    candidate: Option<Seat>,
+    terms: Terms,
     consulted: Option<Consulted>,
 }
 
-/// The last call of a policy, as it is to be recorded with the answer.
+/// The call that an answer came from, as it is to be recorded with the answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Consulted {
     grant: Digest,
@@ -30,26 +92,45 @@ impl Consulted {
     }
 }
 
-/// There is no answer.
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.seats().map(|seat| (seat.adviser.id(), seat.adviser.version()));
+        f.debug_list().entries(names).finish()
+    }
+}
+
+/// What came of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unanswered {
-    /// Why not, at most 256 bytes.
-    pub why: String,
-    /// What happened beside it and is to be recorded: a policy was put out.
-    pub event: Option<Box<Event>>,
+pub struct Asked {
+    /// The answer, or why there is none, in at most 256 bytes.
+    pub answer: Result<Decision, String>,
+    /// What happened on the way and is to be recorded.
+    pub events: Vec<Event>,
+}
+
+/// One call of one policy.
+struct Called {
+    consulted: Consulted,
+    came: Result<Decision, CallError>,
+}
+
+impl Called {
+    fn is_of(&self, grant: &Digest) -> bool {
+        self.consulted.grant == *grant
+    }
 }
 
 impl Judge {
-    /// Of policies that are ready to be asked.
+    /// Of policies that are ready to be asked, newest first.
     #[must_use]
-    pub fn new(policies: Vec<Ready<Policy>>) -> Self {
-        let policies = policies.into_iter().map(|ready| (ready, Vec::new())).collect();
-        Self { policies, consulted: None }
+    pub fn new<A: Adviser + Send + 'static>(proven: impl IntoIterator<Item = A>) -> Self {
+        Self { proven: proven.into_iter().map(Seat::of).collect(), candidate: None, terms: Terms::default(), consulted: None }
     }
 
-    /// The policies, newest first.
-    pub fn policies(&self) -> impl Iterator<Item = &Ready<Policy>> {
-        self.policies.iter().map(|(ready, _)| ready)
+    /// With one that is to take over from the first of them, on these terms.
+    #[must_use]
+    pub fn with_candidate<A: Adviser + Send + 'static>(self, candidate: A, terms: Terms) -> Self {
+        Self { candidate: Some(Seat::of(candidate)), terms, ..self }
     }
 
     /// The call that the last answer came from. None: nobody was called.
@@ -59,52 +140,128 @@ impl Judge {
 
     /// Which plugins these are, and the sequences of their grants.
     pub fn grants(&self) -> impl Iterator<Item = (PluginId, u64)> {
-        self.policies.iter().map(|(ready, _)| (ready.plugin.id().clone(), ready.sequence))
+        self.seats().map(|seat| (seat.adviser.id().clone(), seat.adviser.sequence()))
     }
 
-    /// Asks the newest policy that is not in quarantine.
-    ///
-    /// # Errors
-    /// If there is none, or it failed. What counts against it was counted.
-    pub fn ask(
+    /// Holds what is remembered against who is here. To be called before the first question, and whenever somebody
+    /// signed that a plugin may be tried again. What it gives is to be recorded.
+    pub fn seat(&self, confidence: &mut Confidence) -> Option<Event> {
+        let proven = self.proven_grants();
+        let moved = confidence.succession.seat(self.bench(&proven), &self.terms, &confidence.quarantine);
+        moved.and_then(|moved| self.told(&moved, None, None))
+    }
+
+    /// Asks whose turn it is. Whoever doesn't answer has the next one asked the same, so a question stays without an
+    /// answer only if nobody has one. What counts against a plugin is counted in `confidence`.
+    pub fn ask(&mut self, now: Mono, facts: &Facts, confidence: &mut Confidence) -> Asked {
+        let proven = self.proven_grants();
+        let turn = confidence.succession.turn(self.bench(&proven), &confidence.quarantine);
+        let mut events = Vec::new();
+        let mut called: Vec<Called> = Vec::new();
+        for grant in turn.ask.iter().chain(&turn.beside) {
+            // Who stands behind is called only where it has to be, who is asked beside always, and nobody twice.
+            let beside = Some(grant) == turn.beside.as_ref();
+            let answered = called.iter().any(|call| call.came.is_ok());
+            if (answered && !beside) || called.iter().any(|call| call.is_of(grant)) {
+                continue;
+            }
+            if let Some(seat) = self.seats_mut().find(|seat| seat.adviser.grant() == grant) {
+                called.push(seat.call(now, facts, confidence, &mut events));
+            }
+        }
+        let came = |grant: Option<&Digest>| called.iter().find(|call| grant.is_some_and(|of| call.is_of(of)));
+        let action = |grant| came(grant).and_then(|call| call.came.as_ref().ok()).map(|said| &said.action);
+        let (first, beside) = (action(turn.ask.first()), action(turn.beside.as_ref()));
+        let moves = confidence.succession.heard(&self.terms, first, beside, &confidence.quarantine);
+        events.extend(moves.iter().filter_map(|moved| self.told(moved, first, beside)));
+        let asked = || turn.ask.iter().filter_map(|grant| came(Some(grant)));
+        // The one that counts, or where none does the first: what it came to is to be made again.
+        let counts = asked().find(|call| call.came.is_ok()).or_else(|| asked().next());
+        let answer = match counts.map(|call| &call.came) {
+            Some(Ok(decision)) => Ok(decision.clone()),
+            Some(Err(error)) => Err(Reason::new(error.to_string()).0),
+            None => Err("every policy is in quarantine".into()),
+        };
+        self.consulted = counts.map(|call| call.consulted.clone());
+        Asked { answer, events }
+    }
+
+    fn seats(&self) -> impl Iterator<Item = &Seat> {
+        self.proven.iter().chain(&self.candidate)
+    }
+
+    fn seats_mut(&mut self) -> impl Iterator<Item = &mut Seat> {
+        self.proven.iter_mut().chain(&mut self.candidate)
+    }
+
+    fn proven_grants(&self) -> Vec<Digest> {
+        self.proven.iter().map(|seat| *seat.adviser.grant()).collect()
+    }
+
+    fn bench<'a>(&'a self, proven: &'a [Digest]) -> Bench<'a> {
+        Bench { candidate: self.candidate.as_ref().map(|seat| seat.adviser.grant()), proven }
+    }
+
+    /// A move as it is told. None: whom it is about is not here any more.
+    fn told(&self, moved: &Move, first: Option<&Action>, beside: Option<&Action>) -> Option<Event> {
+        let (candidate, step) = match moved {
+            Move::Shadows { candidate, beside } => (candidate, HandoverStep::Shadows { beside: *beside }),
+            Move::Differs { candidate, deciding, differed, windows } => {
+                let (wanted, other) = if *deciding { (first, beside) } else { (beside, first) };
+                let (wanted, other) = (wanted.cloned(), other.cloned());
+                let (differed, windows) = (*differed, *windows);
+                (candidate, HandoverStep::Differs { wanted, other, differed, windows })
+            }
+            Move::TakesOver { candidate, from, differed, windows } => {
+                let (differed, windows) = (*differed, *windows);
+                (candidate, HandoverStep::TakesOver { from: *from, differed, windows })
+            }
+            Move::Settles { candidate, differed, windows } => {
+                (candidate, HandoverStep::Settles { differed: *differed, windows: *windows })
+            }
+            Move::Refused { candidate, back_to, was_deciding, why } => {
+                let (back_to, was_deciding, why) = (*back_to, *was_deciding, why.to_string());
+                (candidate, HandoverStep::Refused { back_to, was_deciding, why })
+            }
+        };
+        let seat = self.seats().find(|seat| seat.adviser.grant() == candidate)?;
+        let (plugin, version) = (seat.adviser.id().clone(), seat.adviser.version().clone());
+        Some(Event::Handover(Handover { plugin, version, grant: *candidate, step }))
+    }
+}
+
+impl Seat {
+    fn of<A: Adviser + Send + 'static>(adviser: A) -> Self {
+        Self { adviser: Box::new(adviser), memo: Vec::new() }
+    }
+
+    fn call(
         &mut self,
         now: Mono,
         facts: &Facts,
-        quarantine: &mut Quarantine,
-    ) -> Result<Decision, Unanswered> {
-        let grants: Vec<Digest> = self.policies.iter().map(|(ready, _)| *ready.plugin.grant()).collect();
-        self.consulted = None;
-        let chosen = quarantine.choose(&grants).copied();
-        let Some((ready, memo)) =
-            self.policies.iter_mut().find(|(ready, _)| Some(*ready.plugin.grant()) == chosen)
-        else {
-            return Err(Unanswered { why: "every policy is in quarantine".into(), event: None });
-        };
-        let decided = ready.plugin.decide(&ready.config, facts, memo);
-        let (grant, prior) = (*ready.plugin.grant(), trace::memo(memo));
-        self.consulted = Some(Consulted { grant, prior, came: trace::came_of_decision(&decided) });
-        match decided {
+        confidence: &mut Confidence,
+        events: &mut Vec<Event>,
+    ) -> Called {
+        let (grant, prior) = (*self.adviser.grant(), trace::memo(&self.memo));
+        let decided = self.adviser.decide(now, facts, &self.memo);
+        let consulted = Consulted { grant, prior, came: trace::came_of_decision(&decided) };
+        let came = match decided {
             Ok(decided) => {
-                *memo = decided.memo;
+                self.memo = decided.memo;
                 Ok(decided.decision)
             }
             Err(error) => {
-                let why = Reason::new(error.to_string()).0;
                 // It begins afresh: what it remembered may be what made it fail.
-                memo.clear();
-                let event = match &error {
-                    CallError::Strike(_) => quarantine.strike(now, *ready.plugin.grant()).map(|strikes| {
-                        let (plugin, grant) = (ready.plugin.id().clone(), *ready.plugin.grant());
-                        Box::new(Event::Quarantined { plugin, grant, strikes, why: why.clone() })
-                    }),
-                    CallError::Configuration { .. }
-                    | CallError::Diverged { .. }
-                    | CallError::Unexpected { .. }
-                    | CallError::TooLarge { .. }
-                    | CallError::Host { .. } => None,
-                };
-                Err(Unanswered { why, event })
+                self.memo.clear();
+                if let Some(strike) = error.as_strike() {
+                    let plugin = self.adviser.id().clone();
+                    let why = Reason::new(strike.to_string()).0;
+                    let strikes = confidence.quarantine.strike(now, grant);
+                    events.extend(strikes.map(|strikes| Event::Quarantined { plugin, grant, strikes, why }));
+                }
+                Err(error)
             }
-        }
+        };
+        Called { consulted, came }
     }
 }

@@ -9,9 +9,13 @@
 
 mod judge;
 mod load;
+mod mark;
 mod run;
 pub mod trace;
+#[cfg(feature = "worker")]
+pub mod worker;
 
-pub use judge::{Consulted, Judge, Unanswered};
-pub use load::{LoadError, Loader, Ready};
+pub use judge::{Adviser, Asked, Consulted, Judge};
+pub use load::{LoadError, Loader, Ready, terms};
+pub use mark::{Left, Mark};
 pub use run::{Next, Run, Steps, Stuck};

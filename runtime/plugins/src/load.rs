@@ -4,19 +4,19 @@ use std::{
     collections::BTreeMap,
     error, fmt, fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use backstay_config::{Plugin as PluginConfig, Setting};
+use backstay_core::{Confidence, Terms};
 use backstay_host::{
     CallError, Config, Description, Engine, Executor, Plugin, Policy, Problem, Value, engine_profile,
     world_executor, world_policy,
 };
-use backstay_model::{Equipped, PluginId, PluginRole, UnixMs};
-use backstay_trust::{Bundle, BundleError, Keyring, PluginError, VerifiedPlugin, Want, World};
+use backstay_model::{Digest, Equipped, Name, PluginId, PluginRole, UnixMs, Version};
+use backstay_trust::{Bundle, BundleError, Keyring, PluginError, Target, VerifiedPlugin, Want, World};
 
-use crate::trace;
-
-const IS_OF_ITS_WORLD: &str = "the world was verified, and it decides which of the two it is";
+use crate::{Mark, trace};
 
 /// Loads plugins for one instance.
 #[derive(Debug)]
@@ -29,6 +29,11 @@ pub struct Loader<'a> {
     pub floors: &'a BTreeMap<PluginId, u64>,
     /// The latest time that is known from a signature.
     pub attested: Option<UnixMs>,
+    /// Where calls are marked, because a plugin that brings this process down has to be known after it.
+    pub mark: Option<Arc<Mark>>,
+    /// Who is in quarantine or was sent back is not even loaded: it may be the loading that it fails at. One for whom
+    /// somebody signed later is there again after the next start.
+    pub held: Option<&'a Confidence>,
 }
 
 /// A plugin with the settings that it agreed to.
@@ -42,6 +47,19 @@ pub struct Ready<P> {
     pub sequence: u64,
     /// Which plugin with which settings, as it is recorded before the first call.
     pub equipped: Equipped,
+    /// Where its calls are marked.
+    pub mark: Option<Arc<Mark>>,
+}
+
+pub(crate) fn marked<T>(
+    mark: Option<&Mark>,
+    (plugin, version, grant): (&PluginId, &Version, &Digest),
+    call: impl FnOnce() -> T,
+) -> T {
+    match mark {
+        Some(mark) => mark.around(plugin, version, grant, call),
+        None => call(),
+    }
 }
 
 /// A plugin that can't be used.
@@ -94,6 +112,20 @@ pub enum LoadError {
         /// Why.
         source: CallError,
     },
+    /// "the plugin in ... is not used: it failed here before"
+    Out {
+        /// The file.
+        path: PathBuf,
+    },
+    /// "an executor has no candidate"
+    NoShadow,
+    /// "the plugin in ... has no process of its own"
+    Apart {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn error::Error + Send + Sync>,
+    },
 }
 
 impl LoadError {
@@ -108,6 +140,13 @@ impl LoadError {
             Self::Load { .. } => Some("grant it again with the Backstay that runs here"),
             Self::Settings { .. } => Some("see what can be set: backstay plugin inspect"),
             Self::Silent { .. } => None,
+            Self::Out { .. } => Some(
+                "look at why in the events; sign that it may be tried again (backstay device tell), then start again",
+            ),
+            Self::NoShadow => Some("what an executor does can't be done twice to compare: remove the key"),
+            Self::Apart { .. } => {
+                Some("look at the limits on processes and memory, and whether seccomp is allowed")
+            }
         }
     }
 }
@@ -129,6 +168,13 @@ impl fmt::Display for LoadError {
             Self::Silent { path, .. } => {
                 write!(f, "the plugin in {} did not say what can be set", path.display())
             }
+            Self::Out { path } => {
+                write!(f, "the plugin in {} is not used: it failed here before", path.display())
+            }
+            Self::NoShadow => f.write_str("an executor has no candidate"),
+            Self::Apart { path, .. } => {
+                write!(f, "the plugin in {} has no process of its own", path.display())
+            }
         }
     }
 }
@@ -141,7 +187,8 @@ impl error::Error for LoadError {
             Self::Untrusted { source, .. } => Some(source),
             Self::Load { source, .. } => Some(source),
             Self::Silent { source, .. } => Some(source),
-            Self::NoCode { .. } | Self::Settings { .. } => None,
+            Self::Apart { source, .. } => Some(source.as_ref()),
+            Self::NoCode { .. } | Self::Settings { .. } | Self::Out { .. } | Self::NoShadow => None,
         }
     }
 }
@@ -160,6 +207,9 @@ impl Loader<'_> {
     /// # Errors
     /// The first that can't be used.
     pub fn executors(&self, config: &PluginConfig) -> Result<Vec<Ready<Executor>>, LoadError> {
+        if config.candidate.is_some() {
+            return Err(LoadError::NoShadow);
+        }
         self.each_executor(config).collect()
     }
 
@@ -168,14 +218,12 @@ impl Loader<'_> {
         &self,
         config: &PluginConfig,
     ) -> impl Iterator<Item = Result<Ready<Policy>, LoadError>> {
-        bundles(config).map(|path| {
-            let verified = self.verify(path, &world_policy())?;
-            let policy = self.load(path, &verified)?.into_policy().expect(IS_OF_ITS_WORLD);
-            let said = policy.describe().map_err(silent(path))?;
-            let settings = settings(path, config)?;
-            agreed(path, policy.validate(&settings))?;
-            Ok(ready(policy, settings, &verified, PluginRole::Policy, &said))
-        })
+        bundles(config).map(|path| self.policy(path, config))
+    }
+
+    /// The policy that is to take over, if there is to be one.
+    pub fn candidate(&self, config: &PluginConfig) -> Option<Result<Ready<Policy>, LoadError>> {
+        config.candidate.as_ref().map(|path| self.policy(path, config))
     }
 
     /// Each executor of a configuration by itself, newest first.
@@ -184,25 +232,67 @@ impl Loader<'_> {
         config: &PluginConfig,
     ) -> impl Iterator<Item = Result<Ready<Executor>, LoadError>> {
         bundles(config).map(|path| {
-            let verified = self.verify(path, &world_executor())?;
-            let executor = self.load(path, &verified)?.into_executor().expect(IS_OF_ITS_WORLD);
-            let said = executor.describe().map_err(silent(path))?;
-            let settings = settings(path, config)?;
-            agreed(path, executor.validate(&settings))?;
-            Ok(ready(executor, settings, &verified, PluginRole::Executor, &said))
+            let bytes = read(path)?;
+            let calls = (Plugin::into_executor, Executor::describe, Executor::validate);
+            self.ready(path, &bytes, values(config), PluginRole::Executor, calls)
         })
     }
 
-    fn load(&self, path: &Path, verified: &VerifiedPlugin) -> Result<Plugin, LoadError> {
-        Plugin::load(self.engine, verified).map_err(|source| LoadError::Load { path: path.into(), source })
+    fn policy(&self, path: &Path, config: &PluginConfig) -> Result<Ready<Policy>, LoadError> {
+        let bytes = read(path)?;
+        let calls = (Plugin::into_policy, Policy::describe, Policy::validate);
+        self.ready(path, &bytes, values(config), PluginRole::Policy, calls)
     }
 
-    fn verify(&self, path: &Path, world: &World) -> Result<VerifiedPlugin, LoadError> {
-        let bytes = fs::read(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
+    fn ready<P>(
+        &self,
+        path: &Path,
+        bundle: &[u8],
+        settings: Vec<(Name, Value)>,
+        role: PluginRole,
+        (narrow, describe, validate): (
+            impl Fn(Plugin) -> Option<P>,
+            impl Fn(&P) -> Result<Description, CallError>,
+            impl Fn(&P, &Config) -> Result<Vec<Problem>, CallError>,
+        ),
+    ) -> Result<Ready<P>, LoadError> {
+        let world = match role {
+            PluginRole::Policy => world_policy(),
+            PluginRole::Executor => world_executor(),
+        };
+        let verified = self.verify(path, bundle, self.engine.target(), &world)?;
+        let grant = verified.grant();
+        if self.held.is_some_and(|held| held.quarantine.is_out(grant) || held.succession.is_refused(grant)) {
+            return Err(LoadError::Out { path: path.into() });
+        }
+        let config = config(path, settings)?;
+        // Loading is marked, too: code that does harm there is as much to blame.
+        marked(self.mark.as_deref(), (verified.id(), verified.version(), grant), || {
+            let loaded = Plugin::load(self.engine, &verified);
+            let loaded = loaded.map_err(|source| LoadError::Load { path: path.into(), source })?;
+            let plugin =
+                narrow(loaded).expect("the world was verified, and it decides which of the two it is");
+            let said = describe(&plugin);
+            let said = said.map_err(|source| LoadError::Silent { path: path.into(), source })?;
+            agreed(path, validate(&plugin, &config))?;
+            let which = (verified.id(), verified.version(), grant);
+            let equipped = trace::equipped(role, which, &config, &said);
+            let sequence = verified.stamp().sequence;
+            Ok(Ready { plugin, config, sequence, equipped, mark: self.mark.clone() })
+        })
+    }
+
+    /// What may run of a bundle on `target`.
+    pub(crate) fn verify(
+        &self,
+        path: &Path,
+        bundle: &[u8],
+        target: &Target,
+        world: &World,
+    ) -> Result<VerifiedPlugin, LoadError> {
         let bundle =
-            Bundle::decode(&bytes).map_err(|source| LoadError::Bundle { path: path.into(), source })?;
+            Bundle::decode(bundle).map_err(|source| LoadError::Bundle { path: path.into(), source })?;
         let engine = engine_profile();
-        let target = self.engine.target();
         let want = Want { target, engine: &engine, world, floors: self.floors, attested: self.attested };
         let untrusted = |source| LoadError::Untrusted { path: path.into(), source };
         let granted = self.keyring.verify_grant(bundle.release, bundle.grant, &want).map_err(untrusted)?;
@@ -212,42 +302,46 @@ impl Loader<'_> {
     }
 }
 
+/// On which terms the candidate of a configuration takes over.
+#[must_use]
+pub fn terms(config: &PluginConfig) -> Terms {
+    let usual = Terms::default();
+    Terms {
+        windows: config.windows.unwrap_or(usual.windows),
+        soak: config.soak.unwrap_or(usual.soak),
+        disagreements_max: config.disagreements_max.unwrap_or(usual.disagreements_max),
+    }
+}
+
 /// The bundle that is to be used, and the last good one.
-fn bundles(config: &PluginConfig) -> impl Iterator<Item = &Path> {
+pub(crate) fn bundles(config: &PluginConfig) -> impl Iterator<Item = &Path> {
     [Some(&config.bundle), config.last_good.as_ref()].into_iter().flatten().map(PathBuf::as_path)
 }
 
-fn settings(path: &Path, config: &PluginConfig) -> Result<Config, LoadError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    fs::read(path).map_err(|source| LoadError::Read { path: path.into(), source })
+}
+
+/// The settings of a configuration in the host's words.
+pub(crate) fn values(config: &PluginConfig) -> Vec<(Name, Value)> {
     let value = |setting: &Setting| match setting {
         Setting::Flag(flag) => Value::Flag(*flag),
         Setting::Number(number) => Value::Number(*number),
         Setting::Text(text) => Value::Text(text.clone()),
         Setting::Texts(texts) => Value::Texts(texts.clone()),
     };
-    let settings = config.settings.iter().map(|(name, setting)| (name.clone(), value(setting)));
+    config.settings.iter().map(|(name, setting)| (name.clone(), value(setting))).collect()
+}
+
+pub(crate) fn config(path: &Path, settings: Vec<(Name, Value)>) -> Result<Config, LoadError> {
     Config::new(settings).map_err(|error| LoadError::Settings {
         path: path.into(),
         problems: vec![Problem { setting: None, text: error.to_string() }],
     })
 }
 
-fn silent(path: &Path) -> impl FnOnce(CallError) -> LoadError {
-    |source| LoadError::Silent { path: path.into(), source }
-}
-
-fn agreed(path: &Path, validated: Result<Vec<Problem>, CallError>) -> Result<(), LoadError> {
-    let problems = validated.map_err(silent(path))?;
+/// Whether a plugin agrees to its settings.
+pub(crate) fn agreed(path: &Path, problems: Result<Vec<Problem>, CallError>) -> Result<(), LoadError> {
+    let problems = problems.map_err(|source| LoadError::Silent { path: path.into(), source })?;
     if problems.is_empty() { Ok(()) } else { Err(LoadError::Settings { path: path.into(), problems }) }
-}
-
-fn ready<P>(
-    plugin: P,
-    config: Config,
-    verified: &VerifiedPlugin,
-    role: PluginRole,
-    said: &Description,
-) -> Ready<P> {
-    let which = (verified.id(), verified.version(), verified.grant());
-    let equipped = trace::equipped(role, which, &config, said);
-    Ready { plugin, config, sequence: verified.stamp().sequence, equipped }
 }

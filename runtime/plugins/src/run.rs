@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use backstay_host::{CallError, Event, Executor, Stepped};
 use backstay_model::{Answer, Came, Effect, Order, Outcome, Reason, Transience};
 
-use crate::{Ready, trace};
+use crate::{Ready, load::marked, trace};
 
 /// The most effects of one run. The shipped executor, set to its utmost patience, asks for some 600; one that asks
 /// without end would wear out the flash and never bring anybody home.
@@ -26,7 +26,9 @@ pub trait Steps {
 
 impl Steps for Ready<Executor> {
     fn step(&self, state: &[u8], event: &Event) -> Result<Stepped, CallError> {
-        self.plugin.step(&self.config, state, event)
+        let plugin = &self.plugin;
+        let step = || plugin.step(&self.config, state, event);
+        marked(self.mark.as_deref(), (plugin.id(), plugin.version(), plugin.grant()), step)
     }
 }
 

@@ -42,6 +42,8 @@ pub fn came_of_failure(error: &CallError) -> Came {
         CallError::Strike(strike) => match strike.kind {
             // How fast a machine is, and how much of the stack one call takes, is not the plugin's doing.
             StrikeKind::OutOfTime | StrikeKind::OutOfStack => Came::Unlucky,
+            // Nor what becomes of the process that it ran in: a replay has another.
+            StrikeKind::BroughtDown | StrikeKind::Hung => Came::Unlucky,
             StrikeKind::Trapped | StrikeKind::OutOfMemory | StrikeKind::BadOutput | StrikeKind::Refused => {
                 Came::Nothing
             }

@@ -53,7 +53,7 @@ fn the_bytes_stay_as_they_are() {
 fn every_event_and_cause_keeps_its_number() {
     let froze = events::causes().into_iter().map(|cause| Event::Froze { cause });
     let mut lines = String::new();
-    for event in events::all().into_iter().chain(froze) {
+    for event in events::all().into_iter().chain(froze).chain(events::handovers()) {
         let entry = Entry { at: Mono(0), event, snapshot: None };
         let bytes = encode(&entry).unwrap();
         assert_eq!(decode::<Entry>(&bytes, Entry::BYTES_MAX).unwrap(), entry);

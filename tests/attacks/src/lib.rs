@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
 pub mod corpus;
+pub mod guests;
 
 use std::{collections::BTreeMap, error::Error};
 

@@ -15,8 +15,9 @@ use backstay_trust::{Listener, OrderKind, PluginError, Refusal, Want};
 /// Loads the policy in `bundle` as agent and server do.
 fn load(keys: &Keys, bundle: &Path) -> LoadError {
     let engine = Engine::new().unwrap();
-    let loader = Loader { engine: &engine, keyring: &keys.keyring, floors: &BTreeMap::new(), attested: None };
-    let config = Plugin { bundle: bundle.into(), last_good: None, settings: BTreeMap::new() };
+    let (keyring, floors) = (&keys.keyring, BTreeMap::new());
+    let loader = Loader { engine: &engine, keyring, floors: &floors, attested: None, mark: None, held: None };
+    let config = Plugin { bundle: bundle.into(), ..Plugin::default() };
     loader.policies(&config).unwrap_err()
 }
 

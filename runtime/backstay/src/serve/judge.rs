@@ -1,20 +1,24 @@
 //! Who is asked about a rollout.
 
-use backstay_core::Quarantine;
-use backstay_model::{Decision, Facts, Mono};
-use backstay_plugins::{Judge, Unanswered};
+use backstay_core::Confidence;
+use backstay_model::{Event, Facts, Mono};
+use backstay_plugins::{Asked, Judge};
 
 /// Answers questions about rollouts.
 pub(crate) trait Ask {
-    /// Asks about these facts.
-    ///
-    /// # Errors
-    /// If there is no answer. What counts against a plugin was counted in `quarantine`.
-    fn ask(&mut self, now: Mono, facts: &Facts, quarantine: &mut Quarantine) -> Result<Decision, Unanswered>;
+    /// Asks about these facts. What counts against a plugin was counted in `confidence`.
+    fn ask(&mut self, now: Mono, facts: &Facts, confidence: &mut Confidence) -> Asked;
+
+    /// Holds what is remembered against who is here, before the first question.
+    fn seat(&self, confidence: &mut Confidence) -> Option<Event>;
 }
 
 impl Ask for Judge {
-    fn ask(&mut self, now: Mono, facts: &Facts, quarantine: &mut Quarantine) -> Result<Decision, Unanswered> {
-        self.ask(now, facts, quarantine)
+    fn ask(&mut self, now: Mono, facts: &Facts, confidence: &mut Confidence) -> Asked {
+        self.ask(now, facts, confidence)
+    }
+
+    fn seat(&self, confidence: &mut Confidence) -> Option<Event> {
+        self.seat(confidence)
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use backstay_api::Shelf;
-use backstay_core::{Helm, Quarantine};
+use backstay_core::{Confidence, Helm};
 use backstay_model::{CohortId, Digest};
 use backstay_wire::{Body, Entry, Schema, decode, encode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -26,8 +26,8 @@ pub(crate) struct State {
     pub(crate) helms: Vec<Helm>,
     /// What single devices were told.
     pub(crate) orders: Orders,
-    /// Which policies are no longer asked.
-    pub(crate) quarantine: Quarantine,
+    /// Which policies are no longer asked, and which is to take over.
+    pub(crate) confidence: Confidence,
 }
 
 /// Keeps states.
@@ -42,6 +42,7 @@ pub(crate) struct Keeper {
 /// Names of the parts beside those of cohorts.
 const ORDERS: &str = "orders";
 const QUARANTINE: &str = "quarantine";
+const SUCCESSION: &str = "succession";
 const COHORT: &str = "cohort/";
 
 /// As it stands in a record.
@@ -86,9 +87,13 @@ impl Keeper {
         &mut self,
         helms: impl Iterator<Item = &'a Helm>,
         orders: &Orders,
-        quarantine: &Quarantine,
+        Confidence { quarantine, succession }: &Confidence,
     ) -> Result<Vec<u8>, String> {
-        let mut parts = vec![(ORDERS.to_owned(), part(orders)?), (QUARANTINE.to_owned(), part(quarantine)?)];
+        let mut parts = vec![
+            (ORDERS.to_owned(), part(orders)?),
+            (QUARANTINE.to_owned(), part(quarantine)?),
+            (SUCCESSION.to_owned(), part(succession)?),
+        ];
         for helm in helms {
             parts.push((format!("{COHORT}{}", helm.cohort()), part(helm)?));
         }
@@ -140,7 +145,8 @@ impl Keeper {
                 match name.strip_prefix(COHORT) {
                     Some(cohort) => state.helms.push(helm(cohort, &bytes)?),
                     None if name == ORDERS => state.orders = value(&bytes)?,
-                    None if name == QUARANTINE => state.quarantine = value(&bytes)?,
+                    None if name == QUARANTINE => state.confidence.quarantine = value(&bytes)?,
+                    None if name == SUCCESSION => state.confidence.succession = value(&bytes)?,
                     // A newer version has a word for it; what it kept there waits for it in the journal.
                     None => return Err("it is not known here".into()),
                 }
@@ -225,7 +231,7 @@ mod tests {
     fn what_does_not_fit_is_put_beside_and_found_again() {
         let dir = tempfile::tempdir().unwrap();
         let cohort = Cohort::new(CohortId::parse("canary").unwrap());
-        let quarantine = Quarantine::default();
+        let quarantine = Confidence::default();
         let mut keeper = Keeper::open(dir.path()).unwrap();
         let small = keeper.write([cohort.helm()].into_iter(), &orders(1), &quarantine).unwrap();
         keeper.durable();
@@ -253,7 +259,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut keeper = Keeper::open(dir.path()).unwrap();
         let cohort = Cohort::new(CohortId::parse("canary").unwrap());
-        let bytes = keeper.write([cohort.helm()].into_iter(), &orders(100), &Quarantine::default()).unwrap();
+        let bytes = keeper.write([cohort.helm()].into_iter(), &orders(100), &Confidence::default()).unwrap();
         let beside = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
         let mut damaged = fs::read(&beside).unwrap();
         damaged[1000] ^= 1;

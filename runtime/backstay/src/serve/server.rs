@@ -7,10 +7,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use backstay_core::{Cohort, CohortEffect, CohortInput, Plan, Quarantine, Reply, Roster};
+use backstay_core::{Cohort, CohortEffect, CohortInput, Confidence, Plan, Reply, Roster};
 use backstay_link::Outgoing;
 use backstay_memory::Durability;
-use backstay_model::{CohortId, DeviceId, Direction, Event, Facts, Millis, Mono, Reason};
+use backstay_model::{
+    CohortId, DeviceId, Direction, Event, Facts, Handover, HandoverStep, Millis, Mono, Reason,
+};
 use backstay_wire::TopicKind;
 
 use super::{
@@ -66,7 +68,7 @@ pub(crate) struct Server<D, P> {
     pub(super) catalogue: Catalogue,
     keeper: Keeper,
     pub(super) orders: Orders,
-    quarantine: Quarantine,
+    confidence: Confidence,
     pub(super) cohorts: BTreeMap<CohortId, Cohort>,
     /// Of enrolled devices only, so there are never more.
     pub(super) sightings: BTreeMap<DeviceId, Sighting>,
@@ -81,7 +83,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
     pub(crate) fn new(parts: Parts<D, P>, state: State, odd: Vec<Event>, now: Now) -> Self {
         let Parts { director, plan, refresh_every, diary, judge, register, archive, catalogue, keeper } =
             parts;
-        let State { helms, orders, quarantine } = state;
+        let State { helms, orders, confidence } = state;
         let restored = State::by_cohort(helms).into_iter();
         let mut server = Self {
             director,
@@ -93,7 +95,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             catalogue,
             keeper,
             orders,
-            quarantine,
+            confidence,
             cohorts: restored.map(|(id, helm)| (id, Cohort::restore(helm, Roster::default()))).collect(),
             sightings: BTreeMap::new(),
             refusals: Refusals::default(),
@@ -102,6 +104,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
             retry_at: None,
         };
         server.record(now, &odd);
+        let seated = server.judge.seat(&mut server.confidence);
+        server.record(now, seated.as_slice());
         let members: Vec<_> = server.register.members().cloned().collect();
         for member in members {
             let instance = member.key_id().0.to_string();
@@ -178,13 +182,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
     }
 
     fn ask(&mut self, now: Now, facts: &Facts) -> Reply {
-        match self.judge.ask(now.mono, facts, &mut self.quarantine) {
+        let asked = self.judge.ask(now.mono, facts, &mut self.confidence);
+        self.record(now, &asked.events);
+        match asked.answer {
             Ok(decision) => Reply::Decided(decision),
-            Err(unanswered) => {
-                let event = unanswered.event.map(|event| *event);
-                self.record(now, event.as_slice());
-                Reply::Unanswered { why: unanswered.why }
-            }
+            Err(why) => Reply::Unanswered { why },
         }
     }
 
@@ -195,7 +197,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
         events.iter().for_each(tell);
         let helms = self.cohorts.values().map(Cohort::helm);
-        let durability = match self.keeper.write(helms, &self.orders, &self.quarantine) {
+        let durability = match self.keeper.write(helms, &self.orders, &self.confidence) {
             Ok(snapshot) => self.diary.record(now.mono, events, Some(snapshot)),
             Err(why) if self.durable => Durability::Degraded(why),
             Err(_) => Durability::StillDegraded,
@@ -297,7 +299,13 @@ fn tell(event: &Event) {
         | Event::BreakerOpened { .. }
         | Event::Degraded { .. }
         | Event::Gap { .. }
-        | Event::Quarantined { .. } => tracing::warn!("{event}"),
+        | Event::Quarantined { .. }
+        | Event::BroughtDown { .. }
+        | Event::Handover(Handover {
+            step: HandoverStep::Differs { .. } | HandoverStep::Refused { .. },
+            ..
+        }) => tracing::warn!("{event}"),
+        Event::Handover(_) => tracing::info!("{event}"),
         Event::Started { .. }
         | Event::Steered { .. }
         | Event::Asked { .. }

@@ -8,7 +8,7 @@ use backstay_api::Token;
 use backstay_config::{Document, Problems};
 use backstay_host::Engine;
 use backstay_link::Settings;
-use backstay_plugins::{Judge, Loader};
+use backstay_plugins::{Judge, LoadError, Loader, terms, worker::Program};
 use backstay_trust::{Keyring, SecretKey};
 use zeroize::Zeroizing;
 
@@ -123,12 +123,19 @@ fn token(path: &Path) -> Result<Token, String> {
         .ok_or_else(|| format!("expected one line of at least 16 printable characters in {}", path.display()))
 }
 
-/// Grants of a plugin that were accepted before are not known here, so there is no floor under their sequences.
+/// Each policy in a process of its own. Grants of a plugin that were accepted before are not known here, so there is no floor under their sequences.
 fn judge(config: &Config, keyring: &Keyring) -> Result<Judge, String> {
     let engine = Engine::new().map_err(|error| because(&error))?;
-    let loader = Loader { engine: &engine, keyring, floors: &Default::default(), attested: None };
-    loader.policies(&config.policy).map(Judge::new).map_err(|error| match error.help() {
+    let floors = Default::default();
+    let loader = Loader { engine: &engine, keyring, floors: &floors, attested: None, mark: None, held: None };
+    let told = |error: LoadError| match error.help() {
         Some(help) => format!("{}; {help}", because(&error)),
         None => because(&error),
-    })
+    };
+    let (policy, program) = (&config.policy, Program::this());
+    let judge = Judge::new(loader.policy_workers(policy, &program).map_err(told)?);
+    match loader.candidate_worker(policy, &program) {
+        None => Ok(judge),
+        Some(candidate) => Ok(judge.with_candidate(candidate.map_err(told)?, terms(policy))),
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use backstay_api::{ApiError, Call, EnrolAnswer, Reply, Shelf, StartRollout};
-use backstay_core::{Plan, Quarantine};
+use backstay_core::{Confidence, Plan};
 use backstay_evidence::{Chain, Frame, Head, Place, Record};
 use backstay_link::{Happening, Message, Outgoing};
 use backstay_memory::{Durability, Memory, Options};
@@ -17,7 +17,7 @@ use backstay_model::{
     Action, Beat, BootId, CohortId, Decision, DeviceId, Digest, Event, Facts, FleetId, Hardware, Health,
     Millis, Mono, Permille, Reason, Release, Report, SchemaRange, Standing, Steer, UnixMs, Version, WayHome,
 };
-use backstay_plugins::Unanswered;
+use backstay_plugins::Asked;
 use backstay_trust::{
     DeviceKind, EnrolRequest, EnrolToken, Enrolment, Keyring, KeyringParts, Listener, OrderKind,
     ProductRelease, Role, SecretKey, Stamp, VerifiedOrder, sign_word,
@@ -78,8 +78,13 @@ impl Diary for Paper {
 pub(super) struct Says(Action);
 
 impl Ask for Says {
-    fn ask(&mut self, _: Mono, _: &Facts, _: &mut Quarantine) -> Result<Decision, Unanswered> {
-        Ok(Decision { action: self.0.clone(), reasons: vec![Reason::new("the story says so".into())] })
+    fn ask(&mut self, _: Mono, _: &Facts, _: &mut Confidence) -> Asked {
+        let reasons = vec![Reason::new("the story says so".into())];
+        Asked { answer: Ok(Decision { action: self.0.clone(), reasons }), events: Vec::new() }
+    }
+
+    fn seat(&self, _: &mut Confidence) -> Option<Event> {
+        None
     }
 }
 

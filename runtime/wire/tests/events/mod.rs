@@ -2,9 +2,9 @@
 
 use backstay_model::{
     Action, BootId, Breaker, Came, Cause, CohortId, Decision, DeviceId, Digest, Direction, Equipped, Event,
-    Excluded, Facts, Fence, Generation, Infra, InfraKind, Memo, Millis, Mono, Name, Objective, Order,
-    Outcome, Permille, PluginId, PluginRole, Reach, Reason, Refused, RolloutId, Schema, Scope, Task, Ticket,
-    Told, Transience, Window, Word,
+    Excluded, Facts, Fence, Generation, Handover, HandoverStep, Infra, InfraKind, Memo, Millis, Mono, Name,
+    Objective, Order, Outcome, Permille, PluginId, PluginRole, Reach, Reason, Refused, RolloutId, Schema,
+    Scope, Task, Ticket, Told, Transience, Window, Word,
 };
 
 use crate::samples::release;
@@ -170,7 +170,27 @@ pub(crate) fn all() -> Vec<Event> {
             came: Came::To(Digest([8; 32])),
         },
         Event::Stepped { ticket, grant: Digest([9; 32]), came: Came::Unlucky },
+        handover(HandoverStep::Shadows { beside: Digest([8; 32]) }),
+        Event::BroughtDown { plugin: PluginId::parse("acme/policy-pump").unwrap(), grant: Digest([7; 32]) },
     ]
+}
+
+fn handover(step: HandoverStep) -> Event {
+    let (plugin, version) = (PluginId::parse("acme/policy-pump").unwrap(), "2.0".parse().unwrap());
+    Event::Handover(Handover { plugin, version, grant: Digest([7; 32]), step })
+}
+
+/// Every step of a plugin that takes over, in the order of their numbers.
+pub(crate) fn handovers() -> Vec<Event> {
+    let (digest, differed, windows) = (Digest([8; 32]), 1, 2);
+    let steps = [
+        HandoverStep::Shadows { beside: digest },
+        HandoverStep::Differs { wanted: Some(Action::Freeze), other: None, differed, windows },
+        HandoverStep::TakesOver { from: digest, differed, windows },
+        HandoverStep::Settles { differed, windows },
+        HandoverStep::Refused { back_to: digest, was_deciding: true, why: "it did not answer".into() },
+    ];
+    steps.map(handover).into()
 }
 
 pub(crate) fn number(event: &Event) -> usize {
@@ -209,5 +229,7 @@ pub(crate) fn number(event: &Event) -> usize {
         Event::Equipped(_) => 31,
         Event::Consulted { .. } => 32,
         Event::Stepped { .. } => 33,
+        Event::Handover(_) => 34,
+        Event::BroughtDown { .. } => 35,
     }
 }

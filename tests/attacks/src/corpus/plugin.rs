@@ -100,7 +100,14 @@ impl Plugin {
         fs::write(&path, self.made(&keys)).unwrap();
         let engine = Engine::new().unwrap();
         let floors = BTreeMap::from([(PluginId::parse(&self.id).unwrap(), self.floor)]);
-        let loader = Loader { engine: &engine, keyring: &keys.keyring, floors: &floors, attested: None };
+        let loader = Loader {
+            engine: &engine,
+            keyring: &keys.keyring,
+            floors: &floors,
+            attested: None,
+            mark: None,
+            held: None,
+        };
         let config = Configured { bundle: path, last_good: None, settings: BTreeMap::new() };
         match loader.policies(&config) {
             Ok(ready) => Verdict::Accepted(format!("{} plugin runs", ready.len())),

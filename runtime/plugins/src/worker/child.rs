@@ -1,0 +1,149 @@
+//! The inside of a worker: one plugin, one line to whoever started it, and nothing else.
+//!
+//! The order matters. Limits first, before anything is read. Then the plugin is verified and its code loaded, which takes
+//! memory that can be run. Then the system calls are taken away; only then code of the plugin runs for the first time.
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    io::{self, Read, Write},
+    path::Path,
+    process::ExitCode,
+};
+
+use backstay_host::{CallError, Config, Engine, Executor, Plugin, Policy, world_executor, world_policy};
+use backstay_trust::Keyring;
+
+use super::{
+    confine::{confine, limit},
+    protocol::{Ask, BYTES_MAX, Broken, Fault, LOAD_BYTES_MAX, Line, Load, Reply, Role, Unfit},
+};
+use crate::{LoadError, Loader, load};
+
+/// Answers questions until nobody asks any more. To be called first of all in a process that was started for it, with
+/// a socket as its standard input. `before` is called before each question is answered; in a shipped program it does nothing.
+#[must_use]
+pub fn run(mut before: impl FnMut()) -> ExitCode {
+    let mut line = Line::new(Socket);
+    // Said on the line: there is nowhere else that it could be said.
+    let served = limit().map_err(|error| unfit(&error)).and_then(|()| {
+        let load: Load<'_> = line.receive(LOAD_BYTES_MAX, || true).map_err(|error| unfit(&error))?;
+        Serving::begin(&load)
+    });
+    let serving = match served {
+        Ok(serving) => serving,
+        Err(unfit) => {
+            let _ = line.send(&Reply::Unfit(unfit), BYTES_MAX);
+            return ExitCode::FAILURE;
+        }
+    };
+    match serving.serve(&mut line, &mut before) {
+        Broken::Ended => ExitCode::SUCCESS,
+        Broken::Silent | Broken::Io(_) | Broken::TooLong { .. } | Broken::Malformed => ExitCode::FAILURE,
+    }
+}
+
+fn unfit(error: &(dyn Error + 'static)) -> Unfit {
+    let mut told = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        told = format!("{told}: {cause}");
+        next = cause.source();
+    }
+    Unfit::Other(told)
+}
+
+/// A plugin, and what it is told with each call.
+struct Serving {
+    plugin: Plugin,
+    config: Config,
+}
+
+impl Serving {
+    fn begin(load: &Load<'_>) -> Result<Self, Unfit> {
+        let keyring = Keyring::decode(&load.keyring).map_err(|error| unfit(&error))?;
+        let engine = Engine::new().map_err(|error| unfit(&error))?;
+        let (floors, here) = (BTreeMap::new(), Path::new("the message"));
+        let loader = Loader {
+            engine: &engine,
+            keyring: &keyring,
+            floors: &floors,
+            attested: None,
+            mark: None,
+            held: None,
+        };
+        let world = match load.role {
+            Role::Policy => world_policy(),
+            Role::Executor => world_executor(),
+        };
+        let told = |error: LoadError| match error {
+            LoadError::Settings { problems, .. } => Unfit::Settings(problems),
+            error => unfit(&error),
+        };
+        let verified = loader.verify(here, &load.bundle, engine.target(), &world).map_err(told)?;
+        let plugin = Plugin::load(&engine, &verified).map_err(|error| unfit(&error))?;
+        let config = load::config(here, load.settings.to_vec()).map_err(told)?;
+        // Starting a thread takes more than may be done from here on.
+        engine.settle();
+        confine().map_err(|error| unfit(&error))?;
+        let problems = match &plugin {
+            Plugin::Policy(policy) => Policy::validate(policy, &config),
+            Plugin::Executor(executor) => Executor::validate(executor, &config),
+        };
+        load::agreed(here, problems).map_err(told)?;
+        Ok(Self { plugin, config })
+    }
+
+    fn serve(&self, line: &mut Line<Socket>, before: &mut impl FnMut()) -> Broken {
+        if let Err(broken) = line.send(&Reply::Ready, BYTES_MAX) {
+            return broken;
+        }
+        loop {
+            let ask: Ask<'_> = match line.receive(BYTES_MAX, || true) {
+                Ok(ask) => ask,
+                Err(broken) => return broken,
+            };
+            before();
+            let reply = self.answer(ask).unwrap_or_else(|error| Reply::Fault(Fault::from(error)));
+            if let Err(broken) = line.send(&reply, BYTES_MAX) {
+                return broken;
+            }
+        }
+    }
+
+    fn answer(&self, ask: Ask<'_>) -> Result<Reply, CallError> {
+        let other = || CallError::Host {
+            plugin: self.plugin.id().clone(),
+            source: "it was asked what only plugins of the other kind are asked".into(),
+        };
+        match (ask, &self.plugin) {
+            (Ask::Decide { facts, prior }, Plugin::Policy(policy)) => {
+                policy.decide(&self.config, &facts, &prior).map(Reply::Decided)
+            }
+            (Ask::Step { state, event }, Plugin::Executor(executor)) => {
+                executor.step(&self.config, &state, &event).map(Reply::Stepped)
+            }
+            (Ask::Decide { .. }, Plugin::Executor(_)) | (Ask::Step { .. }, Plugin::Policy(_)) => Err(other()),
+        }
+    }
+}
+
+/// The standard input, which is a socket. Read and written by plain system calls, which is what is left.
+#[derive(Debug)]
+struct Socket;
+
+impl Read for Socket {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(io::stdin(), room)?)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(io::stdin(), bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! Plugins to attack with: from a guest that is written by hand to a bundle that is signed as any other.
+
+use backstay_host::{Machine, compile_component, machine, world_of};
+use backstay_model::{Digest, PluginId, Version};
+use backstay_trust::{Artifact, EffectKind, Grant, Limits, Permissions, PluginRelease, Stamp};
+use sha2::{Digest as _, Sha256};
+
+use crate::{Keys, Shipped, UnixMs, fleet};
+
+#[path = "../../../runtime/host/tests/common/guests.rs"]
+#[allow(unreachable_pub, reason = "the same file serves the tests of `host`")]
+mod by_hand;
+
+pub use by_hand::{MEMORY, NOTHING, deciding, executor, facts, guest, order, policy, stepping};
+
+/// A guest that vendor and operator signed without looking: what holds it is the sandbox alone.
+///
+/// # Panics
+/// If it isn't a component that can be compiled.
+#[must_use]
+pub fn shipped(
+    keys: &Keys,
+    component: &[u8],
+    permissions: Permissions,
+    limits: Limits,
+    sequence: u64,
+) -> Shipped {
+    let here = Machine::ALL.into_iter().find(|kind| kind.target() == machine()).unwrap();
+    let compiled = compile_component(component, here).unwrap();
+    let stamp = Stamp { sequence, issued: UnixMs(1), expires: None };
+    let release = PluginRelease {
+        id: PluginId::parse("backstay/attack").unwrap(),
+        version: Version::parse(&format!("0.{sequence}.0")).unwrap(),
+        component: digest(component),
+        component_bytes: component.len() as u64,
+        world: world_of(component).unwrap(),
+        wants: vec![
+            EffectKind::Http,
+            EffectKind::Run,
+            EffectKind::Slot,
+            EffectKind::File,
+            EffectKind::Publish,
+        ],
+        limits,
+    };
+    let release = release.sign(&keys.vendor, stamp).unwrap();
+    let grant = Grant {
+        release: *keys.keyring.verify_plugin_release(&release).unwrap().digest(),
+        permissions,
+        limits,
+        artifacts: vec![Artifact {
+            target: compiled.target.clone(),
+            engine: compiled.engine.clone(),
+            compiler: compiled.compiler.clone(),
+            digest: digest(&compiled.bytes),
+            length: compiled.bytes.len() as u64,
+        }],
+    };
+    let grant = grant.sign(&keys.operator, fleet(), stamp).unwrap();
+    Shipped { release, grant, artifact: compiled.bytes }
+}
+
+fn digest(bytes: &[u8]) -> Digest {
+    Digest(Sha256::digest(bytes).into())
+}
