@@ -9,10 +9,11 @@ use std::{
 };
 
 use backstay_config::Plugin as PluginConfig;
+use backstay_core::{Confidence, Terms};
 use backstay_host::{CallError, Config, Engine, Event, Plugin, engine_profile, machine, world_of};
-use backstay_model::{Millis, Mono, Name};
+use backstay_model::{Action, Event as Told, HandoverStep, Millis, Mono, Name};
 use backstay_plugins::{
-    Adviser as _, LoadError, Loader,
+    Adviser as _, Judge, LoadError, Loader, Ready,
     worker::{ARGUMENT, Program},
 };
 use backstay_test_attacks::{Keys, Shipped, guests};
@@ -204,4 +205,54 @@ fn every_plugin_of_the_corpus_is_refused_by_its_worker_which_goes_on() {
         }
         assert_eq!(worker.process(), process, "{name} cost a process");
     }
+}
+
+/// Each policy of the corpus as the next version of a good one: it is watched, it is refused, and no question is lost.
+#[test]
+fn no_plugin_of_the_corpus_takes_over_and_no_question_is_lost() {
+    let (keys, engine) = (Keys::new(), Engine::new().unwrap());
+    let ready = |component: &[u8], shipped: &Shipped| {
+        let plugin = load(&engine, &keys, shipped, component).into_policy().unwrap();
+        Ready { plugin, config: Config::default(), sequence: 1, mark: None }
+    };
+    let limits = Limits { call: Limits::MAX.call, ..Limits::DEFAULT };
+    let good = |sequence| {
+        let component = guests::policy(guests::MEMORY, "");
+        ready(&component, &guests::shipped(&keys, &component, Permissions::default(), limits, sequence))
+    };
+    let terms = Terms { windows: 3, soak: 3, disagreements_max: 1 };
+    let asked = |candidate, terms: Terms| {
+        let judge = Judge::new([good(1)]).with_candidate(candidate, terms);
+        let (mut judge, mut confidence) = (judge, Confidence::default());
+        let mut steps: Vec<_> = judge.seat(&mut confidence).into_iter().collect();
+        for minute in 0..8 {
+            let asked = judge.ask(Mono(minute * 60_000), &guests::facts(), &mut confidence);
+            assert_eq!(asked.answer.unwrap().action, Action::Proceed, "the good one says so");
+            steps.extend(asked.events);
+        }
+        let step = |told| if let Told::Handover(handover) = told { Some(handover.step) } else { None };
+        steps.into_iter().filter_map(step).collect::<Vec<_>>()
+    };
+    for (name, attack) in corpus() {
+        if attack.world != World::Policy || attack.call.is_some() {
+            continue;
+        }
+        let candidate = ready(&attack.component(), &attack.shipped(&keys));
+        let steps = asked(candidate, terms);
+        let last = steps.last().unwrap();
+        assert!(matches!(last, HandoverStep::Refused { was_deciding: false, .. }), "{name}: {last:?}");
+    }
+    // What says something else each time is well-behaved and yet not the same policy.
+    let component = guests::policy(guests::MEMORY, "(i32.store8 (i32.const 4) (i32.const 4))");
+    let shipped = guests::shipped(&keys, &component, Permissions::default(), limits, 2);
+    let steps = asked(ready(&component, &shipped), terms);
+    assert!(matches!(steps.last(), Some(HandoverStep::Refused { was_deciding: false, .. })), "{steps:?}");
+    let steps = asked(good(2), terms);
+    assert!(
+        matches!(
+            &steps[..],
+            [HandoverStep::Shadows { .. }, HandoverStep::TakesOver { .. }, HandoverStep::Settles { .. }]
+        ),
+        "{steps:?}"
+    );
 }
