@@ -10,10 +10,10 @@ use std::{
 
 use backstay_config::Plugin as PluginConfig;
 use backstay_core::{Confidence, Terms};
-use backstay_host::{CallError, Config, Engine, Event, Plugin, engine_profile, machine, world_of};
-use backstay_model::{Action, Event as Told, HandoverStep, Millis, Mono, Name};
+use backstay_host::{CallError, Config, Description, Engine, Event, Plugin, engine_profile, machine, world_of};
+use backstay_model::{Action, Event as Told, HandoverStep, Millis, Mono, Name, PluginRole};
 use backstay_plugins::{
-    Adviser as _, Judge, LoadError, Loader, Ready,
+    Adviser as _, Judge, LoadError, Loader, Ready, trace,
     worker::{ARGUMENT, Program},
 };
 use backstay_test_attacks::{Keys, Shipped, guests};
@@ -213,7 +213,11 @@ fn no_plugin_of_the_corpus_takes_over_and_no_question_is_lost() {
     let (keys, engine) = (Keys::new(), Engine::new().unwrap());
     let ready = |component: &[u8], shipped: &Shipped| {
         let plugin = load(&engine, &keys, shipped, component).into_policy().unwrap();
-        Ready { plugin, config: Config::default(), sequence: 1, mark: None }
+        let config = Config::default();
+        let which = (plugin.id(), plugin.version(), plugin.grant());
+        let nothing = Description { about: String::new(), settings: vec![] };
+        let equipped = trace::equipped(PluginRole::Policy, which, &config, &nothing);
+        Ready { plugin, config, sequence: 1, equipped, mark: None }
     };
     let limits = Limits { call: Limits::MAX.call, ..Limits::DEFAULT };
     let good = |sequence| {

@@ -108,7 +108,7 @@ impl Plugin {
             mark: None,
             held: None,
         };
-        let config = Configured { bundle: path, last_good: None, settings: BTreeMap::new() };
+        let config = Configured { bundle: path, ..Configured::default() };
         match loader.policies(&config) {
             Ok(ready) => Verdict::Accepted(format!("{} plugin runs", ready.len())),
             Err(error) => Verdict::of(&error, error.help()),
