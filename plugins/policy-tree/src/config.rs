@@ -145,7 +145,7 @@ pub(crate) fn validate(config: &[Setting]) -> Vec<Problem> {
     let playbook = PLAYBOOK.of(config);
     if !playbook.is_empty() && !is_name(playbook) {
         let why = "a playbook is 1 to 64 of a-z, 0-9 and -, and doesn't begin with -";
-        problems.push(problem(PLAYBOOK.name, why.into()));
+        problems.push(problem(PLAYBOOK.name, why));
     }
     problems
 }

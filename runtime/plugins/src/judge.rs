@@ -124,7 +124,12 @@ impl Judge {
     /// Of policies that are ready to be asked, newest first.
     #[must_use]
     pub fn new<A: Adviser + Send + 'static>(proven: impl IntoIterator<Item = A>) -> Self {
-        Self { proven: proven.into_iter().map(Seat::of).collect(), candidate: None, terms: Terms::default(), consulted: None }
+        Self {
+            proven: proven.into_iter().map(Seat::of).collect(),
+            candidate: None,
+            terms: Terms::default(),
+            consulted: None,
+        }
     }
 
     /// With one that is to take over from the first of them, on these terms.

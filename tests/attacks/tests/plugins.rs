@@ -10,7 +10,9 @@ use std::{
 
 use backstay_config::Plugin as PluginConfig;
 use backstay_core::{Confidence, Terms};
-use backstay_host::{CallError, Config, Description, Engine, Event, Plugin, engine_profile, machine, world_of};
+use backstay_host::{
+    CallError, Config, Description, Engine, Event, Plugin, engine_profile, machine, world_of,
+};
 use backstay_model::{Action, Event as Told, HandoverStep, Millis, Mono, Name, PluginRole};
 use backstay_plugins::{
     Adviser as _, Judge, LoadError, Loader, Ready, trace,
