@@ -92,12 +92,11 @@ const TABLE: &[Row] = &[
     row(SDK, &[], &[], Some(&["wit-bindgen"]), WIT),
     row("policy-tree", &[SDK], &[], None, WIT),
     row("executor-ota", &[SDK], &[], None, WIT),
-    row("example-service", &[SDK], &[], None, WIT),
     row("xtask", &[], &[], None, TOOL),
 ];
 
 /// What ships as WebAssembly and can be called natively: tests may, to be quick or to compare.
-const NATIVE: &[&str] = &[SDK, "policy-tree", "executor-ota", "example-service"];
+const NATIVE: &[&str] = &[SDK, "policy-tree", "executor-ota"];
 
 /// Packages below this folder may use every part, and the plugins' SDK: they are tests.
 const TESTS_FOLDER: &str = "tests";

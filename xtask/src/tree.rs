@@ -149,7 +149,11 @@ fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
         for entry in entries {
             let entry = entry?;
             let (kind, name) = (entry.file_type()?, entry.file_name().to_string_lossy().into_owned());
-            if kind.is_dir() && !MADE.contains(&name.as_str()) && !FIXTURES.contains(&name.as_str()) {
+            // In a second work tree `.git` is a file.
+            if MADE.contains(&name.as_str()) {
+                continue;
+            }
+            if kind.is_dir() && !FIXTURES.contains(&name.as_str()) {
                 open.push(entry.path());
             } else if kind.is_file() {
                 found.push(entry.path());

@@ -31,6 +31,9 @@ pub struct Config {
     pub server: Option<Server>,
     /// The mailbox between devices and server. Without it the device works alone.
     pub broker: Option<Broker>,
+    /// How new what is known of keys and revocations has to be, and when one signature is not enough.
+    #[serde(default)]
+    pub trust: Trust,
     /// What runs where.
     pub slots: Slots,
     /// A program that the agent keeps running. Without it something else does, and `commands` says how to
@@ -55,6 +58,9 @@ pub struct Config {
     /// How a new release earns trust.
     #[serde(default)]
     pub trial: Trial,
+    /// How a run, the executor's work on one order, is bounded.
+    #[serde(default)]
+    pub run: Run,
     /// What to try, first things first, before a confirmed release is left.
     #[serde(default)]
     pub ladder: Vec<LadderRung>,
@@ -206,6 +212,15 @@ pub struct Trial {
     pub limit: Span,
 }
 
+/// How a run, the executor's work on one order, is bounded.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Run {
+    /// After this it is ended where it stands, and what follows begins. Long enough for the largest release over the
+    /// slowest line, a minute to a day: a download goes on where it was broken off, so too short is slow and not wrong.
+    pub limit: Span,
+}
+
 /// One way to mend what runs.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -301,9 +316,27 @@ fn yes() -> bool {
     true
 }
 
+/// How new what is known of keys and revocations has to be, and when one signature is not enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// After how long without a word of who is trusted no new grant of a plugin is taken into use. What runs goes on,
+    /// and going home asks nobody. Without it, a device that is cut off takes what it is given.
+    pub unheard_max: Option<Span>,
+    /// How long a release has to have been confirmed, and do well, until the server alone can't send it home any more:
+    /// operators have to sign that, too. Without it, the server's word is always enough.
+    pub second_after: Option<Span>,
+}
+
 impl Default for Trial {
     fn default() -> Self {
         Self { healthy_for: Span::from_secs(600), limit: Span::from_secs(3600) }
+    }
+}
+
+impl Default for Run {
+    fn default() -> Self {
+        Self { limit: Span::from_secs(3600) }
     }
 }
 
@@ -355,6 +388,7 @@ impl Config {
             startup: self.startup.millis(),
             trial: self.trial.healthy_for.millis(),
             trial_limit: self.trial.limit.millis(),
+            run_limit: self.run.limit.millis(),
             ladder: self.ladder.iter().map(rung).collect(),
             heal_backoff: Backoff { base: self.heal.base.millis(), cap: self.heal.cap.millis() },
             cured_after: self.heal.cured_after,
@@ -362,6 +396,7 @@ impl Config {
             retries: self.retry.attempts,
             allowance: Allowance { switches: self.budget.switches, span: self.budget.span.millis() },
             leave_jitter: self.budget.leave_jitter.millis(),
+            second_after: self.trust.second_after.map(Span::millis),
         }
     }
 
@@ -409,6 +444,9 @@ impl Config {
                 "trial.limit",
                 "expected at least trial.healthy_for and a window: else no trial can be passed",
             );
+        }
+        if !(60_000..=86_400_000).contains(&self.run.limit.millis().0) {
+            wrong("run.limit", "expected 1m to 24h");
         }
         if self.ladder.len() > RUNGS_MAX {
             wrong("ladder", "expected at most 8 rungs");

@@ -12,12 +12,12 @@ use backstay_host::{CallError, Executor};
 use backstay_memory::{Durability, Memory};
 use backstay_model::{
     Access, Answer, Came as StepCame, Digest, Effect as Asked, Event, InfraKind, Mono, Order, Outcome,
-    Reason, Release, Ticket, Transience, Word,
+    Reason, Refused, Release, SlotStatus, Ticket, Transience, Word, causes,
 };
 use backstay_plugins::{Consulted, Judge, Next, Ready, Run, Stuck};
-use backstay_trust::{EnrolToken, Keyring, SecretKey};
+use backstay_trust::{EnrolToken, GrantedPlugin, Keyring, SecretKey, Succession, Watermark};
 use backstay_wire::{AnchorWords, Mark, Stream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     clock::Clock,
@@ -26,7 +26,8 @@ use crate::{
     kept::Kept,
     machine::Machine,
     run::{answers, in_doubt},
-    uplink::{Came, Uplink},
+    trust::{Fetched, Heard, Trust, TrustError},
+    uplink::{self, Came, Uplink},
 };
 
 /// The most things that wait to be taken in. Who can't hand over waits, or is heard next time.
@@ -38,17 +39,31 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// Between two tries to be enrolled.
 const ENROL_EVERY: Duration = Duration::from_secs(10);
 
+/// Between two tries to keep an enrolment on a disk that didn't take it.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
+
 /// Something that was started here has ended.
 #[derive(Debug)]
 enum Done {
     /// An effect of a run.
     Effect { ticket: Ticket, ordinal: u32, answer: Answer },
-    /// A run, while the slots could not say where it left them: they are asked again.
-    Run { ticket: Ticket, outcome: Outcome },
+    /// A run, and what the slots say of where it left them.
+    Run { ticket: Ticket, outcome: Outcome, slots: Result<SlotStatus, String>, look: Look },
     /// A release was looked into.
     Vetted { ticket: Ticket, verdict: Vetted },
     /// The server was asked to enrol this device.
     Enrolled(identity::Asked),
+    /// It is time to keep an enrolment that the disk didn't take.
+    Keep(Vec<u8>),
+    /// Links and revocations were fetched.
+    Trust(Result<Fetched, TrustError>),
+}
+
+/// Whether slots are looked at for the first time after a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    First,
+    Again,
 }
 
 /// All that the loop holds.
@@ -75,8 +90,12 @@ pub struct Driver {
     pub ended: mpsc::Receiver<Ended>,
     /// The operator's servers.
     pub depot: Option<Depot>,
-    /// The operator's keys.
+    /// The operator's keys, with what was revoked.
     pub keyring: Keyring,
+    /// Where that is kept.
+    pub trust: Trust,
+    /// What was heard last of who is trusted.
+    pub heard: Option<Heard>,
     /// This device's key.
     pub key: SecretKey,
     /// Where key and enrolment are.
@@ -84,7 +103,7 @@ pub struct Driver {
     /// The latest time that the server signed for, as it was kept.
     pub attested: Option<backstay_model::UnixMs>,
     /// The newest grants that were accepted.
-    pub floors: std::collections::BTreeMap<backstay_model::PluginId, u64>,
+    pub floors: std::collections::BTreeMap<backstay_model::PluginId, backstay_trust::Floor>,
 }
 
 /// The loop at work.
@@ -93,11 +112,16 @@ struct Loop {
     run: Option<(Run, usize)>,
     /// The call of a policy whose answer the core has yet to record, if it does.
     consulted: Option<(Ticket, Consulted)>,
+    /// A run that an executor was found for, and that begins once that is durable.
+    picked: Option<(Order, usize)>,
+    /// Runs up to this one were let go of: what is still done for them is broken off.
+    let_go: watch::Sender<Ticket>,
     uplink: Option<Uplink>,
     done: mpsc::Sender<Done>,
     results: mpsc::Receiver<Done>,
     boot_noted: bool,
     next_beat: Mono,
+    fetches_trust: bool,
 }
 
 impl Driver {
@@ -109,11 +133,14 @@ impl Driver {
             all: self,
             run: None,
             consulted: None,
+            picked: None,
+            let_go: watch::Sender::new(Ticket(0)),
             uplink: None,
             done,
             results,
             boot_noted: false,
             next_beat,
+            fetches_trust: false,
         };
         work.record(&first);
         let seated = work.seat();
@@ -147,6 +174,7 @@ impl Loop {
             if ticked {
                 self.take(Input::Tick).await;
             }
+            self.tend();
             self.speak();
         }
         tracing::info!("stops");
@@ -161,7 +189,7 @@ impl Loop {
         let own = self.all.device.deadline();
         let uplink = self.uplink.as_ref().and_then(Uplink::deadline);
         let beat = self.uplink.is_some().then_some(self.next_beat);
-        let soonest = [own, uplink, beat].into_iter().flatten().min();
+        let soonest = [own, uplink, beat, Some(self.all.memory.deadline())].into_iter().flatten().min();
         soonest
             .unwrap_or(Mono(u64::MAX / 2))
             .min(self.all.clock.now().after(backstay_model::Millis::from_secs(60)))
@@ -172,6 +200,7 @@ impl Loop {
         let mut inputs = std::collections::VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let now = self.all.clock.now();
+            let is_taken = matches!(input, Input::Taken { .. });
             let effects = self.all.device.step(now, input);
             let mut events: Vec<Event> = effects.iter().filter_map(recorded).cloned().collect();
             // With an answer that is worth recording goes the call that it came from, so that it can be made again.
@@ -180,14 +209,14 @@ impl Loop {
             {
                 events.push(consulted.about(ticket));
             }
-            let lifted = events.iter().filter_map(|event| match event {
-                Event::Told { word: Word::Lift(digest), .. } => Some(*digest),
-                _ => None,
-            });
-            for digest in lifted.collect::<Vec<_>>() {
-                self.all.confidence.lift(&digest);
-                events.extend(self.seat());
+            let mut seated = Vec::new();
+            for event in &events {
+                if let Event::Told { word: Word::Lift(digest), .. } = event {
+                    self.all.confidence.lift(digest);
+                    seated.extend(self.seat());
+                }
             }
+            events.extend(seated);
             self.record(&events);
             for effect in effects {
                 match effect {
@@ -195,7 +224,8 @@ impl Loop {
                     Effect::Record(_) => {}
                     Effect::Ask { ticket, facts } => inputs.push_back(self.ask(now, ticket, &facts)),
                     Effect::Vet { ticket, release } => self.vet(ticket, release),
-                    Effect::Run(order) => inputs.extend(self.begin(order).await),
+                    Effect::Run { order, grant } => inputs.extend(self.pick(order, grant)),
+                    Effect::Abandon { ticket, outcome } => self.abandon(ticket, outcome),
                     Effect::Report(mut report) => {
                         report.journal = self.all.memory.head().seq;
                         if let Some(uplink) = &self.uplink {
@@ -203,6 +233,9 @@ impl Loop {
                         }
                     }
                 }
+            }
+            if is_taken {
+                inputs.extend(self.begin());
             }
         }
     }
@@ -216,13 +249,8 @@ impl Loop {
         for event in events {
             tracing::info!(at = now.0, "{event}");
         }
-        let kept = Kept {
-            device: self.all.device.state().clone(),
-            quarantine: self.all.confidence.quarantine.clone(),
-            succession: self.all.confidence.succession.clone(),
-            floors: self.all.floors.clone(),
-            attested: self.attested(),
-        };
+        let Driver { device, confidence, floors, heard, .. } = &self.all;
+        let kept = Kept::of(device.state(), confidence, floors, self.attested(), *heard);
         // A disk that takes nothing stops nobody from going home; it is said, where anybody can hear it.
         if let Durability::Degraded(why) = self.all.memory.record(now, events, kept.encode()) {
             tracing::error!(why, "what happens is not recorded any more; the device goes on deciding");
@@ -233,22 +261,42 @@ impl Loop {
         }
     }
 
+    /// Keeps the clock now and then, and tries a disk that failed again.
+    fn tend(&mut self) {
+        let now = self.all.clock.now();
+        if self.all.memory.deadline() > now {
+            return;
+        }
+        let words = self.words(now);
+        if let Durability::Degraded(why) = self.all.memory.tend(now, &words) {
+            tracing::error!(why, "the clock can't be kept");
+        }
+    }
+
     fn attested(&self) -> Option<backstay_model::UnixMs> {
         self.uplink.as_ref().and_then(Uplink::attested).max(self.all.attested)
     }
 
     fn words(&self, now: Mono) -> AnchorWords {
-        let Watermarks { condemned, floor, generation, told } = self.all.device.watermarks();
+        let Watermarks { condemned, floor, generation, told, last_known_good } = self.all.device.watermarks();
         let mark = |stream, counter| Mark { stream, counter, digest: Digest([0; 32]) };
         AnchorWords {
             clock: now,
             attested: self.attested(),
             confirmed: self.all.device.confirmed().clone(),
-            last_known_good: None,
-            marks: vec![mark(Stream::Product, generation.0), mark(Stream::Order, told)],
+            last_known_good,
+            marks: [mark(Stream::Product, generation.0), mark(Stream::Order, told)]
+                .into_iter()
+                .chain(self.all.heard.map(|heard| Mark {
+                    stream: Stream::Trust,
+                    counter: heard.sequence,
+                    digest: heard.digest,
+                }))
+                .collect(),
             condemned,
             security_floor: floor,
             breaker_until: None,
+            receipt_epoch: 0,
         }
     }
 
@@ -294,42 +342,76 @@ impl Loop {
         });
     }
 
-    /// Begins a run, or goes on with one that the journal knows.
-    async fn begin(&mut self, order: Order) -> Vec<Input> {
+    /// Finds the executor for a run: the one that began it, or else the newest that may be asked.
+    fn pick(&mut self, order: Order, grant: Option<Digest>) -> Vec<Input> {
+        let ticket = order.ticket;
+        let Driver { executors, confidence: Confidence { quarantine, .. }, .. } = &self.all;
+        let asked = executors.iter().filter(|ready| !ready.revoked);
+        let grants: Vec<Digest> = asked.map(|ready| *ready.plugin.grant()).collect();
+        let chosen = match &grant {
+            None => quarantine.choose(&grants),
+            Some(grant) => grants.iter().find(|of| *of == grant && !quarantine.is_out(of)),
+        };
+        let at = chosen.and_then(|chosen| executors.iter().position(|ready| ready.plugin.grant() == chosen));
+        match (at, grant) {
+            (Some(at), _) => {
+                let grant = *executors[at].plugin.grant();
+                self.picked = Some((order, at));
+                vec![Input::Taken { ticket, grant }]
+            }
+            (None, Some(grant)) => {
+                let there = executors.iter().any(|ready| *ready.plugin.grant() == grant);
+                let what = match (there, quarantine.is_out(&grant)) {
+                    (_, true) => "is in quarantine",
+                    (true, false) => "was revoked",
+                    (false, false) => "is no longer there",
+                };
+                let why = format!("the executor that began it (grant {}) {what}", grant.short());
+                vec![Input::Halted { ticket, why }]
+            }
+            (None, None) => {
+                let why =
+                    "no executor may be asked: none was loaded, or all are in quarantine or revoked".into();
+                self.run_ended(ticket, Outcome::Failed { transience: Transience::Transient, why });
+                Vec::new()
+            }
+        }
+    }
+
+    /// Begins the run that an executor was found for, or goes on with it where the journal knows it.
+    fn begin(&mut self) -> Vec<Input> {
+        let Some((order, at)) = self.picked.take() else { return Vec::new() };
         let ticket = order.ticket;
         let lost = in_doubt(self.all.memory.steps(ticket));
         let doubts: Vec<Event> =
             lost.into_iter().map(|ordinal| ended(ticket, ordinal, &Answer::InDoubt)).collect();
         self.record(&doubts);
-        let grants: Vec<Digest> = self.all.executors.iter().map(|ready| *ready.plugin.grant()).collect();
-        let chosen = self
-            .all
-            .confidence
-            .quarantine
-            .choose(&grants)
-            .and_then(|grant| grants.iter().position(|of| of == grant));
-        let Some(at) = chosen else {
-            let why = "no executor may be asked: none was loaded, or all are in quarantine".into();
-            return self.run_ended(ticket, Outcome::Failed { transience: Transience::Transient, why }).await;
-        };
         let answers = answers(self.all.memory.steps(ticket));
         match Run::resume(&self.all.executors[at], order, answers) {
             Ok((run, next)) => {
                 let came = run.came();
                 self.run = Some((run, at));
-                self.follow(ticket, at, came, next).await
+                self.follow(ticket, at, came, next);
             }
-            Err(stuck) => self.stuck(ticket, at, &stuck).await,
+            Err(stuck) => self.stuck(ticket, at, &stuck),
         }
+        Vec::new()
+    }
+
+    /// Lets go of a run: what can be broken off is, and what comes of the rest nobody waits for.
+    fn abandon(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.picked = None;
+        self.let_go.send_replace(ticket);
+        self.run_ended(ticket, outcome);
     }
 
     /// Writes down what came of an executor's step and that its effects begin, and begins them.
-    async fn follow(&mut self, ticket: Ticket, at: usize, came: StepCame, next: Next) -> Vec<Input> {
+    fn follow(&mut self, ticket: Ticket, at: usize, came: StepCame, next: Next) {
         let stepped = self.stepped(ticket, at, came);
         match next {
             Next::End(outcome) => {
                 self.record(&[stepped]);
-                self.run_ended(ticket, outcome).await
+                self.run_ended(ticket, outcome);
             }
             Next::Do(effects) => {
                 let began = effects.iter().map(|Asked { ordinal, access, deed }| {
@@ -337,14 +419,7 @@ impl Loop {
                     Event::EffectBegan { ticket, ordinal: *ordinal, what, changes }
                 });
                 self.record(&std::iter::once(stepped).chain(began).collect::<Vec<_>>());
-                for Asked { ordinal, deed, .. } in effects {
-                    let (machine, done) = (self.all.machine.clone(), self.done.clone());
-                    tokio::spawn(async move {
-                        let answer = machine.perform(deed).await;
-                        let _ = done.send(Done::Effect { ticket, ordinal, answer }).await;
-                    });
-                }
-                Vec::new()
+                effects.into_iter().for_each(|effect| self.start(ticket, effect));
             }
         }
     }
@@ -353,7 +428,24 @@ impl Loop {
         Event::Stepped { ticket, grant: *self.all.executors[at].plugin.grant(), came }
     }
 
-    async fn stuck(&mut self, ticket: Ticket, at: usize, stuck: &Stuck) -> Vec<Input> {
+    /// Begins an effect, which is written down by now.
+    fn start(&self, ticket: Ticket, effect: Asked) {
+        let Asked { ordinal, deed, .. } = effect;
+        let (machine, done, mut let_go) =
+            (self.all.machine.clone(), self.done.clone(), self.let_go.subscribe());
+        tokio::spawn(async move {
+            let broken_off = async {
+                if let_go.wait_for(|up_to| *up_to >= ticket).await.is_err() {
+                    // The agent stops, and with it all of this.
+                    std::future::pending::<()>().await;
+                }
+            };
+            let answer = machine.perform(deed, broken_off).await;
+            let _ = done.send(Done::Effect { ticket, ordinal, answer }).await;
+        });
+    }
+
+    fn stuck(&mut self, ticket: Ticket, at: usize, stuck: &Stuck) {
         self.record(&[self.stepped(ticket, at, stuck.came())]);
         if let CallError::Strike(strike) = &stuck.error {
             let plugin = &self.all.executors[at].plugin;
@@ -363,59 +455,59 @@ impl Loop {
                 self.record(&[Event::Quarantined { plugin: id, grant, strikes, why }]);
             }
         }
-        self.run_ended(ticket, stuck.outcome()).await
+        self.run_ended(ticket, stuck.outcome());
     }
 
-    async fn run_ended(&mut self, ticket: Ticket, outcome: Outcome) -> Vec<Input> {
+    fn run_ended(&mut self, ticket: Ticket, outcome: Outcome) {
         self.run = None;
-        match self.all.machine.status().await {
-            Ok(slots) => vec![Input::Ended { ticket, outcome, slots }],
-            Err(error) => {
-                // Nothing is known of the slots, so nothing can be said of the run; it may not stay open for ever.
-                self.record(&[Event::Degraded { what: Reason::new(error.to_string()).0 }]);
-                self.look_again(ticket, outcome);
-                Vec::new()
-            }
-        }
+        self.look(ticket, outcome, Look::First);
     }
 
-    fn look_again(&self, ticket: Ticket, outcome: Outcome) {
-        let done = self.done.clone();
+    /// Asks the slots where a run left them. They may be busy for as long as a release takes to be written, so nobody
+    /// waits for them here.
+    fn look(&self, ticket: Ticket, outcome: Outcome, look: Look) {
+        let (machine, done) = (self.all.machine.clone(), self.done.clone());
         tokio::spawn(async move {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let _ = done.send(Done::Run { ticket, outcome }).await;
+            if look == Look::Again {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            let slots = machine.status().await.map_err(|error| causes::in_one_line(&error));
+            let _ = done.send(Done::Run { ticket, outcome, slots, look }).await;
         });
     }
 
     async fn finished(&mut self, done: Done) {
         match done {
-            Done::Run { ticket, outcome } => match self.all.machine.status().await {
-                Ok(slots) => self.take(Input::Ended { ticket, outcome, slots }).await,
-                Err(error) => {
-                    // It was recorded once.
-                    tracing::warn!(%error, "cannot tell what is in the slots");
-                    self.look_again(ticket, outcome);
+            Done::Run { ticket, outcome, slots: Ok(slots), .. } => {
+                self.take(Input::Ended { ticket, outcome, slots }).await;
+            }
+            Done::Run { ticket, outcome, slots: Err(why), look } => {
+                // Nothing is known of the slots, so nothing can be said of the run; it may not stay open for ever.
+                match look {
+                    Look::First => self.record(&[Event::Degraded { what: Reason::new(why).0 }]),
+                    Look::Again => tracing::warn!(why, "cannot tell what is in the slots"),
                 }
-            },
+                self.look(ticket, outcome, Look::Again);
+            }
             Done::Vetted { ticket, verdict } => self.take(Input::Vetted { ticket, verdict }).await,
             Done::Effect { ticket, ordinal, answer } => {
                 self.record(&[ended(ticket, ordinal, &answer)]);
-                let Some((mut run, at)) = self.run.take().filter(|(run, _)| run.order().ticket == ticket)
+                // What comes of an effect of a run that was let go of is written down, and leads nowhere.
+                let Some((run, at)) = self.run.as_mut().filter(|(run, _)| run.order().ticket == ticket)
                 else {
                     return;
                 };
+                let at = *at;
                 let answered = run.answer(&self.all.executors[at], ordinal, answer);
                 let came = run.came();
-                self.run = Some((run, at));
-                let inputs = match answered {
-                    Ok(next) => self.follow(ticket, at, came, next).await,
-                    Err(stuck) => self.stuck(ticket, at, &stuck).await,
-                };
-                for input in inputs {
-                    self.take(input).await;
+                match answered {
+                    Ok(next) => self.follow(ticket, at, came, next),
+                    Err(stuck) => self.stuck(ticket, at, &stuck),
                 }
             }
+            Done::Keep(bytes) => self.keep_enrolment(bytes, Look::Again),
             Done::Enrolled(asked) => self.asked_to_enrol(asked).await,
+            Done::Trust(fetched) => self.trust_fetched(fetched).await,
         }
     }
 
@@ -464,12 +556,87 @@ impl Loop {
                     }
                 }
                 Err(error) => {
-                    let refused =
-                        backstay_model::Refused { what: "receipt".into(), why: error.to_string(), count: 1 };
+                    let refused = Refused { what: "receipt".into(), why: error.to_string(), count: 1 };
                     self.take(Input::Refused(refused)).await;
                 }
             },
+            Came::Trust(said) => self.told_of_trust(*said).await,
             Came::Connected => self.greet(),
+        }
+    }
+
+    /// The server says what the fleet trusts: what isn't here is fetched. Only the roots and revokers are believed.
+    async fn told_of_trust(&mut self, said: uplink::Floor) {
+        let uplink::Floor { floor, mark, issued } = said;
+        let last = self.all.heard.map(|heard| Watermark { sequence: heard.sequence, digest: heard.digest });
+        let refused = |why: String| Input::Refused(Refused { what: "trust".into(), why, count: 1 });
+        match mark.after(last.as_ref()) {
+            Succession::Newer | Succession::Same => {}
+            Succession::Older => {
+                let last = last.map_or(0, |last| last.sequence);
+                return self.take(refused(format!("sequence {} is older than {last}", mark.sequence))).await;
+            }
+            Succession::Forked => {
+                let why = format!("another message already came as sequence {}", mark.sequence);
+                return self.take(refused(why)).await;
+            }
+        }
+        if self.all.heard.is_none_or(|heard| issued > heard.issued) {
+            let (sequence, digest, at) = (mark.sequence, mark.digest, self.all.clock.now());
+            self.all.heard = Some(Heard { sequence, digest, issued, at });
+        }
+        let (Some(missing), Some(depot)) = (self.all.trust.missing(&floor), self.all.depot.clone()) else {
+            return;
+        };
+        // One at a time; the message is kept at the broker, and comes again with the next connection.
+        if !std::mem::replace(&mut self.fetches_trust, true) {
+            let done = self.done.clone();
+            tokio::spawn(async move {
+                let _ = done.send(Done::Trust(Fetched::get(&depot, &missing).await)).await;
+            });
+        }
+    }
+
+    async fn trust_fetched(&mut self, fetched: Result<Fetched, TrustError>) {
+        self.fetches_trust = false;
+        let before = self.all.keyring.parts().number;
+        let taken = fetched.and_then(|fetched| self.all.trust.take(fetched));
+        if let Err(error) = &taken {
+            let why = Reason::new(causes::in_one_line(error)).0;
+            self.take(Input::Refused(Refused { what: "trust".into(), why, count: 1 })).await;
+        }
+        // Some of it may have been taken over before something failed.
+        let keyring = self.all.trust.keyring();
+        if keyring.parts().number != before {
+            // Another director may count anew.
+            self.all.heard = None;
+        }
+        if let Some(uplink) = &mut self.uplink {
+            uplink.trust(keyring.clone());
+        }
+        let mut events = Vec::new();
+        let mut still = |granted: &GrantedPlugin| match keyring.still_grants(granted) {
+            Ok(()) => true,
+            Err(why) => {
+                let (plugin, grant) = (granted.id().clone(), *granted.grant());
+                let why = Reason::new(causes::in_one_line(&why)).0;
+                events.push(Event::Quarantined { plugin, grant, strikes: 0, why });
+                false
+            }
+        };
+        if let Some(judge) = &mut self.all.judge {
+            judge.retain(&mut still);
+        }
+        for executor in &mut self.all.executors {
+            executor.revoked = executor.revoked || !still(&executor.granted);
+        }
+        self.all.keyring = keyring;
+        // The last good one takes over with the next question; a run that a revoked one has begun no other goes on with.
+        self.record(&events);
+        let revoked = self.run.take_if(|(_, at)| self.all.executors[*at].revoked);
+        if let Some(ticket) = revoked.map(|(run, _)| run.order().ticket) {
+            self.let_go.send_replace(ticket);
+            self.take(Input::Halted { ticket, why: "its executor was revoked".into() }).await;
         }
     }
 
@@ -535,8 +702,11 @@ impl Loop {
     async fn asked_to_enrol(&mut self, asked: identity::Asked) {
         match asked {
             identity::Asked::Enrolled(bytes) => {
-                match self.all.papers.accept(&self.all.keyring, &self.all.key, &bytes) {
-                    Ok(enrolment) => return self.enrolled(enrolment).await,
+                match Papers::check(&self.all.keyring, &self.all.key, &bytes) {
+                    Ok(enrolment) => {
+                        self.keep_enrolment(bytes, Look::First);
+                        return self.enrolled(enrolment).await;
+                    }
                     Err(error) => tracing::warn!(%error, "what the server answered enrols nobody here"),
                 }
             }
@@ -546,6 +716,26 @@ impl Loop {
             identity::Asked::Failed(error) => tracing::warn!(%error, "cannot be enrolled now"),
         }
         self.ask_to_enrol(ENROL_EVERY);
+    }
+
+    /// Keeps the enrolment for the next start. A disk that doesn't take it keeps nobody from being enrolled now.
+    fn keep_enrolment(&mut self, bytes: Vec<u8>, look: Look) {
+        let Err(error) = self.all.papers.keep(&bytes) else {
+            if look == Look::Again {
+                tracing::info!("the enrolment is kept now");
+            }
+            return;
+        };
+        let why = causes::in_one_line(&error);
+        match look {
+            Look::First => self.record(&[Event::Degraded { what: Reason::new(why).0 }]),
+            Look::Again => tracing::warn!(why, "the enrolment is in memory only"),
+        }
+        let done = self.done.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(KEEP_EVERY).await;
+            let _ = done.send(Done::Keep(bytes)).await;
+        });
     }
 
     async fn enrolled(&mut self, enrolment: backstay_trust::Enrolment) {
@@ -577,7 +767,11 @@ async fn next_of(uplink: &mut Option<Uplink>) -> Option<backstay_link::Happening
 fn recorded(effect: &Effect) -> Option<&Event> {
     match effect {
         Effect::Record(event) => Some(event),
-        Effect::Ask { .. } | Effect::Vet { .. } | Effect::Run(_) | Effect::Report(_) => None,
+        Effect::Ask { .. }
+        | Effect::Vet { .. }
+        | Effect::Run { .. }
+        | Effect::Abandon { .. }
+        | Effect::Report(_) => None,
     }
 }
 

@@ -91,21 +91,24 @@ impl Papers {
         Ok(Some(verified.enrolment().clone()))
     }
 
-    /// Keeps what the server said, after checking it.
+    /// What the server said, after checking it.
     ///
     /// # Errors
-    /// If it isn't for this device or can't be kept.
-    pub fn accept(
-        &self,
-        keyring: &Keyring,
-        key: &SecretKey,
-        bytes: &[u8],
-    ) -> Result<Enrolment, IdentityError> {
-        let verified = keyring.verify_enrolment(bytes, &key.id());
-        let verified =
-            verified.map_err(|error| failed("use the enrolment", &self.enrolment)(error.to_string()))?;
-        write(&self.enrolment, bytes).map_err(failed("keep the enrolment", &self.enrolment))?;
+    /// If it isn't for this device.
+    pub fn check(keyring: &Keyring, key: &SecretKey, bytes: &[u8]) -> Result<Enrolment, IdentityError> {
+        let verified = keyring.verify_enrolment(bytes, &key.id()).map_err(|error| IdentityError {
+            what: "cannot use the enrolment that the server sent".into(),
+            source: error.to_string().into(),
+        })?;
         Ok(verified.enrolment().clone())
+    }
+
+    /// Keeps what the server said for the next start.
+    ///
+    /// # Errors
+    /// If the disk doesn't take it. What was there before is still there.
+    pub fn keep(&self, enrolment: &[u8]) -> Result<(), IdentityError> {
+        write(&self.enrolment, enrolment).map_err(failed("keep the enrolment", &self.enrolment))
     }
 }
 
@@ -156,7 +159,8 @@ pub fn identity(enrolment: &Enrolment) -> Identity {
 }
 
 /// Written beside and moved into place, readable by its owner alone.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file whole and durably, or not at all.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
     file.write_all(bytes)?;
@@ -165,5 +169,26 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match path.parent() {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing can be written beside the enrolment; what was there before stays, and once it can, the new one is kept.
+    #[test]
+    fn an_enrolment_that_can_not_be_kept_leaves_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let papers = Papers::of(dir.path());
+        papers.keep(b"before").unwrap();
+        let in_the_way = dir.path().join("enrolment.new");
+        fs::create_dir(&in_the_way).unwrap();
+        let error = papers.keep(b"after").unwrap_err();
+        assert!(error.to_string().starts_with("cannot keep the enrolment "), "{error}");
+        assert_eq!(fs::read(dir.path().join("enrolment")).unwrap(), b"before");
+        fs::remove_dir(&in_the_way).unwrap();
+        papers.keep(b"after").unwrap();
+        assert_eq!(fs::read(dir.path().join("enrolment")).unwrap(), b"after");
     }
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use backstay_core::{DeviceState, Quarantine, Succession};
+use backstay_core::{Confidence, DeviceState, Quarantine, StateTail, Succession};
 use backstay_model::{PluginId, UnixMs};
+use backstay_trust::Floor;
 use backstay_wire::{Body, DecodeError, Schema, decode, encode};
 use serde::{Deserialize, Serialize};
+
+use crate::trust::Heard;
 
 /// All of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -14,17 +17,23 @@ pub struct Kept {
     pub device: DeviceState,
     /// Which plugins are no longer asked.
     pub quarantine: Quarantine,
-    /// The newest grant of each plugin that was accepted.
-    pub floors: BTreeMap<PluginId, u64>,
+    /// The sequence of the newest grant of each plugin that was accepted: what version 1 knew of them.
+    floors: BTreeMap<PluginId, u64>,
     /// The latest time that the server has signed for.
     pub attested: Option<UnixMs>,
+    /// What `device` leaves out. Since version 2; an older agent stops reading before it.
+    tail: StateTail,
+    /// The newest grants of each plugin that were accepted.
+    pub accepted: BTreeMap<PluginId, Floor>,
+    /// What was heard last of who is trusted.
+    pub heard: Option<Heard>,
     /// Which plugin is to take over from which.
     pub succession: Succession,
 }
 
-/// What was kept before plugins could take over from each other.
+/// All of it, as version 1 had it.
 #[derive(Debug, Serialize, Deserialize)]
-struct KeptV1 {
+struct First {
     device: DeviceState,
     quarantine: Quarantine,
     floors: BTreeMap<PluginId, u64>,
@@ -38,12 +47,16 @@ impl Body for Kept {
     const BYTES_MAX: usize = 64 * 1024;
 
     fn from_previous(version: u16, body: &[u8]) -> Result<Self, DecodeError> {
-        let KeptV1 { device, quarantine, floors, attested } = KeptV1::from_body(version, body)?;
-        Ok(Self { device, quarantine, floors, attested, succession: Succession::default() })
+        let First { device, quarantine, floors, attested } = First::from_body(version, body)?;
+        let of_sequence =
+            |(plugin, sequence): (&PluginId, &u64)| (plugin.clone(), Floor::of_sequence(*sequence));
+        let (tail, accepted) = (StateTail::default(), floors.iter().map(of_sequence).collect());
+        let succession = Succession::default();
+        Ok(Self { device, quarantine, floors, attested, tail, accepted, heard: None, succession })
     }
 }
 
-impl Body for KeptV1 {
+impl Body for First {
     const SCHEMA: Schema = Kept::SCHEMA;
     const VERSION: u16 = 1;
     const OPTIONAL: bool = Kept::OPTIONAL;
@@ -51,6 +64,28 @@ impl Body for KeptV1 {
 }
 
 impl Kept {
+    /// Of a device that stands there.
+    #[must_use]
+    pub fn of(
+        device: &DeviceState,
+        confidence: &Confidence,
+        accepted: &BTreeMap<PluginId, Floor>,
+        attested: Option<UnixMs>,
+        heard: Option<Heard>,
+    ) -> Self {
+        let sequence = |(plugin, floor): (&PluginId, &Floor)| (plugin.clone(), floor.newest.sequence);
+        Self {
+            device: device.clone(),
+            quarantine: confidence.quarantine.clone(),
+            floors: accepted.iter().map(sequence).collect(),
+            attested,
+            tail: device.tail(),
+            accepted: accepted.clone(),
+            heard,
+            succession: confidence.succession.clone(),
+        }
+    }
+
     /// As bytes; none where they would be too many, which a later record makes good.
     #[must_use]
     pub fn encode(&self) -> Option<Vec<u8>> {
@@ -61,7 +96,9 @@ impl Kept {
     /// begins anew from what its slots and anchors say.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        decode(bytes, usize::MAX).ok()
+        let kept: Self = decode(bytes, usize::MAX).ok()?;
+        let Self { device, tail, .. } = kept.clone();
+        Some(Self { device: device.with_tail(tail), ..kept })
     }
 }
 
@@ -93,7 +130,7 @@ mod tests {
         }
         let floors = BTreeMap::from([(PluginId::parse("acme/pump").unwrap(), 7)]);
         let config = Config::of(&Document::new(Path::new("agent.toml"), SMALL)).unwrap();
-        let old = KeptV1 {
+        let old = First {
             device: Device::new(config.device_settings(), Mono(0), &slots, 42).state().clone(),
             quarantine: quarantine.clone(),
             floors: floors.clone(),
@@ -103,7 +140,7 @@ mod tests {
         assert_eq!((&kept.quarantine, &kept.floors, kept.attested), (&quarantine, &floors, Some(UnixMs(5))));
         assert_eq!(kept.succession, Succession::default());
         // And back: the older one reads what this one writes, without what it doesn't know.
-        let read: KeptV1 = decode(&kept.encode().unwrap(), usize::MAX).unwrap();
+        let read: First = decode(&kept.encode().unwrap(), usize::MAX).unwrap();
         assert_eq!(read.floors, floors);
     }
 }

@@ -11,11 +11,11 @@ use std::{
 };
 
 use backstay_hands::{Ended, Fetch, FetchError, Hands, Supervised};
-use backstay_model::{Answer, Deed, Name, Outcome, Output, Reason, SlotDeed, SlotStatus, Transience};
+use backstay_model::{
+    Answer, Deed, Name, Outcome, Output, Reason, Release, SlotDeed, SlotStatus, Transience, causes,
+};
 use backstay_slots::{Files, SlotError, Slots};
 use tokio::sync::{mpsc, oneshot};
-
-use crate::causes;
 
 /// The machine, for those who act on it. Clones act on the same one.
 #[derive(Clone)]
@@ -107,26 +107,51 @@ impl Machine {
         }
     }
 
-    /// Does what a run asks for.
-    pub async fn perform(&self, deed: Deed) -> Answer {
+    /// Does what a run asks for. What can be broken off in the middle is once `broken_off` comes; what can't, such as a
+    /// switch of slots or a restart, is done.
+    pub async fn perform(&self, deed: Deed, broken_off: impl Future<Output = ()>) -> Answer {
         match deed {
+            Deed::Slot(SlotDeed::Stage(release)) => self.stage(release, broken_off).await,
             Deed::Slot(deed) => self.slot(deed).await,
             Deed::Run { command, .. } if self.restarts.contains(&command) => match self.boot().await {
                 Ok(_) => Answer::Exited { code: Some(0), output: Output::default() },
                 Err(error) => Answer::Failed(error.outcome()),
             },
-            Deed::Sleep { span } => {
-                tokio::time::sleep(std::time::Duration::from_millis(span.0)).await;
-                Answer::Done
-            }
             // What is attached is in the journal already: it is part of the run's record.
             Deed::Attach { .. } => Answer::Done,
             Deed::Publish { topic, .. } => Answer::Refused(format!("no topic named {topic} is configured")),
-            Deed::Http { .. } | Deed::Run { .. } | Deed::File { .. } => {
-                let answer = self.hands.perform(&deed).await;
-                answer.unwrap_or_else(|| Answer::Refused("nobody here does such a thing".into()))
+            Deed::Sleep { .. } | Deed::Http { .. } | Deed::Run { .. } | Deed::File { .. } => {
+                tokio::select! {
+                    answer = self.work(deed) => answer,
+                    () = broken_off => Answer::InDoubt,
+                }
             }
         }
+    }
+
+    async fn work(&self, deed: Deed) -> Answer {
+        if let Deed::Sleep { span } = deed {
+            tokio::time::sleep(std::time::Duration::from_millis(span.0)).await;
+            return Answer::Done;
+        }
+        let answer = self.hands.perform(&deed).await;
+        answer.unwrap_or_else(|| Answer::Refused("nobody here does such a thing".into()))
+    }
+
+    /// Fetches a release and writes it into the slot that doesn't run. Only the first can be broken off.
+    async fn stage(&self, release: Release, broken_off: impl Future<Output = ()>) -> Answer {
+        let Some(fetch) = &self.fetch else {
+            return Answer::Refused("no [server] is configured to fetch from".into());
+        };
+        let fetched = tokio::select! {
+            fetched = fetch.get(release.digest, release.length) => fetched,
+            () = broken_off => return Answer::InDoubt,
+        };
+        let mut file = match fetched {
+            Ok(fetched) => fetched.file,
+            Err(error) => return failed(FetchError::transience(&error), &error),
+        };
+        answer(self.with_slots(move |slots| slots.stage(&release, &mut file)).await)
     }
 
     async fn slot(&self, deed: SlotDeed) -> Answer {
@@ -137,25 +162,12 @@ impl Machine {
                     Err(error) => Answer::Failed(error.outcome()),
                 };
             }
-            SlotDeed::Stage(release) => {
-                let Some(fetch) = &self.fetch else {
-                    return Answer::Refused("no [server] is configured to fetch from".into());
-                };
-                let fetched = match fetch.get(release.digest, release.length).await {
-                    Ok(fetched) => fetched,
-                    Err(error) => return failed(FetchError::transience(&error), &error),
-                };
-                let mut file = fetched.file;
-                self.with_slots(move |slots| slots.stage(&release, &mut file)).await
-            }
+            SlotDeed::Stage(release) => return self.stage(release, std::future::pending()).await,
             SlotDeed::TryNext(release) => self.with_slots(move |slots| slots.try_next(&release)).await,
             SlotDeed::Confirm(release) => self.with_slots(move |slots| slots.confirm(&release)).await,
             SlotDeed::GoHome(release) => self.with_slots(move |slots| slots.go_home(&release)).await,
         };
-        match done {
-            Ok(()) => Answer::Done,
-            Err(error) => Answer::Failed(error.outcome()),
-        }
+        answer(done)
     }
 
     /// Slots read whole artifacts, so they work beside the agent's one thread.
@@ -199,6 +211,13 @@ async fn keep_running(
     service.stop().await;
 }
 
-fn failed(transience: Transience, error: &dyn Error) -> Answer {
+fn answer(done: Result<(), SlotError>) -> Answer {
+    match done {
+        Ok(()) => Answer::Done,
+        Err(error) => Answer::Failed(error.outcome()),
+    }
+}
+
+fn failed(transience: Transience, error: &(dyn Error + 'static)) -> Answer {
     Answer::Failed(Outcome::Failed { transience, why: Reason::new(causes::in_one_line(error)).0 })
 }

@@ -3,7 +3,6 @@
 //! Here: the command line, and putting the parts together for [`driver`]. Not here: deciding anything.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
-mod causes;
 mod clock;
 mod config;
 mod driver;
@@ -13,11 +12,13 @@ mod kept;
 mod machine;
 mod run;
 mod start;
+mod trust;
 mod uplink;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use backstay_config::Document;
+use backstay_model::causes;
 use config::Config;
 
 const HELP: &str = "\

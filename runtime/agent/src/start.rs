@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use backstay_config::Span;
 use backstay_core::{Confidence, Device, Input};
 use backstay_hands::{
     Command as HandsCommand, Commands, Depot, ExtraArgs, Fetch, FileAge, Hands, HttpProbe, Probe, ProbeKind,
@@ -18,21 +19,21 @@ use backstay_hands::{
 };
 use backstay_host::Engine;
 use backstay_memory::{Memory, Options, Recalled};
-use backstay_model::{Event, Millis, Name, Reason, Scope};
-use backstay_plugins::{Judge, LoadError, Loader, Mark, terms};
+use backstay_model::{Event, Millis, Mono, Name, Reason, Scope, causes};
+use backstay_plugins::{Judge, LoadError, Loader, Mark, floors_after, terms};
 use backstay_slots::{Files, Slots as _, Tries};
 use backstay_trust::Keyring;
 use backstay_wire::Stream;
 use tokio::sync::mpsc;
 
 use crate::{
-    causes,
     clock::{Clock, boot_id},
     config::{Command, Config, ProbeScope, ServiceAction, Slots, Supervise},
     driver::Driver,
     identity::Papers,
     kept::Kept,
     machine::Machine,
+    trust::Trust,
 };
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -56,7 +57,11 @@ pub fn run(config: Config) -> Fallible<()> {
 
 /// Checks what can be checked without touching anything.
 pub fn check(config: &Config) -> Fallible<()> {
-    let keyring = keyring(&config.keyring)?;
+    let (trust, odd) = Trust::open(keyring(&config.keyring)?, &config.state);
+    if let Some(odd) = odd.into_iter().next() {
+        return Err(odd.into());
+    }
+    let keyring = trust.keyring();
     let engine = Engine::new()?;
     let loader = Loader {
         engine: &engine,
@@ -83,7 +88,7 @@ pub fn fingerprint(config: &Config) -> Fallible<()> {
 
 async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
     fs::create_dir_all(&config.state)?;
-    let keyring = keyring(&config.keyring)?;
+    let (trust, odd) = Trust::open(keyring(&config.keyring)?, &config.state);
     let papers = Papers::of(&config.state);
     let key = papers.key()?;
     let options = Options { instance: key.id().0.to_string(), bytes_max: config.journal.kib_max * 1024 };
@@ -94,6 +99,12 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
         first
             .push(degraded("what was remembered is of a version that can't be read; the device begins anew"));
     }
+
+    first.extend(odd.iter().map(|odd| degraded(&causes::in_one_line(odd))));
+    let heard = kept.as_ref().and_then(|kept| kept.heard);
+    let silent = clock.since(heard.map_or(Mono(0), |heard| heard.at));
+    let unheard_max = config.trust.unheard_max.map(Span::millis);
+    let keyring = trust.keyring().unheard_for(silent, unheard_max);
 
     let Slots::Files { path, tries } = &config.slots;
     let tries = Tries::new(*tries).ok_or("slots.tries is out of bounds")?;
@@ -114,7 +125,7 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
             None
         }
     };
-    let mut floors = kept.as_ref().map(|kept| kept.floors.clone()).unwrap_or_default();
+    let floors = kept.as_ref().map(|kept| kept.accepted.clone()).unwrap_or_default();
     let attested = kept.as_ref().and_then(|kept| kept.attested);
     let attested = attested.max(words.as_ref().and_then(|words| words.attested));
     let engine = Engine::new()?;
@@ -140,9 +151,8 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
         Some(candidate) => judge.with_candidate(candidate, terms(&config.policy)),
         None => judge,
     });
-    // What was loaded is not below the floor, so this never lowers it.
-    floors.extend(judge.iter().flat_map(Judge::grants));
-    floors.extend(executors.iter().map(|ready| (ready.plugin.id().clone(), ready.sequence)));
+    let loaded = judge.iter().flat_map(Judge::granted).chain(executors.iter().map(|ready| &ready.granted));
+    let floors = floors_after(floors, loaded);
 
     let (hands, roots) = hands(&config)?;
     let (depot, fetch) = sources(&config, &roots)?;
@@ -183,6 +193,7 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
                 words.mark(Stream::Product).map_or(0, |mark| mark.counter),
             ),
             told: words.mark(Stream::Order).map_or(0, |mark| mark.counter),
+            last_known_good: words.last_known_good.clone(),
         });
     }
     let up = Input::Up { boot: boot_id(), slots: status };
@@ -199,6 +210,8 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
         ended,
         depot,
         keyring,
+        trust,
+        heard,
         key,
         papers,
         attested,

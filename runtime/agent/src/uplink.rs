@@ -7,15 +7,18 @@
 use std::error::Error;
 
 use backstay_config::Broker;
-use backstay_core::{Freshness, Input, Steered};
-use backstay_link::{Filter, Happening, Incoming, Link, Message, Outgoing, Qos, Settings, Token, Will};
+use backstay_core::{Freshness, Input, Second, Steered};
+use backstay_link::{
+    Filter, Happening, Incoming, Link, Message, Outgoing, Qos, Settings, Token, Trouble, Will,
+};
 use backstay_model::{Beat, Health, Millis, Mono, Refused, Report, UnixMs};
 use backstay_trust::{
-    DeviceKind, Enrolment, Keyring, Listener, OrderKind, SecretKey, Stamp, VerifiedOrder, sign_word,
+    DeviceKind, Enrolment, Keyring, Listener, OrderKind, SecretKey, Stamp, VerifiedOrder, Watermark,
+    sign_word,
 };
 use backstay_wire::{
     Body, Channel, DeviceOrder, Leaf, LogBatch, Presence, Receipt, Sender, Topic, TopicFilter, TopicKind,
-    decode, encode,
+    TrustFloor, decode, encode,
 };
 
 /// Tokens of what the broker acknowledges. They are hints, so one for each kind is enough.
@@ -55,10 +58,23 @@ pub enum Came {
     Input(Box<Input>),
     /// The server has records; ask memory.
     Receipt(Receipt),
+    /// What the fleet trusts from now on.
+    Trust(Box<Floor>),
     /// A new connection: say everything again.
     Connected,
     /// Nothing for anybody.
     Nothing,
+}
+
+/// A verified word on what the fleet trusts.
+#[derive(Clone, Copy, Debug)]
+pub struct Floor {
+    /// What it names.
+    pub floor: TrustFloor,
+    /// To compare with the last one.
+    pub mark: Watermark,
+    /// When it was signed.
+    pub issued: UnixMs,
 }
 
 /// How long records may be without a receipt before they are sent again.
@@ -110,17 +126,18 @@ impl Uplink {
                 self.connected = false;
                 self.begin_session();
                 tracing::info!(%why, %again, "lost the broker");
-                Came::Nothing
+                oversized(&why)
             }
             Happening::Unreachable { why, again } => {
                 tracing::debug!(%why, %again, "cannot reach the broker");
-                Came::Nothing
+                oversized(&why)
             }
             Happening::Message(message) => self.hear(&message),
             Happening::Acked { .. } => Came::Nothing,
             Happening::Declined { topics } => refused(&topics, "the broker does not let this device listen"),
             Happening::Poisoned { topics, .. } => {
-                refused(&topics, "the broker keeps a message there that is too large to be read")
+                // A name of its own: repeats are counted by it, and what else is refused of the topic says nothing of this.
+                refused(&format!("what is kept under {topics}"), "it is too large to be read")
             }
             Happening::Cured { topics } => {
                 tracing::info!(topics, "listens again");
@@ -190,6 +207,11 @@ impl Uplink {
     /// Spreads the next tries to connect, as steering says.
     pub fn reconnect_within(&self, window: Millis) {
         self.handle.reconnect_within(window);
+    }
+
+    /// Believes what these keys sign from now on.
+    pub fn trust(&mut self, keyring: Keyring) {
+        self.voice.keyring = keyring;
     }
 
     /// Says goodbye and ends.
@@ -306,15 +328,17 @@ impl Voice {
                 Ok(Came::Input(Box::new(Input::Told { sequence, words })))
             }
             (_, TopicKind::Receipt) => Ok(Came::Receipt(read(&order(OrderKind::Receipt)?)?)),
-            (_, TopicKind::Steer | TopicKind::Trust) => {
-                // Steering of plugins and keyrings is verified like the rest; nothing here acts on it yet.
-                let kind = if topic.kind() == TopicKind::Trust {
-                    OrderKind::TrustFloor
-                } else {
-                    OrderKind::SteerPlugins
-                };
-                order(kind).map(|_| Came::Nothing)
+            (_, TopicKind::Trust) => {
+                let order = order(OrderKind::TrustFloor)?;
+                let floor: TrustFloor = read(&order)?;
+                if floor.sequence != order.stamp().sequence {
+                    return Err("its sequence is another than that of its envelope".into());
+                }
+                let (mark, issued) = (order.watermark(), order.stamp().issued);
+                Ok(Came::Trust(Box::new(Floor { floor, mark, issued })))
             }
+            // Steering of plugins is verified like the rest; nothing here acts on it yet.
+            (_, TopicKind::Steer) => order(OrderKind::SteerPlugins).map(|_| Came::Nothing),
             (_, TopicKind::State | TopicKind::Presence | TopicKind::Beat | TopicKind::Log) => {
                 debug_assert_eq!(topic.kind().sender(), Sender::Device);
                 Err("devices send it, and this is one".into())
@@ -348,13 +372,24 @@ impl Voice {
             backstay_trust::Freshness::Fresh => Freshness::Fresh,
             backstay_trust::Freshness::Expired { .. } => Freshness::Expired,
         };
-        let steered = Steered { steer, digest: *order.content(), freshness };
+        let second = if order.is_seconded() { Second::Given } else { Second::Missing };
+        let steered = Steered { steer, digest: *order.content(), freshness, second };
         Ok(Came::Input(Box::new(Input::Steered(steered))))
     }
 }
 
 fn read<T: Body>(order: &VerifiedOrder) -> Result<T, String> {
     decode(order.payload(), usize::MAX).map_err(|error| error.to_string())
+}
+
+/// A message that was too large to be read costs the connection, and nobody can tell its topic. It came to this device all
+/// the same, so it is refused like any other.
+#[expect(clippy::wildcard_enum_match_arm, reason = "of all that ends a connection one kind is a message")]
+fn oversized(why: &Trouble) -> Came {
+    match why {
+        Trouble::Oversize { .. } => refused("a message from the broker", &why.to_string()),
+        _ => Came::Nothing,
+    }
 }
 
 fn refused(what: &str, why: &str) -> Came {

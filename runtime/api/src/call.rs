@@ -4,8 +4,9 @@ use backstay_model::{CohortId, DeviceId, Digest};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    ApiError, CohortView, EnrolAnswer, EventView, FleetView, Kind, MintedToken, Operation, PendingView,
-    ReleaseView, StartRollout, Started, Told, WordRequest,
+    ApiError, Because, BreakerView, Closed, CohortView, EnrolAnswer, EventView, FleetView, Kind, LiftRequest,
+    Lifted, MintedToken, Operation, PendingView, QuarantineView, ReleaseView, StartRollout, Started, Told,
+    WordRequest,
 };
 
 /// Where the answer goes.
@@ -28,6 +29,14 @@ pub enum Call {
     Start(StartRollout, Reply<Started>),
     /// Do something with a cohort's rollout.
     Operate(CohortId, Operation, Reply<CohortView>),
+    /// What is kept from being used.
+    Quarantine(Reply<Vec<QuarantineView>>),
+    /// Let it be used again.
+    Lift(Digest, LiftRequest, Reply<Lifted>),
+    /// All cohorts' promotion breakers.
+    Breakers(Reply<Vec<BreakerView>>),
+    /// Close one of them.
+    CloseBreaker(CohortId, Because, Reply<Closed>),
     /// Tell one device something.
     Tell(DeviceId, WordRequest, Reply<Told>),
     /// A token that enrols one device as this.

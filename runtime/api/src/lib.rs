@@ -18,6 +18,7 @@ pub use error::{ApiError, Kind};
 pub use routes::{Token, routes};
 pub use shelf::{Shelf, ShelfError};
 pub use types::{
-    CohortView, DeviceView, EnrolAnswer, EventView, FleetView, MintedToken, Operation, PendingView, PlanView,
-    Proof, ReleaseView, StartRollout, Started, Told, WordRequest,
+    Because, BreakerState, BreakerView, CloseRequest, Closed, CohortView, DeviceView, EnrolAnswer, EventView,
+    FleetView, HealthView, LiftRequest, Lifted, MintedToken, Operation, PendingView, PlanView, Proof,
+    QuarantineView, Quarantined, ReleaseView, StartRollout, Started, Told, WordRequest,
 };

@@ -16,7 +16,10 @@ use subtle::ConstantTimeEq;
 use tower::ServiceExt;
 use tower_http::{services::ServeFile, timeout::TimeoutLayer};
 
-use crate::{ApiError, Call, Calls, EnrolAnswer, Kind, Operation, Shelf, StartRollout, WordRequest};
+use crate::{
+    ApiError, Call, Calls, CloseRequest, EnrolAnswer, Kind, LiftRequest, Operation, Shelf, StartRollout,
+    WordRequest,
+};
 
 /// The largest artifact that may be uploaded, in bytes.
 const ARTIFACT_BYTES_MAX: usize = 512 << 20;
@@ -68,6 +71,10 @@ pub fn routes(calls: Calls, token: Token, artifacts: Shelf, statements: Shelf) -
         .route("/v1/rollouts", post(start))
         .route("/v1/cohorts/{cohort}", get(cohort))
         .route("/v1/cohorts/{cohort}/{operation}", post(operate))
+        .route("/v1/quarantine", get(quarantine))
+        .route("/v1/quarantine/{digest}/lift", post(lift))
+        .route("/v1/breakers", get(breakers))
+        .route("/v1/breakers/{cohort}/close", post(close))
         .route("/v1/devices/{device}/words", post(tell))
         .route("/v1/devices/{device}/evidence", get(evidence))
         .route("/v1/tokens", post(mint))
@@ -191,6 +198,34 @@ async fn operate(
     Ok(Json(desk.calls.ask(|reply| Call::Operate(cohort, operation, reply)).await?).into_response())
 }
 
+async fn quarantine(_: Operator, State(desk): State<Desk>) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(Call::Quarantine).await?).into_response())
+}
+
+async fn lift(
+    _: Operator,
+    State(desk): State<Desk>,
+    Path(digest): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let (digest, request) = (parse::<Digest>(&digest)?, read::<LiftRequest>(&body)?);
+    Ok(Json(desk.calls.ask(|reply| Call::Lift(digest, request, reply)).await?).into_response())
+}
+
+async fn breakers(_: Operator, State(desk): State<Desk>) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(Call::Breakers).await?).into_response())
+}
+
+async fn close(
+    _: Operator,
+    State(desk): State<Desk>,
+    Path(cohort): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let (cohort, CloseRequest { reason }) = (parse::<CohortId>(&cohort)?, read(&body)?);
+    Ok(Json(desk.calls.ask(|reply| Call::CloseBreaker(cohort, reason, reply)).await?).into_response())
+}
+
 async fn tell(
     _: Operator,
     State(desk): State<Desk>,
@@ -282,13 +317,17 @@ mod tests {
     }
 
     /// Every route of operators, with a path that would be right otherwise.
-    const OPERATORS: [(&str, &str); 13] = [
+    const OPERATORS: [(&str, &str); 17] = [
         ("GET", "/v1/fleet"),
         ("GET", "/v1/releases"),
         ("POST", "/v1/releases"),
         ("POST", "/v1/rollouts"),
         ("GET", "/v1/cohorts/canary"),
         ("POST", "/v1/cohorts/canary/rollback"),
+        ("GET", "/v1/quarantine"),
+        ("POST", "/v1/quarantine/0000000000000000000000000000000000000000000000000000000000000000/lift"),
+        ("GET", "/v1/breakers"),
+        ("POST", "/v1/breakers/canary/close"),
         ("POST", "/v1/devices/pump-7/words"),
         ("GET", "/v1/devices/pump-7/evidence"),
         ("POST", "/v1/tokens"),
@@ -331,5 +370,19 @@ mod tests {
         let (status, body) = ask("POST", "/v1/rollouts", Some("0123456789abcdef"), "{\"cohort\": 5}").await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert!(body.contains("the body can't be read"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_lifted_without_a_reason() {
+        let lift = format!("/v1/quarantine/{}/lift", "0".repeat(64));
+        let long = format!("{{\"reason\": \"{}\"}}", "x".repeat(161));
+        for path in [lift.as_str(), "/v1/breakers/canary/close"] {
+            for body in
+                ["{}", "{\"reason\": \"\"}", "{\"reason\": \" \\n \"}", "{\"reason\": \"a\\nb\"}", &long]
+            {
+                let (status, told) = ask("POST", path, Some("0123456789abcdef"), body).await;
+                assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}: {told}");
+            }
+        }
     }
 }

@@ -38,12 +38,28 @@ pub struct DeviceView {
     pub confirmed: Option<Proof>,
     /// Where it stands.
     pub standing: Option<Standing>,
-    /// How what it runs did in its newest window.
+    /// How what it runs did when it last reported: that is signed, and told only when something else changes.
     pub health: Option<Health>,
+    /// The newest word on it, which is mostly a beat's.
+    pub health_now: Option<HealthView>,
     /// What it will not run again by itself.
     pub condemned: Vec<Digest>,
-    /// Records of its journal that the server has, checked and without a gap.
+    /// Up to which record the server has its journal, checked and without a gap.
     pub journal: u64,
+    /// From which record on; above 1, earlier ones are not here.
+    #[serde(default)]
+    pub journal_from: u64,
+}
+
+/// How what a device runs does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthView {
+    /// As of its newest window then.
+    pub health: Health,
+    /// Milliseconds since it was said.
+    pub age_ms: u64,
+    /// Whether it was signed. A beat is not: whoever may write to the broker could have sent it.
+    pub signed: bool,
 }
 
 /// A cohort and its rollout.
@@ -55,6 +71,8 @@ pub struct CohortView {
     pub rollout: Option<RolloutId>,
     /// That rollout's release.
     pub release: Option<Release>,
+    /// Where it leads back to; none: each device to its own last known good release.
+    pub back: Option<Release>,
     /// Where to.
     pub direction: Option<Direction>,
     /// In words: "wave 2 of 4", "frozen: ...".
@@ -127,6 +145,10 @@ pub struct StartRollout {
     pub version: Version,
     /// What to call it; made up if it is left out. A name is never used twice.
     pub rollout: Option<RolloutId>,
+    /// Where home is, by its version: it has to be here, and the release has to allow the way. If it is left out,
+    /// it is what the cohort was brought to last, as far as that may be gone back to.
+    #[serde(default)]
+    pub back: Option<Version>,
     /// Only the devices with all these labels; all devices if it is left out.
     pub labels: Option<Vec<Label>>,
     /// How.
@@ -171,6 +193,135 @@ impl Operation {
             Self::Thaw => "thaw",
         }
     }
+}
+
+/// What for, in a person's own words: 1 to [`Because::BYTES_MAX`] bytes. It is written into the server's journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Because(String);
+
+impl Because {
+    /// The longest reason.
+    pub const BYTES_MAX: usize = 160;
+
+    /// A reason that says something.
+    ///
+    /// # Errors
+    /// If it says nothing, or too much.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.is_empty() || text.len() > Self::BYTES_MAX || text.contains(char::is_control) {
+            return Err(format!("expected a reason of 1 to {} bytes in one line", Self::BYTES_MAX));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// As it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Because {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Because> for String {
+    fn from(reason: Because) -> Self {
+        reason.0
+    }
+}
+
+impl std::str::FromStr for Because {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text)
+    }
+}
+
+/// Something that the server keeps from being used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineView {
+    /// Of the release's artifact, or of the policy's grant.
+    pub digest: Digest,
+    /// What it is.
+    pub kind: Quarantined,
+    /// The cohort that was turned away from it; a policy is quarantined for all.
+    pub cohort: Option<CohortId>,
+    /// The release, if it is known here.
+    pub release: Option<Release>,
+}
+
+/// What can be quarantined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quarantined {
+    /// A release that a cohort was turned away from.
+    Release,
+    /// A policy that failed too often.
+    Policy,
+}
+
+/// Lifts a quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiftRequest {
+    /// What for.
+    pub reason: Because,
+    /// In this cohort only; wherever it is quarantined if it is left out.
+    #[serde(default)]
+    pub cohort: Option<CohortId>,
+}
+
+/// What was lifted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifted {
+    /// Each place where it was quarantined. None: it was not, and nothing was changed.
+    pub lifted: Vec<QuarantineView>,
+}
+
+/// A cohort's promotion breaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerView {
+    /// Whose.
+    pub cohort: CohortId,
+    /// Where it stands.
+    pub state: BreakerState,
+    /// Milliseconds until it lets a small stage through, if it is open.
+    pub left_ms: Option<u64>,
+}
+
+/// Where a breaker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BreakerState {
+    /// Everything may be promoted.
+    Closed,
+    /// A stage of the smallest size.
+    HalfOpen,
+    /// Nothing.
+    Open,
+}
+
+/// Closes a breaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CloseRequest {
+    /// What for.
+    pub reason: Because,
+}
+
+/// A breaker is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// Whose.
+    pub cohort: CohortId,
+    /// Whether it was closed just now; otherwise it was closed before, and nothing was changed.
+    pub changed: bool,
 }
 
 /// Words for one device.

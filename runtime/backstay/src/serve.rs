@@ -6,7 +6,7 @@
 //!
 //! Where things are: *config* and *setup* say what it is told; *mail* says what is believed, *hearing* what follows;
 //! *calls* answers operators and *view* shows them what is known; *director* signs, *post* knows what is due,
-//! *diary* and *kept* remember; *register*, *archive*, *catalogue*, *orders* and *sighting* are what there is.
+//! *diary*, *kept* and *floors* remember; *door* lets callers in; *register*, *archive*, *catalogue*, *orders* and *sighting* are what there is.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
@@ -17,7 +17,9 @@ mod clock;
 mod config;
 mod diary;
 mod director;
+mod door;
 mod driver;
+mod floors;
 mod hearing;
 mod judge;
 mod kept;
@@ -37,6 +39,7 @@ mod world;
 
 use std::{error::Error, io::IsTerminal, path::Path};
 
+use backstay_model::causes;
 use tracing_subscriber::EnvFilter;
 
 use self::setup::Setup;
@@ -77,9 +80,6 @@ pub(crate) fn check(config: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// What and why in one line, where there is room for one only: in a record, and in an answer.
-fn because(error: &dyn Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {}", because(source)),
-        None => error.to_string(),
-    }
+fn because(error: &(dyn Error + 'static)) -> String {
+    causes::in_one_line(error)
 }

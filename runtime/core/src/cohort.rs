@@ -2,7 +2,8 @@
 //!
 //! Here: what goes in, what comes out, and the order of things. In `cohort/`: the settings (`plan`), the devices
 //! as the server knows them (`roster`), what they add up to (`tally`), what was decided (`helm`), what windows
-//! and answers lead to (`judging`), what people may want (`operating`, `refusal`), and the view (`overview`).
+//! and answers lead to (`judging`), what people may want (`operating`, `refusal`), where home is (`back`), what the
+//! broker remembers better (`recall`), and the view (`overview`).
 //! Not here: how a device follows (`device`), what a message looks like, who signs it, and the clock.
 //!
 //! ```text
@@ -17,11 +18,13 @@
 //! forward to home; there is none back. *Held* is frozen with the rollout kept; *frozen* means that no other one
 //! begins.
 
+mod back;
 mod helm;
 mod judging;
 mod operating;
 mod overview;
 mod plan;
+mod recall;
 mod refusal;
 mod roster;
 #[cfg(test)]
@@ -36,13 +39,13 @@ use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use backstay_model::{
-    Beat, CohortId, Decision, DeviceId, Digest, Event, Facts, Generation, Label, Mono, Name, Refused, Report,
-    Steer, Ticket,
+    Beat, CohortId, Decision, DeviceId, Digest, Event, Facts, Label, Mono, Name, Report, Steer, Ticket,
 };
 use serde::{Deserialize, Serialize};
 
 use self::roster::News;
 pub use self::{
+    back::Leading,
     helm::{Helm, Rollout},
     overview::{Counts, Overview, Stage, WaveView},
     plan::{Plan, PlanError, WAVES_MAX},
@@ -69,6 +72,8 @@ pub enum CohortInput {
         who: Name,
         /// What.
         wish: Wish,
+        /// What for, in their own words: it is recorded with the wish. What is beyond 256 bytes is cut.
+        reason: Option<String>,
     },
     /// A device's signed word. It enrols a device that isn't known, so one that left must not come here.
     Report {
@@ -116,8 +121,15 @@ pub enum CohortInput {
         /// What came of it.
         reply: Reply,
     },
-    /// The largest generation that was seen in the journal, or retained by the broker.
-    KnownGeneration(Generation),
+    /// A steering message of this cohort as the broker has it: signed with our own key, and that was checked. Mostly
+    /// it is what was just said. Where it is newer than what is known here, the state is from an old copy, and what
+    /// the broker has is taken over. To be given for generations from ours on.
+    OwnWords {
+        /// What it says.
+        steer: Steer,
+        /// How its rollout goes forward, where that was lost.
+        plan: Plan,
+    },
     /// Time has passed: [`Cohort::deadline`].
     Tick,
 }
@@ -205,6 +217,7 @@ impl Cohort {
     /// [`CohortInput::Restarted`] has to follow.
     #[must_use]
     pub fn restore(helm: Helm, mut roster: Roster) -> Self {
+        let helm = helm.restore();
         if let Some(course) = helm.phase.course() {
             roster.aim(course.plan.aim());
         }
@@ -227,13 +240,17 @@ impl Cohort {
     pub fn step(&mut self, now: Mono, input: CohortInput) -> Vec<CohortEffect> {
         let mut out = Vec::new();
         self.helm.breaker.wake(now);
+        self.helm.reopen(now);
         match input {
             CohortInput::Restarted => {
+                self.helm.wait_for_words(now);
                 self.helm.assert_again(&mut out);
                 self.ask_again(now, &mut out);
             }
             CohortInput::Start { who, rollout } => self.start(now, &who, rollout, &mut out),
-            CohortInput::Operator { who, wish } => self.operate(now, who, wish, &mut out),
+            CohortInput::Operator { who, wish, reason } => {
+                self.operate(now, who, wish, reason.as_deref(), &mut out);
+            }
             CohortInput::Report { device, report, labels } => {
                 self.report(now, &device, report, labels, &mut out);
             }
@@ -244,13 +261,7 @@ impl Cohort {
             CohortInput::Enrolled { device, labels } => self.roster.enrol(device, labels),
             CohortInput::Left { device } => self.roster.leave(&device),
             CohortInput::Policy { ticket, reply } => self.answered(now, ticket, reply, &mut out),
-            CohortInput::KnownGeneration(generation) => {
-                if !self.helm.seen(generation) {
-                    let why = alloc::format!("generation {} is too far ahead to be believed", generation.0);
-                    let what = alloc::format!("steering of {}", self.helm.cohort);
-                    out.push(CohortEffect::Record(Event::Refused(Refused { what, why, count: 1 })));
-                }
-            }
+            CohortInput::OwnWords { steer, plan } => self.recall(now, steer, plan, &mut out),
             CohortInput::Tick => {}
         }
         self.wake(now, &mut out);
@@ -286,7 +297,7 @@ impl Cohort {
             News::Some => {}
             News::Failed => self.failed(now, out),
         }
-        if generation.is_some_and(|generation| !self.helm.seen(generation)) {
+        if generation.is_some_and(|generation| !self.helm.seen(now, generation)) {
             self.roster.ignore();
         }
     }

@@ -1,285 +1,55 @@
 //! One device: what it runs, what it is asked to run, and the way home that it finds alone.
 //!
-//! Here: what goes in, what comes out, and the order of things. In `device/`: the phases and what leads from
-//! one to the next (`phase`), what a policy's answer leads to (`judging`), whom to believe and what steering
-//! leads to (`steering`), and where home is (`homing`). Not here: how anything is done, and the clock.
+//! Here: the order of things. In `device/`: what goes in (`input`) and comes out (`effect`), what is remembered
+//! (`state`), the phases and what leads from one to the next (`phase`), the run that is open (`run`), what a policy's
+//! answer leads to (`judging`), whom to believe and what steering leads to (`steering`), where home is (`homing`), and
+//! what is left when nothing is left to try (`stranded`). Not here: how anything is done, and the clock.
 //!
 //! ```text
 //!   Settled -- steered forward --> Vetting --> Installing --> Trial
 //!   Trial -- healthy long enough --> Confirming --> Settled, on the new release
 //!   Trial -- its own failure, steered home --> GoingHome --> Settled, on the old release
 //!   Settled -- its own failure --> Healing, up the ladder --> Leaving --> GoingHome
-//!   any -- no way home, budget spent --> Frozen: only a signed word leads out
+//!   Settled -- steered home to what isn't here --> Seeking --> GoingHome
+//!   any -- its last try failed for good, steered home with no way --> Frozen: only a signed word leads out
 //! ```
 //!
 //! A device's policy judges its own slot only. What it can't know keeps it where it is: missing data freezes
 //! and never sends home.
 
+mod effect;
 mod homing;
+mod input;
 mod judging;
 mod phase;
+mod run;
+mod second;
+mod settings;
+mod state;
 mod steering;
+mod stranded;
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
+use alloc::vec::Vec;
 
 use backstay_model::{
-    Action, BootId, Breaker, Cause, CohortId, Decision, DeviceId, Digest, Direction, Event, Excluded, Facts,
-    Fence, Generation, Hardware, Health, InfraKind, Label, Millis, Mono, Name, Order, Outcome, Permille,
-    Reading, Refused, Release, Report, RolloutId, Schema, SlotStatus, Standing, Steer, Task, Ticket,
-    Transience, WayHome, Word,
+    BootId, Breaker, Cause, Digest, Direction, Event, Excluded, Facts, Generation, Health, Mono, Name, Order,
+    Permille, Reading, Refused, Release, Report, RolloutId, Schema, SlotStatus, Standing, Steer, Ticket,
+    Transience, Word,
 };
-use serde::{Deserialize, Serialize};
 
-pub use self::steering::{Freshness, Steered};
+pub use self::{
+    effect::Effect,
+    input::{Identity, Input, Vetted},
+    second::Second,
+    settings::DeviceSettings,
+    state::{DeviceState, StateTail, Watermarks},
+    steering::{Freshness, Steered},
+};
 use self::{
-    phase::{Phase, Trial},
-    steering::Steering,
+    phase::{Healing, Homing, Phase, Trial},
+    run::Run,
+    state::{REMEMBERED_MAX, Setback, Wait},
 };
-use crate::{Allowance, Backoff, Budget, Ladder, Rng, Rung, Watched, Windows};
-
-/// The most digests that a device remembers having condemned, and rollouts that it was turned away from.
-const REMEMBERED_MAX: usize = 32;
-
-/// How a device decides. From its configuration; a new one takes effect with the next start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceSettings {
-    /// What kind of machine this is.
-    pub hardware: Hardware,
-    /// The probes and what they count for. At most 32.
-    pub watched: Vec<Watched>,
-    /// How long a window is open.
-    pub window: Millis,
-    /// How long what runs may take to come up after a start. Until then a failed probe says nothing: nobody can
-    /// answer yet.
-    pub startup: Millis,
-    /// How long a release has to be healthy before it is confirmed.
-    pub trial: Millis,
-    /// How long a trial may last in all; at least `trial` and a window more.
-    pub trial_limit: Millis,
-    /// How to mend what runs, first things first.
-    pub ladder: Vec<Rung>,
-    /// Between two tries of the ladder.
-    pub heal_backoff: Backoff,
-    /// Good windows in a row after which what was healed counts as cured.
-    pub cured_after: u32,
-    /// Between two tries of what failed for a passing reason.
-    pub retry_backoff: Backoff,
-    /// How often such a thing is tried for one rollout, or one way home.
-    pub retries: u32,
-    /// How many switches of release in which span.
-    pub allowance: Allowance,
-    /// Over how long to spread before a confirmed release is left by the device's own decision.
-    pub leave_jitter: Millis,
-}
-
-/// What comes in.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Input {
-    /// The instance is up. Comes first, once.
-    Up {
-        /// Which boot of the machine.
-        boot: BootId,
-        /// What the slots hold; what they say goes before what was remembered.
-        slots: SlotStatus,
-    },
-    /// The device was enrolled, or its labels changed.
-    Enrolled(Identity),
-    /// A probe ran, or should have.
-    Reading {
-        /// Which.
-        probe: Name,
-        /// What it came back with.
-        reading: Reading,
-    },
-    /// Trouble with the machine.
-    Trouble(InfraKind),
-    /// The policy answered.
-    Answered {
-        /// The question.
-        ticket: Ticket,
-        /// The answer.
-        decision: Decision,
-    },
-    /// The policy did not answer, or there is none.
-    Unanswered {
-        /// The question.
-        ticket: Ticket,
-        /// Why not.
-        why: String,
-    },
-    /// A release was looked into.
-    Vetted {
-        /// The question.
-        ticket: Ticket,
-        /// What the release keys say of it.
-        verdict: Vetted,
-    },
-    /// A run ended.
-    Ended {
-        /// Which.
-        ticket: Ticket,
-        /// How.
-        outcome: Outcome,
-        /// What the slots hold now.
-        slots: SlotStatus,
-    },
-    /// A verified steering message.
-    Steered(Steered),
-    /// Verified words for this device alone.
-    Told {
-        /// Grows with each message; one that isn't higher than the last changes nothing.
-        sequence: u64,
-        /// What, in this order.
-        words: Vec<Word>,
-    },
-    /// Something came in that wasn't believed or understood.
-    Refused(Refused),
-    /// The time of [`Device::deadline`] has come.
-    Tick,
-}
-
-/// Who a device is. Signed by the operator's server at enrolment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
-    /// Its name.
-    pub device: DeviceId,
-    /// Whose steering it follows.
-    pub cohort: CohortId,
-    /// What was said of it.
-    pub labels: Vec<Label>,
-}
-
-/// What the release keys say of a release.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Vetted {
-    /// It is theirs, and this is what it comes with.
-    Genuine {
-        /// The release as it was signed.
-        release: Release,
-        /// Where it may be left backwards for.
-        way: WayHome,
-        /// The machines that it is built for.
-        hardware: Vec<Hardware>,
-    },
-    /// Nobody could be asked, or what came isn't theirs.
-    Not {
-        /// Whether asking again can help.
-        transience: Transience,
-        /// What went wrong.
-        why: String,
-    },
-}
-
-/// What is to be done, in this order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Effect {
-    /// Write down; durable before anything that follows in the list is begun.
-    Record(Event),
-    /// Ask the policy; [`Input::Answered`] or [`Input::Unanswered`] comes back.
-    Ask {
-        /// Ties the answer to it.
-        ticket: Ticket,
-        /// All that it sees.
-        facts: Facts,
-    },
-    /// Fetch and check what the release keys say of a release; [`Input::Vetted`] comes back.
-    Vet {
-        /// Ties the answer to it.
-        ticket: Ticket,
-        /// By its digest.
-        release: Release,
-    },
-    /// Begin a run; [`Input::Ended`] comes back. The same order may be given again after a restart.
-    Run(Order),
-    /// Tell the fleet where the device stands.
-    Report(Report),
-}
-
-/// What runs, and what is known of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Running {
-    release: Release,
-    way: WayHome,
-}
-
-/// A question to the policy that is out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Asked {
-    ticket: Ticket,
-    facts: Facts,
-}
-
-/// What a policy said, or didn't, where nothing followed from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Idle {
-    Answered(Action),
-    Unanswered,
-}
-
-/// How often a rollout failed here, and when it may be tried again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Setback {
-    rollout: RolloutId,
-    attempts: u32,
-    wait: Wait,
-}
-
-/// When something that failed may be tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Wait {
-    /// The wait is over.
-    Over,
-    /// Not before.
-    Until(Mono),
-    /// Not by itself.
-    ForGood,
-}
-
-/// All that a device remembers. It goes into the journal with each record, and comes back from there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceState {
-    identity: Option<Identity>,
-    boot: BootId,
-    on: Running,
-    confirmed: Release,
-    other: Option<Release>,
-    phase: Phase,
-    /// When what runs was last started.
-    started: Mono,
-    windows: Windows,
-    asked: Option<Asked>,
-    idle: Option<Idle>,
-    ladder: Ladder,
-    budget: Budget,
-    steering: Option<Steering>,
-    least: Generation,
-    turned: Vec<RolloutId>,
-    ways: BTreeMap<Digest, WayHome>,
-    condemned: Vec<Digest>,
-    floor: u32,
-    setback: Option<Setback>,
-    told: u64,
-    held: bool,
-    refused: BTreeMap<String, u32>,
-    order: Option<Order>,
-    ticket: Ticket,
-    fence: Fence,
-    reports: u64,
-    rng: Rng,
-}
-
-/// The highest of what only ever grows. Kept twice, apart from the rest.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watermarks {
-    /// Digests that the device will not run again by itself, newest first.
-    pub condemned: Vec<Digest>,
-    /// The lowest security epoch that it takes.
-    pub floor: u32,
-    /// Steering of a lower generation is of the past.
-    pub generation: Generation,
-    /// The highest word that it was told.
-    pub told: u64,
-}
 
 /// The state machine of one device.
 #[derive(Clone, Debug)]
@@ -295,36 +65,7 @@ impl Device {
     /// A device that remembers nothing, up at `now` with these slots. `seed` is for jitter.
     #[must_use]
     pub fn new(settings: DeviceSettings, now: Mono, slots: &SlotStatus, seed: u64) -> Self {
-        let on = Running { release: slots.booted.clone(), way: WayHome::default() };
-        let state = DeviceState {
-            identity: None,
-            boot: BootId::default(),
-            floor: slots.confirmed.security_epoch,
-            on,
-            confirmed: slots.confirmed.clone(),
-            other: slots.other.clone(),
-            phase: Phase::Settled,
-            started: now,
-            windows: Windows::new(now),
-            asked: None,
-            idle: None,
-            ladder: Ladder::default(),
-            budget: Budget::default(),
-            steering: None,
-            least: Generation(0),
-            turned: Vec::new(),
-            ways: BTreeMap::new(),
-            condemned: Vec::new(),
-            setback: None,
-            told: 0,
-            held: false,
-            refused: BTreeMap::new(),
-            order: None,
-            ticket: Ticket(0),
-            fence: Fence(0),
-            reports: 0,
-            rng: Rng::new(seed),
-        };
+        let state = DeviceState::new(now, slots, seed);
         Self { settings, state }
     }
 
@@ -352,6 +93,8 @@ impl Device {
             Input::Answered { ticket, decision } => self.answered(now, ticket, decision, &mut out),
             Input::Unanswered { ticket, why } => self.unanswered(ticket, why, &mut out),
             Input::Vetted { ticket, verdict } => self.vetted(now, ticket, verdict, &mut out),
+            Input::Taken { ticket, grant } => self.taken(ticket, grant, &mut out),
+            Input::Halted { ticket, why } => self.halted(ticket, why, &mut out),
             Input::Ended { ticket, outcome, slots } => self.ended(now, ticket, outcome, slots, &mut out),
             Input::Steered(steered) => self.steered(now, steered, &mut out),
             Input::Told { sequence, words } => self.told(now, sequence, &words, &mut out),
@@ -372,6 +115,7 @@ impl Device {
         let own = match &self.state.phase {
             Phase::Leaving(leaving) => Some(leaving.at),
             Phase::Homing(homing) => homing.again_at,
+            Phase::Seeking(seeking) => seeking.again_at,
             Phase::Trial(trial) => Some(trial.began.after(self.settings.trial_limit)),
             Phase::Settled
             | Phase::Vetting(_)
@@ -384,13 +128,20 @@ impl Device {
             Some(Wait::Until(until)) => Some(until),
             Some(Wait::Over | Wait::ForGood) | None => None,
         };
-        [Some(window), own, again].into_iter().flatten().min()
+        let run = self.state.run.as_ref().and_then(Run::deadline);
+        [Some(window), own, again, run].into_iter().flatten().min()
     }
 
     /// What a device says of itself.
     #[must_use]
     pub fn standing(&self) -> Standing {
+        let is_stranded = self.state.stranded.is_some();
         match &self.state.phase {
+            Phase::Settled | Phase::Healing(Healing { trial: None, .. }) if is_stranded => Standing::Stranded,
+            // On its way it is only while it tries.
+            Phase::Homing(Homing { again_at: Some(_), .. }) | Phase::Seeking(_) if is_stranded => {
+                Standing::Stranded
+            }
             Phase::Settled => match &self.state.setback {
                 Some(setback) if self.is_called_by(&setback.rollout) => Standing::Excluded,
                 Some(_) | None => Standing::Settled,
@@ -401,7 +152,7 @@ impl Device {
                 Some(_) => Standing::OnTrial,
                 None => Standing::Settled,
             },
-            Phase::Leaving(_) | Phase::Homing(_) => Standing::GoingHome,
+            Phase::Leaving(_) | Phase::Homing(_) | Phase::Seeking(_) => Standing::GoingHome,
             Phase::Frozen(_) => Standing::Frozen,
         }
     }
@@ -457,7 +208,10 @@ impl Device {
     /// Takes over what was kept apart from the rest, because the rest may be lost: only where it is stricter.
     pub fn remember(&mut self, kept: &Watermarks) {
         for digest in kept.condemned.iter().rev() {
-            self.condemn(*digest);
+            self.state.condemn(*digest);
+        }
+        if self.state.last_known_good.is_none() {
+            self.state.last_known_good.clone_from(&kept.last_known_good);
         }
         self.state.floor = self.state.floor.max(kept.floor);
         self.state.least = self.state.least.max(kept.generation);
@@ -477,13 +231,14 @@ impl Device {
             floor: self.state.floor,
             generation: self.state.least.max(steered),
             told: self.state.told,
+            last_known_good: self.state.last_known_good.clone(),
         }
     }
 
     /// The run that was begun and has not ended.
     #[must_use]
     pub fn order(&self) -> Option<&Order> {
-        self.state.order.as_ref()
+        self.state.run.as_ref().map(Run::order)
     }
 
     /// Whether there is something to sit out: a rollout that was called off excludes nobody.
@@ -533,7 +288,9 @@ impl Device {
             self.state.windows.close(now, &self.settings.watched);
             self.judge(now, out);
         }
+        self.end_overdue_run(now, out);
         self.overdue(now, out);
+        self.count_tenure(now);
         self.consider(now, out);
     }
 
@@ -573,17 +330,14 @@ impl Device {
                     self.state.setback = None;
                     self.thaw(now, out);
                 }
-                Word::Lift(digest) => self.state.condemned.retain(|condemned| condemned != digest),
+                Word::Lift(digest) => {
+                    self.state.condemned.retain(|condemned| condemned != digest);
+                    self.lifted(digest, out);
+                }
             }
             out.push(Effect::Record(Event::Told { sequence, word: *word }));
         }
         self.report(now, out);
-    }
-
-    fn condemn(&mut self, digest: Digest) {
-        self.state.condemned.retain(|condemned| *condemned != digest);
-        self.state.condemned.insert(0, digest);
-        self.state.condemned.truncate(REMEMBERED_MAX);
     }
 
     fn turn_away(&mut self, rollout: &RolloutId) {
@@ -596,16 +350,6 @@ impl Device {
     fn ticket(&mut self) -> Ticket {
         self.state.ticket = Ticket(self.state.ticket.0 + 1);
         self.state.ticket
-    }
-
-    /// Gives an order under the next fencing number. The record goes before it.
-    fn give(&mut self, task: Task, cause: Cause, out: &mut Effects) -> Order {
-        self.state.fence = Fence(self.state.fence.0 + 1);
-        let order = Order { ticket: self.ticket(), fence: self.state.fence, task };
-        out.push(Effect::Record(Event::Ordered { order: order.clone(), cause }));
-        out.push(Effect::Run(order.clone()));
-        self.state.order = Some(order.clone());
-        order
     }
 
     /// The last word on where the device stands replaces the one before it in the same step.

@@ -23,11 +23,12 @@ pub use backoff::Backoff;
 pub use breaker::Breaker;
 pub use budget::{Allowance, Budget};
 pub use cohort::{
-    Cohort, CohortEffect, CohortInput, Contact, Counts, Helm, Overview, Plan, PlanError, Reply, Rollout,
-    Roster, Stage, StartError, Startable, WAVES_MAX, WaveView, Wish, WishError,
+    Cohort, CohortEffect, CohortInput, Contact, Counts, Helm, Leading, Overview, Plan, PlanError, Reply,
+    Rollout, Roster, Stage, StartError, Startable, WAVES_MAX, WaveView, Wish, WishError,
 };
 pub use device::{
-    Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Steered, Vetted, Watermarks,
+    Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Second, StateTail, Steered,
+    Vetted, Watermarks,
 };
 pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
 pub use lock::{Lock, Locked, Stale};

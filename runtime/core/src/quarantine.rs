@@ -63,6 +63,11 @@ impl Quarantine {
         self.out.contains(grant)
     }
 
+    /// Those that are no longer asked, newest first.
+    pub fn all(&self) -> impl Iterator<Item = &Digest> {
+        self.out.iter()
+    }
+
     /// The first of `grants`, newest first, that may be asked.
     #[must_use]
     pub fn choose<'a>(&self, grants: &'a [Digest]) -> Option<&'a Digest> {

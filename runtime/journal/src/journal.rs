@@ -24,6 +24,7 @@ use crate::{
 const SEGMENT_TEMPORARY: &str = "segment.tmp";
 const BALLAST: &str = "ballast";
 const BALLAST_TEMPORARY: &str = "ballast.tmp";
+const PROBE: &str = "probe.tmp";
 const DAMAGED: &str = "damaged-";
 /// How many damaged files are kept beside the journal. Beyond, the oldest goes: a disk that rots may not fill itself.
 const DAMAGED_KEPT_MAX: usize = 8;
@@ -46,6 +47,8 @@ pub struct Options {
     pub ballast_bytes: u64,
     /// The last head for which the caller holds a receipt, if any. The journal may not be older.
     pub receipt: Option<Head>,
+    /// Finds it in the words that were anchored last, where the caller has none at hand.
+    pub receipt_in: fn(&[u8]) -> Option<Head>,
 }
 
 impl Options {
@@ -53,7 +56,8 @@ impl Options {
     #[must_use]
     pub fn new(instance: impl Into<String>) -> Self {
         let (segment_bytes, bytes_max, ballast_bytes) = (1 << 20, 64 << 20, 2 << 20);
-        Self { instance: instance.into(), segment_bytes, bytes_max, ballast_bytes, receipt: None }
+        let instance = instance.into();
+        Self { instance, segment_bytes, bytes_max, ballast_bytes, receipt: None, receipt_in: |_| None }
     }
 }
 
@@ -82,6 +86,11 @@ pub enum OpenError {
         /// Why.
         source: io::Error,
     },
+    /// The disk failed, and still takes no writes.
+    Unfit {
+        /// Why.
+        source: io::Error,
+    },
 }
 
 impl OpenError {
@@ -90,6 +99,7 @@ impl OpenError {
     pub fn help(&self) -> Option<&'static str> {
         Some(match self {
             Self::SegmentBytes { .. } => "choose a segment size from 4 KiB to 16 MiB, in steps of 4 KiB",
+            Self::Unfit { .. } => "nothing, if it passes; else expect the disk to have failed for good",
             Self::List { .. } => "check that the folder's file system is mounted and can be read",
         })
     }
@@ -99,6 +109,7 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SegmentBytes { bytes } => write!(f, "a segment can't have {bytes} bytes"),
+            Self::Unfit { .. } => f.write_str("the journal's disk still takes no writes"),
             Self::List { .. } => f.write_str("cannot list the journal's files"),
         }
     }
@@ -108,7 +119,7 @@ impl error::Error for OpenError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             Self::SegmentBytes { .. } => None,
-            Self::List { source } => Some(source),
+            Self::List { source } | Self::Unfit { source } => Some(source),
         }
     }
 }
@@ -197,60 +208,9 @@ impl<D: Disk> Journal<D> {
         {
             return Err(OpenError::SegmentBytes { bytes: options.segment_bytes });
         }
-        let names = disk.list().map_err(|source| OpenError::List { source })?;
         let chain = Chain::new(&options.instance);
-        let mut findings = Vec::new();
-
-        let found = anchor::find(&disk, &chain.genesis().hash);
-        let (held, bad) = match found {
-            Found::Nothing => (None, Vec::new()),
-            Found::Slots { newest, bad } => (newest, bad),
-        };
-        let anchor = held.as_ref().map(|(_, anchor)| anchor.clone());
-        if let (Some(anchor), [slot]) = (&anchor, bad.as_slice()) {
-            findings.push(Finding::AnchorDamaged { slot: *slot, kept: anchor.generation });
-        }
-
-        let first = anchor.as_ref().map_or(0, |anchor| anchor.first);
-        let mut indexes: Vec<u64> = names.iter().filter_map(|name| index_of(name)).collect();
-        indexes.sort_unstable();
-        clear_leftovers(&disk, &chain, &names, indexes.iter().copied().filter(|index| *index < first));
-        indexes.retain(|index| *index >= first);
-
-        let survey = survey(&disk, &chain, &indexes, anchor.as_ref(), options.receipt);
-        let Survey { parts, head, tail, loss, findings: seen, salvaged, next_epoch, next_seq, next_index } =
-            survey;
-        findings.extend(seen);
-        if anchor.is_none() && (head.seq > 0 || !bad.is_empty()) {
-            findings.push(Finding::AnchorLost);
-        }
-
-        let mut work = Work { folder: Due::Due, ..Work::default() };
-        if !bad.is_empty() {
-            work.anchor = Due::Due;
-        }
-        if let Some(part) = parts.iter().rev().find(|part| part.used > 0) {
-            // What is damaged stays as it is found.
-            work.proof = Some((part.index, tail.filter(|_| part.state == PartState::Whole)));
-        }
-        let mut active = None;
-        if let Some(loss) = loss {
-            let finding = Finding::Corrupt(loss);
-            let mut body = gap(&finding, &salvaged);
-            body.truncate(BODY_BYTES_MAX);
-            work.gap = Some(Gap { epoch: next_epoch, seq: next_seq, body });
-            findings.push(finding);
-        } else if let Some(part) = parts.last() {
-            active = disk.open(&file_name(part.index)).ok();
-        }
-
-        let oldest = parts.first().map_or(next_index, |part| part.index);
-        let fresh = Anchor { generation: 2, head, words: Vec::new(), first: oldest, newest: next_index };
-        let anchor_file = held.and_then(|(slot, _)| Some((disk.open(anchor::FILE).ok()?, slot)));
-        let ballast = match names.iter().any(|name| name == BALLAST) {
-            true => Ballast::Held,
-            false => Ballast::Released,
-        };
+        let (look, opened) = look(&disk, &chain, &options, gap)?;
+        let Look { parts, active, head, next_index, anchor, anchor_file, ballast, work } = look;
         let mut journal = Self {
             disk,
             chain,
@@ -261,16 +221,41 @@ impl<D: Disk> Journal<D> {
             tail: head,
             pending: Vec::new(),
             next_index,
-            anchor: anchor.clone().unwrap_or(fresh),
+            anchor,
             anchor_file,
             ballast,
             health: Health::Sound,
             work,
         };
-        if let Err(cause) = journal.settle() {
-            findings.push(Finding::Degraded { cause });
-        }
-        Ok((journal, Opened { findings, anchor, salvaged }))
+        let opened = journal.settled(opened);
+        Ok((journal, opened))
+    }
+
+    /// Opens the journal anew, on the disk that it is on: what else there is after the disk failed. What was appended and
+    /// not committed is gone, unless it is found; [`Journal::head`] says. `gap` is as in [`Journal::open`].
+    ///
+    /// It is as good as another process doing so: the write that failed is made once more before anything is built on it.
+    ///
+    /// # Errors
+    /// If the disk still takes no writes, or does not say which files there are. Then the journal is as it was.
+    pub fn reopen(&mut self, gap: impl FnOnce(&Finding, &[Record]) -> Vec<u8>) -> Result<Opened, OpenError> {
+        // A disk that is still failing may read as if all were lost, and that would be believed.
+        self.probe().map_err(|source| OpenError::Unfit { source })?;
+        // Nobody knows better than this what was durable.
+        self.options.receipt = Some(self.head).filter(|head| head.seq > 0);
+        let (look, opened) = look(&self.disk, &self.chain, &self.options, gap)?;
+        let Look { parts, active, head, next_index, anchor, anchor_file, ballast, work } = look;
+        (self.parts, self.active, self.head, self.tail) = (parts, active, head, head);
+        (self.next_index, self.anchor, self.anchor_file) = (next_index, anchor, anchor_file);
+        (self.ballast, self.work, self.health) = (ballast, work, Health::Sound);
+        self.pending.clear();
+        Ok(self.settled(opened))
+    }
+
+    /// Whether the disk failed, so that nothing more is taken before the journal was opened again.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        self.health == Health::Failed
     }
 
     /// Whether there is still ballast.
@@ -316,6 +301,20 @@ impl<D: Disk> Journal<D> {
             .settle()
             .and_then(|()| self.put_anchor(Anchor { words: words.to_vec(), ..self.anchor.clone() }));
         written.map_err(|source| AnchorError::Disk { source })
+    }
+
+    fn probe(&self) -> io::Result<()> {
+        fill(&self.disk, PROBE, &[], SEGMENT_BYTES_MIN)?;
+        self.disk.remove(PROBE)?;
+        self.disk.sync()
+    }
+
+    /// Does what opening found to be done, as far as the disk lets it.
+    fn settled(&mut self, mut opened: Opened) -> Opened {
+        if let Err(cause) = self.settle() {
+            opened.findings.push(Finding::Degraded { cause });
+        }
+        opened
     }
 
     /// Does what is left of the work of opening.
@@ -487,6 +486,85 @@ impl<D: Disk> Journal<D> {
     }
 }
 
+/// What opening finds on a disk.
+struct Look<F> {
+    parts: Vec<Part>,
+    active: Option<F>,
+    head: Head,
+    next_index: u64,
+    anchor: Anchor,
+    anchor_file: Option<(F, usize)>,
+    ballast: Ballast,
+    work: Work,
+}
+
+/// Looks at all that is on a disk, and removes what a stop left behind.
+fn look<D: Disk>(
+    disk: &D,
+    chain: &Chain,
+    options: &Options,
+    gap: impl FnOnce(&Finding, &[Record]) -> Vec<u8>,
+) -> Result<(Look<D::File>, Opened), OpenError> {
+    let names = disk.list().map_err(|source| OpenError::List { source })?;
+    let mut findings = Vec::new();
+
+    let found = anchor::find(disk, &chain.genesis().hash);
+    let (held, bad) = match found {
+        Found::Nothing => (None, Vec::new()),
+        Found::Slots { newest, bad } => (newest, bad),
+    };
+    let anchor = held.as_ref().map(|(_, anchor)| anchor.clone());
+    if let (Some(anchor), [slot]) = (&anchor, bad.as_slice()) {
+        findings.push(Finding::AnchorDamaged { slot: *slot, kept: anchor.generation });
+    }
+
+    let first = anchor.as_ref().map_or(0, |anchor| anchor.first);
+    let mut indexes: Vec<u64> = names.iter().filter_map(|name| index_of(name)).collect();
+    indexes.sort_unstable();
+    clear_leftovers(disk, chain, &names, indexes.iter().copied().filter(|index| *index < first));
+    indexes.retain(|index| *index >= first);
+
+    let receipt =
+        options.receipt.or_else(|| anchor.as_ref().and_then(|anchor| (options.receipt_in)(&anchor.words)));
+    let survey = survey(disk, chain, &indexes, anchor.as_ref(), receipt);
+    let Survey { parts, head, tail, loss, findings: seen, salvaged, next_epoch, next_seq, next_index } =
+        survey;
+    findings.extend(seen);
+    if anchor.is_none() && (head.seq > 0 || !bad.is_empty()) {
+        findings.push(Finding::AnchorLost);
+    }
+
+    let mut work = Work { folder: Due::Due, ..Work::default() };
+    if !bad.is_empty() {
+        work.anchor = Due::Due;
+    }
+    if let Some(part) = parts.iter().rev().find(|part| part.used > 0) {
+        // What is damaged stays as it is found.
+        work.proof = Some((part.index, tail.filter(|_| part.state == PartState::Whole)));
+    }
+    let mut active = None;
+    if let Some(loss) = loss {
+        let finding = Finding::Corrupt(loss);
+        let mut body = gap(&finding, &salvaged);
+        body.truncate(BODY_BYTES_MAX);
+        work.gap = Some(Gap { epoch: next_epoch, seq: next_seq, body });
+        findings.push(finding);
+    } else if let Some(part) = parts.last() {
+        active = disk.open(&file_name(part.index)).ok();
+    }
+
+    let oldest = parts.first().map_or(next_index, |part| part.index);
+    let fresh = Anchor { generation: 2, head, words: Vec::new(), first: oldest, newest: next_index };
+    let anchor_file = held.and_then(|(slot, _)| Some((disk.open(anchor::FILE).ok()?, slot)));
+    let ballast = match names.iter().any(|name| name == BALLAST) {
+        true => Ballast::Held,
+        false => Ballast::Released,
+    };
+    let anchored = anchor.clone().unwrap_or(fresh);
+    let look = Look { parts, active, head, next_index, anchor: anchored, anchor_file, ballast, work };
+    Ok((look, Opened { findings, anchor, salvaged }))
+}
+
 impl<D: Disk> Ledger for Journal<D> {
     fn append(&mut self, body: &[u8]) -> Result<u64, AppendError> {
         let bytes_max = self.body_bytes_max();
@@ -609,7 +687,7 @@ fn is_full(error: &io::Error) -> bool {
 /// Removes what a stop left behind: unfinished files, and segments that the anchor says were pruned. If it fails, the
 /// next opening tries again; nothing looks at them.
 fn clear_leftovers<D: Disk>(disk: &D, chain: &Chain, names: &[String], pruned: impl Iterator<Item = u64>) {
-    for name in [SEGMENT_TEMPORARY, BALLAST_TEMPORARY] {
+    for name in [SEGMENT_TEMPORARY, BALLAST_TEMPORARY, PROBE] {
         if names.iter().any(|there| there == name) {
             let _ = disk.remove(name);
         }

@@ -5,8 +5,8 @@ use std::io;
 use backstay_evidence::{Chain, Head, Record};
 
 use crate::{
-    Ballast, Cause, CommitError, Disk as _, Finding, Folder, FolderError, Journal, Ledger, Opened, Options,
-    PruneError, WORDS_BYTES_MAX, Witness,
+    Ballast, Cause, CommitError, Disk as _, Finding, Folder, FolderError, Journal, Ledger, OpenError, Opened,
+    Options, PruneError, WORDS_BYTES_MAX, Witness,
     ledger::{AnchorError, AppendError, ReadError},
     testing::{Memory, Scenario, Survival, Verdict, cut_everywhere, rot},
 };
@@ -268,6 +268,53 @@ fn a_failed_sync_is_never_tried_twice_and_what_it_left_is_written_again() {
     assert_eq!(head.seq, 31);
     let (journal, _) = open(&disk.survivor(Survival::Synced));
     assert_eq!(journal.head(), head, "the head that was shown was not durable");
+}
+
+/// The same without a restart: once the disk takes writes again the journal is opened where it is, and goes on.
+#[test]
+fn a_journal_that_failed_is_opened_again_where_it_is() {
+    let gap = |finding: &Finding, _: &[Record]| format!("gap: {finding}").into_bytes();
+    let disk = Memory::default();
+    let mut journal = long(&disk);
+    journal.append(b"in doubt").unwrap();
+    disk.fail_sync_after(0);
+    assert!(journal.commit().is_err() && journal.is_failed());
+    disk.refuse_writes(Some(io::ErrorKind::Other));
+    assert!(matches!(journal.reopen(gap), Err(OpenError::Unfit { .. })), "it still takes nothing");
+    assert!(journal.is_failed());
+    disk.refuse_writes(None);
+
+    let opened = journal.reopen(gap).unwrap();
+    assert!(opened.findings.is_empty() && !journal.is_failed(), "{:?}", opened.findings);
+    assert_eq!(journal.head().seq, 31, "what was in doubt is there, and durable");
+    journal.append(b"goes on").unwrap();
+    let head = journal.commit().unwrap();
+    let (journal, opened) = open(&disk.survivor(Survival::Synced));
+    assert!(opened.findings.is_empty(), "{:?}", opened.findings);
+    assert_eq!(
+        (journal.head(), &bodies(&journal)[30..]),
+        (head, &["in doubt".to_owned(), "goes on".into()][..])
+    );
+}
+
+/// The disk comes back with an older past. What was durable in this very process is a witness that nobody can put back.
+#[test]
+fn a_disk_that_comes_back_older_is_told() {
+    let disk = Memory::default();
+    drop(long(&disk));
+    let old = disk.contents();
+    let (mut journal, _) = open(&disk);
+    for _ in 0..5 {
+        journal.append(b"newer").unwrap();
+        journal.commit().unwrap();
+    }
+    disk.fail_sync_after(0);
+    journal.append(b"x").unwrap();
+    assert!(journal.commit().is_err());
+    disk.put_back(&old);
+    let opened = journal.reopen(|finding, _| format!("gap: {finding}").into_bytes()).unwrap();
+    assert!(opened.findings.iter().any(Finding::is_loss), "{:?}", opened.findings);
+    assert_eq!((journal.head().seq, journal.head().epoch), (36, 2));
 }
 
 #[test]

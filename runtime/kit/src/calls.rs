@@ -92,6 +92,7 @@ fn described(description: &Description) -> Vec<u8> {
     format!("{description:?}").into_bytes()
 }
 
+#[expect(clippy::ptr_arg, reason = "it is handed on as a function of what a call came to")]
 fn problems(problems: &Vec<Problem>) -> Vec<u8> {
     problems.iter().map(|problem| format!("{problem}\n")).collect::<String>().into_bytes()
 }

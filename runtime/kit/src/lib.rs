@@ -1,6 +1,6 @@
 //! Holds plugins against what they promise.
 //!
-//! Here: what any executor and any policy has to stand ([`conformance`], [`judging`]), a vendor's own tests
+//! Here: what any executor and any policy has to stand ([`conformance()`], [`judging()`]), a vendor's own tests
 //! ([`Vector`]), making calls again on another engine or another machine ([`Job`]), and making recorded calls again
 //! ([`replay()`]). Not here: signatures (`trust`), the sandbox (`host`), what is recorded (`plugins`), files and the
 //! command line (`backstay`).

@@ -91,18 +91,10 @@ impl Trial {
         let [vendor, operator, release, director] = [1, 2, 3, 4].map(|n| SecretKey::from_random(&[n; 32]));
         let fleet = FleetId::parse("trial").map_err(refused)?;
         let prefix = id.as_str().split('/').next().unwrap_or_default();
-        let keyring = Keyring::new(KeyringParts {
-            number: 1,
-            fleet: fleet.clone(),
-            operator: Role::of(operator.public()),
-            release: Role::of(release.public()),
-            director: Role::of(director.public()),
-            vendors: vec![Vendor {
-                prefix: Name::parse(prefix).map_err(refused)?,
-                role: Role::of(vendor.public()),
-            }],
-        })
-        .map_err(refused)?;
+        let role = |key: &SecretKey| Role::of(key.public());
+        let vendors = vec![Vendor { prefix: Name::parse(prefix).map_err(refused)?, role: role(&vendor) }];
+        let first = KeyringParts::first(fleet.clone(), role(&operator), role(&release), role(&director));
+        let keyring = Keyring::new(KeyringParts { vendors, ..first }).map_err(refused)?;
         let stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };
         let said = PluginRelease {
             id: id.clone(),

@@ -1,5 +1,6 @@
 //! A device's life, recorded as the agent records it, and made again: the same in both engines; one changed outcome, one
 //! changed answer, another configuration or another version is found, and named.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a story is about the kinds that it names")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
 mod wasm;

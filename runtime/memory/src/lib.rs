@@ -6,16 +6,17 @@
 //! a state means (`core`; it is opaque bytes here), and files or trees (`journal`, `store`).
 //!
 //! The journal is the truth. The view only makes a start quick: lost, damaged or behind, it is rebuilt from the
-//! journal. A disk that is full or read-only stops nobody: [`Durability::Degraded`] says so, once, and the
-//! instance goes on deciding.
+//! journal. A disk that is full, read-only or failing stops nobody: [`Durability::Degraded`] says so, once, and the
+//! instance goes on deciding. What it could not record it records late, with a word on how much that was.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
 mod memory;
 mod outbox;
 mod recall;
 mod runs;
+mod waiting;
 
-pub use memory::{Durability, Memory, OpenError, Options};
+pub use memory::{ANCHOR_EVERY, Durability, Memory, OpenError, Options};
 pub use outbox::ReceiptError;
 pub use recall::Recalled;
 pub use runs::Step;

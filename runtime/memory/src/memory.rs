@@ -1,17 +1,23 @@
 //! An instance's memory: opening it, recording, anchoring, giving space back.
 
-use std::{error, fmt, path::Path};
+use std::{
+    error, fmt,
+    path::{Path, PathBuf},
+};
 
 use backstay_evidence::{Chain, Head};
-use backstay_journal::{Folder, FolderError, Journal, Ledger, Options as JournalOptions};
-use backstay_model::{Event, Mono, Ticket};
+use backstay_journal::{
+    AppendError, Disk, Finding, Folder, FolderError, Journal, Ledger, Options as JournalOptions, Record,
+};
+use backstay_model::{Digest, Event, Millis, Mono, Ticket, causes};
 use backstay_store::{Backing, Damage, View};
-use backstay_wire::{AnchorWords, Entry, LogBatch, Receipt, Stream, decode, encode};
+use backstay_wire::{AnchorWords, Entry, LogBatch, Mark, Receipt, Stream, decode, encode};
 
 use crate::{
     outbox::{self, ReceiptError},
     recall::{self, Recalled, State},
     runs::Step,
+    waiting::{Retry, Waiting},
 };
 
 /// Records between two flushes of the view. What a power cut takes from the view, the journal gives back.
@@ -22,6 +28,10 @@ const PRUNE_AT_PERCENT: u64 = 75;
 
 /// From this share on also what the server has not got goes, in percent.
 const DROP_AT_PERCENT: u64 = 90;
+
+/// How far the clock in the anchor may lag behind. So far it goes back at most after a kill in which nothing was recorded
+/// for longer. It costs a write of 4 KiB each time: 96 a day.
+pub const ANCHOR_EVERY: Millis = Millis::from_secs(15 * 60);
 
 /// Into so many parts what could go is divided: the oldest one goes, and only if that frees nothing, more.
 const DROP_PARTS: u64 = 8;
@@ -81,18 +91,40 @@ impl error::Error for OpenError {
     }
 }
 
+/// What became of an entry.
+enum Put {
+    /// It was appended.
+    Whole,
+    /// It was, without the state.
+    Less(String),
+}
+
+/// Why an entry was not appended.
+enum NotPut {
+    /// It fits no record.
+    Never(String),
+    /// The disk does not take it now.
+    Now(Box<Entry>, String),
+}
+
 /// An instance's memory.
-#[derive(Debug)]
-pub struct Memory {
-    journal: Journal,
+pub struct Memory<D: Disk = Folder> {
+    journal: Journal<D>,
     chain: Chain,
     /// `None` only while it is being replaced.
     view: Option<View>,
+    /// Where the view is; `None`: in memory.
+    place: Option<PathBuf>,
     state: State,
     /// Appended and not durable yet: a disk that was full may take it with what comes next.
     pending: Vec<(u64, Entry)>,
+    /// Not appended: the disk took nothing.
+    waiting: Waiting,
+    retry: Retry,
     words: Option<AnchorWords>,
-    receipt: u64,
+    /// When they were last written, or could not be.
+    anchored: Mono,
+    receipt: Option<Head>,
     dropped_to: u64,
     bytes_max: u64,
     unflushed: u32,
@@ -106,67 +138,142 @@ impl Memory {
     /// Only if the journal's folder can't be had: damage is a finding.
     pub fn open(dir: &Path, options: Options) -> Result<(Self, Recalled), OpenError> {
         let disk = Folder::take(dir.join("journal")).map_err(OpenError::Folder)?;
+        Self::open_on(disk, Some(dir.join("view")), options)
+    }
+}
+
+impl<D: Disk> fmt::Debug for Memory<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").field("head", &self.journal.head()).finish_non_exhaustive()
+    }
+}
+
+impl<D: Disk> Memory<D> {
+    /// Opens the memory whose journal is on `disk` and whose view is in `place`, or in memory, or begins one.
+    ///
+    /// # Errors
+    /// Only if the disk does not even say which files there are: damage is a finding.
+    pub fn open_on(disk: D, place: Option<PathBuf>, options: Options) -> Result<(Self, Recalled), OpenError> {
         let mut journal_options = JournalOptions::new(options.instance.clone());
         journal_options.bytes_max = options.bytes_max;
         journal_options.segment_bytes = (options.bytes_max / 8).clamp(256 << 10, 1 << 20);
         journal_options.ballast_bytes = journal_options.segment_bytes;
-        let gap = |finding: &backstay_journal::Finding, _: &[_]| gap_body(&finding.to_string());
+        journal_options.receipt_in = |words| receipt_of(words_of(words).as_ref()?);
         let (journal, opened) = Journal::open(disk, journal_options, gap).map_err(OpenError::Journal)?;
-        let words =
-            opened.anchor.as_ref().and_then(|anchor| decode::<AnchorWords>(&anchor.words, usize::MAX).ok());
+        let words = opened.anchor.as_ref().and_then(|anchor| words_of(&anchor.words));
         let mut findings: Vec<Event> =
             opened.findings.iter().map(|finding| degraded(finding.to_string())).collect();
+        let (view, state) = view_of(&journal, place.as_deref(), &mut findings);
 
-        let head = Some(journal.head().seq).filter(|seq| *seq > 0);
-        let view_options = backstay_store::Options::new(head, journal.head().epoch);
-        let opened = View::open(&dir.join("view"), view_options);
-        if let Some(aside) = &opened.set_aside {
-            findings.push(degraded(format!("the view was set aside: {}", aside.why)));
-        }
-        if let Backing::Memory { why } = opened.view.backing() {
-            findings.push(degraded(format!("the view is in memory only: {why:?}")));
-        }
-        let (view, state) = caught_up(opened.view, &journal, &mut findings);
-
-        let mark =
-            words.as_ref().and_then(|words| words.mark(Stream::Receipt)).map_or(0, |mark| mark.counter);
         let clock = state.clock.max(words.as_ref().map_or(Mono(0), |words| words.clock));
         let snapshot = state.snapshot.clone();
-        let memory = Self {
+        let mut memory = Self {
             chain: Chain::new(&options.instance),
-            receipt: mark.min(journal.head().seq),
+            receipt: words.as_ref().and_then(receipt_of),
             journal,
             view: Some(view),
+            place,
             state,
             pending: Vec::new(),
+            waiting: Waiting::default(),
+            retry: Retry::default(),
+            anchored: words.as_ref().map_or(Mono(0), |words| words.clock),
             words: words.clone(),
             dropped_to: 0,
             bytes_max: options.bytes_max,
             unflushed: 0,
             degraded: false,
         };
+        memory.forget_foreign_receipt();
+        if memory.journal.is_failed() {
+            memory.fails(clock);
+        }
         Ok((memory, Recalled { clock, snapshot, words, findings }))
     }
 
     /// Records `events` in one commit, with the state after the last of them. When this returns
-    /// [`Durability::Durable`], what the events announce may be done.
+    /// [`Durability::Durable`], what the events announce may be done, and what could not be recorded before was, too.
     pub fn record(&mut self, at: Mono, events: &[Event], snapshot: Option<Vec<u8>>) -> Durability {
         let Some(last) = events.len().checked_sub(1) else { return Durability::Durable };
-        self.make_room();
-        let mut lost = None;
-        for (n, event) in events.iter().enumerate() {
+        self.reopen_if_due(at);
+        if !self.journal.is_failed() {
+            self.make_room();
+        }
+        let new = events.iter().enumerate().map(|(n, event)| {
             let snapshot = snapshot.clone().filter(|_| n == last);
-            let put = self.put(Entry { at, event: event.clone(), snapshot });
-            lost = put.err().or(lost);
+            Entry { at, event: event.clone(), snapshot }
+        });
+        self.put_all(at, new.collect())
+    }
+
+    /// Does what time asks for: tries a disk that failed again, and keeps the clock.
+    pub fn tend(&mut self, now: Mono, words: &AnchorWords) -> Durability {
+        if self.retry.is_due(now) {
+            self.reopen_if_due(now);
+            let something_waits = !self.waiting.is_empty() || !self.pending.is_empty();
+            if something_waits && !self.journal.is_failed() {
+                match self.put_all(now, Vec::new()) {
+                    Durability::Durable => {}
+                    failed @ (Durability::Degraded(_) | Durability::StillDegraded) => return failed,
+                }
+            }
+        }
+        self.anchor(words)
+    }
+
+    /// When [`Memory::tend`] has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Mono {
+        let clock = self.anchored.after(ANCHOR_EVERY);
+        self.retry.at().map_or(clock, |at| at.min(clock))
+    }
+
+    /// Appends what waits, and entries behind it, and makes them durable. Those that the disk does not take wait.
+    fn put_all(&mut self, at: Mono, entries: Vec<Entry>) -> Durability {
+        let (mut lost, mut full): (Option<String>, Option<String>) = (None, None);
+        while let Some(entry) = self.waiting.next() {
+            if let Err(NotPut::Now(entry, why)) = self.put(entry) {
+                self.waiting.put_back(*entry);
+                full = Some(why);
+                break;
+            }
+        }
+        if full.is_none()
+            && let Some(telling) = self.waiting.telling(at)
+        {
+            match self.put(telling) {
+                Ok(_) | Err(NotPut::Never(_)) => self.waiting = Waiting::default(),
+                Err(NotPut::Now(_, why)) => full = Some(why),
+            }
+        }
+        for entry in entries {
+            if let Some(why) = &full {
+                // In their order or not at all.
+                self.waiting.keep(entry, why);
+                continue;
+            }
+            match self.put(entry) {
+                Ok(Put::Whole) => {}
+                Ok(Put::Less(why)) | Err(NotPut::Never(why)) => lost = Some(why),
+                Err(NotPut::Now(entry, why)) => {
+                    self.waiting.keep(*entry, &why);
+                    full = Some(why);
+                }
+            }
         }
         if let Err(error) = self.journal.commit() {
+            self.fails(at);
             return self.degrade(chain_of(&error));
         }
         for (seq, entry) in std::mem::take(&mut self.pending) {
             let changes = self.state.take(seq, &entry);
             self.show(seq, &changes);
         }
-        match lost {
+        match &full {
+            Some(_) => self.fails(at),
+            None => self.retry.succeeded(),
+        }
+        match full.or(lost) {
             Some(why) => self.degrade(why),
             None => {
                 self.degraded = false;
@@ -176,45 +283,92 @@ impl Memory {
     }
 
     /// Appends an entry; where a record can't hold it with the state, without.
-    fn put(&mut self, mut entry: Entry) -> Result<(), String> {
-        let mut whole = Ok(());
+    fn put(&mut self, mut entry: Entry) -> Result<Put, NotPut> {
+        let mut whole = Put::Whole;
         let mut body = encode(&entry);
         if let Err(error) = &body
             && entry.snapshot.take().is_some()
         {
-            whole = Err(clip(&format!("the state is not kept: {error}")));
+            whole = Put::Less(clip(&format!("the state is not kept: {error}")));
             body = encode(&entry);
         }
-        let body = body.map_err(|error| chain_of(&error))?;
-        let seq = self.journal.append(&body).map_err(|error| chain_of(&error))?;
-        self.pending.push((seq, entry));
-        whole
+        let body = body.map_err(|error| NotPut::Never(chain_of(&error)))?;
+        match self.journal.append(&body) {
+            Ok(seq) => {
+                self.pending.push((seq, entry));
+                Ok(whole)
+            }
+            Err(error @ (AppendError::TooLong { .. } | AppendError::Moved { .. })) => {
+                Err(NotPut::Never(chain_of(&error)))
+            }
+            Err(error @ AppendError::NoRoom { .. }) => Err(NotPut::Now(Box::new(entry), chain_of(&error))),
+        }
     }
 
-    /// Keeps the words that decide about booting, if they are others than before.
+    /// The disk does not take what it is given. It is tried again with what comes next, and later in any case.
+    fn fails(&mut self, now: Mono) {
+        if self.retry.at().is_none_or(|at| at <= now) {
+            self.retry.failed(now);
+        }
+    }
+
+    fn reopen_if_due(&mut self, now: Mono) {
+        if !self.journal.is_failed() || !self.retry.is_due(now) {
+            return;
+        }
+        let opened = match self.journal.reopen(gap) {
+            Ok(opened) => opened,
+            Err(_) => return self.retry.failed(now),
+        };
+        // What was appended and not acknowledged is found, or it waits with the rest.
+        let head = self.journal.head();
+        let whole = opened.findings.iter().all(|finding| !matches!(finding, Finding::Corrupt(_)));
+        let missed: Vec<Entry> = std::mem::take(&mut self.pending)
+            .into_iter()
+            .filter_map(|(seq, entry)| (seq > head.seq || !whole).then_some(entry))
+            .collect();
+        let mut found: Vec<Event> =
+            opened.findings.iter().map(|finding| degraded(finding.to_string())).collect();
+        self.words = opened.anchor.as_ref().and_then(|anchor| words_of(&anchor.words));
+        // The view lets go of its place first.
+        self.view = None;
+        let (view, state) = view_of(&self.journal, self.place.as_deref(), &mut found);
+        (self.view, self.state) = (Some(view), state);
+        self.forget_foreign_receipt();
+        self.waiting.keep_before(missed, found, now);
+        if self.journal.is_failed() {
+            self.retry.failed(now);
+        } else {
+            self.retry.succeeded();
+        }
+    }
+
+    /// Keeps the words that decide about booting, if they are others than before, and with them the clock and how far
+    /// the server has the journal.
     pub fn anchor(&mut self, words: &AnchorWords) -> Durability {
-        // The times move with each record and each receipt. They are in the records too, and alone not worth a write.
-        let same = self.words.as_ref().is_some_and(|old| {
-            AnchorWords { clock: words.clock, attested: words.attested, ..old.clone() } == *words
-        });
-        if same {
+        let mut words = words.clone();
+        if let Some(receipt) = self.receipt {
+            let mark = Mark { stream: Stream::Receipt, counter: receipt.seq, digest: Digest(receipt.hash) };
+            words.accept(mark);
+            words.receipt_epoch = receipt.epoch;
+        }
+        if self.words.as_ref().is_some_and(|old| says_the_same(old, &words)) {
             return Durability::Durable;
         }
-        let written = encode(words).map_err(|error| error.to_string());
+        let written = encode(&words).map_err(|error| error.to_string());
         let written =
             written.and_then(|bytes| self.journal.write_anchor(&bytes).map_err(|error| chain_of(&error)));
+        self.anchored = words.clock;
         match written {
             Ok(()) => {
-                self.words = Some(words.clone());
+                self.words = Some(words);
                 Durability::Durable
             }
-            Err(why) if self.degraded => {
-                drop(why);
-                Durability::StillDegraded
-            }
             Err(why) => {
-                self.degraded = true;
-                Durability::Degraded(why)
+                if self.journal.is_failed() {
+                    self.fails(self.anchored);
+                }
+                self.degrade(why)
             }
         }
     }
@@ -223,6 +377,12 @@ impl Memory {
     #[must_use]
     pub fn steps(&self, ticket: Ticket) -> &[Step] {
         self.state.runs.of(ticket)
+    }
+
+    /// The words that were anchored last, as far as is known; none on the first day.
+    #[must_use]
+    pub fn words(&self) -> Option<&AnchorWords> {
+        self.words.as_ref()
     }
 
     /// The durable head of the journal.
@@ -234,7 +394,7 @@ impl Memory {
     /// The records that the server has no receipt for, oldest first, as many as fit one message.
     #[must_use]
     pub fn unreceipted(&self) -> Option<LogBatch> {
-        let sent = self.receipt.max(self.dropped_to);
+        let sent = self.receipt().max(self.dropped_to);
         if sent < self.journal.head().seq { outbox::batch(&self.journal, sent) } else { None }
     }
 
@@ -244,14 +404,16 @@ impl Memory {
     /// If it has another journal than this one.
     pub fn receipted(&mut self, receipt: &Receipt) -> Result<(), ReceiptError> {
         let head = outbox::check(&self.journal, &self.chain, receipt)?;
-        self.receipt = self.receipt.max(head.seq);
+        if head.seq > self.receipt() {
+            self.receipt = Some(head);
+        }
         Ok(())
     }
 
     /// Up to which record the server has the journal.
     #[must_use]
     pub fn receipt(&self) -> u64 {
-        self.receipt
+        self.receipt.map_or(0, |head| head.seq)
     }
 
     /// All entries from `seq` on that this version can read, oldest first.
@@ -311,7 +473,7 @@ impl Memory {
         // A run that is open may need its steps, and everybody the newest state.
         let needed = if self.state.runs.is_empty() { self.state.snapshot_seq } else { self.journal.oldest() };
         // What isn't pruned now is tried again with the next record.
-        let _ = self.journal.prune(needed.min(self.receipt + 1));
+        let _ = self.journal.prune(needed.min(self.receipt() + 1));
         if self.journal.bytes() == before && before >= self.bytes_max / 100 * DROP_AT_PERCENT {
             self.drop_oldest();
         }
@@ -331,13 +493,19 @@ impl Memory {
                 break;
             }
         }
-        let (unsent, oldest) = (self.receipt.max(self.dropped_to) + 1, self.journal.oldest());
+        let (unsent, oldest) = (self.receipt().max(self.dropped_to) + 1, self.journal.oldest());
         if oldest > unsent {
             let why = format!("the outbox is full: records {unsent} to {} were dropped unsent", oldest - 1);
             self.dropped_to = oldest - 1;
             // With the record that made it necessary.
             let _ = self.put(Entry { at: self.state.clock, event: degraded(why), snapshot: None });
         }
+    }
+
+    /// A receipt that the journal, as it was found, knows nothing of holds nothing back any more: the finding that says
+    /// what was lost names it.
+    fn forget_foreign_receipt(&mut self) {
+        self.receipt = self.receipt.filter(|receipt| receipt.seq <= self.journal.head().seq);
     }
 
     fn degrade(&mut self, why: String) -> Durability {
@@ -348,7 +516,47 @@ impl Memory {
     }
 }
 
-fn caught_up(view: View, journal: &Journal, findings: &mut Vec<Event>) -> (View, State) {
+/// Opens the view of a journal, brought up to its head, and the state that the two add up to.
+fn view_of<D: Disk>(journal: &Journal<D>, place: Option<&Path>, findings: &mut Vec<Event>) -> (View, State) {
+    let head = Some(journal.head().seq).filter(|seq| *seq > 0);
+    let options = backstay_store::Options::new(head, journal.head().epoch);
+    let Some(place) = place else { return caught_up(View::in_memory(options), journal, findings) };
+    let opened = View::open(place, options);
+    if let Some(aside) = &opened.set_aside {
+        findings.push(degraded(format!("the view was set aside: {}", aside.why)));
+    }
+    if let Backing::Memory { why } = opened.view.backing() {
+        findings.push(degraded(format!("the view is in memory only: {why:?}")));
+    }
+    caught_up(opened.view, journal, findings)
+}
+
+/// The words in the bytes of an anchor.
+fn words_of(bytes: &[u8]) -> Option<AnchorWords> {
+    decode::<AnchorWords>(bytes, usize::MAX).ok()
+}
+
+/// How far the server has the journal, as words say it.
+fn receipt_of(words: &AnchorWords) -> Option<Head> {
+    let mark = words.mark(Stream::Receipt).filter(|_| words.receipt_epoch > 0)?;
+    Some(Head { epoch: words.receipt_epoch, seq: mark.counter, hash: mark.digest.0 })
+}
+
+/// The times move with each record, and the server's receipt follows each: alone they are not worth a write, but now
+/// and then.
+fn says_the_same(old: &AnchorWords, new: &AnchorWords) -> bool {
+    let mut old_but_now = AnchorWords {
+        clock: new.clock,
+        attested: new.attested,
+        receipt_epoch: new.receipt_epoch,
+        ..old.clone()
+    };
+    old_but_now.marks.retain(|mark| mark.stream != Stream::Receipt);
+    old_but_now.marks.extend(new.mark(Stream::Receipt));
+    old_but_now == *new && new.clock.since(old.clock) < ANCHOR_EVERY
+}
+
+fn caught_up<D: Disk>(view: View, journal: &Journal<D>, findings: &mut Vec<Event>) -> (View, State) {
     let mut view = view;
     loop {
         match recall::catch_up(&mut view, journal) {
@@ -361,8 +569,8 @@ fn caught_up(view: View, journal: &Journal, findings: &mut Vec<Event>) -> (View,
     }
 }
 
-fn gap_body(why: &str) -> Vec<u8> {
-    let event = Event::Gap { after: 0, why: clip(why) };
+fn gap(finding: &Finding, _: &[Record]) -> Vec<u8> {
+    let event = Event::Gap { after: 0, why: clip(&finding.to_string()) };
     encode(&Entry { at: Mono(0), event, snapshot: None }).unwrap_or_default()
 }
 
@@ -374,12 +582,6 @@ fn clip(text: &str) -> String {
     backstay_model::Reason::new(text.into()).0
 }
 
-fn chain_of(error: &dyn error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    clip(&text)
+fn chain_of(error: &(dyn error::Error + 'static)) -> String {
+    clip(&causes::in_one_line(error))
 }

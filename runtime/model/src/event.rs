@@ -266,6 +266,20 @@ pub enum Event {
         /// What came of the call.
         came: Came,
     },
+    /// An executor took a run. It alone goes on with it, also after a restart.
+    RunTaken {
+        /// Which run.
+        ticket: Ticket,
+        /// Of the executor's grant.
+        grant: Digest,
+    },
+    /// Everything was tried, and is tried again later. Nobody has to look, unlike with [`Event::Froze`].
+    Stranded {
+        /// Why.
+        cause: Cause,
+        /// When it begins anew.
+        again: Mono,
+    },
     /// A plugin came a step nearer to taking over from another, or was sent back.
     Handover(Handover),
     /// The process ended in the middle of a call of a plugin. Told after the restart; counts as a strike.

@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod causes;
 mod decision;
 mod digest;
 mod effect;

@@ -44,10 +44,12 @@ pub enum Standing {
     OnTrial,
     /// On the way home.
     GoingHome,
-    /// Moves nothing until somebody says more.
+    /// Moves nothing until somebody says more: a person has to look.
     Frozen,
     /// Sits this rollout out until a moment of its own.
     Excluded,
+    /// Has nothing left to try for now, and tries again slowly: nobody has to look, and a release may cure it.
+    Stranded,
 }
 
 /// How what runs now is doing.

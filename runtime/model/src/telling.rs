@@ -275,6 +275,12 @@ impl fmt::Display for Event {
             Self::Stepped { ticket, grant, came } => {
                 write!(f, "run {ticket} stepped: executor under grant {} {came}", grant.short())
             }
+            Self::RunTaken { ticket, grant } => {
+                write!(f, "run {ticket} is taken by the executor of grant {}", grant.short())
+            }
+            Self::Stranded { cause, again } => {
+                write!(f, "nothing is left to try until {} ms of up-time: {cause}", again.0)
+            }
             Self::Handover(handover) => handover.fmt(f),
             Self::BroughtDown { plugin, grant } => {
                 write!(f, "the process ended in a call of {plugin} ({})", grant.short())

@@ -12,6 +12,7 @@ use backstay_model::{
     Action, Came, Decision, Digest, Event, Facts, Handover, HandoverStep, Memo, Mono, PluginId, Reason,
     Ticket, Version,
 };
+use backstay_trust::GrantedPlugin;
 
 use crate::{Ready, load::marked, trace};
 
@@ -26,8 +27,8 @@ pub trait Adviser {
     /// The digest of the grant under which it runs.
     fn grant(&self) -> &Digest;
 
-    /// The sequence of that grant.
-    fn sequence(&self) -> u64;
+    /// What lets it run, which may be taken back.
+    fn granted(&self) -> &GrantedPlugin;
 
     /// What is to be done. `prior` is the memo of the answer before, empty at first.
     ///
@@ -49,8 +50,8 @@ impl Adviser for Ready<Policy> {
         self.plugin.grant()
     }
 
-    fn sequence(&self) -> u64 {
-        self.sequence
+    fn granted(&self) -> &GrantedPlugin {
+        &self.granted
     }
 
     fn decide(&mut self, _: Mono, facts: &Facts, prior: &[u8]) -> Result<Decided, CallError> {
@@ -143,9 +144,15 @@ impl Judge {
         self.consulted.take()
     }
 
-    /// Which plugins these are, and the sequences of their grants.
-    pub fn grants(&self) -> impl Iterator<Item = (PluginId, u64)> {
-        self.seats().map(|seat| (seat.adviser.id().clone(), seat.adviser.sequence()))
+    /// What lets each of them run.
+    pub fn granted(&self) -> impl Iterator<Item = &GrantedPlugin> {
+        self.seats().map(|seat| seat.adviser.granted())
+    }
+
+    /// Asks only those any more that are `still` granted; the last good one takes over, or nobody.
+    pub fn retain(&mut self, mut still: impl FnMut(&GrantedPlugin) -> bool) {
+        self.proven.retain(|seat| still(seat.adviser.granted()));
+        self.candidate.take_if(|seat| !still(seat.adviser.granted()));
     }
 
     /// Holds what is remembered against who is here. To be called before the first question, and whenever somebody
@@ -185,7 +192,7 @@ impl Judge {
         let answer = match counts.map(|call| &call.came) {
             Some(Ok(decision)) => Ok(decision.clone()),
             Some(Err(error)) => Err(Reason::new(error.to_string()).0),
-            None => Err("every policy is in quarantine".into()),
+            None => Err("every policy is in quarantine or revoked".into()),
         };
         self.consulted = counts.map(|call| call.consulted.clone());
         Asked { answer, events }

@@ -14,7 +14,10 @@ use backstay_host::{
     world_executor, world_policy,
 };
 use backstay_model::{Digest, Equipped, Name, PluginId, PluginRole, UnixMs, Version};
-use backstay_trust::{Bundle, BundleError, Keyring, PluginError, Target, VerifiedPlugin, Want, World};
+use backstay_trust::{
+    Accepted, Bundle, BundleError, Floor, GrantedPlugin, Keyring, PluginError, Target, VerifiedPlugin, Want,
+    World,
+};
 
 use crate::{Mark, trace};
 
@@ -25,8 +28,8 @@ pub struct Loader<'a> {
     pub engine: &'a Engine,
     /// Who may vouch for them.
     pub keyring: &'a Keyring,
-    /// The newest grant of each plugin that was accepted before.
-    pub floors: &'a BTreeMap<PluginId, u64>,
+    /// The grants of each plugin that were accepted before.
+    pub floors: &'a BTreeMap<PluginId, Floor>,
     /// The latest time that is known from a signature.
     pub attested: Option<UnixMs>,
     /// Where calls are marked, because a plugin that brings this process down has to be known after it.
@@ -43,10 +46,12 @@ pub struct Ready<P> {
     pub plugin: P,
     /// What it is told with each call.
     pub config: Config,
-    /// The sequence of its grant: the floor for the next.
-    pub sequence: u64,
+    /// What lets it run: the floor for what comes next, and what a revocation is held against.
+    pub granted: GrantedPlugin,
     /// Which plugin with which settings, as it is recorded before the first call.
     pub equipped: Equipped,
+    /// That was taken back: it is not asked any more.
+    pub revoked: bool,
     /// Where its calls are marked.
     pub mark: Option<Arc<Mark>>,
 }
@@ -277,8 +282,8 @@ impl Loader<'_> {
             agreed(path, validate(&plugin, &config))?;
             let which = (verified.id(), verified.version(), grant);
             let equipped = trace::equipped(role, which, &config, &said);
-            let sequence = verified.stamp().sequence;
-            Ok(Ready { plugin, config, sequence, equipped, mark: self.mark.clone() })
+            let granted = verified.granted().clone();
+            Ok(Ready { plugin, config, granted, equipped, revoked: false, mark: self.mark.clone() })
         })
     }
 
@@ -344,4 +349,21 @@ pub(crate) fn config(path: &Path, settings: Vec<(Name, Value)>) -> Result<Config
 pub(crate) fn agreed(path: &Path, problems: Result<Vec<Problem>, CallError>) -> Result<(), LoadError> {
     let problems = problems.map_err(|source| LoadError::Silent { path: path.into(), source })?;
     if problems.is_empty() { Ok(()) } else { Err(LoadError::Settings { path: path.into(), problems }) }
+}
+
+/// The floors after `loaded` were taken into use together.
+#[must_use]
+pub fn floors_after<'a>(
+    mut floors: BTreeMap<PluginId, Floor>,
+    loaded: impl IntoIterator<Item = &'a GrantedPlugin>,
+) -> BTreeMap<PluginId, Floor> {
+    let mut grants: BTreeMap<&PluginId, Vec<Accepted>> = BTreeMap::new();
+    for granted in loaded {
+        grants.entry(granted.id()).or_default().push(granted.accepted());
+    }
+    for (plugin, grants) in grants {
+        let last = floors.get(plugin).copied();
+        floors.extend(Floor::after(last, &grants).map(|floor| (plugin.clone(), floor)));
+    }
+    floors
 }

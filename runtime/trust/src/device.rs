@@ -6,7 +6,8 @@ use backstay_model::{DeviceId, Digest, FleetId};
 
 use crate::{
     Audience, Domain, PublicKey, Refusal, SecretKey, SignError, Stamp, Watermark,
-    envelope::{open, seal, sha256},
+    envelope::{Signer, open, sha256},
+    statement::seal,
 };
 
 /// What a device may sign.
@@ -106,7 +107,7 @@ pub fn verify_word(
     key: &PublicKey,
 ) -> Result<VerifiedWord, Refusal> {
     let meant = |audience: &Audience| matches!(audience, Audience::Device(_, of) if of == device);
-    let opened = open(bytes, kind.into(), Some(fleet), meant, |_, _| Some(*key))?;
+    let opened = open(bytes, kind.into(), Some(fleet), meant, |_, _| Signer::Trusted(*key), 1)?;
     Ok(VerifiedWord {
         kind,
         device: device.clone(),

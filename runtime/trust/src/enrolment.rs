@@ -3,7 +3,8 @@
 //! It makes its key on first boot and asks, signing with that key, so that nobody can enrol a key that they
 //! don't have. A one-time token proves that the device is meant; the token itself is never sent, only a
 //! digest over it and the device's key, so whoever sees the request can't use it for a key of their own.
-//! Without a token an operator compares the fingerprint. The answer is the director's: id, cohort, labels.
+//! Without a token an operator compares the fingerprint. The answer is the director's: id, cohort, labels. A key of the
+//! role "device" may give it, too: a factory's, say.
 
 use alloc::{
     string::{String, ToString},
@@ -19,7 +20,8 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::{
     Audience, Domain, KeyError, KeyId, Keyring, PublicKey, Refusal, RoleKind, SecretKey, SignError, Stamp,
     Watermark,
-    envelope::{open, seal},
+    envelope::{Signer, open},
+    statement::seal,
 };
 
 /// A one-time token, made by the server and carried to the device by a person. Wiped when it is dropped,
@@ -130,7 +132,11 @@ impl VerifiedEnrolRequest {
             domain,
             Some(fleet),
             |audience| matches!(audience, Audience::Fleet(_)),
-            |_, payload| payload.first_chunk().and_then(|key| PublicKey::from_bytes(key).ok()),
+            |_, payload| {
+                let key = payload.first_chunk().and_then(|key| PublicKey::from_bytes(key).ok());
+                key.map_or(Signer::Unknown, Signer::Trusted)
+            },
+            1,
         )?;
         Ok(Self { request: opened.parse(domain)?, digest: opened.digest })
     }
@@ -246,7 +252,11 @@ impl Keyring {
             domain,
             Some(self.fleet()),
             |audience| matches!(audience, Audience::Device(..)),
-            |id, _| self.find(RoleKind::Director, id),
+            |id, _| match self.signer(RoleKind::Director, id) {
+                Signer::Unknown => self.signer(RoleKind::Device, id),
+                known @ (Signer::Trusted(_) | Signer::Second(_) | Signer::Revoked) => known,
+            },
+            1,
         )?;
         let enrolment: Enrolment = opened.parse(domain)?;
         let inconsistent = |what| Refusal::Inconsistent { domain, what };
@@ -276,15 +286,8 @@ mod tests {
         let key = |seed| SecretKey::from_random(&[seed; 32]);
         let role = |seed| Role::of(key(seed).public());
         let fleet = FleetId::parse("pumps").unwrap();
-        let keyring = Keyring::new(KeyringParts {
-            number: 1,
-            fleet: fleet.clone(),
-            operator: role(1),
-            release: role(2),
-            director: role(3),
-            vendors: Vec::new(),
-        })
-        .unwrap();
+        let parts = KeyringParts::first(fleet.clone(), role(1), role(2), role(3));
+        let keyring = Keyring::new(parts).unwrap();
         let enrolment = Enrolment {
             device: DeviceId::parse("pump-7").unwrap(),
             key: key(4).id(),

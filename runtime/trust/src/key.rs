@@ -206,9 +206,9 @@ impl KeyError {
                 Some("copy the whole key from the output of the one who made it")
             }
             Self::NotToken => Some("have the server make a new token, and copy all of it"),
-            Self::NotPem => {
-                Some("the file begins with -----BEGIN PRIVATE KEY-----; encrypted files are not read")
-            }
+            Self::NotPem => Some(
+                "it begins with -----BEGIN PRIVATE KEY-----; a key under a passphrase is for the command line only",
+            ),
         }
     }
 }

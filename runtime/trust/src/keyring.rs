@@ -1,21 +1,28 @@
 //! Which key is trusted with what.
 //!
 //! Keyring number one is in the image, and is believed because the image is. It can be shown and compared by
-//! its digest. Not here yet: the chain from one keyring to the next, signed by the threshold of both.
+//! its digest. A [`Keyring`] is what is trusted now: the keys, and what is known to bear on them, which is a
+//! revocation, an expiry, and how long nothing was heard. Not here: how one keyring follows another (`chain`), and
+//! what revokers say (`revocation`).
+//!
+//! There are two forms. `bkk1` has three roles of one signature each and is only read; `bkk2` is written.
 
-use alloc::vec::Vec;
-use core::fmt;
+use alloc::{boxed::Box, vec::Vec};
 
-use backstay_model::{Digest, FleetId, Name, PluginId};
+use backstay_model::{Digest, FleetId, Millis, Name, PluginId, UnixMs};
 use serde::{Deserialize, Serialize};
 
-use crate::{KeyId, PublicKey, envelope::sha256};
+use crate::{
+    Freshness, KeyId, KeyringError, PublicKey, RoleKind, VerifiedRevocation,
+    envelope::{Signer, sha256},
+};
 
-const MAGIC: [u8; 4] = *b"bkk1";
+const MAGIC_1: [u8; 4] = *b"bkk1";
+const MAGIC_2: [u8; 4] = *b"bkk2";
 /// The most keys of one role, and with a stolen one replaced by a new one there are two for a while.
-const KEYS_MAX: usize = 8;
+pub(crate) const KEYS_MAX: usize = 8;
 /// The most vendors.
-const VENDORS_MAX: usize = 64;
+pub(crate) const VENDORS_MAX: usize = 64;
 
 /// What a keyring says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,22 +31,73 @@ pub struct KeyringParts {
     pub number: u64,
     /// Whose.
     pub fleet: FleetId,
+    /// The digest of the keyring before it. None has number 1.
+    pub before: Option<Digest>,
+    /// Say which keyring follows. Offline. Without any, none can.
+    pub root: Role,
     /// Lets plugins run, and seconds orders. Offline.
     pub operator: Role,
     /// Releases the product. Offline.
     pub release: Role,
-    /// Steers among what the others allow: the server's own. Online.
+    /// Steers among what the others allow: the server's own, so one signature is enough. Online.
     pub director: Role,
+    /// Takes trust back. Without any, nothing can be revoked but by a new keyring.
+    pub revoker: Role,
+    /// Signs verdicts for pipelines.
+    pub verdict: Role,
+    /// Says who is a device, as the director does: a factory, say.
+    pub device: Role,
     /// Release plugins, each under their own name. At most 64.
     pub vendors: Vec<Vendor>,
+}
+
+impl KeyringParts {
+    /// Keyring number 1 of these roles; the others are empty.
+    #[must_use]
+    pub fn first(fleet: FleetId, operator: Role, release: Role, director: Role) -> Self {
+        Self {
+            number: 1,
+            fleet,
+            before: None,
+            root: Role::none(),
+            operator,
+            release,
+            director,
+            revoker: Role::none(),
+            verdict: Role::none(),
+            device: Role::none(),
+            vendors: Vec::new(),
+        }
+    }
+
+    /// The roles that are one each, with their kinds.
+    pub fn roles(&self) -> [(RoleKind, &Role); 7] {
+        [
+            (RoleKind::Root, &self.root),
+            (RoleKind::Operator, &self.operator),
+            (RoleKind::Release, &self.release),
+            (RoleKind::Director, &self.director),
+            (RoleKind::Revoker, &self.revoker),
+            (RoleKind::Verdict, &self.verdict),
+            (RoleKind::Device, &self.device),
+        ]
+    }
+
+    /// Whether it has this key anywhere.
+    #[must_use]
+    pub fn has(&self, id: &KeyId) -> bool {
+        let vendors = self.vendors.iter().map(|vendor| &vendor.role);
+        let mut roles = self.roles().into_iter().map(|(_, role)| role).chain(vendors);
+        roles.any(|role| role.find(id).is_some())
+    }
 }
 
 /// The keys of one role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Role {
-    /// How many of them have to sign. 1 for now, any other number is refused.
+    /// How many of them have to sign. 1 to the number of keys; 0 where there is none.
     pub threshold: u8,
-    /// 1 to 8, none twice.
+    /// At most 8, none twice.
     pub keys: Vec<PublicKey>,
 }
 
@@ -50,8 +108,19 @@ impl Role {
         Self { threshold: 1, keys: Vec::from([key]) }
     }
 
-    fn find(&self, id: &KeyId) -> Option<PublicKey> {
+    /// A role that nobody has.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { threshold: 0, keys: Vec::new() }
+    }
+
+    pub(crate) fn find(&self, id: &KeyId) -> Option<PublicKey> {
         self.keys.iter().find(|key| key.id() == *id).copied()
+    }
+
+    /// What the key `id` is to what this role signs, whatever was revoked.
+    pub(crate) fn signer(&self, id: &KeyId) -> Signer {
+        self.find(id).map_or(Signer::Unknown, Signer::Trusted)
     }
 }
 
@@ -64,35 +133,32 @@ pub struct Vendor {
     pub role: Role,
 }
 
-/// Which role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RoleKind {
-    /// [`KeyringParts::operator`].
-    Operator,
-    /// [`KeyringParts::release`].
-    Release,
-    /// [`KeyringParts::director`].
-    Director,
-    /// One of [`KeyringParts::vendors`].
-    Vendor,
+/// What the first form says.
+#[derive(Serialize, Deserialize)]
+struct PartsV1 {
+    number: u64,
+    fleet: FleetId,
+    operator: Role,
+    release: Role,
+    director: Role,
+    vendors: Vec<Vendor>,
 }
 
-impl fmt::Display for RoleKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Operator => "operator",
-            Self::Release => "release",
-            Self::Director => "director",
-            Self::Vendor => "vendor",
-        })
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    One,
+    Two,
 }
 
 /// The keys that are trusted, checked for being worth it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyring {
     parts: KeyringParts,
+    form: Form,
     digest: Digest,
+    expires: Option<UnixMs>,
+    revocation: Option<Box<VerifiedRevocation>>,
+    unheard: Option<(Millis, Millis)>,
 }
 
 impl Keyring {
@@ -102,25 +168,42 @@ impl Keyring {
     /// Checks `parts`.
     ///
     /// # Errors
-    /// If a role has no key, or too many, or one twice; or if two roles share a key: then one theft would take
-    /// both, and the second signature proves nothing.
+    /// If a role that has to be there isn't, has too many keys, one twice, or a threshold that nobody can reach; or if
+    /// two roles share a key: then one theft would take both, and the second signature proves nothing.
     pub fn new(parts: KeyringParts) -> Result<Self, KeyringError> {
-        let fixed = [
-            (RoleKind::Operator, &parts.operator),
-            (RoleKind::Release, &parts.release),
-            (RoleKind::Director, &parts.director),
-        ];
-        let vendors = parts.vendors.iter().map(|vendor| (RoleKind::Vendor, &vendor.role));
+        Self::checked(parts, Form::Two)
+    }
+
+    fn checked(parts: KeyringParts, form: Form) -> Result<Self, KeyringError> {
         if parts.vendors.len() > VENDORS_MAX {
             return Err(KeyringError::Vendors { has: parts.vendors.len() });
         }
+        if form == Form::Two && (parts.number == 0 || (parts.number > 1) != parts.before.is_some()) {
+            return Err(KeyringError::Before { number: parts.number });
+        }
+        let vendors = parts.vendors.iter().map(|vendor| (RoleKind::Vendor, &vendor.role));
         let mut seen: Vec<(RoleKind, PublicKey)> = Vec::new();
-        for (kind, role) in fixed.into_iter().chain(vendors) {
-            if role.threshold != 1 {
-                return Err(KeyringError::Threshold { role: kind, threshold: role.threshold });
+        for (kind, role) in parts.roles().into_iter().chain(vendors) {
+            let least = match kind {
+                RoleKind::Operator | RoleKind::Release | RoleKind::Director | RoleKind::Vendor => 1,
+                RoleKind::Root | RoleKind::Revoker | RoleKind::Verdict | RoleKind::Device => 0,
+            };
+            let has = role.keys.len();
+            if !(least..=KEYS_MAX).contains(&has) {
+                return Err(KeyringError::Keys { role: kind, least, has });
             }
-            if !(1..=KEYS_MAX).contains(&role.keys.len()) {
-                return Err(KeyringError::Keys { role: kind, has: role.keys.len() });
+            // The server has one key and signs alone; so does whoever enrols.
+            let most = match kind {
+                RoleKind::Director | RoleKind::Device => has.min(1),
+                RoleKind::Root
+                | RoleKind::Operator
+                | RoleKind::Release
+                | RoleKind::Revoker
+                | RoleKind::Verdict
+                | RoleKind::Vendor => has,
+            };
+            if !(has.min(1)..=most).contains(&usize::from(role.threshold)) {
+                return Err(KeyringError::Threshold { role: kind, threshold: role.threshold, most });
             }
             for (at, key) in role.keys.iter().enumerate() {
                 // One vendor may have several prefixes, and so the same key under each.
@@ -134,11 +217,15 @@ impl Keyring {
             }
             seen.extend(role.keys.iter().map(|key| (kind, *key)));
         }
-        let digest = sha256(&encode(&parts));
-        Ok(Self { parts, digest })
+        let bytes = encode(&parts, form);
+        if bytes.len() > Self::BYTES_MAX {
+            return Err(KeyringError::TooLarge { bytes: bytes.len() });
+        }
+        let digest = sha256(&bytes);
+        Ok(Self { parts, form, digest, expires: None, revocation: None, unheard: None })
     }
 
-    /// Reads a keyring, to its last byte.
+    /// Reads a keyring of either form, to its last byte.
     ///
     /// # Errors
     /// If it is too large, isn't one, or isn't worth trusting.
@@ -146,17 +233,26 @@ impl Keyring {
         if bytes.len() > Self::BYTES_MAX {
             return Err(KeyringError::TooLarge { bytes: bytes.len() });
         }
-        let body = bytes.strip_prefix(&MAGIC).ok_or(KeyringError::Malformed)?;
-        let (parts, _) = postcard::take_from_bytes(body).map_err(|_| KeyringError::Malformed)?;
-        let keyring = Self::new(parts)?;
+        let malformed = |_| KeyringError::Malformed;
+        let (parts, form) = if let Some(body) = bytes.strip_prefix(&MAGIC_2) {
+            (postcard::take_from_bytes(body).map_err(malformed)?.0, Form::Two)
+        } else if let Some(body) = bytes.strip_prefix(&MAGIC_1) {
+            let (v1, _): (PartsV1, _) = postcard::take_from_bytes(body).map_err(malformed)?;
+            let PartsV1 { number, fleet, operator, release, director, vendors } = v1;
+            let first = KeyringParts::first(fleet, operator, release, director);
+            (KeyringParts { number, vendors, ..first }, Form::One)
+        } else {
+            return Err(KeyringError::Malformed);
+        };
+        let keyring = Self::checked(parts, form)?;
         // There is one form only of each keyring, so that its digest names it; nothing can follow it, either.
         if keyring.encode() == bytes { Ok(keyring) } else { Err(KeyringError::Malformed) }
     }
 
-    /// Its bytes.
+    /// Its bytes, in the form that it was read in. What bears on it from outside isn't in them.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        encode(&self.parts)
+        encode(&self.parts, self.form)
     }
 
     /// What names it.
@@ -177,106 +273,87 @@ impl Keyring {
         &self.parts.fleet
     }
 
-    /// The key of a role with this id. A vendor's may be any vendor's: what it may sign, its prefix says.
-    pub(crate) fn find(&self, role: RoleKind, id: &KeyId) -> Option<PublicKey> {
-        match role {
-            RoleKind::Operator => self.parts.operator.find(id),
-            RoleKind::Release => self.parts.release.find(id),
-            RoleKind::Director => self.parts.director.find(id),
-            RoleKind::Vendor => self.parts.vendors.iter().find_map(|vendor| vendor.role.find(id)),
-        }
+    /// The same, and from `expires` on it lets nothing new run. What runs, runs on.
+    pub(crate) fn expiring(self, expires: Option<UnixMs>) -> Self {
+        Self { expires, ..self }
     }
 
-    /// Whether the key `id` may release `plugin`.
-    pub(crate) fn may_release(&self, id: &KeyId, plugin: &PluginId) -> bool {
-        let prefix = plugin.as_str().split_once('/').map(|(vendor, _)| vendor);
-        self.parts
-            .vendors
-            .iter()
-            .any(|vendor| Some(vendor.prefix.as_str()) == prefix && vendor.role.find(id).is_some())
-    }
-}
-
-fn encode(parts: &KeyringParts) -> Vec<u8> {
-    postcard::to_extend(parts, Vec::from(MAGIC)).expect("writing to memory can't fail")
-}
-
-/// A keyring that can't be trusted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyringError {
-    /// It is larger than any.
-    TooLarge {
-        /// Its length.
-        bytes: usize,
-    },
-    /// It can't be read.
-    Malformed,
-    /// More signatures are asked for than can be checked.
-    Threshold {
-        /// For which role.
-        role: RoleKind,
-        /// How many.
-        threshold: u8,
-    },
-    /// A role has no key, or too many.
-    Keys {
-        /// Which.
-        role: RoleKind,
-        /// How many.
-        has: usize,
-    },
-    /// There are too many vendors.
-    Vendors {
-        /// How many.
-        has: usize,
-    },
-    /// A key is there twice.
-    Shared {
-        /// Which.
-        key: KeyId,
-        /// Where.
-        roles: [RoleKind; 2],
-    },
-}
-
-impl fmt::Display for KeyringError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLarge { bytes } => {
-                write!(
-                    f,
-                    "keyring of {bytes} bytes is larger than the {} that are allowed",
-                    Keyring::BYTES_MAX
-                )
-            }
-            Self::Malformed => f.write_str("keyring can't be read"),
-            Self::Threshold { role, threshold } => {
-                write!(f, "keyring asks for {threshold} {role} signatures, 1 can be checked")
-            }
-            Self::Keys { role, has } => {
-                write!(f, "keyring has {has} {role} keys, 1 to {KEYS_MAX} are allowed")
-            }
-            Self::Vendors { has } => write!(f, "keyring has {has} vendors, {VENDORS_MAX} are allowed"),
-            Self::Shared { key, roles: [one, other] } => {
-                write!(f, "keyring has key {key} twice, as {one} and as {other}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for KeyringError {}
-
-impl KeyringError {
-    /// What to do about it.
+    /// The same, with what was revoked. It takes the place of what was revoked before.
     #[must_use]
-    pub fn help(&self) -> Option<&'static str> {
-        match self {
-            Self::TooLarge { .. } | Self::Malformed => {
-                Some("fetch the keyring again from where it was made, and compare its digest")
-            }
-            Self::Threshold { .. } => Some("a newer Backstay made this keyring: update this one first"),
-            Self::Keys { .. } | Self::Vendors { .. } => Some("make the keyring anew"),
-            Self::Shared { .. } => Some("give each role a key of its own: one theft must not take two roles"),
+    pub fn revoking(self, revocation: Option<VerifiedRevocation>) -> Self {
+        Self { revocation: revocation.map(Box::new), ..self }
+    }
+
+    /// The same, told that nothing was heard for `age` of who is trusted. Beyond `most` it lets nothing new run: by now
+    /// it may have been revoked. What runs, runs on; and a way home asks nobody.
+    #[must_use]
+    pub fn unheard_for(self, age: Millis, most: Option<Millis>) -> Self {
+        let unheard = most.filter(|most| age > *most).map(|most| (age, most));
+        Self { unheard, ..self }
+    }
+
+    /// What was revoked.
+    #[must_use]
+    pub fn revocation(&self) -> Option<&VerifiedRevocation> {
+        self.revocation.as_deref()
+    }
+
+    /// How long nothing was heard, and how long that may be, if it is too long.
+    pub(crate) fn unheard(&self) -> Option<(Millis, Millis)> {
+        self.unheard
+    }
+
+    /// Whether it may still let something new run.
+    #[must_use]
+    pub fn freshness(&self, attested: Option<UnixMs>) -> Freshness {
+        match (self.expires, attested) {
+            (Some(since), Some(now)) if now >= since => Freshness::Expired { since },
+            (Some(_) | None, _) => Freshness::Fresh,
         }
     }
+
+    /// The keys of one of the roles that are one each; a vendor's are asked for by their name.
+    pub(crate) fn role(&self, kind: RoleKind) -> Option<&Role> {
+        self.parts.roles().into_iter().find(|(of, _)| *of == kind).map(|(_, role)| role)
+    }
+
+    /// How many of a role have to sign.
+    pub(crate) fn needs(&self, kind: RoleKind) -> u8 {
+        self.role(kind).map_or(1, |role| role.threshold)
+    }
+
+    /// What the key `id` is to a role. A vendor's may be any vendor's: what it may sign, its prefix says.
+    pub(crate) fn signer(&self, kind: RoleKind, id: &KeyId) -> Signer {
+        let key = match self.role(kind) {
+            Some(role) => role.find(id),
+            None => self.parts.vendors.iter().find_map(|vendor| vendor.role.find(id)),
+        };
+        match key {
+            None => Signer::Unknown,
+            Some(_) if self.revokes_key(id) => Signer::Revoked,
+            Some(key) => Signer::Trusted(key),
+        }
+    }
+
+    pub(crate) fn revokes_key(&self, id: &KeyId) -> bool {
+        self.revocation().is_some_and(|revocation| revocation.revocation().keys.contains(id))
+    }
+
+    /// The vendor whose name `plugin` bears.
+    pub(crate) fn vendor(&self, plugin: &PluginId) -> impl Iterator<Item = &Vendor> {
+        let prefix = plugin.as_str().split_once('/').map(|(vendor, _)| vendor);
+        self.parts.vendors.iter().filter(move |vendor| Some(vendor.prefix.as_str()) == prefix)
+    }
+}
+
+fn encode(parts: &KeyringParts, form: Form) -> Vec<u8> {
+    let written = match form {
+        Form::Two => postcard::to_extend(parts, Vec::from(MAGIC_2)),
+        Form::One => {
+            let KeyringParts { number, fleet, operator, release, director, vendors, .. } = parts.clone();
+            let v1 = PartsV1 { number, fleet, operator, release, director, vendors };
+            postcard::to_extend(&v1, Vec::from(MAGIC_1))
+        }
+    };
+    written.expect("writing to memory can't fail")
 }

@@ -6,7 +6,8 @@ use backstay_model::{CohortId, DeviceId, Digest, UnixMs};
 
 use crate::{
     Audience, Domain, Freshness, KeyId, Keyring, Refusal, RoleKind, SecretKey, SignError, Stamp,
-    envelope::{Opened, open, seal, sha256},
+    envelope::{Opened, Signer, open, sha256},
+    statement::seal,
 };
 
 /// What the director may sign for devices.
@@ -64,6 +65,7 @@ pub struct VerifiedOrder {
     stamp: Stamp,
     payload: Vec<u8>,
     key: KeyId,
+    seconded: bool,
     digest: Digest,
     content: Digest,
     freshness: Freshness,
@@ -98,6 +100,12 @@ impl VerifiedOrder {
     #[must_use]
     pub fn key(&self) -> KeyId {
         self.key
+    }
+
+    /// Whether operators have signed it, too: as many as have to sign a grant.
+    #[must_use]
+    pub fn is_seconded(&self) -> bool {
+        self.seconded
     }
 
     /// Names the statement with its times. Signed afresh, it is another.
@@ -224,11 +232,13 @@ impl Keyring {
         attested: Option<UnixMs>,
     ) -> Result<VerifiedOrder, Refusal> {
         let opened = self.open_for(bytes, kind.into(), RoleKind::Director, listener)?;
+        let operators = usize::from(self.needs(RoleKind::Operator)).max(1);
         Ok(VerifiedOrder {
             kind,
             stamp: opened.stamp,
             payload: opened.payload.to_owned(),
-            key: opened.key,
+            key: opened.key(),
+            seconded: opened.seconds.len() >= operators,
             digest: opened.digest,
             content: sha256(opened.payload),
             freshness: opened.stamp.freshness(attested),
@@ -244,7 +254,7 @@ impl Keyring {
         let domain = Domain::Consent;
         let opened = self.open_for(bytes, domain, RoleKind::Operator, listener)?;
         let content = Digest(opened.parse(domain)?);
-        Ok(VerifiedConsent { key: opened.key, content })
+        Ok(VerifiedConsent { key: opened.key(), content })
     }
 
     fn open_for<'b>(
@@ -255,6 +265,14 @@ impl Keyring {
         listener: Listener<'_>,
     ) -> Result<Opened<'b>, Refusal> {
         let meant = |audience: &Audience| listener.is_meant(audience);
-        open(bytes, domain, Some(self.fleet()), meant, |id, _| self.find(role, id))
+        // An operator's signature beside the director's is a second one. Beside an operator's it is another of theirs.
+        let signer = |id: &KeyId, _: &[u8]| match (self.signer(role, id), role) {
+            (Signer::Unknown, RoleKind::Director) => match self.signer(RoleKind::Operator, id) {
+                Signer::Trusted(key) => Signer::Second(key),
+                Signer::Second(_) | Signer::Revoked | Signer::Unknown => Signer::Unknown,
+            },
+            (signer, _) => signer,
+        };
+        open(bytes, domain, Some(self.fleet()), meant, signer, self.needs(role))
     }
 }

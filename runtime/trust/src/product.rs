@@ -7,8 +7,8 @@ use backstay_model::{Digest, FleetId, Hardware, Release, SchemaRange, UnixMs, Wa
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Audience, Domain, Freshness, Keyring, Refusal, RoleKind, SecretKey, SignError, Stamp,
-    envelope::{open, seal},
+    Audience, Domain, Freshness, Keyring, Refusal, RoleKind, SecretKey, SignError, Stamp, Statement,
+    envelope::open,
 };
 
 /// A release of what devices run.
@@ -27,17 +27,27 @@ pub struct ProductRelease {
 const LIST_MAX: usize = 64;
 
 impl ProductRelease {
-    /// Signs it for `fleet`.
+    /// Drafts it for `fleet`, for the holders of the release keys to sign.
     ///
     /// # Errors
     /// If it is something that no reader would accept.
-    pub fn sign(&self, release: &SecretKey, fleet: FleetId, stamp: Stamp) -> Result<Vec<u8>, SignError> {
+    pub fn draft(&self, fleet: FleetId, stamp: Stamp) -> Result<Statement, SignError> {
         let domain = Domain::ProductRelease;
         if let Some(what) = self.unfit() {
             return Err(SignError::Inconsistent { domain, what: what.to_string() });
         }
         let payload = postcard::to_allocvec(self).expect("writing to memory can't fail");
-        seal(release, domain, Audience::Fleet(fleet), stamp, &payload)
+        Statement::draft(domain, Audience::Fleet(fleet), stamp, &payload)
+    }
+
+    /// Drafts it and signs it with one key.
+    ///
+    /// # Errors
+    /// As [`ProductRelease::draft`].
+    pub fn sign(&self, release: &SecretKey, fleet: FleetId, stamp: Stamp) -> Result<Vec<u8>, SignError> {
+        let mut statement = self.draft(fleet, stamp)?;
+        statement.sign(release)?;
+        statement.encode()
     }
 
     fn unfit(&self) -> Option<&'static str> {
@@ -132,11 +142,17 @@ impl Keyring {
             domain,
             Some(self.fleet()),
             |audience| matches!(audience, Audience::Fleet(_)),
-            |id, _| self.find(RoleKind::Release, id),
+            |id, _| self.signer(RoleKind::Release, id),
+            self.needs(RoleKind::Release),
         )?;
         let product: ProductRelease = opened.parse(domain)?;
         if let Some(what) = product.unfit() {
             return Err(Refusal::Inconsistent { domain, what });
+        }
+        let revoked = self.revocation().map(|revocation| &revocation.revocation().digests);
+        let named = [product.release.digest, opened.digest];
+        if let Some(digest) = named.into_iter().find(|name| revoked.is_some_and(|all| all.contains(name))) {
+            return Err(Refusal::Revoked { domain, digest });
         }
         let freshness = opened.stamp.freshness(attested);
         Ok(VerifiedRelease { product, stamp: opened.stamp, digest: opened.digest, freshness })

@@ -3,13 +3,20 @@
 use alloc::string::String;
 use core::fmt;
 
-use backstay_model::FleetId;
+use backstay_model::{Digest, FleetId};
 
 use crate::{Audience, Domain, KeyId};
 
 /// A statement that was not believed. In the order in which things are looked at, the cheap ones first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// It isn't a signed statement of any kind.
+    NotAStatement,
+    /// It is a statement of a kind that isn't known here.
+    UnknownKind {
+        /// The number of the kind.
+        found: u8,
+    },
     /// "order of 70000 bytes is larger than the 4608 that are allowed"
     TooLarge {
         /// What was asked for.
@@ -68,12 +75,35 @@ pub enum Refusal {
         /// The key that it names.
         key: KeyId,
     },
+    /// A key that signed it was revoked, and without it there are too few.
+    RevokedKey {
+        /// What was asked for.
+        domain: Domain,
+        /// The revoked key.
+        key: KeyId,
+    },
+    /// Some of those have signed it who have to, and not enough of them.
+    TooFew {
+        /// What was asked for.
+        domain: Domain,
+        /// How many have signed.
+        has: usize,
+        /// How many have to.
+        needs: u8,
+    },
     /// The signature isn't one of that key over these bytes.
     BadSignature {
         /// What was asked for.
         domain: Domain,
         /// The key that it names.
         key: KeyId,
+    },
+    /// It was revoked, or what it is about was.
+    Revoked {
+        /// What was asked for.
+        domain: Domain,
+        /// What the revocation names.
+        digest: Digest,
     },
     /// It is well signed and says something that can't be.
     Inconsistent {
@@ -87,6 +117,8 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotAStatement => f.write_str("this is no signed statement"),
+            Self::UnknownKind { found } => write!(f, "this is a statement of unknown kind {found}"),
             Self::TooLarge { domain, bytes, max } => {
                 write!(f, "{domain} of {bytes} bytes is larger than the {max} that are allowed")
             }
@@ -104,6 +136,15 @@ impl fmt::Display for Refusal {
             Self::UnknownKey { domain, key } => {
                 write!(f, "{domain} is signed with key {key}, which is not trusted with it here")
             }
+            Self::RevokedKey { domain, key } => {
+                write!(f, "{domain} is signed with key {key}, which was revoked")
+            }
+            Self::TooFew { domain, has, needs } => {
+                write!(f, "{domain} has {has} of the {needs} signatures that it needs here")
+            }
+            Self::Revoked { domain, digest } => {
+                write!(f, "{domain} is not to be used any more: {} was revoked", digest.short())
+            }
             Self::BadSignature { domain, key } => {
                 write!(f, "{domain} does not bear a signature of key {key}")
             }
@@ -119,6 +160,8 @@ impl Refusal {
     #[must_use]
     pub fn help(&self) -> Option<&'static str> {
         match self {
+            Self::NotAStatement => Some("is it the right file?"),
+            Self::UnknownKind { .. } => Some("if a newer Backstay made it, update this one"),
             Self::Truncated { .. } => Some("fetch it again"),
             Self::TooLarge { .. } | Self::Trailing { .. } | Self::Malformed { .. } => {
                 Some("see who may write to the place it came from; if a newer Backstay did, update this one")
@@ -127,6 +170,11 @@ impl Refusal {
                 Some("it was put where it does not belong: check the path, and who may write there")
             }
             Self::UnknownKey { .. } => Some("compare the keyring here with that of the signer"),
+            Self::RevokedKey { .. } => Some("have it signed anew, with keys that are still trusted"),
+            Self::TooFew { .. } => {
+                Some("hand it to the other holders of the role's keys: backstay keys cosign")
+            }
+            Self::Revoked { .. } => Some("use one that is not revoked: a revocation is never taken back"),
             Self::BadSignature { .. } => Some("it was changed after it was signed: see who may write there"),
             Self::Inconsistent { .. } => Some("ask the signer: it should not have been signed like this"),
         }
@@ -152,6 +200,25 @@ pub enum SignError {
         /// What is wrong, in words.
         what: String,
     },
+    /// What is said to be a signature of a key isn't one over this.
+    NotOfKey {
+        /// What it would be.
+        domain: Domain,
+        /// The key.
+        key: KeyId,
+    },
+    /// It has as many signatures as it can have.
+    TooMany {
+        /// What it is.
+        domain: Domain,
+        /// How many.
+        max: usize,
+    },
+    /// Nobody has signed it.
+    Unsigned {
+        /// What it would be.
+        domain: Domain,
+    },
 }
 
 impl fmt::Display for SignError {
@@ -161,6 +228,11 @@ impl fmt::Display for SignError {
                 write!(f, "{domain} would take {bytes} bytes, {max} are allowed")
             }
             Self::Inconsistent { domain, what } => write!(f, "{domain} would not be accepted: {what}"),
+            Self::NotOfKey { domain, key } => {
+                write!(f, "what came back is no signature of key {key} over the {domain}")
+            }
+            Self::TooMany { domain, max } => write!(f, "{domain} has {max} signatures, which is the most"),
+            Self::Unsigned { domain } => write!(f, "{domain} has no signature"),
         }
     }
 }
@@ -174,6 +246,11 @@ impl SignError {
         match self {
             Self::TooLarge { .. } => Some("say less in one statement, or name what is large by its digest"),
             Self::Inconsistent { .. } => Some("correct what was asked to be signed"),
+            Self::NotOfKey { .. } => {
+                Some("see that what signs has this key, and signs the bytes as they are, with plain ed25519")
+            }
+            Self::TooMany { .. } => Some("begin anew, and have only those sign it who have to"),
+            Self::Unsigned { .. } => Some("sign it"),
         }
     }
 }

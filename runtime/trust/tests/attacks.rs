@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use backstay_model::{CohortId, DeviceId, FleetId, PluginId};
 use backstay_trust::{
-    Audience, Bundle, Domain, Keyring, Listener, OrderKind, PluginError, Refusal, Target, Want, sign_order,
+    Audience, Bundle, Domain, Floor, Keyring, Listener, OrderKind, PluginError, Refusal, Target, Want,
+    sign_order,
 };
 use world::{ARTIFACT, Kind, ORDER, World, stamp};
 
@@ -50,7 +51,7 @@ fn every_shorter_and_longer_statement_is_refused() {
             assert!(
                 matches!(
                     world.verify(kind, &bytes[..end]),
-                    Err(Refusal::Truncated { .. } | Refusal::Malformed { .. })
+                    Err(Refusal::Truncated { .. } | Refusal::Malformed { .. } | Refusal::NotAStatement)
                 ),
                 "{kind:?} cut at {end}"
             );
@@ -185,69 +186,6 @@ fn the_other_form_of_a_signature_is_refused() {
     }
 }
 
-/// Of all that can be put together of right and wrong releases, grants and artifacts, one runs.
-#[test]
-fn exactly_one_of_all_combinations_runs() {
-    let world = World::new();
-    let (next_door, stranger) = (World::of("valves", 1), World::of("pumps", 101));
-    let mut newer = world.plugin();
-    newer.component_bytes += 1;
-    let newer_release = newer.sign(&world.vendor, stamp(8)).unwrap();
-    let of_another_name = {
-        backstay_trust::PluginRelease {
-            id: PluginId::parse("other/executor-pump").unwrap(),
-            ..world.plugin()
-        }
-    };
-    let of_another_name = of_another_name.sign(&world.vendor, stamp(7)).unwrap();
-    let corrupt = |mut bytes: Vec<u8>| {
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        bytes
-    };
-
-    let releases = [
-        world.statement(Kind::PluginRelease),
-        newer_release,
-        of_another_name,
-        stranger.statement(Kind::PluginRelease),
-        corrupt(world.statement(Kind::PluginRelease)),
-        world.statement(Kind::Grant),
-        Vec::new(),
-    ];
-    let mut too_much = world.grant();
-    too_much.permissions.slots = true;
-    let grants = [
-        world.statement(Kind::Grant),
-        next_door.statement(Kind::Grant),
-        stranger.statement(Kind::Grant),
-        world.grant().sign(&world.director, world.fleet.clone(), stamp(7)).unwrap(),
-        too_much.sign(&world.operator, world.fleet.clone(), stamp(7)).unwrap(),
-        corrupt(world.statement(Kind::Grant)),
-        world.statement(Kind::PluginRelease),
-        Vec::new(),
-    ];
-    let artifacts = [ARTIFACT.to_vec(), corrupt(ARTIFACT.to_vec()), [ARTIFACT, b"\0"].concat(), Vec::new()];
-
-    let mut accepted = Vec::new();
-    for (r, release) in releases.iter().enumerate() {
-        for (g, grant) in grants.iter().enumerate() {
-            for (a, artifact) in artifacts.iter().enumerate() {
-                let verified = world
-                    .with_want(|want| world.keyring.verify_plugin(release, grant, artifact.clone(), want));
-                match verified {
-                    Ok(plugin) => {
-                        assert_eq!(plugin.bytes(), ARTIFACT);
-                        accepted.push((r, g, a));
-                    }
-                    Err(error) => assert!(error.help().is_some(), "{error} has no help"),
-                }
-            }
-        }
-    }
-    assert_eq!(accepted, [(0, 0, 0)]);
-}
-
 /// A vendor who is trusted with one name signs a plugin under somebody else's, or one that begins like theirs.
 #[test]
 fn a_vendor_releases_under_their_own_name_only() {
@@ -272,8 +210,8 @@ fn a_host_gets_only_what_it_can_run() {
     let other_engine = "backstay-2".parse().unwrap();
     let other_world = "backstay:policy/policy@1.0.0".parse().unwrap();
     world.with_want(|want| {
-        assert!(verify(&Want { floors: &floors(7), ..*want }).is_ok());
-        let refused = verify(&Want { floors: &floors(8), ..*want });
+        assert!(verify(&Want { floors: &floors(Floor::of_sequence(7)), ..*want }).is_ok());
+        let refused = verify(&Want { floors: &floors(Floor::of_sequence(8)), ..*want });
         assert_eq!(refused, Err(PluginError::Older { plugin: id.clone(), sequence: 7, floor: 8 }));
         let refused = verify(&Want { target: &other_target, ..*want });
         assert!(matches!(refused, Err(PluginError::NoArtifact { .. })));

@@ -5,10 +5,11 @@ mod world;
 
 use std::{env, fs, path::PathBuf};
 
-use backstay_model::{Deed, Digest, Hardware, Name, UnixMs};
+use backstay_model::{Deed, Digest, Hardware, Name, UnixMs, Version};
 use backstay_trust::{
-    Bundle, BundleError, EnrolRequest, EnrolToken, Freshness, Keyring, KeyringError, KeyringParts, Limits,
-    OrderKind, Role, SignError, Stamp, Succession, VerifiedEnrolRequest, Watermark, sign_consent, sign_order,
+    Bundle, BundleError, Chain, ChainError, Domain, EnrolRequest, EnrolToken, Freshness, Keyring,
+    KeyringError, KeyringParts, Limits, OrderKind, Refusal, RevocationError, Role, SignError, Stamp,
+    Succession, VerifiedEnrolRequest, Watermark, sign_consent, sign_order,
 };
 use world::{ARTIFACT, Kind, ORDER, World, key, stamp, token};
 
@@ -172,8 +173,23 @@ fn a_keyring_that_proves_little_is_refused() {
     assert!(matches!(Keyring::new(twice), Err(KeyringError::Shared { .. })));
     let none = KeyringParts { director: Role { threshold: 1, keys: Vec::new() }, ..parts() };
     assert!(matches!(Keyring::new(none), Err(KeyringError::Keys { .. })));
-    let two_of = KeyringParts { director: Role { threshold: 2, keys: vec![director] }, ..parts() };
-    assert!(matches!(Keyring::new(two_of), Err(KeyringError::Threshold { .. })));
+    let refused = |role: Role| {
+        let refused = Keyring::new(KeyringParts { operator: role, ..parts() });
+        assert!(matches!(refused, Err(KeyringError::Threshold { .. })), "{refused:?}");
+    };
+    refused(Role { threshold: 2, keys: vec![key(90).public()] });
+    refused(Role { threshold: 0, keys: vec![key(90).public()] });
+    // The server has one key, so nobody could ever steer.
+    let two_of = Role { threshold: 2, keys: vec![director, key(90).public()] };
+    let alone = Keyring::new(KeyringParts { director: two_of, ..parts() });
+    assert!(matches!(alone, Err(KeyringError::Threshold { .. })));
+    let nobody = Role { threshold: 1, keys: Vec::new() };
+    let nobody = Keyring::new(KeyringParts { revoker: nobody, ..parts() });
+    assert!(matches!(nobody, Err(KeyringError::Threshold { .. })));
+    for (number, before) in [(0, None), (1, Some(Digest([1; 32]))), (2, None)] {
+        let odd = Keyring::new(KeyringParts { number, before, ..parts() });
+        assert_eq!(odd, Err(KeyringError::Before { number }));
+    }
     // While a key is being replaced there are two, and either is enough.
     let both = Role { threshold: 1, keys: vec![key(90).public(), director] };
     let keyring = Keyring::new(KeyringParts { director: both, ..parts() }).unwrap();
@@ -185,19 +201,68 @@ fn a_keyring_that_proves_little_is_refused() {
 #[test]
 fn the_bytes_of_statements_stay_as_they_are() {
     let world = World::new();
-    let kept = Kind::ALL.map(|kind| (format!("signed-{}", name(kind)), world.statement(kind)));
-    for (name, bytes) in kept.into_iter().chain([("keyring".into(), world.keyring.encode())]) {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/wire/{name}.hex"));
-        let text: String = bytes
-            .chunks(32)
-            .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")
-            .collect();
-        if env::var_os("BACKSTAY_REWRITE_GOLDEN").is_some() {
-            fs::write(&path, &text).unwrap();
-        }
-        let golden = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert_eq!(text, golden, "{name} is no longer what {} has", path.display());
+    for kind in Kind::ALL {
+        golden(&format!("signed-{}", name(kind)), &world.statement(kind));
     }
+    golden("keyring-2", &world.keyring.encode());
+    let mut shared = world.product().draft(world.fleet.clone(), stamp(7)).unwrap();
+    [key(60), key(61), key(60)].iter().for_each(|key| shared.sign(key).unwrap());
+    golden("signed-product-release-by-two", &shared.encode().unwrap());
+    let older = Version::parse("1.2.3").unwrap();
+    let mut back = world.grant().draft_back_to(&older, world.fleet.clone(), stamp(8)).unwrap();
+    back.sign(&world.operator).unwrap();
+    golden("signed-grant-back", &back.encode().unwrap());
+}
+
+/// The first form of a keyring is in images that are out. Its bytes and its digest stay, and what its keys sign is
+/// believed; what it has no roles for, nobody may do.
+#[test]
+fn a_keyring_of_the_first_form_is_still_read() {
+    let world = World::new();
+    let bytes = read("keyring");
+    let old = Keyring::decode(&bytes).unwrap();
+    assert_eq!(old.encode(), bytes);
+    assert_eq!(old.digest().to_string(), "bfb59b06e32e034d4424876064176ce45ca931341959e58d6cb08258c71990e7");
+    assert_ne!(old.digest(), world.keyring.digest());
+    assert_eq!(old.parts().operator, world.keyring.parts().operator);
+    assert!(old.verify_release(&world.statement(Kind::ProductRelease), None).is_ok());
+    assert_eq!(old.parts().root, Role::none());
+    let link = world.link(KeyringParts { before: Some(*old.digest()), ..world.next_parts() }, &[&world.root]);
+    assert_eq!(Chain::new(old.clone()).follow(&link), Err(ChainError::NoRoot { number: 1 }));
+    let domain = Domain::Revocation;
+    let refused = old.verify_revocation(&world.statement(Kind::Revocation));
+    assert_eq!(
+        refused,
+        Err(RevocationError::Refused(Refusal::UnknownKey { domain, key: world.revoker.id() }))
+    );
+    for end in 0..bytes.len() {
+        assert!(Keyring::decode(&bytes[..end]).is_err(), "cut at {end}");
+    }
+}
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/wire/{name}.hex"))
+}
+
+fn read(name: &str) -> Vec<u8> {
+    let path = path(name);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks(2).map(byte).collect()
+}
+
+fn golden(name: &str, bytes: &[u8]) {
+    let path = path(name);
+    let text: String = bytes
+        .chunks(32)
+        .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")
+        .collect();
+    if env::var_os("BACKSTAY_REWRITE_GOLDEN").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(text, golden, "{name} is no longer what {} has", path.display());
 }
 
 fn name(kind: Kind) -> &'static str {
@@ -217,5 +282,7 @@ fn name(kind: Kind) -> &'static str {
         Kind::ProductRelease => "product-release",
         Kind::EnrolRequest => "enrol-request",
         Kind::Enrolment => "enrolment",
+        Kind::Keyring => "keyring",
+        Kind::Revocation => "revocation",
     }
 }

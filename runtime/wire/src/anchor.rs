@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use backstay_model::{Digest, Mono, Release, UnixMs};
 use serde::{Deserialize, Serialize};
 
-use crate::{Body, OutOfBounds, Schema};
+use crate::{Body, DecodeError, OutOfBounds, Schema, body::all_of};
 
 /// What an instance has to know before it reads its journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +30,22 @@ pub struct AnchorWords {
     pub security_floor: u32,
     /// Until when the breaker is open, if it is.
     pub breaker_until: Option<Mono>,
+    /// The epoch of the mark of [`Stream::Receipt`]: with it the mark names a head of the journal. 0: there is none, or
+    /// it is not known.
+    pub receipt_epoch: u32,
+}
+
+/// The words as version 1 had them.
+#[derive(Deserialize)]
+struct First {
+    clock: Mono,
+    attested: Option<UnixMs>,
+    confirmed: Release,
+    last_known_good: Option<Release>,
+    marks: Vec<Mark>,
+    condemned: Vec<Digest>,
+    security_floor: u32,
+    breaker_until: Option<Mono>,
 }
 
 /// The highest that was accepted of a stream. Equal number, other digest: somebody signed two histories.
@@ -93,10 +109,36 @@ impl AnchorWords {
 
 impl Body for AnchorWords {
     const SCHEMA: Schema = Schema::ANCHOR_WORDS;
-    const VERSION: u16 = 1;
+    /// 2 has the epoch of the receipt.
+    const VERSION: u16 = 2;
     const OPTIONAL: bool = false;
     // An anchor slot is one block of 4 KiB with a header of its own.
     const BYTES_MAX: usize = 3584;
+
+    fn from_previous(version: u16, body: &[u8]) -> Result<Self, DecodeError> {
+        let first: First = all_of(Self::SCHEMA, version, body)?;
+        let First {
+            clock,
+            attested,
+            confirmed,
+            last_known_good,
+            marks,
+            condemned,
+            security_floor,
+            breaker_until,
+        } = first;
+        Ok(Self {
+            clock,
+            attested,
+            confirmed,
+            last_known_good,
+            marks,
+            condemned,
+            security_floor,
+            breaker_until,
+            receipt_epoch: 0,
+        })
+    }
 
     fn check(&self) -> Result<(), OutOfBounds> {
         OutOfBounds::check("marks", self.marks.len(), 0, Stream::COUNT)?;

@@ -70,6 +70,17 @@ pub trait Body: Serialize + DeserializeOwned {
     }
 }
 
+/// Reads `body`, all of it, as what the version that wrote it had.
+pub(crate) fn all_of<T: DeserializeOwned>(
+    schema: Schema,
+    version: u16,
+    body: &[u8],
+) -> Result<T, DecodeError> {
+    let malformed = |_| DecodeError::Malformed { schema, version };
+    let (value, rest) = postcard::take_from_bytes::<T>(body).map_err(malformed)?;
+    if rest.is_empty() { Ok(value) } else { Err(DecodeError::Trailing { schema, bytes: rest.len() }) }
+}
+
 /// `body` as the bytes of one item.
 ///
 /// # Errors

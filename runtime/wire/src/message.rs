@@ -3,7 +3,7 @@
 use backstay_model::{Beat, Digest, Mono, Report, Selector, Steer};
 use serde::{Deserialize, Serialize};
 
-use crate::{AnchorWords, Body, OutOfBounds, Schema};
+use crate::{AnchorWords, Body, DecodeError, OutOfBounds, Schema};
 
 /// Whether a device is connected. Said when it connects, and by the broker in its name when it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,9 +52,14 @@ impl Body for Beat {
 
 impl Body for Report {
     const SCHEMA: Schema = Schema::REPORT;
-    const VERSION: u16 = 1;
+    // 2 has one more standing than 1, and is laid out the same.
+    const VERSION: u16 = 2;
     const OPTIONAL: bool = false;
     const BYTES_MAX: usize = 4 * 1024;
+
+    fn from_previous(_: u16, body: &[u8]) -> Result<Self, DecodeError> {
+        Self::from_body(Self::VERSION, body)
+    }
 
     fn check(&self) -> Result<(), OutOfBounds> {
         OutOfBounds::check("condemned", self.condemned.len(), 0, AnchorWords::CONDEMNED_MAX)

@@ -154,8 +154,9 @@ pub enum Sender {
     Device,
 }
 
-/// The most bytes that an envelope adds to its payload: names, counters, times, and a signature.
-const ENVELOPE_BYTES_MAX: usize = 512;
+/// The most bytes that an envelope adds to its payload: names, counters, times, and signatures: the sender's, and
+/// those of operators who second it.
+const ENVELOPE_BYTES_MAX: usize = 1024;
 
 impl TopicKind {
     /// All of them.

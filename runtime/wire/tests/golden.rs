@@ -7,8 +7,8 @@ mod samples;
 
 use std::{env, fmt::Debug, fs, path::PathBuf};
 
-use backstay_model::{Event, Mono};
-use backstay_wire::{Body, Entry, decode, encode};
+use backstay_model::{Event, Mono, Report};
+use backstay_wire::{AnchorWords, Body, Entry, decode, encode};
 
 /// That `value` has the bytes that are kept, and that they are read as `value`.
 fn keeps<T: Body + PartialEq + Debug>(name: &str, value: &T) {
@@ -45,6 +45,27 @@ fn the_bytes_stay_as_they_are() {
     keeps("receipt", &samples::receipt());
     keeps("anchor-words", &samples::anchor_words());
     keeps("trust-floor", &samples::trust_floor());
+}
+
+/// What the version before wrote, kept as bytes: a device that was updated opens its own past.
+#[test]
+fn the_bytes_of_the_version_before_are_read() {
+    assert_eq!(of_before::<Report>("report"), samples::report());
+    // It had no receipt in it.
+    let mut words = samples::anchor_words();
+    words.marks.truncate(1);
+    words.receipt_epoch = 0;
+    assert_eq!(of_before::<AnchorWords>("anchor-words"), words);
+}
+
+fn kept(name: &str, version: u16) -> String {
+    let path =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/wire/{name}-{version}.hex"));
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn of_before<T: Body>(name: &str) -> T {
+    decode(&unhex(&kept(name, T::VERSION - 1)), T::BYTES_MAX).unwrap()
 }
 
 /// The position of an event among its kinds is its number in every journal that was ever written, and so it

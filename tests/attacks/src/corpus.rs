@@ -39,7 +39,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// An error, as a person gets to see it.
-    fn of(error: &dyn std::error::Error, help: Option<&str>) -> Self {
+    fn of(error: &(dyn std::error::Error + 'static), help: Option<&str>) -> Self {
         // An error without help is a defect, and shows as one.
         let help = help.map_or_else(String::new, String::from);
         Self::Refused { told: crate::chain(error), help: Some(help) }

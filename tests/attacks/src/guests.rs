@@ -8,7 +8,6 @@ use sha2::{Digest as _, Sha256};
 use crate::{Keys, Shipped, UnixMs, fleet};
 
 #[path = "../../../runtime/host/tests/common/guests.rs"]
-#[allow(unreachable_pub, reason = "the same file serves the tests of `host`")]
 mod by_hand;
 
 pub use by_hand::{MEMORY, NOTHING, deciding, executor, facts, guest, order, policy, stepping};

@@ -9,7 +9,7 @@ pub mod guests;
 
 use std::{collections::BTreeMap, error::Error};
 
-use backstay_core::{Device, Effect, Freshness, Identity, Input, Steered, Watermarks};
+use backstay_core::{Device, Effect, Freshness, Identity, Input, Second, Steered, Watermarks};
 use backstay_host::{Machine, compile_component, engine_profile, machine, world_of, world_policy};
 use backstay_model::{
     BootId, CohortId, DeviceId, Digest, Direction, Event, FleetId, Generation, Millis, Mono, Name, Order,
@@ -57,14 +57,9 @@ impl Keys {
             prefix: Name::parse(prefix).unwrap(),
             role: Role::of(key.public()),
         };
-        KeyringParts {
-            number: 1,
-            fleet: fleet(),
-            operator: Role::of(operator.public()),
-            release: Role::of(product.public()),
-            director: Role::of(director.public()),
-            vendors: vendors.iter().map(vendor).collect(),
-        }
+        let [operator, product, director] = [operator, product, director].map(|key| Role::of(key.public()));
+        let first = KeyringParts::first(fleet(), operator, product, director);
+        KeyringParts { vendors: vendors.iter().map(vendor).collect(), ..first }
     }
 
     /// The key of a role, by its name.
@@ -331,7 +326,8 @@ impl Target {
             backstay_trust::Freshness::Fresh => Freshness::Fresh,
             backstay_trust::Freshness::Expired { .. } => Freshness::Expired,
         };
-        Ok(Input::Steered(Steered { steer, digest: *order.content(), freshness }))
+        let second = if order.is_seconded() { Second::Given } else { Second::Missing };
+        Ok(Input::Steered(Steered { steer, digest: *order.content(), freshness, second }))
     }
 
     fn verify(&self, payload: &[u8]) -> Result<VerifiedOrder, backstay_trust::Refusal> {
@@ -345,7 +341,11 @@ impl Target {
         for effect in self.device.step(Mono(1000), input) {
             match effect {
                 Effect::Record(event) => self.events.push(event),
-                Effect::Ask { .. } | Effect::Vet { .. } | Effect::Run(_) | Effect::Report(_) => {
+                Effect::Ask { .. }
+                | Effect::Vet { .. }
+                | Effect::Run { .. }
+                | Effect::Abandon { .. }
+                | Effect::Report(_) => {
                     done.push(effect);
                 }
             }
@@ -362,12 +362,6 @@ impl Default for Target {
 
 /// An error with its reasons, as the programs print it.
 #[must_use]
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    backstay_model::causes::in_one_line(error)
 }

@@ -19,7 +19,7 @@ use backstay_plugins::{
     worker::{ARGUMENT, Program},
 };
 use backstay_test_attacks::{Keys, Shipped, guests};
-use backstay_trust::{Limits, Permissions, Want};
+use backstay_trust::{Limits, Permissions, VerifiedPlugin, Want};
 use serde::Deserialize;
 
 /// What a folder says.
@@ -127,12 +127,15 @@ fn corpus() -> Vec<(String, Attack)> {
 }
 
 fn load(engine: &Engine, keys: &Keys, shipped: &Shipped, component: &[u8]) -> Plugin {
+    Plugin::load(engine, &verified(keys, shipped, component)).unwrap()
+}
+
+fn verified(keys: &Keys, shipped: &Shipped, component: &[u8]) -> VerifiedPlugin {
     let (target, profile, world) = (machine(), engine_profile(), world_of(component).unwrap());
     let floors = BTreeMap::new();
     let want = Want { target: &target, engine: &profile, world: &world, floors: &floors, attested: None };
     let artifact = shipped.artifact.clone();
-    let verified = keys.keyring.verify_plugin(&shipped.release, &shipped.grant, artifact, &want).unwrap();
-    Plugin::load(engine, &verified).unwrap()
+    keys.keyring.verify_plugin(&shipped.release, &shipped.grant, artifact, &want).unwrap()
 }
 
 fn attacked(plugin: &Plugin, call: Option<Call>) -> CallError {
@@ -214,12 +217,13 @@ fn every_plugin_of_the_corpus_is_refused_by_its_worker_which_goes_on() {
 fn no_plugin_of_the_corpus_takes_over_and_no_question_is_lost() {
     let (keys, engine) = (Keys::new(), Engine::new().unwrap());
     let ready = |component: &[u8], shipped: &Shipped| {
-        let plugin = load(&engine, &keys, shipped, component).into_policy().unwrap();
+        let verified = verified(&keys, shipped, component);
+        let plugin = Plugin::load(&engine, &verified).unwrap().into_policy().unwrap();
         let config = Config::default();
         let which = (plugin.id(), plugin.version(), plugin.grant());
         let nothing = Description { about: String::new(), settings: vec![] };
         let equipped = trace::equipped(PluginRole::Policy, which, &config, &nothing);
-        Ready { plugin, config, sequence: 1, equipped, mark: None }
+        Ready { plugin, config, granted: verified.granted().clone(), equipped, revoked: false, mark: None }
     };
     let limits = Limits { call: Limits::MAX.call, ..Limits::DEFAULT };
     let good = |sequence| {

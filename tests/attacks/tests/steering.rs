@@ -164,7 +164,7 @@ fn a_megabyte_is_refused_unread() {
     let (keys, mut device) = steered();
     let mut message = signed(&keys, &steer(6, "1.5.0"), None);
     message.resize(1 << 20, 0);
-    assert_eq!(refuses(&mut device, &message), "1048576 bytes are more than the 4608 that it may have");
+    assert_eq!(refuses(&mut device, &message), "1048576 bytes are more than the 5120 that it may have");
 }
 
 #[test]

@@ -41,7 +41,10 @@ impl Bench {
         self.bundle("good.bundle", &guests::policy(guests::MEMORY, ""), limits, 1)
     }
 
-    fn loader<'a>(&'a self, floors: &'a BTreeMap<backstay_model::PluginId, u64>) -> Loader<'a> {
+    fn loader<'a>(
+        &'a self,
+        floors: &'a BTreeMap<backstay_model::PluginId, backstay_trust::Floor>,
+    ) -> Loader<'a> {
         let (engine, keyring) = (&self.engine, &self.keys.keyring);
         Loader { engine, keyring, floors, attested: None, mark: None, held: None }
     }

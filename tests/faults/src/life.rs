@@ -6,14 +6,17 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use backstay_core::{Allowance, Device, DeviceSettings, DeviceState, Input, Quarantine, Watermarks};
+use backstay_core::{
+    Allowance, Device, DeviceSettings, DeviceState, Input, Quarantine, StateTail, Watermarks,
+};
 use backstay_journal::testing::Random;
-use backstay_memory::{Durability, Memory, Options, Recalled, Step};
+use backstay_memory::{ANCHOR_EVERY, Durability, Memory, Options, Recalled, Step};
 use backstay_model::{
     Digest, Direction, Event, Generation, Millis, Mono, PluginId, Refused, SlotStatus, Ticket, UnixMs, Word,
 };
 use backstay_test_stories::{Behaviour, Recorded, World, settings};
-use backstay_wire::{AnchorWords, Body, Mark, Schema, Stream, decode, encode};
+use backstay_trust::Floor;
+use backstay_wire::{AnchorWords, Body, Mark, Receipt, Schema, Stream, decode, encode};
 use serde::{Deserialize, Serialize};
 
 /// All that an agent keeps with each record, in the form in which it keeps it.
@@ -23,11 +26,13 @@ struct Kept {
     quarantine: Quarantine,
     floors: BTreeMap<PluginId, u64>,
     attested: Option<UnixMs>,
+    tail: StateTail,
+    accepted: BTreeMap<PluginId, Floor>,
 }
 
 impl Body for Kept {
     const SCHEMA: Schema = Schema(256);
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const OPTIONAL: bool = false;
     const BYTES_MAX: usize = 64 * 1024;
 }
@@ -38,6 +43,8 @@ pub struct Life {
     pub snapshots: Vec<Vec<u8>>,
     /// Every words that were anchored, oldest first.
     pub words: Vec<AnchorWords>,
+    /// The last record that the server gave a receipt for.
+    pub receipt: u64,
     /// When the last record was made.
     pub clock: Mono,
     /// The run that the life was broken off in or after, and its steps if it was in.
@@ -87,6 +94,7 @@ impl Life {
         let mut life = Self {
             snapshots: Vec::new(),
             words: Vec::new(),
+            receipt: 0,
             clock: Mono(0),
             run: (Ticket(0), Vec::new()),
             slots,
@@ -95,6 +103,12 @@ impl Life {
         let (mut memory, _) = open(dir).unwrap();
         for step in &steps {
             life.remember(&mut memory, step, &mut random);
+            if random.below(6) == 0 {
+                let head = memory.head();
+                let receipt = Receipt { epoch: head.epoch, seq: head.seq, head: Digest(head.hash) };
+                memory.receipted(&receipt).unwrap();
+                life.receipt = head.seq;
+            }
             match random.below(40) {
                 0 => memory.flush(),
                 1 => {
@@ -139,9 +153,11 @@ impl Life {
         let words = words(at, &Device::restore(lively(), state.clone()));
         assert_eq!(memory.anchor(&words), Durability::Durable);
         self.snapshots.push(kept);
-        // Words that only differ by the clock are not written again.
-        if self.words.last().is_none_or(|last| AnchorWords { clock: words.clock, ..last.clone() } != words) {
-            self.words.push(words);
+        let anchored = memory.words().unwrap();
+        assert!(at.since(anchored.clock) < ANCHOR_EVERY, "the anchored clock lags behind");
+        assert_eq!(plain(AnchorWords { clock: at, ..anchored.clone() }), words, "words are kept as they are");
+        if self.words.last() != Some(anchored) {
+            self.words.push(anchored.clone());
         }
         self.clock = self.clock.max(at);
         self.run.1 = memory.steps(self.run.0).to_vec();
@@ -157,7 +173,7 @@ impl Life {
             Some(bytes) => {
                 let kept: Kept =
                     decode(bytes, usize::MAX).map_err(|error| format!("the state can't be read: {error}"))?;
-                Device::restore(lively(), kept.device)
+                Device::restore(lively(), kept.device.with_tail(kept.tail))
             }
         };
         if let Some(words) = &recalled.words {
@@ -166,6 +182,7 @@ impl Life {
                 floor: words.security_floor,
                 generation: Generation(words.mark(Stream::Product).map_or(0, |mark| mark.counter)),
                 told: words.mark(Stream::Order).map_or(0, |mark| mark.counter),
+                last_known_good: words.last_known_good.clone(),
             });
         }
         Ok(device)
@@ -212,25 +229,36 @@ impl Life {
 /// What the agent keeps beside a state.
 #[must_use]
 pub fn kept(state: &DeviceState) -> Vec<u8> {
-    let floors = BTreeMap::from([(PluginId::parse("backstay/policy-tree").unwrap(), 3)]);
+    let plugin = || PluginId::parse("backstay/policy-tree").unwrap();
+    let floors = BTreeMap::from([(plugin(), 3)]);
+    let accepted = BTreeMap::from([(plugin(), Floor::of_sequence(3))]);
     let attested = Some(UnixMs(1_790_000_000_000));
-    encode(&Kept { device: state.clone(), quarantine: Quarantine::default(), floors, attested }).unwrap()
+    let (device, quarantine, tail) = (state.clone(), Quarantine::default(), state.tail());
+    encode(&Kept { device, quarantine, floors, attested, tail, accepted }).unwrap()
+}
+
+/// Words without what memory adds to them: how far the server has the journal.
+#[must_use]
+pub fn plain(mut words: AnchorWords) -> AnchorWords {
+    words.marks.retain(|mark| mark.stream != Stream::Receipt);
+    AnchorWords { receipt_epoch: 0, ..words }
 }
 
 /// What the agent anchors.
 #[must_use]
 pub fn words(clock: Mono, device: &Device) -> AnchorWords {
-    let Watermarks { condemned, floor, generation, told } = device.watermarks();
+    let Watermarks { condemned, floor, generation, told, last_known_good } = device.watermarks();
     let mark = |stream, counter| Mark { stream, counter, digest: Digest([0; 32]) };
     AnchorWords {
         clock,
         attested: Some(UnixMs(1_790_000_000_000)),
         confirmed: device.confirmed().clone(),
-        last_known_good: None,
+        last_known_good,
         marks: vec![mark(Stream::Product, generation.0), mark(Stream::Order, told)],
         condemned,
         security_floor: floor,
         breaker_until: None,
+        receipt_epoch: 0,
     }
 }
 

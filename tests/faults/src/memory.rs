@@ -7,6 +7,7 @@
 //!   the journal says so: a damaged view alone never costs any of it.
 //! - The words are the newest that were anchored. Or older ones, or none, and a finding about the anchor says so.
 //! - If nothing is said, nothing is missing: clock and steps of the open run are what they were, too.
+//! - What the server gave a receipt for, as the words have it, is not sent again.
 //! - What the device will not do again according to its words, it will not do again.
 //! - The device goes on deciding: it ends what it was at, tries a release that fails, condemns it and is home.
 //! - Recording goes on, and the next start finds what was recorded, and no more damage.
@@ -223,6 +224,17 @@ fn judge(life: &Life, memory: &Memory, recalled: &Recalled, said: &Findings) -> 
             return Err(format!("clock or steps are older, in silence; {said}"));
         }
     }
+    // The server has what it gave a receipt for: after a start it isn't sent all of it again.
+    let known =
+        recalled.words.as_ref().and_then(|words| words.mark(Stream::Receipt)).map_or(0, |mark| mark.counter);
+    let known = if known <= memory.head().seq { known } else { 0 };
+    if memory.receipt() != known || (same_words && known > life.receipt) {
+        return Err(format!(
+            "receipt {}, anchored {known}, given {}; {said}",
+            memory.receipt(),
+            life.receipt
+        ));
+    }
     // A new epoch has to say why there is one.
     let gaps = memory.entries(0).filter(|(_, entry)| matches!(entry.event, Event::Gap { .. })).count();
     if (memory.head().epoch > 1) != (gaps > 0) {
@@ -283,7 +295,7 @@ fn keeps_recording(
 fn found_again(dir: &Path, before: &Recalled, device: &Device, said: &Findings) -> Result<(), String> {
     let (_, again) = life::open(dir)?;
     let at = before.clock.after(Millis(10));
-    let words = again.words.as_ref().map(|words| AnchorWords { clock: at, ..words.clone() });
+    let words = again.words.as_ref().map(|words| life::plain(AnchorWords { clock: at, ..words.clone() }));
     if again.snapshot != Some(life::kept(device.state())) || again.clock != at {
         return Err(format!("the next start does not find what was recorded; {:?}", again.findings));
     }

@@ -15,13 +15,27 @@ pub struct Cli {
     program: PathBuf,
     server: String,
     token_file: PathBuf,
+    ca: Option<PathBuf>,
 }
 
 impl Cli {
     /// The program in `programs`, for a server.
     #[must_use]
     pub fn new(programs: &Path, server: &str, token_file: &Path) -> Self {
-        Self { program: programs.join("backstay"), server: server.into(), token_file: token_file.into() }
+        let (program, server, token_file) = (programs.join("backstay"), server.into(), token_file.into());
+        Self { program, server, token_file, ca: None }
+    }
+
+    /// The same, for a server whose certificate goes back to these.
+    #[must_use]
+    pub fn trusting(self, ca: Option<&Path>) -> Self {
+        Self { ca: ca.map(Into::into), ..self }
+    }
+
+    /// The server's address.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
     }
 
     /// Runs a command that only works on files.
@@ -75,6 +89,9 @@ impl Cli {
                 .args(["--output", output, "--server", &self.server])
                 .arg("--token-file")
                 .arg(&self.token_file);
+            if let Some(ca) = &self.ca {
+                command.arg("--ca").arg(ca);
+            }
         }
         let done = command.output().map_err(trouble(format!("cannot run {}", self.program.display())))?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

@@ -161,12 +161,13 @@ fn folder(layout: &Layout, name: &str) -> Result<PathBuf, Trouble> {
 
 /// How a device of the fleet reaches the others.
 fn reach(layout: &Layout, dir: &Path) -> String {
-    let (api, broker, dir) = (layout.api, layout.broker, dir.display());
+    let (url, broker, dir) = (layout.url(), layout.broker, dir.display());
+    let ca = layout.tls.as_ref().map_or_else(String::new, |tls| format!("ca = \"{}\"\n", tls.ca.display()));
     format!(
         r#"
 [server]
-urls = ["http://127.0.0.1:{api}"]
-token_file = "{dir}/enrol-token"
+urls = ["{url}"]
+{ca}token_file = "{dir}/enrol-token"
 
 [broker]
 url = "mqtt://127.0.0.1:{broker}"

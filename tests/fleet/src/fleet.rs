@@ -56,6 +56,17 @@ impl Default for Pace {
     }
 }
 
+/// What the server shows to callers, and what they trust.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The authority's certificate.
+    pub ca: PathBuf,
+    /// The server's certificate, for `localhost`.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
 /// Where everything of a fleet is.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -73,14 +84,31 @@ pub struct Layout {
     pub broker: u16,
     /// Times.
     pub pace: Pace,
+    /// The server's TLS, if its API speaks it.
+    pub tls: Option<Tls>,
 }
 
 impl Layout {
+    /// The server's API, as devices and the command line call it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match &self.tls {
+            Some(_) => format!("https://localhost:{}", self.api),
+            None => format!("http://127.0.0.1:{}", self.api),
+        }
+    }
+
     /// Makes keys and signed plugins in `dir`, and starts nothing. `components`: where the portable plugins are.
     ///
     /// # Errors
     /// Says what did not work out.
-    pub fn make(dir: &Path, programs: &Path, components: &Path, pace: Pace) -> Result<(Self, Cli), Trouble> {
+    pub fn make(
+        dir: &Path,
+        programs: &Path,
+        components: &Path,
+        pace: Pace,
+        tls: Option<Tls>,
+    ) -> Result<(Self, Cli), Trouble> {
         let port = || free_port().map_err(trouble("no port is free"));
         let layout = Self {
             dir: dir.into(),
@@ -90,13 +118,15 @@ impl Layout {
             api: port()?,
             broker: port()?,
             pace,
+            tls,
         };
         for folder in [&layout.plugins, &dir.join("artifacts"), &dir.join("server")] {
             fs::create_dir_all(folder).map_err(trouble(format!("cannot make {}", folder.display())))?;
         }
         let token = dir.join("server/token");
         fs::write(&token, random_token()).map_err(trouble("cannot write the token"))?;
-        let cli = Cli::new(programs, &format!("http://127.0.0.1:{}", layout.api), &token);
+        let ca = layout.tls.as_ref().map(|tls| tls.ca.as_path());
+        let cli = Cli::new(programs, &layout.url(), &token).trusting(ca);
         cli.local(&["keys", "init", "--fleet", "demo", "--dir", &text(&layout.keys)])?;
         for plugin in ["policy-tree", "executor-ota"] {
             sign(&cli, &layout, components, plugin)?;
@@ -144,7 +174,21 @@ impl Fleet {
     /// # Errors
     /// Says what did not work out.
     pub fn start(dir: &Path, programs: &Path, components: &Path, pace: Pace) -> Result<Self, Trouble> {
-        let (layout, cli) = Layout::make(dir, programs, components, pace)?;
+        Self::start_with(dir, programs, components, pace, None)
+    }
+
+    /// The same, with TLS on the server's API.
+    ///
+    /// # Errors
+    /// Says what did not work out.
+    pub fn start_with(
+        dir: &Path,
+        programs: &Path,
+        components: &Path,
+        pace: Pace,
+        tls: Option<Tls>,
+    ) -> Result<Self, Trouble> {
+        let (layout, cli) = Layout::make(dir, programs, components, pace, tls)?;
         let broker = match Broker::program() {
             Some(program) => Some(Broker::start(
                 program,
@@ -237,7 +281,10 @@ impl Fleet {
     }
 
     fn write_server_config(&self) -> Result<(), Trouble> {
-        let Layout { dir, keys, plugins, api, broker, pace, .. } = &self.layout;
+        let Layout { dir, keys, plugins, api, broker, pace, tls, .. } = &self.layout;
+        let tls = tls.as_ref().map_or_else(String::new, |Tls { certificate, key, .. }| {
+            format!("tls = {{ certificate = \"{}\", key = \"{}\" }}", certificate.display(), key.display())
+        });
         let (dir, keys, plugins) = (dir.join("server"), keys.display(), plugins.display());
         let reach = match &self.broker {
             Some(_) => format!("[broker]\nurl = \"mqtt://127.0.0.1:{broker}\"\n"),
@@ -257,6 +304,7 @@ reconnect_window = "2s"
 [api]
 listen = "127.0.0.1:{api}"
 token_file = "{dir}/token"
+{tls}
 
 {reach}
 [policy]

@@ -1,13 +1,16 @@
 //! What the tests against real programs share: starting such a program, and ending it.
 //!
-//! Here: mosquitto. A program that isn't installed makes its tests print why they were skipped, and pass; the
+//! Here: mosquitto, and what a page shows of a console. A program that isn't installed makes its tests print why they were skipped, and pass; the
 //! tier that runs them on purpose looks at the output.
 //!
 //! Not here: what is tested; that stands in `tests/`, one file for each thing outside.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed assumption fails the test"))]
 #![expect(clippy::panic, reason = "a program that doesn't start fails the test that needs it")]
 
+mod console;
 mod mosquitto;
 
+pub use console::{Shown, commands};
 pub use mosquitto::Mosquitto;
 
 use std::path::PathBuf;

@@ -110,7 +110,7 @@ fn an_arm_device_goes_home_alone_with_the_bundle_that_every_machine_gets() {
     let Some(stage) = stage() else { return };
     let dir = tempfile::tempdir().unwrap();
     let programs = emulated(&stage, dir.path());
-    let (layout, _) = Layout::make(dir.path(), &programs, &stage.plugins, Pace::default()).unwrap();
+    let (layout, _) = Layout::make(dir.path(), &programs, &stage.plugins, Pace::default(), None).unwrap();
     layout.write_artifact("1.4.0", Fault::None).unwrap();
     let bad = layout.write_artifact("2.0.0", Fault::Fails(6)).unwrap();
 

@@ -9,7 +9,9 @@ use std::{
     fmt::{self, Write as _},
 };
 
-use backstay_core::{CohortInput, Contact, DeviceSettings, Freshness, Input, Rng, Rollout, Steered, Wish};
+use backstay_core::{
+    CohortInput, Contact, DeviceSettings, Freshness, Input, Rng, Rollout, Second, Steered, Wish,
+};
 use backstay_model::{Beat, Digest, Event, Millis, Mono, Name, Report, RolloutId, Selector, Steer, Word};
 
 use crate::{
@@ -586,7 +588,7 @@ impl Fleet {
                 let expired = self.sky.strikes(Mark::Expired);
                 let freshness = if expired { Freshness::Expired } else { Freshness::Fresh };
                 let digest = Digest([steer.generation.0 as u8; 32]);
-                self.give(n, Input::Steered(Steered { steer, digest, freshness }))
+                self.give(n, Input::Steered(Steered { steer, digest, freshness, second: Second::Missing }))
             }
             Parcel::Words(Words { sequence, words }) => self.give(n, Input::Told { sequence, words }),
             Parcel::State(..) | Parcel::Presence(..) | Parcel::Beat(..) | Parcel::Own(_) => Ok(()),
@@ -674,13 +676,14 @@ impl Fleet {
             Parcel::Own(steer) => {
                 let ours = self.shores[n].cohort.helm().steer();
                 match ours {
-                    Some(ours) if ours.generation >= steer.generation => {
-                        if ours != steer {
-                            self.publish(n, vec![ours]);
-                        }
+                    Some(ours) if ours.generation >= steer.generation && ours != steer => {
+                        self.publish(n, vec![ours]);
                         return Ok(());
                     }
-                    Some(_) | None => CohortInput::KnownGeneration(steer.generation),
+                    Some(_) | None => {
+                        let plan = shore::plan(self.sky.size.beat);
+                        CohortInput::OwnWords { steer, plan }
+                    }
                 }
             }
             Parcel::Steer(_) | Parcel::Words(_) => return Ok(()),
@@ -843,6 +846,8 @@ impl Fleet {
             | Mark::Transient
             | Mark::Permanent
             | Mark::RunLost
+            | Mark::Hang
+            | Mark::Replaced
             | Mark::Trap
             | Mark::Network
             | Mark::Sick
@@ -927,7 +932,7 @@ impl Fleet {
             7..=8 => Wish::Lift(self.sky.products[product].release.digest),
             _ => Wish::CloseBreaker,
         };
-        self.shore_gives(n, CohortInput::Operator { who: shore::who(), wish })
+        self.shore_gives(n, CohortInput::Operator { who: shore::who(), wish, reason: None })
     }
 
     /// Nothing goes wrong any more. Whatever was cut off comes back.
@@ -965,7 +970,7 @@ impl Fleet {
         }
         for n in 0..self.shores.len() {
             if progress::waits_for_a_person(&self.shores[n], self.sky.now) {
-                let input = CohortInput::Operator { who: shore::who(), wish: Wish::Thaw };
+                let input = CohortInput::Operator { who: shore::who(), wish: Wish::Thaw, reason: None };
                 self.shore_gives(n, input)?;
             }
         }

@@ -40,7 +40,10 @@ invariants! {
     // A device.
     RECORDED_FIRST = "recorded-first": "a run begins only after exactly one record of its order";
     ONE_RUN = "one-run": "one run at a time, each under larger numbers than all before it";
-    ATTEMPTS_CAPPED = "attempts-capped": "nothing is tried more often than its cap, over restarts, too";
+    ONE_EXECUTOR = "one-executor": "a run is gone on with by the executor that took it, or by nobody";
+    FROZEN_STANDS = "frozen-stands": "a frozen device gives no order before somebody thaws it";
+    SLOWLY = "slowly": "where nothing is left to try, it is all tried again no sooner than after the longest wait";
+    ATTEMPTS_CAPPED = "attempts-capped": "nothing is tried more often than its cap, over restarts, too, until all of it begins again slowly";
     CONDEMNED_STAYS_OUT = "condemned-stays-out": "what failed here is not run again before somebody lifts it";
     NO_WAY_BACK_FORWARD = "home-is-final": "after home a rollout never goes forward again";
     NO_ONE_WAY_DOOR = "no-one-way-door": "a device runs only what may be left for what it came from, and goes back only where that is allowed";
@@ -64,7 +67,7 @@ invariants! {
     TRUE_TURN = "true-turn": "a cohort is turned by failures only if so many devices did fail";
     TRUE_COMPLETION = "true-completion": "so many devices confirmed a release as its completion says";
     // Once the faults have stopped.
-    PROGRESS = "progress": "within a bound every device stands on a healthy release, or is frozen for a stated reason with none in reach";
+    PROGRESS = "progress": "within a bound every device stands on a healthy release, or is frozen or stranded for a stated reason with none in reach";
     TRUE_VIEW = "true-view": "what the server believes of the devices is so";
     COHORT_ENDS = "cohort-ends": "within a bound every rollout has arrived, was ended, turned, or is held for a reason that still holds";
 }

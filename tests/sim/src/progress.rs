@@ -39,6 +39,12 @@ fn unit(fleet: &Fleet, n: usize) -> Result<(), Broken> {
         let known = unit.device.steering().map(|steer| steer.generation);
         demands(known == Some(steer.generation), "it has not heard the newest message")?;
     }
+    let reachable = unit
+        .slots
+        .other
+        .iter()
+        .chain([&unit.slots.confirmed])
+        .any(|to| to != runs && may_go(fleet, n, to) && unit.would_be_well_on(to, sky));
     match standing {
         Standing::Settled | Standing::Excluded => {
             demands(unit.local(sky) != Reading::Failed, "it is not well and does nothing about it")?;
@@ -49,15 +55,17 @@ fn unit(fleet: &Fleet, n: usize) -> Result<(), Broken> {
         Standing::Frozen => {
             let why = unit.witness.frozen.as_ref();
             demands(why.is_some(), "it did not say why")?;
-            let reachable = unit
-                .slots
-                .other
-                .iter()
-                .chain([&unit.slots.confirmed])
-                .any(|to| to != runs && may_go(fleet, n, to) && unit.would_be_well_on(to, sky));
-            // The executor's last word and a spent budget stand, whatever is in reach.
-            let given_up = matches!(why, Some(Cause::RunFailed { .. } | Cause::BudgetSpent { .. }));
+            // The executor's last word stands, whatever is in reach.
+            let given_up = matches!(why, Some(Cause::RunFailed { .. }));
             demands(given_up || !reachable, "a healthy release is in reach")?;
+        }
+        Standing::Stranded => {
+            let why = unit.witness.stranded.as_ref().map(|(why, _)| why);
+            demands(why.is_some(), "it did not say why")?;
+            // A spent budget stands, whatever is in reach, until it is free.
+            let waits = matches!(why, Some(Cause::BudgetSpent { .. }));
+            demands(waits || unit.local(sky) != Reading::Passed, "it is well")?;
+            demands(waits || !reachable, "a healthy release is in reach")?;
         }
         Standing::Installing | Standing::GoingHome => demands(false, "it doesn't come to an end")?,
     }
@@ -75,7 +83,9 @@ fn unit(fleet: &Fleet, n: usize) -> Result<(), Broken> {
                 && !unit.witness.held;
             demands(on || !meant || !may_follow, "it is meant and doesn't follow")
         }
-        Direction::Home => demands(!on || standing == Standing::Frozen, "it was steered home"),
+        Direction::Home => {
+            demands(!on || matches!(standing, Standing::Frozen | Standing::Stranded), "it was steered home")
+        }
         Direction::Hold => Ok(()),
     }
 }
@@ -100,6 +110,7 @@ fn view(fleet: &Fleet, n: usize) -> Result<(), Broken> {
         ("settled", Standing::Settled, seen.on_release.settled, seen.off_release.settled),
         ("on trial", Standing::OnTrial, seen.on_release.on_trial, seen.off_release.on_trial),
         ("frozen", Standing::Frozen, seen.on_release.frozen, seen.off_release.frozen),
+        ("stranded", Standing::Stranded, seen.on_release.stranded, seen.off_release.stranded),
         ("excluded", Standing::Excluded, seen.on_release.excluded, seen.off_release.excluded),
     ] {
         let stand = |unit: &&&crate::unit::Unit| unit.device.standing() == standing;
@@ -122,7 +133,10 @@ fn ends(fleet: &Fleet, n: usize) -> Result<(), Broken> {
         // Whoever can't end a trial can't be judged, and neither can a wave in which nobody could begin.
         Stage::Forward | Stage::Held => {
             let open = fleet.units.iter().filter(|unit| unit.cohort == n).any(|unit| {
-                matches!(unit.device.standing(), Standing::OnTrial | Standing::Excluded | Standing::Frozen)
+                matches!(
+                    unit.device.standing(),
+                    Standing::OnTrial | Standing::Excluded | Standing::Frozen | Standing::Stranded
+                )
             });
             // A verdict that is neither good nor bad enough waits for a person.
             let tried = seen.confirmed + seen.failed;
@@ -134,12 +148,10 @@ fn ends(fleet: &Fleet, n: usize) -> Result<(), Broken> {
             holds(rule::COHORT_ENDS, open || undecided || nothing, says)
         }
         Stage::Home => {
-            let stuck = fleet
-                .units
-                .iter()
-                .filter(|unit| unit.cohort == n)
-                .any(|unit| matches!(unit.device.standing(), Standing::OnTrial | Standing::Frozen));
-            let by_person = matches!(seen.frozen, Some(Cause::Operator { .. }));
+            let stuck = fleet.units.iter().filter(|unit| unit.cohort == n).any(|unit| {
+                matches!(unit.device.standing(), Standing::OnTrial | Standing::Frozen | Standing::Stranded)
+            });
+            let by_person = matches!(seen.frozen, Some(Cause::Operator { .. } | Cause::Steering { .. }));
             holds(rule::COHORT_ENDS, seen.frozen.is_none() || stuck || by_person, says)
         }
     }
@@ -148,5 +160,5 @@ fn ends(fleet: &Fleet, n: usize) -> Result<(), Broken> {
 /// Whether a person held the cohort, and nobody else lets it go on.
 pub(crate) fn waits_for_a_person(shore: &Shore, now: u64) -> bool {
     let seen = shore.cohort.overview(shore.mono(now));
-    matches!(seen.frozen, Some(Cause::Operator { .. }))
+    matches!(seen.frozen, Some(Cause::Operator { .. } | Cause::Steering { .. }))
 }

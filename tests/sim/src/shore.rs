@@ -194,7 +194,7 @@ impl Shore {
     }
 
     fn sees(&mut self, now: Mono, effects: &[CohortEffect], units: &[Unit]) -> Result<(), Broken> {
-        let (mut recorded, mut homes) = (Generation(0), 0);
+        let (mut recorded, mut sent, mut homes) = (Generation(0), false, 0);
         for effect in effects {
             match effect {
                 CohortEffect::Record(event) => {
@@ -205,10 +205,20 @@ impl Shore {
                 }
                 CohortEffect::Publish(steer) => {
                     self.reads(steer, recorded, units)?;
+                    sent = true;
                     homes += u32::from(steer.direction == Direction::Home);
                 }
                 CohortEffect::Ask { .. } => {}
             }
+        }
+        if recorded.0 > self.newest && !sent {
+            // Words of its own that it had forgotten and found at the broker. They have to be what it said last.
+            let said = self.published.get(&recorded.0).and_then(|said| said.last());
+            let ours = self.cohort.helm().steer();
+            holds(rule::GENERATIONS_GIVEN, said.is_some() && said == ours.as_ref(), || {
+                format!("{} was taken over as {ours:?}, and had said {said:?}", recorded.0)
+            })?;
+            self.newest = recorded.0;
         }
         holds(rule::ONE_TURN, homes <= 1, || format!("{homes} home messages in one step"))
     }

@@ -11,7 +11,7 @@ use backstay_core::{
     Watched,
 };
 use backstay_model::{
-    BootId, CohortId, DeviceId, Event, InfraKind, Label, Millis, Mono, Name, Order, Outcome, Reading,
+    BootId, CohortId, DeviceId, Digest, Event, InfraKind, Label, Millis, Mono, Name, Order, Outcome, Reading,
     Release, Report, Scope, SlotStatus, Task, Ticket, Transience,
 };
 
@@ -40,6 +40,8 @@ pub(crate) struct Unit {
     pub(crate) power: Power,
     program: Program,
     run: Option<(u64, Order)>,
+    /// The executor that is there, by its grant.
+    executor: Digest,
     vetting: Option<(u64, Ticket, Release)>,
     next_probe: u64,
     pub(crate) next_beat: u64,
@@ -105,6 +107,7 @@ pub(crate) fn settings(rng: &mut Rng) -> DeviceSettings {
         window: Millis::from_secs(600),
         trial: Millis::from_secs(1800),
         trial_limit: Millis::from_secs(3 * 3600),
+        run_limit: Millis::from_secs(2 * 3600),
         ladder,
         heal_backoff: Backoff { base: Millis::from_secs(60), cap: Millis::from_secs(600) },
         cured_after: 2,
@@ -113,6 +116,7 @@ pub(crate) fn settings(rng: &mut Rng) -> DeviceSettings {
         allowance: Allowance { switches: 3 + rng.below(3) as u32, span: Millis::from_secs(6 * 3600) },
         startup: Millis(0),
         leave_jitter: Millis::from_secs(900),
+        second_after: None,
     }
 }
 
@@ -154,6 +158,7 @@ impl Unit {
             power: Power::Off { until: sky.rng.below(sky.size.probe.0) },
             program: Program::default(),
             run: None,
+            executor: Digest([1; 32]),
             vetting: None,
             next_probe: 0,
             next_beat: 0,
@@ -230,8 +235,8 @@ impl Unit {
         published: &Published,
         reports: &mut Vec<Report>,
     ) -> Result<(), Broken> {
-        let mut next = Some(input);
-        while let Some(input) = next.take() {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
             let now = self.mono(sky.now);
             let effects = self.device.step(now, input);
             if effects.is_empty() {
@@ -263,7 +268,7 @@ impl Unit {
                             self.traps_until = sky.now + sky.rng.below(4 * 3_600_000);
                         }
                         let traps = sky.now < self.traps_until && !sky.is_calm;
-                        next = Some(if traps {
+                        inputs.push_back(if traps {
                             Input::Unanswered { ticket, why: "it trapped".into() }
                         } else {
                             Input::Answered { ticket, decision: policy::decide(&facts) }
@@ -272,10 +277,28 @@ impl Unit {
                     Effect::Vet { ticket, release } => {
                         self.vetting = Some((sky.now + sky.rng.below(5000), ticket, release));
                     }
-                    Effect::Run(order) => {
+                    Effect::Run { order, grant } => {
+                        let ticket = order.ticket;
+                        if grant.is_some_and(|grant| grant != self.executor) {
+                            inputs.push_back(Input::Halted { ticket, why: "it is no longer there".into() });
+                            continue;
+                        }
                         let slow = sky.strikes(Mark::Slow);
                         let most = if slow { 3 * 3_600_000 } else { 120_000 };
-                        self.run = Some((sky.now + sky.rng.below(most), order));
+                        let ends =
+                            if sky.strikes(Mark::Hang) { u64::MAX } else { sky.now + sky.rng.below(most) };
+                        self.run = Some((ends, order));
+                        inputs.push_back(Input::Taken { ticket, grant: self.executor });
+                    }
+                    Effect::Abandon { ticket, outcome } => {
+                        // Whoever is let go of may have done it all the same.
+                        if let Some((_, order)) = self.run.take()
+                            && sky.rng.below(2) == 0
+                        {
+                            let _ = self.does(&order.task, sky);
+                        }
+                        let slots = self.slots.clone();
+                        inputs.push_back(Input::Ended { ticket, outcome, slots });
                     }
                 }
             }
@@ -467,6 +490,8 @@ impl Unit {
             self.witness.fell_back = true;
         }
         let (state, at) = self.durable.clone();
+        // Another one is configured, or the one before is back.
+        self.executor = Digest([if sky.strikes(Mark::Replaced) { 2 } else { 1 }; 32]);
         self.device = Device::restore(sky.settings.clone(), state);
         self.clock = Clock { base: at, since: now };
         self.next_probe = now + sky.rng.below(sky.size.probe.0);

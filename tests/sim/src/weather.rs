@@ -45,6 +45,8 @@ marks! {
     Transient = "runs that fail for now",
     Permanent = "runs that fail for good",
     RunLost = "runs cut short",
+    Hang = "runs that never end",
+    Replaced = "executors replaced",
     Trap = "policy traps",
     Outage = "dependency outages",
     Network = "network trouble",

@@ -44,6 +44,10 @@ pub(crate) struct Witness {
     installs: BTreeMap<RolloutId, u32>,
     heals: u32,
     homings: u32,
+    /// Tries to get home in this round.
+    homing_tries: u32,
+    /// Who took the run that is open.
+    taken: Option<Digest>,
     switches: Vec<Mono>,
     trial: Option<Trial>,
     excluded: Option<(RolloutId, Option<Mono>)>,
@@ -66,6 +70,8 @@ pub(crate) struct Witness {
     pub(crate) confirmed: BTreeSet<Digest>,
     /// Why it is frozen, if it is.
     pub(crate) frozen: Option<Cause>,
+    /// Why it is stranded, if it is, and when it said so last.
+    pub(crate) stranded: Option<(Cause, Mono)>,
 }
 
 #[derive(Debug)]
@@ -108,10 +114,19 @@ impl Witness {
         for effect in effects {
             match effect {
                 Effect::Record(event) => self.hears(scene, event)?,
-                Effect::Run(order) => {
+                Effect::Run { order, grant } => {
+                    holds(rule::ONE_EXECUTOR, *grant == self.taken, || {
+                        format!("{order:?} goes to {grant:?}, and {:?} took it", self.taken)
+                    })?;
                     let known = self.order.as_ref() == Some(order) && self.open;
                     holds(rule::RECORDED_FIRST, known, || {
                         format!("{order:?} was begun, and {:?} was recorded", self.order)
+                    })?;
+                }
+                Effect::Abandon { ticket, .. } => {
+                    let known = self.order.as_ref().is_some_and(|order| order.ticket == *ticket) && self.open;
+                    holds(rule::ONE_RUN, known, || {
+                        format!("{ticket} is let go of, and {:?} is open", self.order)
                     })?;
                 }
                 Effect::Report(report) => self.reads_report(scene, report)?,
@@ -153,7 +168,13 @@ impl Witness {
     fn hears(&mut self, scene: &Scene<'_>, event: &Event) -> Result<(), Broken> {
         match event {
             Event::Ordered { order, cause } => self.ordered(scene, order, cause)?,
-            Event::Ended { .. } => self.open = false,
+            Event::Ended { .. } => (self.open, self.taken) = (false, None),
+            Event::RunTaken { grant, .. } => {
+                let known = self.taken.is_none_or(|taken| taken == *grant);
+                holds(rule::ONE_EXECUTOR, known, || format!("{grant:?} takes it, and {:?} had", self.taken))?;
+                self.taken = Some(*grant);
+            }
+            Event::Stranded { cause, .. } => self.strands(scene, cause)?,
             Event::Steered { rollout, direction, .. } => {
                 if *direction == Direction::Home {
                     self.turned.insert(rollout.clone());
@@ -167,6 +188,7 @@ impl Witness {
                     self.moved += 1;
                 }
                 self.fell_back = false;
+                self.stranded = None;
                 self.judged_anew();
                 self.trial = Some(Trial { release: release.digest, began: scene.now, passed: 0 });
             }
@@ -190,16 +212,17 @@ impl Witness {
                 if let Some(steer) = scene.device.steering().filter(|steer| steer.release == *from) {
                     self.left.insert(steer.rollout.clone());
                 }
-                self.homings = 0;
+                (self.homings, self.homing_tries, self.stranded) = (0, 0, None);
                 self.trial = None;
                 self.judged_anew();
             }
-            Event::Froze { cause } if self.trial.is_none() => {
+            // A run that halts or a trial without data stands still; the device itself does not.
+            Event::Froze { cause } if self.trial.is_none() && !self.open => {
                 self.frozen = Some(cause.clone());
-                self.homings = 0;
+                (self.homings, self.homing_tries, self.stranded) = (0, 0, None);
             }
-            Event::Thawed { .. } if self.frozen.is_some() => {
-                self.frozen = None;
+            Event::Thawed { .. } if self.frozen.is_some() || self.stranded.is_some() => {
+                (self.frozen, self.stranded) = (None, None);
                 self.judged_anew();
             }
             Event::Excluded(excluded) => {
@@ -212,6 +235,7 @@ impl Witness {
                 Word::Thaw => {
                     (self.held, self.excluded) = (false, None);
                     self.installs.clear();
+                    self.homing_tries = 0;
                 }
                 Word::Lift(release) => {
                     self.condemned.remove(release);
@@ -219,6 +243,18 @@ impl Witness {
             },
             _ => {}
         }
+        Ok(())
+    }
+
+    /// A round of tries is over.
+    fn strands(&mut self, scene: &Scene<'_>, cause: &Cause) -> Result<(), Broken> {
+        let slowly = scene.settings.retry_backoff.cap;
+        if let Some((_, before)) = &self.stranded {
+            let waited = scene.now.since(*before) >= slowly;
+            holds(rule::SLOWLY, waited, || format!("{cause} at {:?}, and before at {before:?}", scene.now))?;
+        }
+        self.stranded = Some((cause.clone(), scene.now));
+        (self.heals, self.homing_tries) = (0, 0);
         Ok(())
     }
 
@@ -244,7 +280,8 @@ impl Witness {
         let larger =
             self.order.as_ref().is_none_or(|last| last.ticket < order.ticket && last.fence < order.fence);
         holds(rule::ONE_RUN, larger && !self.open, || format!("{order:?} came after {:?}", self.order))?;
-        (self.order, self.open) = (Some(order.clone()), true);
+        holds(rule::FROZEN_STANDS, self.frozen.is_none(), || format!("{order:?} while {:?}", self.frozen))?;
+        (self.order, self.open, self.taken) = (Some(order.clone()), true, None);
         match &order.task {
             Task::Install { release } => self.installs(scene, release.digest, cause),
             Task::GoHome { release } => self.goes_home(scene, release.digest, cause),
@@ -326,8 +363,9 @@ impl Witness {
         }
         self.trial = None;
         self.homings += 1;
-        holds(rule::ATTEMPTS_CAPPED, self.homings <= scene.settings.retries, || {
-            format!("{} tries to get home", self.homings)
+        self.homing_tries += 1;
+        holds(rule::ATTEMPTS_CAPPED, self.homing_tries <= scene.settings.retries, || {
+            format!("{} tries to get home", self.homing_tries)
         })
     }
 

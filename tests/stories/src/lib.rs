@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use backstay_core::{
     Allowance, Backoff, Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Rung,
-    Steered, Vetted, Watched,
+    Second, Steered, Vetted, Watched, Watermarks,
 };
 use backstay_model::{
     Action, BootId, CohortId, Decision, DeviceId, Digest, Direction, Event, Facts, Generation, Hardware, How,
-    Label, Millis, Mono, Name, Outcome, Reach, Reading, Reason, Release, Report, RolloutId, Scope, Selector,
-    SlotStatus, Steer, Task, Transience, Version, WayHome, Word,
+    Label, Millis, Mono, Name, Order, Outcome, Reach, Reading, Reason, Release, Report, RolloutId, Scope,
+    Selector, SlotStatus, Steer, Task, Transience, Version, WayHome, Word,
 };
 
 /// How a release behaves when it runs.
@@ -38,6 +38,8 @@ pub enum Behaviour {
     FailsToStage(u32),
     /// Every probe fails, and the boot falls back at the first restart that is to mend it.
     DiesAtRestart,
+    /// Whatever is done with it never ends: its download hangs, and so does the way to it.
+    Hangs,
 }
 
 /// Whether the policy answers.
@@ -51,6 +53,13 @@ pub enum Policy {
     Heals,
     /// It always wants to look for longer.
     Slows,
+}
+
+/// The executor that is there, by its grant; or why it may not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Executor {
+    Is(Digest),
+    IsOut(String),
 }
 
 /// Whether power goes when a run has done its work and nobody has heard of it yet.
@@ -92,6 +101,10 @@ pub struct World {
     power: Power,
     vetting: Vetting,
     verdict: Option<Input>,
+    executor: Executor,
+    taken: Option<Order>,
+    /// Releases that somebody asked the release keys about.
+    pub vetted: Vec<Digest>,
     /// What a journal would hold.
     pub events: Vec<Event>,
     /// The same as it is made durable: step by step, each with the state after it.
@@ -153,6 +166,7 @@ pub fn settings() -> DeviceSettings {
         window: Millis::from_secs(10),
         trial: Millis::from_secs(60),
         trial_limit: Millis::from_secs(300),
+        run_limit: Millis::from_secs(600),
         ladder: vec![Rung { playbook: name("restart"), attempts: 3 }],
         heal_backoff: Backoff { base: Millis::from_secs(5), cap: Millis::from_secs(60) },
         cured_after: 3,
@@ -161,6 +175,7 @@ pub fn settings() -> DeviceSettings {
         allowance: Allowance { switches: 4, span: Millis::from_secs(24 * 3600) },
         startup: Millis(0),
         leave_jitter: Millis::from_secs(30),
+        second_after: None,
     }
 }
 
@@ -207,6 +222,9 @@ impl World {
             power: Power::Stays,
             vetting: Vetting::AtOnce,
             verdict: None,
+            executor: Executor::Is(Digest([1; 32])),
+            taken: None,
+            vetted: Vec::new(),
             events: Vec::new(),
             steps: Vec::new(),
             report: None,
@@ -274,8 +292,13 @@ impl World {
 
     /// The device hears a steering message.
     pub fn hears(&mut self, steer: Steer, freshness: Freshness) -> &mut Self {
+        self.hears_with(steer, freshness, Second::Missing)
+    }
+
+    /// The same, and operators may have signed it, too.
+    pub fn hears_with(&mut self, steer: Steer, freshness: Freshness, second: Second) -> &mut Self {
         let digest = Digest([steer.generation.0 as u8; 32]);
-        self.give(Input::Steered(Steered { steer, digest, freshness }));
+        self.give(Input::Steered(Steered { steer, digest, freshness, second }));
         self
     }
 
@@ -290,6 +313,7 @@ impl World {
     pub fn loses_power(&mut self) -> &mut Self {
         self.boots += 1;
         self.inputs.clear();
+        self.taken = None;
         if self.slots.booted.digest != self.slots.confirmed.digest {
             let digest = self.slots.booted.digest;
             if let Some(Behaviour::DoesNotBoot) = self.behaviours.get(&digest) {
@@ -324,6 +348,38 @@ impl World {
     pub fn hears_of_the_release(&mut self) -> &mut Self {
         let verdict = self.verdict.take().expect("somebody asked for it");
         self.give(verdict);
+        self
+    }
+
+    /// The slots show another release, though nobody was told: a run went further than anybody knows.
+    pub fn switches_by_itself(&mut self, version: &str) -> &mut Self {
+        self.switch_to(&release(version));
+        self
+    }
+
+    /// What was remembered is of before there was a tail to the state.
+    pub fn forgets_the_tail(&mut self) -> &mut Self {
+        let first = postcard::to_allocvec(&self.durable).unwrap();
+        self.durable = postcard::from_bytes(&first).unwrap();
+        self
+    }
+
+    /// The device condemned `version` long ago.
+    pub fn condemns(&mut self, version: &str) -> &mut Self {
+        let condemned = vec![release(version).digest];
+        self.device.remember(&Watermarks { condemned, ..Watermarks::default() });
+        self
+    }
+
+    /// From now on another executor is there, with this grant.
+    pub fn has_executor(&mut self, grant: u8) -> &mut Self {
+        self.executor = Executor::Is(Digest([grant; 32]));
+        self
+    }
+
+    /// The executor is in quarantine.
+    pub fn has_no_executor(&mut self) -> &mut Self {
+        self.executor = Executor::IsOut("it is in quarantine".into());
         self
     }
 
@@ -377,6 +433,7 @@ impl World {
     pub fn give(&mut self, input: Input) {
         self.inputs.push_back(input);
         while let Some(input) = self.inputs.pop_front() {
+            let is_taken = matches!(input, Input::Taken { .. });
             let effects = self.device.step(self.now, input);
             let before = self.events.len();
             for effect in effects {
@@ -391,6 +448,9 @@ impl World {
                     slots: self.slots.clone(),
                 });
             }
+            if is_taken {
+                self.works();
+            }
             if self.power == Power::Gone {
                 self.power = Power::Stays;
                 self.loses_power();
@@ -403,11 +463,12 @@ impl World {
         self.events.iter().filter(|event| like(event)).count()
     }
 
-    /// The story as it is told, without what a policy was shown and without effects.
+    /// The story as it is told, without what a policy was shown, who took a run, and effects.
     #[must_use]
     pub fn told(&self) -> String {
-        let told =
-            self.events.iter().filter(|event| !matches!(event, Event::Asked { .. } | Event::Decided { .. }));
+        let told = self.events.iter().filter(|event| {
+            !matches!(event, Event::Asked { .. } | Event::Decided { .. } | Event::RunTaken { .. })
+        });
         told.map(|event| format!("{event}\n")).collect()
     }
 
@@ -418,7 +479,7 @@ impl World {
     fn probes(&mut self) {
         let up = self.now.since(self.up_since);
         let (http, uplink) = match self.behaviour() {
-            Behaviour::Healthy | Behaviour::DoesNotBoot | Behaviour::FailsToStage(_) => {
+            Behaviour::Healthy | Behaviour::DoesNotBoot | Behaviour::FailsToStage(_) | Behaviour::Hangs => {
                 (Reading::Passed, Reading::Passed)
             }
             Behaviour::FailsAfter(span) if up < span => (Reading::Passed, Reading::Passed),
@@ -449,6 +510,7 @@ impl World {
             }),
             Effect::Vet { ticket, release } => {
                 let unknown = || Vetted::Not { transience: Transience::Transient, why: "no answer".into() };
+                self.vetted.push(release.digest);
                 let verdict = self.genuine.get(&release.digest).cloned().unwrap_or_else(unknown);
                 let input = Input::Vetted { ticket, verdict };
                 match self.vetting {
@@ -456,34 +518,57 @@ impl World {
                     Vetting::WhenAsked => self.verdict = Some(input),
                 }
             }
-            Effect::Run(order) => {
+            Effect::Abandon { ticket, outcome } => {
+                self.taken = None;
+                self.inputs.push_back(Input::Ended { ticket, outcome, slots: self.slots.clone() });
+            }
+            Effect::Run { order, grant } => {
                 if self.power == Power::GoesBeforeTheNextRun {
                     self.power = Power::Gone;
                     return;
                 }
-                let outcome = self.run(&order.task);
-                if self.power == Power::GoesInTheNextRun {
-                    self.power = Power::Gone;
-                    return;
+                match self.executor.clone() {
+                    Executor::Is(there) if grant.is_none_or(|grant| grant == there) => {
+                        self.inputs.push_back(Input::Taken { ticket: order.ticket, grant: there });
+                        self.taken = Some(order);
+                    }
+                    Executor::Is(_) => self.halts(&order, "it is no longer there"),
+                    Executor::IsOut(why) => self.halts(&order, &why),
                 }
-                self.inputs.push_back(Input::Ended {
-                    ticket: order.ticket,
-                    outcome,
-                    slots: self.slots.clone(),
-                });
             }
         }
     }
 
-    fn run(&mut self, task: &Task) -> Outcome {
+    /// The run that was taken does its work, now that it is durable who took it.
+    fn works(&mut self) {
+        let Some(order) = self.taken.take() else { return };
+        let Some(outcome) = self.run(&order.task) else { return };
+        if self.power == Power::GoesInTheNextRun {
+            self.power = Power::Gone;
+            return;
+        }
+        self.inputs.push_back(Input::Ended { ticket: order.ticket, outcome, slots: self.slots.clone() });
+    }
+
+    fn halts(&mut self, order: &Order, why: &str) {
+        self.inputs.push_back(Input::Halted { ticket: order.ticket, why: why.into() });
+    }
+
+    /// What a run comes to. None: it hangs.
+    fn run(&mut self, task: &Task) -> Option<Outcome> {
         match task {
+            Task::Install { release } | Task::GoHome { release }
+                if matches!(self.behaviours.get(&release.digest), Some(Behaviour::Hangs)) =>
+            {
+                return None;
+            }
             Task::Install { release } => {
                 if let Some(Behaviour::FailsToStage(times)) = self.behaviours.get(&release.digest)
                     && self.staged_in_vain < *times
                 {
                     self.staged_in_vain += 1;
                     let why = "the connection was lost".into();
-                    return Outcome::Failed { transience: Transience::Transient, why };
+                    return Some(Outcome::Failed { transience: Transience::Transient, why });
                 }
                 self.switch_to(release);
                 if let Behaviour::DoesNotBoot = self.behaviour() {
@@ -493,7 +578,7 @@ impl World {
             Task::Confirm { release } => {
                 if self.began == Began::Woken && release.digest != self.slots.booted.digest {
                     let why = "it does not run: there is nothing to confirm".into();
-                    return Outcome::Failed { transience: Transience::Permanent, why };
+                    return Some(Outcome::Failed { transience: Transience::Permanent, why });
                 }
                 assert_eq!(release.digest, self.slots.booted.digest, "only what runs is confirmed");
                 self.slots.confirmed = release.clone();
@@ -512,7 +597,7 @@ impl World {
                 }
             }
         }
-        Outcome::Done
+        Some(Outcome::Done)
     }
 
     fn switch_to(&mut self, release: &Release) {

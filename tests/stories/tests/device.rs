@@ -239,17 +239,6 @@ fn a_confirmed_release_that_fails_for_good_is_left_after_the_ladder() {
     assert_eq!(world.device().condemned(), [release("1.5.0").digest]);
 }
 
-/// Both releases are bad. The device doesn't swing between them: it stays, reachable, and says so.
-#[test]
-fn with_nowhere_to_go_the_device_freezes_and_says_so() {
-    let mut world = World::new("1.4.0");
-    world.behaves("1.4.0", Behaviour::NeedsRestarts(1000)).waits(3600);
-    assert_eq!(world.report.as_ref().unwrap().standing, Standing::Frozen);
-    assert_eq!(world.count(|event| matches!(event, Event::Froze { cause: Cause::NoWayHome })), 1);
-    world.behaves("1.4.0", Behaviour::Healthy).tells(Word::Thaw).waits(60);
-    assert_eq!(world.report.as_ref().unwrap().standing, Standing::Settled);
-}
-
 /// Whoever steers, a device doesn't swing to and fro all day.
 #[test]
 fn a_server_gone_mad_is_stopped_by_the_budget() {

@@ -5,6 +5,7 @@ use clap_complete::Shell;
 
 use crate::{
     Desk, Exit, Failure, Serve,
+    breaker::Breaker,
     client::Server,
     device::Device,
     enrol::Enrol,
@@ -15,6 +16,7 @@ use crate::{
     plugin::Plugin,
     printer::{Output, Words},
     push::Push,
+    quarantine::Quarantine,
     release::Release,
     replay::Replay,
     rollout::Rollout,
@@ -78,6 +80,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Device(Device),
     #[command(subcommand)]
+    Quarantine(Quarantine),
+    #[command(subcommand)]
+    Breaker(Breaker),
+    #[command(subcommand)]
     Evidence(Evidence),
     #[command(
         after_help = "Examples:\n  backstay replay pump-7 --plugins plugins --keyring keys/keyring\n  \
@@ -116,6 +122,8 @@ impl Command {
             Self::Fleet(fleet) => fleet.run(desk),
             Self::Rollout(rollout) => rollout.run(desk),
             Self::Device(device) => device.run(desk),
+            Self::Quarantine(quarantine) => quarantine.run(desk),
+            Self::Breaker(breaker) => breaker.run(desk),
             Self::Evidence(evidence) => evidence.run(desk),
             Self::Replay(replay) => replay.run(desk),
             Self::Events(events) => events.run(desk),
@@ -206,6 +214,7 @@ mod tests {
             "backstay",
             "backstay fleet show Pump_7",
             "backstay rollout start --cohort canary",
+            "backstay breaker close canary",
             "backstay rollout start --cohort canary --version 2 --wave 10",
             "backstay enrol accept 5f0c --device pump-7 --cohort canary",
             "backstay --output yaml fleet ls",

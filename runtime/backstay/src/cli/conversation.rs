@@ -6,8 +6,8 @@
 use std::{fs, net::SocketAddr, path::PathBuf, thread};
 
 use backstay_api::{
-    ApiError, Call, Calls, EventView, FleetView, Kind, MintedToken, PendingView, ReleaseView, Shelf, Started,
-    Token, Told, routes,
+    ApiError, BreakerState, BreakerView, Call, Calls, Closed, EventView, FleetView, Kind, Lifted,
+    MintedToken, PendingView, QuarantineView, Quarantined, ReleaseView, Shelf, Started, Token, Told, routes,
 };
 use backstay_model::{CohortId, Digest, Hardware, Release, Standing, Version};
 use clap::Parser;
@@ -39,6 +39,11 @@ fn release(version: &str, bytes: &[u8], home: &[Digest]) -> ReleaseView {
     ReleaseView { release, hardware, home: home.to_vec(), artifact: true }
 }
 
+fn quarantined(digest: Digest) -> QuarantineView {
+    let cohort = Some(CohortId::parse("canary").unwrap());
+    QuarantineView { digest, kind: Quarantined::Release, cohort, release: None }
+}
+
 fn answer(call: Call) {
     let none = || ApiError::new(Kind::NotFound, "there is no such cohort").help("backstay fleet ls");
     let known = |cohort: &CohortId| if cohort.as_str() == "canary" { Ok(underway()) } else { Err(none()) };
@@ -65,6 +70,16 @@ fn answer(call: Call) {
             let rollout = request.rollout.unwrap_or_else(|| underway().rollout.unwrap());
             drop(to.send(Ok(Started { rollout, release: old.release })));
         }
+        Call::Quarantine(to) => drop(to.send(Ok(vec![quarantined(Digest([5; 32]))]))),
+        Call::Lift(digest, _, to) => drop(to.send(Ok(Lifted { lifted: vec![quarantined(digest)] }))),
+        Call::Breakers(to) => {
+            let cohort = CohortId::parse("canary").unwrap();
+            drop(to.send(Ok(vec![BreakerView { cohort, state: BreakerState::Open, left_ms: Some(5) }])));
+        }
+        Call::CloseBreaker(cohort, _, to) => drop(to.send(match known(&cohort) {
+            Ok(_) => Ok(Closed { cohort, changed: true }),
+            Err(why) => Err(why),
+        })),
         Call::Tell(_, _, to) => drop(to.send(Ok(Told { sequence: 3 }))),
         Call::Mint(_, to) => drop(to.send(Ok(MintedToken { token: "ab".repeat(16) }))),
         Call::Pending(to) => drop(to.send(Ok(vec![PendingView {
@@ -158,6 +173,13 @@ fn every_command_is_understood_and_answered() {
         "backstay rollout abort --cohort canary",
         "backstay rollout rollback --cohort canary",
         "backstay rollout thaw --cohort canary",
+        "backstay rollout start --cohort canary --version 2.0.0 --back 1.4.0",
+        "backstay quarantine ls",
+        "backstay quarantine ls --output json",
+        &format!("backstay quarantine lift {fingerprint} --reason tested"),
+        &format!("backstay quarantine lift {fingerprint} --reason tested --cohort canary --output json"),
+        "backstay breaker ls --output json",
+        "backstay breaker close canary --reason mended",
         "backstay device tell pump-7 hold",
         "backstay device tell pump-7 thaw",
         &format!("backstay device tell pump-7 lift {fingerprint}"),
@@ -189,6 +211,7 @@ fn every_way_to_fail_has_its_number() {
     assert_eq!(world.code("backstay fleet show pump-8"), 3);
     assert_eq!(world.code("backstay fleet ls --cohort field"), 3);
     assert_eq!(world.code("backstay rollout status --cohort field"), 3);
+    assert_eq!(world.code("backstay breaker close field --reason mended"), 3);
     assert_eq!(world.code("backstay rollout start --cohort canary --version 9.9.9"), 4);
     assert_eq!(world.code("backstay rollout watch --cohort canary --timeout 1ms"), 6);
     assert_eq!(world.code("backstay release publish --statement @/statement --artifact @/other.img"), 5);

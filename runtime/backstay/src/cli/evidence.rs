@@ -198,6 +198,11 @@ fn table(of: &str, checked: &Checked) -> String {
     let of = text::plain(of);
     match checked.records {
         0 => format!("{of}: no records\n"),
+        _ if checked.first > 1 => format!(
+            "{of}: begins at record {}: earlier ones are not here\n\
+             {records}, {} to {}, nothing changed among them (head {head})\n{list}",
+            checked.first, checked.first, checked.last
+        ),
         _ => format!(
             "{of}: {records}, {} to {}, nothing changed (head {head})\n{list}",
             checked.first, checked.last
@@ -221,6 +226,21 @@ mod tests {
                 "pump-7: 3 records, 1 to 3, nothing changed (head {head})\nKIND      RECORDS\nDegraded  1\nOverride  2\n"
             )
         );
+    }
+
+    #[test]
+    fn a_journal_that_begins_late_is_never_told_as_whole() {
+        let checked = story::check(&bytes(&story(5)[2..]), &key()).unwrap();
+        let told = table("pump-7", &checked);
+        assert!(
+            told.starts_with(
+                "pump-7: begins at record 3: earlier ones are not here\n\
+                 3 records, 3 to 5, nothing changed among them (head "
+            ),
+            "{told}"
+        );
+        let json = serde_json::to_value(Verified { of: "pump-7", key: &key(), checked: &checked }).unwrap();
+        assert_eq!((&json["first"], &json["records"]), (&3.into(), &3.into()));
     }
 
     #[test]

@@ -6,12 +6,10 @@
 use std::{error::Error, fmt};
 
 use backstay_api::ApiError;
+use backstay_model::causes;
 use backstay_trust::{PluginError, Refusal};
 
 use crate::{Exit, text::plain};
-
-/// The deepest chain of causes that is printed.
-const CAUSES_MAX: usize = 16;
 
 /// A command that failed.
 #[derive(Debug)]
@@ -77,14 +75,11 @@ impl From<ApiError> for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", plain(&self.what))?;
-        let mut cause: Option<&(dyn Error + 'static)> = self.why.as_deref();
-        for _ in 0..CAUSES_MAX {
-            let Some(why) = cause else { break };
+        for why in causes::of(self) {
             // A cause can be several, each in a line of its own: all that is wrong with a configuration.
             for line in why.to_string().lines() {
                 write!(f, "\n  because: {}", plain(line))?;
             }
-            cause = why.source();
         }
         match &self.help {
             Some(help) => write!(f, "\n  help:    {}", plain(help)),

@@ -9,14 +9,10 @@ use std::{
 };
 
 use backstay_model::{Digest, UnixMs};
-use backstay_trust::{Keyring, SecretKey};
+use backstay_trust::{Keyring, Statement};
 use sha2::{Digest as _, Sha256};
-use zeroize::Zeroizing;
 
 use crate::{Exit, Failure};
-
-/// The largest key file, in bytes.
-const KEY_BYTES_MAX: usize = 4096;
 
 /// Who may read a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +45,6 @@ pub(crate) fn read(path: &Path, max: usize) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// A secret key.
-pub(crate) fn read_key(path: &Path) -> Result<SecretKey, Failure> {
-    let bytes = Zeroizing::new(read(path, KEY_BYTES_MAX)?);
-    let what = || format!("{} holds no key", path.display());
-    let text = std::str::from_utf8(&bytes).map_err(|_| Failure::new(Exit::Usage, what()))?;
-    SecretKey::from_pem(text).map_err(|why| {
-        let help = why.help();
-        Failure::new(Exit::Usage, what()).why(why).maybe_help(help)
-    })
-}
-
 /// A keyring.
 pub(crate) fn read_keyring(path: &Path) -> Result<Keyring, Failure> {
     let bytes = read(path, Keyring::BYTES_MAX)?;
@@ -69,6 +54,13 @@ pub(crate) fn read_keyring(path: &Path) -> Result<Keyring, Failure> {
             .why(why)
             .maybe_help(help)
     })
+}
+
+/// A signed statement of any kind, unchecked.
+pub(crate) fn read_statement(path: &Path) -> Result<Statement, Failure> {
+    let bytes = read(path, Statement::BYTES_MAX)?;
+    Statement::read(&bytes)
+        .map_err(|why| Failure::untrusted(format!("{} can't be read", path.display()), why))
 }
 
 /// Writes a file that isn't there yet.

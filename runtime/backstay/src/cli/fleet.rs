@@ -126,7 +126,7 @@ fn table(devices: &[DeviceView]) -> String {
             release(view.wanted.as_ref()),
             proof(view.booted.as_ref()),
             proof(view.confirmed.as_ref()),
-            health(view.health).into(),
+            health(tree::health(view)).into(),
             if view.online { heard } else { format!("{heard}, away") },
         ]);
     }
@@ -149,12 +149,29 @@ fn one(view: &DeviceView) -> String {
     list.say("booted", proof(view.booted.as_ref()));
     list.say("confirmed", proof(view.confirmed.as_ref()));
     list.say("standing", standing(view.standing));
-    list.say("health", health(view.health));
+    list.say("health", doing(view));
     for digest in &view.condemned {
         list.say("condemned", digest);
     }
-    list.say("journal", format_args!("{} records here", view.journal));
+    list.say("journal", journal(view));
     list.to_string()
+}
+
+/// How it does, how old that is, and how much it is worth.
+fn doing(view: &DeviceView) -> String {
+    match view.health_now {
+        Some(now) if now.signed => format!("{}, {} ago", health(Some(now.health)), age(now.age_ms)),
+        Some(now) => format!("{}, {} ago, by an unsigned beat", health(Some(now.health)), age(now.age_ms)),
+        None => health(view.health).into(),
+    }
+}
+
+fn journal(view: &DeviceView) -> String {
+    match (view.journal_from, view.journal) {
+        (_, 0) => "nothing here".into(),
+        (0 | 1, last) => format!("records up to {last} here"),
+        (first, last) => format!("records {first} to {last} here; earlier ones are not"),
+    }
 }
 
 #[cfg(test)]
@@ -176,5 +193,21 @@ mod tests {
         assert!(told.contains("reported     heard 2s ago, away\n"), "{told}");
         assert!(told.contains("booted       2.0.0 (abababab), 1m ago\n"), "{told}");
         assert!(told.contains("confirmed    1.4.0 (cdcdcdcd), 2d ago\n"), "{told}");
+        assert!(told.contains("health       good, 2s ago, by an unsigned beat\n"), "{told}");
+    }
+
+    #[test]
+    fn a_journal_that_begins_late_says_so() {
+        let view = |journal_from, journal| {
+            journal_of(DeviceView { journal_from, journal, ..device("pump-2", Standing::Settled) })
+        };
+        assert_eq!(view(0, 0), "nothing here");
+        assert_eq!(view(1, 12), "records up to 12 here");
+        assert_eq!(view(0, 12), "records up to 12 here", "an older server does not say");
+        assert_eq!(view(7, 12), "records 7 to 12 here; earlier ones are not");
+    }
+
+    fn journal_of(view: DeviceView) -> String {
+        journal(&view)
     }
 }

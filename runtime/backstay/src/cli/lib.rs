@@ -9,6 +9,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
 mod arguments;
+mod breaker;
 mod client;
 #[cfg(test)]
 mod conversation;
@@ -22,15 +23,19 @@ mod exit;
 mod failure;
 mod file;
 mod fleet;
+mod key_file;
 mod keys;
+mod passphrase;
 mod plugin;
 mod printer;
 mod push;
+mod quarantine;
 mod release;
 mod replay;
 mod rollout;
 mod screen;
 mod serve;
+mod signer;
 mod story;
 mod table;
 mod text;

@@ -85,7 +85,7 @@ impl Push {
             Way::Forward => {
                 let (cohort, version) = (cohort.clone(), version.clone());
                 let plan = PlanView::default();
-                let request = StartRollout { cohort, version, rollout: None, labels: None, plan };
+                let request = StartRollout { cohort, version, rollout: None, back: None, labels: None, plan };
                 rollout::start(desk, &client, &request)?;
                 Ok(Exit::Done)
             }

@@ -10,14 +10,15 @@ use std::{
 
 use backstay_api::ReleaseView;
 use backstay_model::{Digest, Hardware, Release as Product, SchemaRange, Version, WayHome};
-use backstay_trust::{Domain, ProductRelease, Stamp};
+use backstay_trust::{Domain, ProductRelease, Refusal, SignError, Stamp};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::{Desk, Exit, Failure, file, table::Table, text};
+use crate::{Desk, Exit, Failure, file, signer::Signing, table::Table, text};
 
 /// Releases of the product.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a process has one command line")]
 pub(crate) enum Release {
     /// Sign that a file is a release of the product
     #[command(
@@ -60,9 +61,8 @@ pub(crate) struct Sign {
     /// Grows with each statement of the release key; the time in milliseconds if it is left out
     #[arg(long, value_name = "N")]
     sequence: Option<u64>,
-    /// The release key
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    #[command(flatten)]
+    signing: Signing,
     /// The fleet's keyring
     #[arg(long, value_name = "FILE")]
     keyring: PathBuf,
@@ -149,7 +149,7 @@ impl Release {
 
 impl Sign {
     fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
-        let key = file::read_key(&self.key)?;
+        let signer = self.signing.signer()?;
         let keyring = file::read_keyring(&self.keyring)?;
         let (digest, length) = file::digest(&self.artifact)?;
         let home = WayHome(self.home.iter().map(Home::digest).collect::<Result<_, _>>()?);
@@ -159,14 +159,19 @@ impl Sign {
             ProductRelease { release, hardware: self.hardware.clone(), schemas: self.schemas, home };
         let issued = file::now();
         let stamp = Stamp { sequence: self.sequence.unwrap_or(issued.0), issued, expires: None };
-        let statement = product.sign(&key, keyring.fleet().clone(), stamp).map_err(|why| {
+        let cannot = |why: SignError| {
             let help = why.help();
             Failure::new(Exit::Usage, "cannot sign this release").why(why).maybe_help(help)
-        })?;
-        // Better here than on every device.
-        keyring
-            .verify_release(&statement, None)
-            .map_err(|why| Failure::untrusted("nobody would believe this release", why))?;
+        };
+        let mut statement = product.draft(keyring.fleet().clone(), stamp).map_err(cannot)?;
+        signer.sign(&mut statement)?;
+        let statement = statement.encode().map_err(cannot)?;
+        // Better here than on every device; where others have to sign as well, they look again.
+        let missing = match keyring.verify_release(&statement, None) {
+            Ok(_) => None,
+            Err(Refusal::TooFew { has, needs, .. }) => Some((has, needs)),
+            Err(why) => return Err(Failure::untrusted("nobody would believe this release", why)),
+        };
         file::write(&self.out, &statement)?;
         let ProductRelease { release, hardware, home, .. } = &product;
         let signed = Signed { release, hardware, home: &home.0, statement: &self.out };
@@ -184,6 +189,12 @@ impl Sign {
             list.to_string()
         })?;
         let (statement, artifact) = (self.out.display(), self.artifact.display());
+        if let Some((has, needs)) = missing {
+            desk.printer.say(format_args!(
+                "it has {has} of {needs} signatures. next: backstay keys cosign {statement}, by another holder"
+            ));
+            return Ok(Exit::Done);
+        }
         desk.printer.say(format_args!(
             "next: backstay release publish --statement {statement} --artifact {artifact}"
         ));

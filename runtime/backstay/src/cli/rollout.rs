@@ -72,6 +72,9 @@ pub(crate) struct Start {
     /// What to call it; made up if it is left out
     #[arg(long)]
     rollout: Option<RolloutId>,
+    /// Where home is; what the cohort was brought to last if it is left out
+    #[arg(long, value_name = "VERSION")]
+    back: Option<Version>,
     /// Only the devices with all these labels
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<Label>,
@@ -145,6 +148,7 @@ impl Start {
             cohort: self.cohort.clone(),
             version: self.version.clone(),
             rollout: self.rollout.clone(),
+            back: self.back.clone(),
             labels: (!self.labels.is_empty()).then(|| self.labels.clone()),
             plan: PlanView {
                 waves: some(&self.waves),
@@ -242,6 +246,10 @@ fn table(view: &CohortView) -> String {
     if let (Some(rollout), Some(release)) = (&view.rollout, &view.release) {
         list.say("rollout", rollout);
         list.say("release", release);
+        match &view.back {
+            Some(back) => list.say("back", back),
+            None => list.say("back", "to each device's own last known good release"),
+        }
     }
     if let Some(direction) = view.direction {
         list.say("direction", direction);
@@ -249,7 +257,7 @@ fn table(view: &CohortView) -> String {
     list.say("devices", tree::counts(view));
     list.say("frozen", if view.frozen { "yes: backstay rollout thaw lifts it" } else { "no" });
     if let Some(ms) = view.breaker_ms {
-        list.say("breaker", format_args!("open for {}", text::age(ms)));
+        list.say("breaker", format_args!("open for {}: backstay breaker close lets go", text::age(ms)));
     }
     list.say("generation", view.generation);
     list.to_string()
@@ -276,6 +284,7 @@ mod tests {
             cohort: CohortId::parse("canary").unwrap(),
             version: Version::parse("2.0.0").unwrap(),
             rollout: None,
+            back: None,
             labels: Vec::new(),
             waves: waves.to_vec(),
             devices_min: None,
@@ -298,6 +307,7 @@ mod tests {
              phase       wave 2 of 4\n\
              rollout     r-7\n\
              release     2.0.0 (abababab)\n\
+             back        to each device's own last known good release\n\
              direction   forward\n\
              devices     reached 12 of 24: 8 confirmed, 3 on trial, 1 failed, 0 sit out\n\
              frozen      no\n\

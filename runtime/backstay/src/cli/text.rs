@@ -64,7 +64,9 @@ pub(crate) const fn standing(standing: Option<Standing>) -> &'static str {
         Some(Standing::Installing) => "installing",
         Some(Standing::OnTrial) => "on trial",
         Some(Standing::GoingHome) => "going home",
+        // Two different things to do: somebody has to look, and nobody has to.
         Some(Standing::Frozen) => "frozen",
+        Some(Standing::Stranded) => "stranded",
         Some(Standing::Excluded) => "sits out",
     }
 }

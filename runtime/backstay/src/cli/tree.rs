@@ -9,7 +9,7 @@ use backstay_model::{Direction, Health, Standing};
 
 use crate::{
     printer::{Colour, Paint},
-    text::{age, count, health, plain, proof, release, standing},
+    text::{self, age, count, plain, proof, release, standing},
 };
 
 /// The most devices of a cohort that are listed, most urgent first.
@@ -19,6 +19,7 @@ const DEVICES_MAX: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Look {
     Frozen,
+    Stranded,
     Bad,
     GoingHome,
     OnTrial,
@@ -32,8 +33,9 @@ impl Look {
     fn at(device: &DeviceView) -> Self {
         match device.standing {
             Some(Standing::Frozen) => Self::Frozen,
+            Some(Standing::Stranded) => Self::Stranded,
             Some(Standing::GoingHome) => Self::GoingHome,
-            _ if device.health == Some(Health::Bad) => Self::Bad,
+            _ if health(device) == Some(Health::Bad) => Self::Bad,
             Some(Standing::OnTrial) => Self::OnTrial,
             Some(Standing::Installing) => Self::Installing,
             Some(Standing::Excluded) => Self::SitsOut,
@@ -46,6 +48,7 @@ impl Look {
     const fn sign(self) -> (&'static str, Paint) {
         match self {
             Self::Frozen => ("!", Paint::Bad),
+            Self::Stranded => ("~", Paint::Bad),
             Self::Bad => ("x", Paint::Bad),
             Self::GoingHome => ("<", Paint::Bad),
             Self::OnTrial => ("?", Paint::Busy),
@@ -126,7 +129,7 @@ pub(crate) fn line(device: &DeviceView) -> String {
     line.push_str(&format!("; booted {}", proof(device.booted.as_ref())));
     line.push_str(&format!("; confirmed {}", proof(device.confirmed.as_ref())));
     line.push_str(&format!("; heard {}", device.heard_ms.map_or_else(|| "never".into(), age)));
-    if device.health == Some(Health::Bad) {
+    if health(device) == Some(Health::Bad) {
         line.push_str("; health bad");
     }
     line
@@ -137,7 +140,7 @@ pub(crate) fn change(device: &DeviceView) -> String {
     let online = if device.online { "connected" } else { "away" };
     let booted = release(device.booted.as_ref().map(|proof| &proof.release));
     let confirmed = release(device.confirmed.as_ref().map(|proof| &proof.release));
-    let (stands, does) = (standing(device.standing), health(device.health));
+    let (stands, does) = (standing(device.standing), text::health(health(device)));
     format!("{}: {stands}, {online}; booted {booted}; confirmed {confirmed}; health {does}", device.device)
 }
 
@@ -156,9 +159,14 @@ impl Lines {
     }
 }
 
+/// How a device does by its newest word, signed or not: it is shown, and nothing is decided on it.
+pub(crate) fn health(device: &DeviceView) -> Option<Health> {
+    device.health_now.map(|now| now.health).or(device.health)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
-    use backstay_api::Proof;
+    use backstay_api::{HealthView, Proof};
     use backstay_model::{CohortId, DeviceId, Digest, Release, Version};
 
     use super::*;
@@ -184,8 +192,10 @@ pub(crate) mod tests {
             confirmed: Some(Proof { release: release("1.4.0", 0xcd), age_ms: 200_000_000 }),
             standing: Some(standing),
             health: Some(Health::Good),
+            health_now: Some(HealthView { health: Health::Good, age_ms: 2000, signed: false }),
             condemned: Vec::new(),
             journal: 12,
+            journal_from: 1,
         }
     }
 

@@ -99,6 +99,7 @@ pub(crate) mod tests {
                 length: 4096,
                 security_epoch: 0,
             }),
+            back: None,
             direction: Some(Direction::Forward),
             phase: "wave 2 of 4".into(),
             generation: 9,

@@ -5,10 +5,10 @@
 use std::error::Error;
 
 use backstay_api::{
-    ApiError, Call, CohortView, EnrolAnswer, Kind, MintedToken, Operation, PlanView, ReleaseView,
-    StartRollout, Started, Told, WordRequest,
+    ApiError, Because, Call, Closed, CohortView, EnrolAnswer, Kind, LiftRequest, Lifted, MintedToken,
+    Operation, PlanView, ReleaseView, StartRollout, Started, Told, WordRequest,
 };
-use backstay_core::{Cohort, CohortInput, Plan, Rollout, StartError, Startable, Wish};
+use backstay_core::{Cohort, CohortInput, Leading, Plan, Rollout, StartError, Startable, Wish, WishError};
 use backstay_model::{
     CohortId, DeviceId, Digest, Event, Label, Millis, Name, Permille, Reason, RolloutId, Selector,
 };
@@ -40,6 +40,12 @@ impl<D: Diary, P: Ask> Server<D, P> {
             Call::Start(request, reply) => drop(reply.send(self.start(now, request))),
             Call::Operate(cohort, operation, reply) => {
                 drop(reply.send(self.operate(now, &cohort, operation)))
+            }
+            Call::Quarantine(reply) => drop(reply.send(Ok(self.quarantine_views()))),
+            Call::Lift(digest, request, reply) => drop(reply.send(self.lift(now, digest, request))),
+            Call::Breakers(reply) => drop(reply.send(Ok(self.breaker_views(now)))),
+            Call::CloseBreaker(cohort, reason, reply) => {
+                drop(reply.send(self.close_breaker(now, &cohort, &reason)));
             }
             Call::Tell(device, request, reply) => drop(reply.send(self.tell(now, &device, &request))),
             Call::Mint(answer, reply) => drop(reply.send(self.mint(now, answer))),
@@ -89,6 +95,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let admitted = self.register.admit(key, answer).map_err(|why| unkept("the register", &why))?;
         let member = admitted.map_err(|denied| told(&denied))?;
         let Member { device, cohort, labels, .. } = member.clone();
+        self.floors.forget(&device);
         if let Some(before) = before.filter(|before| *before != cohort) {
             self.step(now, &before, CohortInput::Left { device: device.clone() });
         }
@@ -116,7 +123,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let published = self.catalogue.publish(statement, self.director.keyring());
         let release = published.map_err(|error| match &error {
             PublishError::Untrusted(why) => untrusted(&error.to_string(), why),
-            PublishError::Older { .. } => ApiError::new(Kind::Refused, error.to_string()),
+            PublishError::Older { .. } => ApiError::new(Kind::Refused, error.to_string())
+                .help("publish the newer one, or sign this one anew with a larger --sequence"),
             PublishError::Shelf(why) => unkept("the statement", why),
         })?;
         let digest = release.release().digest;
@@ -127,9 +135,15 @@ impl<D: Diary, P: Ask> Server<D, P> {
     }
 
     fn start(&mut self, now: Now, request: StartRollout) -> Result<Started, ApiError> {
-        let StartRollout { cohort, version, rollout, labels, plan } = request;
-        let release = self.catalogue.find(&version, now.unix).map_err(|why| unavailable(&version, &why))?;
-        let release = release.release().clone();
+        let StartRollout { cohort, version, rollout, back, labels, plan } = request;
+        let found = self.catalogue.find(&version, now.unix).map_err(|why| unavailable(&version, &why))?;
+        let (release, way) = (found.release().clone(), found.way_home().clone());
+        let named = match &back {
+            Some(version) => {
+                Some(self.catalogue.find_here(version).map_err(|why| unavailable(version, &why))?.release())
+            }
+            None => None,
+        };
         let machine = self.cohorts.get(&cohort).ok_or_else(|| no_cohort(&cohort))?;
         let selector = match labels {
             None => Selector::All,
@@ -147,8 +161,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
             None => made_up(machine),
         };
         let plan = adapt(self.plan.clone(), plan)?;
-        // The way back is each device's own: its last known good release, as far as the release allows it.
-        let wanted = Rollout { rollout, release, back: None, selector, policies: Vec::new(), plan };
+        let leading = Leading { rollout: &rollout, release: &release, way: &way };
+        let back = machine
+            .way_back(leading, named, |digest| self.catalogue.has(digest))
+            .map_err(|why| refused_start(&why))?;
+        let wanted = Rollout { rollout, release, back, selector, policies: Vec::new(), plan };
         let started = Started { rollout: wanted.rollout.clone(), release: wanted.release.clone() };
         match machine.may_start(now.mono, &wanted).map_err(|why| refused_start(&why))? {
             Startable::Already => return Ok(started),
@@ -168,15 +185,64 @@ impl<D: Diary, P: Ask> Server<D, P> {
         };
         let machine = self.cohorts.get(cohort).ok_or_else(|| no_cohort(cohort))?;
         machine.may(now.mono, &wish).map_err(|why| {
-            ApiError::new(Kind::Refused, format!("cannot {wish} in cohort {cohort}: {why}"))
+            let what = format!("cannot {wish} in cohort {cohort}: {why}");
+            with_help(ApiError::new(Kind::Refused, what), why.help())
         })?;
-        self.step(now, cohort, CohortInput::Operator { who: operator(), wish });
+        self.step(now, cohort, CohortInput::Operator { who: operator(), wish, reason: None });
         // Holding and going home is said even if it can't be written down; the caller hears of the disk in the log.
         match operation {
             Operation::Pause | Operation::Abort | Operation::Rollback => {}
             Operation::Resume | Operation::Thaw => self.written()?,
         }
         self.see(now, cohort)
+    }
+
+    /// Lets a release, or a policy, be used again wherever it is quarantined. Done twice it is done once.
+    fn lift(&mut self, now: Now, digest: Digest, request: LiftRequest) -> Result<Lifted, ApiError> {
+        let LiftRequest { reason, cohort } = request;
+        if let Some(cohort) = cohort.as_ref().filter(|cohort| !self.cohorts.contains_key(cohort)) {
+            return Err(no_cohort(cohort));
+        }
+        let is_meant = |of: &Option<CohortId>| cohort.is_none() || *of == cohort;
+        let mut lifted = self.quarantine_views();
+        lifted.retain(|view| view.digest == digest && is_meant(&view.cohort));
+        for view in &lifted {
+            match &view.cohort {
+                Some(cohort) => self.wish(now, cohort, Wish::Lift(digest), &reason),
+                None => {
+                    self.confidence.lift(&digest);
+                    let what =
+                        format!("lift the quarantine of policy {}: {}", digest.short(), reason.as_str());
+                    let mut told = vec![Event::Override { who: operator(), what: Reason::new(what).0 }];
+                    // Who was taken back in has its turn looked at again.
+                    told.extend(self.judge.seat(&mut self.confidence));
+                    self.record(now, &told);
+                }
+            }
+        }
+        if !lifted.is_empty() {
+            self.written()?;
+        }
+        Ok(Lifted { lifted })
+    }
+
+    fn close_breaker(&mut self, now: Now, cohort: &CohortId, reason: &Because) -> Result<Closed, ApiError> {
+        let machine = self.cohorts.get(cohort).ok_or_else(|| no_cohort(cohort))?;
+        let changed = match machine.may(now.mono, &Wish::CloseBreaker) {
+            Ok(()) => {
+                self.wish(now, cohort, Wish::CloseBreaker, reason);
+                self.written()?;
+                true
+            }
+            Err(WishError::BreakerClosed) => false,
+            Err(why) => return Err(with_help(ApiError::new(Kind::Refused, why.to_string()), why.help())),
+        };
+        Ok(Closed { cohort: cohort.clone(), changed })
+    }
+
+    fn wish(&mut self, now: Now, cohort: &CohortId, wish: Wish, reason: &Because) {
+        let reason = Some(reason.as_str().to_owned());
+        self.step(now, cohort, CohortInput::Operator { who: operator(), wish, reason });
     }
 
     fn see(&self, now: Now, cohort: &CohortId) -> Result<CohortView, ApiError> {
@@ -257,13 +323,15 @@ fn bounded(labels: &[Label]) -> Result<(), ApiError> {
     Err(ApiError::new(
         Kind::Usage,
         format!("{} labels are more than the {LABELS_MAX} there may be", labels.len()),
-    ))
+    )
+    .help("devices with labels in common can be a cohort of their own"))
 }
 
 fn refused_start(error: &StartError) -> ApiError {
     let kind = match error {
         StartError::Plan { .. } | StartError::Policies { .. } | StartError::Labels { .. } => Kind::Usage,
         StartError::NoWayHome { .. }
+        | StartError::NotAllowed { .. }
         | StartError::Used { .. }
         | StartError::UnderWay { .. }
         | StartError::Frozen { .. }
@@ -317,14 +385,16 @@ fn no_cohort(cohort: &CohortId) -> ApiError {
 
 fn no_device(device: &DeviceId) -> ApiError {
     ApiError::new(Kind::NotFound, format!("no device {device} is enrolled"))
+        .help("backstay fleet ls shows all that are")
 }
 
 fn untrusted(what: &str, why: &backstay_trust::Refusal) -> ApiError {
     with_help(ApiError::new(Kind::Untrusted, format!("{what}: {why}")), why.help())
 }
 
-fn unkept(what: &str, why: &dyn Error) -> ApiError {
+fn unkept(what: &str, why: &(dyn Error + 'static)) -> ApiError {
     ApiError::new(Kind::Unavailable, format!("{what} can't be kept or read: {}", because(why)))
+        .help("look at the server's log and its disk, then ask again")
 }
 
 fn with_help(error: ApiError, help: Option<&'static str>) -> ApiError {

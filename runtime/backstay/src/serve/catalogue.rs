@@ -110,6 +110,18 @@ impl Catalogue {
     /// # Errors
     /// If there is not exactly one that can be handed out.
     pub(crate) fn find(&self, version: &Version, at: UnixMs) -> Result<&VerifiedRelease, Unavailable> {
+        let release = self.find_here(version)?;
+        match release.stamp().freshness(Some(at)) {
+            Freshness::Fresh => Ok(release),
+            Freshness::Expired { .. } => Err(Unavailable::Expired),
+        }
+    }
+
+    /// The one release of this version, to go back to: that does not expire.
+    ///
+    /// # Errors
+    /// If there is not exactly one whose artifact can be handed out.
+    pub(crate) fn find_here(&self, version: &Version) -> Result<&VerifiedRelease, Unavailable> {
         let mut found = self.releases.values().filter(|release| release.release().version == *version);
         let release = found.next().ok_or(Unavailable::Unknown)?;
         let others: Vec<Digest> = found.map(|other| other.release().digest).collect();
@@ -120,10 +132,17 @@ impl Catalogue {
         if !self.artifacts.has(&digest) {
             return Err(Unavailable::NoArtifact(digest));
         }
-        match release.stamp().freshness(Some(at)) {
-            Freshness::Fresh => Ok(release),
-            Freshness::Expired { .. } => Err(Unavailable::Expired),
-        }
+        Ok(release)
+    }
+
+    /// Whether a release can be handed out: its statement and its artifact are here.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        self.releases.contains_key(digest) && self.artifacts.has(digest)
+    }
+
+    /// What is known of the release with this artifact.
+    pub(crate) fn release(&self, digest: &Digest) -> Option<&VerifiedRelease> {
+        self.releases.get(digest)
     }
 
     /// All of them, and whether the artifact is here.

@@ -49,11 +49,27 @@ pub(crate) struct Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Api {
-    /// `127.0.0.1:8440`. Plain HTTP: put it behind something that speaks TLS, or on a network of its own.
+    /// `127.0.0.1:8440`. Beyond this machine it takes `tls`, or `insecure` spelled out.
     #[serde(default = "default_listen")]
     pub(crate) listen: SocketAddr,
+    /// What the server shows to callers. Without it the API is plain HTTP.
+    pub(crate) tls: Option<Tls>,
+    /// Plain HTTP on an address that others reach: for a network of its own, or behind something that speaks TLS. The
+    /// operator's token crosses that network as it is.
+    #[serde(default)]
+    pub(crate) insecure: bool,
     /// What operators show: at least 16 characters in one line.
     pub(crate) token_file: PathBuf,
+}
+
+/// What the server shows to callers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Tls {
+    /// The certificate for the name in the URLs, and those up to the authority, as PEM.
+    pub(crate) certificate: PathBuf,
+    /// Its secret key, as PEM.
+    pub(crate) key: PathBuf,
 }
 
 /// How rollouts go forward. What is left out is as in [`Plan::default`].
@@ -169,6 +185,15 @@ impl Config {
             }
             (None, Some(_)) => {}
         }
+        match (&self.api.tls, self.api.insecure) {
+            (None, false) if !self.api.listen.ip().is_loopback() => wrong(
+                "api.listen",
+                "expected a loopback address, or tls = { certificate, key }; insecure = true lets the token and all \
+                 answers cross this network as they are",
+            ),
+            (Some(_), true) => wrong("api.insecure", "expected either this or api.tls, not both"),
+            (None, _) | (Some(_), false) => {}
+        }
         let shares = self.rollout.waves.iter().flatten().copied();
         if shares.clone().any(|share| Permille::new(share).is_none()) {
             wrong("rollout.waves", "expected shares of 1 to 1000 permille");
@@ -254,6 +279,25 @@ bundle = "/usr/share/backstay/policy-tree.bundle"
         );
         let none = told(&SMALL.replace("embedded_broker", "# embedded_broker"));
         assert!(none.contains("broker: is missing"), "{none}");
+    }
+
+    #[test]
+    fn beyond_this_machine_the_api_speaks_tls() {
+        let at = |api: &str| read(&SMALL.replace("[api]", &format!("[api]\n{api}")));
+        for right in [
+            "listen = \"127.0.0.1:1\"",
+            "listen = \"[::1]:1\"",
+            "listen = \"0.0.0.0:1\"\ntls = { certificate = \"c\", key = \"k\" }",
+            "listen = \"0.0.0.0:1\"\ninsecure = true",
+        ] {
+            assert!(at(right).is_ok(), "{right}");
+        }
+        for open in ["listen = \"0.0.0.0:1\"", "listen = \"[::]:1\"", "listen = \"192.0.2.7:1\""] {
+            let told = at(open).unwrap_err().to_string();
+            assert!(told.starts_with("backstay.toml:4: api.listen: expected a loopback address"), "{told}");
+        }
+        let both = at("insecure = true\ntls = { certificate = \"c\", key = \"k\" }").unwrap_err().to_string();
+        assert!(both.contains("api.insecure: expected either"), "{both}");
     }
 
     #[test]

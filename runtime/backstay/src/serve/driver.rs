@@ -23,6 +23,8 @@ use super::{
     clock::Clock,
     config::Config,
     diary::Diary,
+    door::{Bounds, Door},
+    floors::Floors,
     judge::Ask,
     kept::Keeper,
     register::Register,
@@ -43,7 +45,7 @@ const WAKE_EVERY: Millis = Millis::from_secs(60);
 
 /// Runs until it is asked to stop.
 pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
-    let Setup { config, director, token, judge } = setup;
+    let Setup { config, director, token, judge, tls } = setup;
     let listener = TcpListener::bind(config.api.listen)
         .await
         .map_err(|error| format!("cannot listen on {} for the API: {error}", config.api.listen))?;
@@ -59,8 +61,9 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
     let (statements, artifacts) =
         (Shelf::open(state.join("statements"))?, Shelf::open(state.join("artifacts"))?);
     let (catalogue, left_out) = Catalogue::open(statements.clone(), artifacts.clone(), director.keyring());
-    let odd: Vec<Event> =
-        recalled.findings.into_iter().chain(lost.into_iter().chain(left_out).map(degraded)).collect();
+    let (floors, forgotten) = Floors::open(&state.join("reports"));
+    let lost = lost.into_iter().chain(left_out).chain(forgotten);
+    let odd: Vec<Event> = recalled.findings.into_iter().chain(lost.map(degraded)).collect();
 
     let filters = TopicFilter::for_server(director.fleet());
     let fleet = director.fleet().clone();
@@ -73,20 +76,24 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
         archive: Archive::open(&state.join("archive"))?,
         catalogue,
         keeper,
+        floors,
         director,
     };
     let server = Server::new(parts, kept, odd, clock.now());
     let (handle, incoming) = link(&config, embedded.as_ref(), &instance, &filters)?;
-    tracing::info!(%fleet, api = %listener.local_addr()?, state = %state.display(), "the server is up");
+    if tls.is_none() && !config.api.listen.ip().is_loopback() {
+        tracing::warn!("the API is open to its network without TLS: the token can be read there");
+    }
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let api = format!("{scheme}://{}", listener.local_addr()?);
+    tracing::info!(%fleet, %api, state = %state.display(), "the server is up");
 
     let (calls, waiting) = Calls::new(CALLS_MAX);
     let (stop, stopped) = oneshot::channel();
     let router = routes(calls, token, artifacts, statements);
-    let api = tokio::spawn(async move {
-        // The sender's end counts as being asked to stop.
-        let asked = async { drop(stopped.await) };
-        axum::serve(listener, router).with_graceful_shutdown(asked).await
-    });
+    let door = Door::new(listener, tls, Bounds::default());
+    // The sender's end counts as being asked to stop.
+    let api = tokio::spawn(door.serve(router, async { drop(stopped.await) }));
     let signals =
         Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
     Desk { server, clock, handle, incoming, waiting, signals }.run(stop, api).await
@@ -117,11 +124,7 @@ enum Comes {
 }
 
 impl<D: Diary, P: Ask> Desk<D, P> {
-    async fn run(
-        mut self,
-        stop: oneshot::Sender<()>,
-        mut api: JoinHandle<std::io::Result<()>>,
-    ) -> Result<(), Box<dyn Error>> {
+    async fn run(mut self, stop: oneshot::Sender<()>, mut api: JoinHandle<()>) -> Result<(), Box<dyn Error>> {
         let (mut stop, mut patience) = (Some(stop), None);
         loop {
             self.send();
@@ -136,10 +139,10 @@ impl<D: Diary, P: Ask> Desk<D, P> {
                 () = sleep_until(wake.into()) => Comes::Time,
                 () = self.signals.asked() => Comes::Stop,
                 () = over(patience) => Comes::Stopped,
-                ended = &mut api => match ended? {
-                    Ok(()) => Comes::Stopped,
-                    Err(error) => return Err(format!("the API has ended: {error}").into()),
-                },
+                ended = &mut api => {
+                    ended?;
+                    Comes::Stopped
+                }
             };
             let now = self.clock.now();
             match comes {
@@ -156,6 +159,7 @@ impl<D: Diary, P: Ask> Desk<D, P> {
             }
         }
         self.send();
+        self.server.note_floors();
         self.handle.leave();
         while self.incoming.next().await.is_some() {}
         tracing::info!("stopped");

@@ -9,7 +9,7 @@ use backstay_model::{CohortId, Event, Steer};
 use backstay_wire::{Entry, LogBatch, Receipt, TopicKind, decode};
 
 use super::{
-    archive::ArchiveError,
+    archive::{ArchiveError, Taken},
     because,
     clock::Now,
     diary::Diary,
@@ -17,7 +17,7 @@ use super::{
     mail::{self, Junk, Mail},
     refusals::{Ground, Refusal},
     register::Member,
-    server::Server,
+    server::{Server, degraded},
     sighting::News,
 };
 
@@ -73,9 +73,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
         match mail {
             Mail::Report(member, report, content) => {
                 let report = *report;
+                let floor = self.floors.of(&member.device);
                 let sighting = self.sightings.entry(member.device.clone()).or_default();
-                match sighting.report(now.mono, report.clone(), content) {
+                match sighting.report(now.mono, report.clone(), content, floor) {
                     Ok(News::New) => {
+                        self.floors.heard(now.mono);
                         let Member { device, cohort, labels, .. } = member;
                         self.step(now, &cohort, CohortInput::Report { device, report, labels });
                     }
@@ -116,12 +118,17 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let ours = self.cohorts.get(cohort).and_then(|cohort| cohort.helm().steer());
         let known = ours.as_ref().map(|ours| ours.generation);
         if known.is_none_or(|known| steer.generation > known) {
-            // Our journal was lost, or is older than what was said: the next generation has to be larger.
-            self.step(now, cohort, CohortInput::KnownGeneration(steer.generation));
+            // Our journal was lost, or is older than what was said: `core` says what counts then.
+            let (steer, plan) = (steer.clone(), self.plan.clone());
+            self.step(now, cohort, CohortInput::OwnWords { steer, plan });
         } else if known.is_some_and(|known| steer.generation < known) {
             // An echo of the one before, or somebody has put an old one back.
             self.post.repair(now.mono);
-        } else if ours.as_ref() != Some(steer) {
+        } else if ours.as_ref() == Some(steer) {
+            // What was said last is there, so nothing newer was said.
+            let (steer, plan) = (steer.clone(), self.plan.clone());
+            self.step(now, cohort, CohortInput::OwnWords { steer, plan });
+        } else {
             let why = format!(
                 "generation {} says something else there: somebody signs with the director key",
                 steer.generation.0
@@ -137,7 +144,14 @@ impl<D: Diary, P: Ask> Server<D, P> {
         // A device names its journal by its key: it has that before it has a name.
         let instance = member.key_id().0.to_string();
         match self.archive.take(&member.device, &instance, batch) {
-            Ok(receipt) => {
+            Ok(Taken { receipt, gap }) => {
+                if let Some((have, first)) = gap {
+                    let device = &member.device;
+                    self.note(now, degraded(format!(
+                        "the journal of {device} goes on at record {first}, and those after {have} are not here; what \
+                         was here before is kept aside"
+                    )));
+                }
                 self.see_orders_taken(member, batch, &receipt);
                 match self.director.receipt(&member.device, &receipt, now.unix) {
                     Ok(outgoing) => self.post.send(outgoing),
@@ -147,7 +161,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             Err(error) => {
                 let ground = match &error {
                     ArchiveError::Disk { .. } | ArchiveError::Full { .. } => Ground::Unkept,
-                    ArchiveError::Broken { .. } | ArchiveError::Gap { .. } => Ground::Gap,
+                    ArchiveError::Broken { .. } => Ground::Gap,
                 };
                 self.refuse(now, Some(TopicKind::Log), topic, Refusal::new(ground, because(&error)));
             }

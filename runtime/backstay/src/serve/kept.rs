@@ -193,7 +193,9 @@ fn value<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 }
 
 fn helm(cohort: &str, bytes: &[u8]) -> Result<Helm, String> {
-    let helm: Helm = value(bytes)?;
+    // Fields are only added at the end, and each begins as one that is not there: what was written before is read with
+    // that. Two were added so far.
+    let helm: Helm = value(bytes).or_else(|why| value(&[bytes, &[0, 0]].concat()).map_err(|_| why))?;
     let named = CohortId::parse(cohort).is_ok_and(|cohort| cohort == *helm.cohort());
     if named { Ok(helm) } else { Err(format!("it is of cohort {}", helm.cohort())) }
 }
@@ -252,6 +254,19 @@ mod tests {
         keeper.durable();
         assert_eq!(there(dir.path()), 1);
         assert_eq!(keeper.read(&large).1.len(), 1, "it is told what is gone");
+    }
+
+    /// As servers wrote it that did not know yet where home is.
+    #[test]
+    fn what_an_older_server_wrote_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = Keeper::open(dir.path()).unwrap();
+        // Cohort "canary" at its first day: generations, reassertion, ticket, phase, breaker, and two empty lists.
+        let old = [b"\x06canary".as_slice(), &[0; 8]].concat();
+        let parts = vec![(format!("{COHORT}canary"), Part::Here(old))];
+        let (state, lost) = keeper.read(&encode(&Kept { parts }).unwrap());
+        assert_eq!(lost, [] as [String; 0]);
+        assert_eq!(state.helms, [Cohort::new(CohortId::parse("canary").unwrap()).helm().clone()]);
     }
 
     #[test]

@@ -11,12 +11,15 @@ use std::{
 };
 
 use backstay_api::EnrolAnswer;
-use backstay_model::{CohortId, DeviceId, Digest, Hardware, Label, Mono};
+use backstay_model::{CohortId, DeviceId, Digest, Hardware, Label, Millis, Mono};
 use backstay_trust::{EnrolToken, KeyId, PublicKey, VerifiedEnrolRequest};
 use serde::{Deserialize, Serialize};
 
 /// The most devices that wait for a yes. Who asks beyond that is told to come back.
 const PENDING_MAX: usize = 1024;
+/// Who has not asked again for so long waits no longer, once others want the place: devices ask every few minutes, and
+/// whoever makes up a thousand keys holds nobody up for good.
+const PENDING_IDLE: Millis = Millis::from_secs(3600);
 
 /// A device of the fleet.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +52,8 @@ pub(crate) struct Pending {
     pub(crate) hardware: Hardware,
     /// When it asked first.
     pub(crate) since: Mono,
+    /// When it asked last.
+    asked: Mono,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -145,10 +150,13 @@ impl Register {
         }
         if !request.has_proof() {
             if self.pending.len() >= PENDING_MAX && !self.pending.contains_key(&key.id()) {
-                return Err(Denied::Crowded);
+                self.pending.retain(|_, pending| now.since(pending.asked) < PENDING_IDLE);
+                if self.pending.len() >= PENDING_MAX {
+                    return Err(Denied::Crowded);
+                }
             }
-            let waits = Pending { key: *key, hardware: request.hardware().clone(), since: now };
-            self.pending.entry(key.id()).or_insert(waits);
+            let waits = Pending { key: *key, hardware: request.hardware().clone(), since: now, asked: now };
+            self.pending.entry(key.id()).or_insert(waits).asked = now;
             return Err(Denied::Waits);
         }
         let proves =
@@ -174,11 +182,16 @@ impl Register {
         let EnrolAnswer { device, cohort, labels } = answer;
         let member = Member { device, key: *key, cohort, labels, sequence };
         write(&self.dir.join("members"), member.device.as_str(), &member)?;
-        if self.minted.remove(&member.device).is_some() {
-            fs::remove_file(self.dir.join("tokens").join(format!("{}.json", member.device)))?;
-        }
+        // It is a member from here on, whatever becomes of the rest.
         self.pending.remove(&key.id());
         self.members.insert(member.device.clone(), member.clone());
+        if self.minted.remove(&member.device).is_some() {
+            // A token that stays on the disk enrols nobody: the name is taken.
+            let token = self.dir.join("tokens").join(format!("{}.json", member.device));
+            if let Err(error) = fs::remove_file(token) {
+                tracing::warn!(device = %member.device, %error, "a token that was used can't be removed");
+            }
+        }
         Ok(Ok(member))
     }
 
@@ -250,6 +263,50 @@ mod tests {
         let taken = register.admit(&other.public(), answer("pump-7")).unwrap();
         assert!(matches!(taken, Err(Denied::Taken(_))));
         assert!(Register::open(dir.path()).unwrap().member(&answer("pump-7").device).is_some());
+    }
+
+    /// Somebody makes up keys until nobody else finds a place. Those that don't ask again make room in the end.
+    #[test]
+    fn who_only_asked_once_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut register = Register::open(dir.path()).unwrap();
+        let key = |n: usize| {
+            let mut seed = [0; 32];
+            seed[..8].copy_from_slice(&n.to_le_bytes());
+            SecretKey::from_random(&seed)
+        };
+        let honest = key(0);
+        assert_eq!(register.settle(&request(&honest, None), Mono(0)), Err(Denied::Waits));
+        for n in 1..PENDING_MAX {
+            assert_eq!(register.settle(&request(&key(n), None), Mono(1)), Err(Denied::Waits));
+        }
+        let late = request(&key(PENDING_MAX), None);
+        assert_eq!(register.settle(&late, Mono(2)), Err(Denied::Crowded));
+        let later = Mono(0).after(PENDING_IDLE);
+        assert_eq!(register.settle(&request(&honest, None), later), Err(Denied::Waits));
+        assert_eq!(register.settle(&late, Mono(later.0 + 1)), Err(Denied::Waits));
+        assert_eq!(
+            register.pending().count(),
+            2,
+            "the honest one still waits, and since when it asked first"
+        );
+    }
+
+    /// The process was killed after the device was taken in, and before its token was gone.
+    #[test]
+    fn a_token_that_was_left_behind_enrols_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut register = Register::open(dir.path()).unwrap();
+        let token = EnrolToken::from_random([7; 16]);
+        register.mint(&token, answer("pump-7")).unwrap();
+        let minted = dir.path().join("tokens/pump-7.json");
+        let left = fs::read(&minted).unwrap();
+        let (key, other) = (SecretKey::from_random(&[1; 32]), SecretKey::from_random(&[2; 32]));
+        register.admit(&key.public(), answer("pump-7")).unwrap().unwrap();
+        fs::write(&minted, left).unwrap();
+        let mut register = Register::open(dir.path()).unwrap();
+        let settled = register.settle(&request(&other, Some(&token)), Mono(0)).unwrap();
+        assert!(matches!(register.admit(&other.public(), settled).unwrap(), Err(Denied::Taken(_))));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::{
     clock::Now,
     diary::Diary,
     director::Director,
+    floors::Floors,
     judge::Ask,
     kept::{Keeper, State},
     orders::Orders,
@@ -54,6 +55,8 @@ pub(crate) struct Parts<D, P> {
     pub(crate) catalogue: Catalogue,
     /// Keeps what is decided.
     pub(crate) keeper: Keeper,
+    /// How far devices' reports were heard.
+    pub(crate) floors: Floors,
 }
 
 /// The server.
@@ -62,13 +65,14 @@ pub(crate) struct Server<D, P> {
     pub(super) director: Director,
     pub(super) plan: Plan,
     pub(super) diary: D,
-    judge: P,
+    pub(super) judge: P,
     pub(super) register: Register,
     pub(super) archive: Archive,
     pub(super) catalogue: Catalogue,
     keeper: Keeper,
+    pub(super) floors: Floors,
     pub(super) orders: Orders,
-    confidence: Confidence,
+    pub(super) confidence: Confidence,
     pub(super) cohorts: BTreeMap<CohortId, Cohort>,
     /// Of enrolled devices only, so there are never more.
     pub(super) sightings: BTreeMap<DeviceId, Sighting>,
@@ -81,8 +85,18 @@ pub(crate) struct Server<D, P> {
 impl<D: Diary, P: Ask> Server<D, P> {
     /// Goes on from `state`. `odd` is what was not as it should be, to be written down first.
     pub(crate) fn new(parts: Parts<D, P>, state: State, odd: Vec<Event>, now: Now) -> Self {
-        let Parts { director, plan, refresh_every, diary, judge, register, archive, catalogue, keeper } =
-            parts;
+        let Parts {
+            director,
+            plan,
+            refresh_every,
+            diary,
+            judge,
+            register,
+            archive,
+            catalogue,
+            keeper,
+            floors,
+        } = parts;
         let State { helms, orders, confidence } = state;
         let restored = State::by_cohort(helms).into_iter();
         let mut server = Self {
@@ -94,6 +108,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             archive,
             catalogue,
             keeper,
+            floors,
             orders,
             confidence,
             cohorts: restored.map(|(id, helm)| (id, Cohort::restore(helm, Roster::default()))).collect(),
@@ -134,13 +149,26 @@ impl<D: Diary, P: Ask> Server<D, P> {
         for cohort in due {
             self.step(now, &cohort, CohortInput::Tick);
         }
+        if self.floors.deadline().is_some_and(|at| at <= now.mono) {
+            self.note_floors();
+        }
         self.dispatch(now);
     }
 
     /// The next moment at which [`Server::tick`] would change anything.
     pub(crate) fn deadline(&self) -> Mono {
         let cohorts = self.cohorts.values().filter_map(Cohort::deadline);
-        cohorts.chain(self.retry_at).fold(self.post.deadline(), Mono::min)
+        cohorts.chain(self.retry_at).chain(self.floors.deadline()).fold(self.post.deadline(), Mono::min)
+    }
+
+    /// Writes down how far devices' reports were heard: now and then, and when the server stops.
+    pub(crate) fn note_floors(&mut self) {
+        let heard = self.sightings.iter().filter_map(|(device, sighting)| {
+            sighting.told().map(|told| (device.clone(), told.report.sequence))
+        });
+        if let Err(error) = self.floors.write(heard) {
+            tracing::warn!(%error, "how far devices' reports were heard can't be written down");
+        }
     }
 
     /// What goes out now, in this order. What the broker doesn't take is told by [`Server::unsent`].
@@ -299,6 +327,7 @@ fn tell(event: &Event) {
         | Event::BreakerOpened { .. }
         | Event::Degraded { .. }
         | Event::Gap { .. }
+        | Event::Stranded { .. }
         | Event::Quarantined { .. }
         | Event::BroughtDown { .. }
         | Event::Handover(Handover {
@@ -327,6 +356,7 @@ fn tell(event: &Event) {
         | Event::EffectEnded { .. }
         | Event::Override { .. }
         | Event::Told { .. }
+        | Event::RunTaken { .. }
         | Event::Equipped(_)
         | Event::Consulted { .. }
         | Event::Stepped { .. } => tracing::info!("{event}"),

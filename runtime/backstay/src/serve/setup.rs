@@ -2,7 +2,7 @@
 //!
 //! Not here: the configuration's own rules (`config`), and what a server does with all this (`driver`).
 
-use std::{fs, io, path::Path};
+use std::{fs, io, path::Path, sync::Arc};
 
 use backstay_api::Token;
 use backstay_config::{Document, Problems};
@@ -10,6 +10,10 @@ use backstay_host::Engine;
 use backstay_link::Settings;
 use backstay_plugins::{Judge, LoadError, Loader, terms, worker::Program};
 use backstay_trust::{Keyring, SecretKey};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 use zeroize::Zeroizing;
 
 use super::{because, config::Config, director::Director};
@@ -21,10 +25,14 @@ pub(crate) struct Setup {
     pub(crate) director: Director,
     pub(crate) token: Token,
     pub(crate) judge: Judge,
+    /// What the API shows to callers, if it speaks TLS.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// The largest file that holds a key or a token.
 const SECRET_BYTES_MAX: u64 = 4096;
+/// The largest file with a certificate, or with the key to one: RSA keys are longer than ours.
+const CERTIFICATE_BYTES_MAX: u64 = 256 * 1024;
 
 impl Setup {
     /// Reads the configuration at `path` and all that it names.
@@ -49,6 +57,10 @@ impl Setup {
         let keyring = keyring(&config.keyring).map_err(|why| note("keyring", why)).ok();
         let key = secret(&config.director_key).map_err(|why| note("director_key", why)).ok();
         let token = token(&config.api.token_file).map_err(|why| note("api.token_file", why)).ok();
+        let tls =
+            config.api.tls.as_ref().and_then(|files| {
+                tls(&files.certificate, &files.key).map_err(|why| note("api.tls", why)).ok()
+            });
         if let Some(broker) = &config.broker {
             let settings = Settings::of(broker, "backstay-server", 0).map_err(|error| error.to_string());
             if let Err(why) =
@@ -77,7 +89,7 @@ impl Setup {
         };
         match (director, token, judge) {
             (Some(director), Some(token), Some(judge)) if problems.is_empty() => {
-                Ok(Self { config, director, token, judge })
+                Ok(Self { config, director, token, judge, tls })
             }
             _ => Err(Problems(problems)),
         }
@@ -121,6 +133,28 @@ fn token(path: &Path) -> Result<Token, String> {
     let token = Token::new(text).filter(|_| is_line);
     token
         .ok_or_else(|| format!("expected one line of at least 16 printable characters in {}", path.display()))
+}
+
+/// A server's side of TLS with this certificate, and no certificate asked of callers: they show the token.
+pub(super) fn tls(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
+    let wrong = |path: &Path, what: &str, why: &dyn std::fmt::Display| {
+        format!("{} holds no {what}: {why}", path.display())
+    };
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(&bytes(certificate, CERTIFICATE_BYTES_MAX)?)
+            .collect::<Result<_, _>>()
+            .map_err(|why| wrong(certificate, "certificate", &why))?;
+    if chain.is_empty() {
+        return Err(wrong(certificate, "certificate", &"expected PEM"));
+    }
+    let secret = PrivateKeyDer::from_pem_slice(&bytes(key, CERTIFICATE_BYTES_MAX)?)
+        .map_err(|why| wrong(key, "key", &why))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
+        .map_err(|why| format!("{} and {} don't go together: {why}", certificate.display(), key.display()))?;
+    Ok(Arc::new(config))
 }
 
 /// Each policy in a process of its own. Grants of a plugin that were accepted before are not known here, so there is no floor under their sequences.

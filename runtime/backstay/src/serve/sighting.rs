@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use backstay_model::{Beat, Digest, Mono, Report};
+use backstay_model::{Beat, Digest, Health, Mono, Report};
 use backstay_wire::Presence;
 
 use super::refusals::{Ground, Refusal};
@@ -17,6 +17,18 @@ pub(crate) struct Sighting {
     session: Option<Session>,
     /// The last sign of life.
     heard: Option<Mono>,
+    doing: Option<Doing>,
+}
+
+/// How what a device runs does, as it said last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Doing {
+    /// In its newest window then.
+    pub(crate) health: Health,
+    /// When it said so.
+    pub(crate) at: Mono,
+    /// Whether that was signed. For people only: nothing is decided on what isn't.
+    pub(crate) signed: bool,
 }
 
 /// A device's last word.
@@ -49,11 +61,21 @@ pub(crate) enum News {
 }
 
 impl Sighting {
-    /// Takes a report, whose content has this digest.
+    /// Takes a report, whose content has this digest. Below `floor` it is of before the last start.
     ///
     /// # Errors
     /// If it is older than what is known, or another one under the same number.
-    pub(crate) fn report(&mut self, now: Mono, report: Report, content: Digest) -> Result<News, Refusal> {
+    pub(crate) fn report(
+        &mut self,
+        now: Mono,
+        report: Report,
+        content: Digest,
+        floor: u64,
+    ) -> Result<News, Refusal> {
+        if report.sequence < floor {
+            let why = format!("report {} comes after report {floor}", report.sequence);
+            return Err(Refusal::new(Ground::Late, why));
+        }
         let (mut booted, mut confirmed) = (now, now);
         if let Some(before) = &self.told {
             let (known, sequence) = (before.report.sequence, report.sequence);
@@ -80,6 +102,7 @@ impl Sighting {
                 confirmed = before.confirmed;
             }
         }
+        self.doing = Some(Doing { health: report.health, at: now, signed: true });
         self.told = Some(Told { report, content, booted, confirmed });
         // The retained word of a device that is gone comes whenever the server starts: no sign of life.
         if self.session.is_none_or(|session| session.online) {
@@ -116,6 +139,7 @@ impl Sighting {
             && session.beats < beat.count
         {
             session.beats = beat.count;
+            self.doing = Some(Doing { health: beat.health, at: now, signed: false });
             self.heard = Some(now);
         }
     }
@@ -128,6 +152,11 @@ impl Sighting {
     /// Its last word.
     pub(crate) fn told(&self) -> Option<&Told> {
         self.told.as_ref()
+    }
+
+    /// How what it runs does, as it said last.
+    pub(crate) fn doing(&self) -> Option<Doing> {
+        self.doing
     }
 
     /// Its last sign of life.

@@ -1,4 +1,8 @@
-//! What a server does, told as stories: the real state, in virtual time, with a broker that anybody may write to.
+//! What a server does, told as stories: the real state, in virtual time, with a broker that anybody may write to. In
+//! `stories/`: what an old copy of the state leads to, and what people lift and name.
+
+mod people;
+mod restored;
 
 use backstay_api::{Call, Kind, Operation, WordRequest};
 use backstay_model::{Direction, Event, Standing, Word};
@@ -147,8 +151,11 @@ fn a_server_that_lost_its_journal_goes_on_from_the_largest_generation() {
     }
     world.starts();
     world.connects();
-    assert_eq!(world.steer("canary").unwrap(), known, "it has nothing to say, and covers nothing");
-    world.pushes("canary", NEW).unwrap();
+    assert_eq!(world.steer("canary").unwrap(), known, "it says the same");
+    let view = world.calls(|reply| Call::Cohort(cohort("canary"), reply)).unwrap();
+    assert!(view.frozen && view.breaker_ms.is_some(), "{view:?}");
+    assert_eq!(world.pushes("canary", NEW).unwrap_err().kind, Kind::Refused, "frozen");
+    world.calls(|reply| Call::Operate(cohort("canary"), Operation::Thaw, reply)).unwrap();
     assert!(world.steer("canary").unwrap().generation > known.generation);
 }
 

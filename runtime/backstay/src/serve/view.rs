@@ -1,10 +1,13 @@
 //! What people see: reported, booted and confirmed kept apart, each with its age.
 
-use backstay_api::{CohortView, DeviceView, EventView, FleetView, PendingView, Proof, ReleaseView};
+use backstay_api::{
+    BreakerState, BreakerView, CohortView, DeviceView, EventView, FleetView, HealthView, PendingView, Proof,
+    QuarantineView, Quarantined, ReleaseView,
+};
 use backstay_core::{Cohort, Overview, Stage};
-use backstay_model::{Breaker, CohortId, DeviceId, Direction, Mono, Reach, Release};
+use backstay_model::{Breaker, CohortId, DeviceId, Digest, Direction, Mono, Reach, Release};
 
-use super::{clock::Now, diary::Diary, judge::Ask, register::Member, server::Server};
+use super::{clock::Now, diary::Diary, judge::Ask, register::Member, server::Server, sighting::Doing};
 
 /// The most records in one answer; who wants more asks again from the last.
 const EVENTS_MAX: usize = 1000;
@@ -35,6 +38,40 @@ impl<D: Diary, P: Ask> Server<D, P> {
         self.catalogue.all().map(view).collect()
     }
 
+    /// What is kept from being used: releases by cohort, then policies.
+    pub(super) fn quarantine_views(&self) -> Vec<QuarantineView> {
+        let known = |digest: &Digest| self.catalogue.release(digest).map(|known| known.release().clone());
+        let releases = self.cohorts.iter().flat_map(|(cohort, machine)| {
+            machine.helm().quarantined().iter().map(move |digest| (Some(cohort.clone()), *digest))
+        });
+        let releases = releases.map(|(cohort, digest)| QuarantineView {
+            digest,
+            kind: Quarantined::Release,
+            cohort,
+            release: known(&digest),
+        });
+        let policies = self.confidence.quarantine.all().map(|digest| QuarantineView {
+            digest: *digest,
+            kind: Quarantined::Policy,
+            cohort: None,
+            release: None,
+        });
+        releases.chain(policies).collect()
+    }
+
+    /// All cohorts' promotion breakers.
+    pub(super) fn breaker_views(&self, now: Now) -> Vec<BreakerView> {
+        let view = |(cohort, machine): (&CohortId, &Cohort)| {
+            let (state, left_ms) = match machine.helm().breaker().at(now.mono) {
+                Breaker::Closed => (BreakerState::Closed, None),
+                Breaker::HalfOpen => (BreakerState::HalfOpen, None),
+                Breaker::Open { left } => (BreakerState::Open, Some(left.0)),
+            };
+            BreakerView { cohort: cohort.clone(), state, left_ms }
+        };
+        self.cohorts.iter().map(view).collect()
+    }
+
     /// Who waits for a yes.
     pub(super) fn pending_views(&self, now: Now) -> Vec<PendingView> {
         let pending = self.register.pending();
@@ -58,6 +95,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let age = |at: Mono| now.mono.since(at).0;
         let sighting = self.sightings.get(&member.device);
         let told = sighting.and_then(|sighting| sighting.told());
+        let doing = sighting.and_then(|sighting| sighting.doing());
+        let (journal_from, journal) = self.archive.have(&member.device);
         let proof = |release: &Release, at| Proof { release: release.clone(), age_ms: age(at) };
         DeviceView {
             device: member.device.clone(),
@@ -74,8 +113,14 @@ impl<D: Diary, P: Ask> Server<D, P> {
             confirmed: told.map(|told| proof(&told.report.confirmed, told.confirmed)),
             standing: told.map(|told| told.report.standing),
             health: told.map(|told| told.report.health),
+            health_now: doing.map(|Doing { health, at, signed }| HealthView {
+                health,
+                age_ms: age(at),
+                signed,
+            }),
             condemned: told.map(|told| told.report.condemned.clone()).unwrap_or_default(),
-            journal: self.archive.have(&member.device),
+            journal,
+            journal_from,
         }
     }
 }
@@ -98,6 +143,7 @@ fn cohort_view(view: &Overview) -> CohortView {
         cohort: view.cohort.clone(),
         rollout: view.rollout.clone(),
         release: view.release.clone(),
+        back: view.back.clone(),
         direction: view.direction,
         phase: phase(view),
         generation: view.generation.0,

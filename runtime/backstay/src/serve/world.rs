@@ -4,6 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    fs,
     path::Path,
     rc::Rc,
 };
@@ -35,6 +36,7 @@ use super::{
     clock::Now,
     diary::Diary,
     director::Director,
+    floors::Floors,
     judge::Ask,
     kept::Keeper,
     register::Register,
@@ -111,7 +113,20 @@ pub(super) struct World {
     pub(super) published: Vec<Outgoing>,
 }
 
-fn key(seed: u8) -> SecretKey {
+fn put(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            fs::create_dir_all(&to).unwrap();
+            put(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+pub(super) fn key(seed: u8) -> SecretKey {
     SecretKey::from_random(&[seed; 32])
 }
 
@@ -122,8 +137,7 @@ pub(super) fn fleet() -> FleetId {
 pub(super) fn keyring() -> Keyring {
     let role = |seed| Role::of(key(seed).public());
     let (operator, release, director) = (role(1), role(2), role(3));
-    Keyring::new(KeyringParts { number: 1, fleet: fleet(), operator, release, director, vendors: vec![] })
-        .unwrap()
+    Keyring::new(KeyringParts::first(fleet(), operator, release, director)).unwrap()
 }
 
 pub(super) fn digest(text: &str) -> Digest {
@@ -196,15 +210,39 @@ impl World {
             archive: Archive::open(&path("archive")).unwrap(),
             catalogue,
             keeper,
+            floors: Floors::open(&path("reports")).0,
         };
         let odd = recalled.findings.into_iter().chain(odd).collect();
         self.now = self.now.max(recalled.clock);
         self.server = Some(Server::new(parts, kept, odd, self.time()));
     }
 
+    /// A copy of all that the server has on its disk.
+    pub(super) fn copies(&self) -> TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        put(self.dir.path(), copy.path());
+        copy
+    }
+
+    /// The process is killed, and its disk is as it was when the copy was made.
+    pub(super) fn is_brought_back(&mut self, copy: &TempDir) {
+        self.kills();
+        for entry in fs::read_dir(self.dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+        }
+        put(copy.path(), self.dir.path());
+    }
+
     /// The process is killed: what is in memory is gone.
     pub(super) fn kills(&mut self) {
         self.server = None;
+    }
+
+    /// The process is asked to stop.
+    pub(super) fn stops(&mut self) {
+        self.server().note_floors();
+        self.kills();
     }
 
     /// The folder that everything is in.
@@ -301,10 +339,21 @@ impl World {
 
     /// Starts a rollout.
     pub(super) fn pushes(&mut self, into: &str, version: &str) -> Result<backstay_api::Started, ApiError> {
+        self.pushes_with(into, version, None)
+    }
+
+    /// The same with a way back that was named.
+    pub(super) fn pushes_with(
+        &mut self,
+        into: &str,
+        version: &str,
+        back: Option<&str>,
+    ) -> Result<backstay_api::Started, ApiError> {
         let request = StartRollout {
             cohort: cohort(into),
             version: Version::parse(version).unwrap(),
             rollout: None,
+            back: back.map(|version| Version::parse(version).unwrap()),
             labels: None,
             plan: Default::default(),
         };
@@ -346,9 +395,13 @@ impl World {
         self.brings(&topic, payload);
     }
 
+    /// A device's beat says how it does.
+    pub(super) fn feels(&mut self, name: &str, count: u64, health: Health) {
+        self.brings(&topic(name, Leaf::Beat), encode(&Beat { nonce: 5, count, health }).unwrap());
+    }
+
     pub(super) fn beats(&mut self, name: &str, count: u64) {
-        let topic = topic(name, Leaf::Beat);
-        self.brings(&topic, encode(&Beat { nonce: 5, count, health: Health::Good }).unwrap());
+        self.feels(name, count, Health::Good);
     }
 
     /// A device sends a record of its journal; gives the receipt, if one came.

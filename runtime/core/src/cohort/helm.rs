@@ -1,13 +1,13 @@
 //! What was decided about a cohort: small, and written down with every step that records something.
 //!
 //! Here: the phases, the steering message that each of them is, and the one place where a generation is given.
-//! Not here: what leads from one to the next (`judging`, `operating`), and the devices (`roster`).
+//! Not here: what leads from one to the next (`judging`, `operating`, `recall`), and the devices (`roster`).
 
 use alloc::vec::Vec;
 use core::mem;
 
 use backstay_model::{
-    Cause, CohortId, Digest, Direction, Event, Generation, Mono, Permille, Reach, Release, RolloutId,
+    Cause, CohortId, Digest, Direction, Event, Generation, Millis, Mono, Permille, Reach, Release, RolloutId,
     Selector, Steer, Ticket,
 };
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,10 @@ const REMEMBERED_MAX: usize = 256;
 const GENERATION_LEAD_MAX: u64 = 1 << 32;
 /// The shortest time between two publishes that are due only because somebody has seen a larger generation: a
 /// device that makes them up costs the cohort one message in this time.
-const REASSERT_SPAN: backstay_model::Millis = backstay_model::Millis::from_secs(60);
+const REASSERT_SPAN: Millis = Millis::from_secs(60);
+/// How long the message itself is waited for when somebody has seen a larger generation: the broker brings devices'
+/// words and our own in any order, and what ours say is worth more than their number.
+const REASSERT_AFTER: Millis = Millis::from_secs(10);
 
 /// One way of a cohort to a release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,17 +39,22 @@ pub struct Rollout {
     pub rollout: RolloutId,
     /// Where to.
     pub release: Release,
-    /// Where back to. `None`: each device to its own last known good release.
+    /// Where back to: [`Cohort::way_back`](super::Cohort::way_back) finds it. `None`: each device to its own last
+    /// known good release.
     pub back: Option<Release>,
     /// Who of the cohort is meant.
     pub selector: Selector,
-    /// The policies that devices judge by. At most 8.
+    /// The policies that devices judge by. At most 8. Nobody reads them yet: a device judges by the policies of its own
+    /// configuration until plugins are steered, so the server leaves this empty, and it is shown nowhere.
     pub policies: Vec<Digest>,
     /// How.
     pub plan: Plan,
 }
 
 /// What was decided about a cohort. It is at most some 40 KiB when written down.
+///
+/// Fields are only added at its end, and each begins as one that is not there, so that what was written before is
+/// read by filling in the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Helm {
     pub(super) cohort: CohortId,
@@ -62,6 +70,26 @@ pub struct Helm {
     pub(super) quarantined: Vec<Digest>,
     /// Rollouts that were begun, newest last.
     pub(super) begun: Vec<RolloutId>,
+    /// The release that the cohort was brought to last: where the next rollout leads back to.
+    pub(super) settled: Option<Release>,
+    /// What there was to judge by when a rollout was held because its wave came to no end.
+    pub(super) stuck: Option<Stuck>,
+    /// Whether nothing newer can have been said: something was decided since the start, or the broker has just this.
+    #[serde(skip)]
+    pub(super) is_current: bool,
+    /// When it was first heard of a larger generation.
+    #[serde(skip)]
+    unheard: Option<Mono>,
+    /// Whether the window that was open has been cut by a restart.
+    #[serde(skip)]
+    is_cut: bool,
+}
+
+/// What there was to judge by. Only more than this is news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stuck {
+    pub(super) live: u32,
+    pub(super) tried: u32,
 }
 
 /// Where a cohort stands.
@@ -234,6 +262,11 @@ impl Helm {
             breaker: Breaker::Closed,
             quarantined: Vec::new(),
             begun: Vec::new(),
+            settled: None,
+            stuck: None,
+            is_current: false,
+            unheard: None,
+            is_cut: false,
         }
     }
 
@@ -262,6 +295,12 @@ impl Helm {
         &self.quarantined
     }
 
+    /// The release that the cohort was brought to last, as far as that is known.
+    #[must_use]
+    pub fn settled(&self) -> Option<&Release> {
+        self.settled.as_ref()
+    }
+
     /// The steering message that is in force, if there ever was one.
     #[must_use]
     pub fn steer(&self) -> Option<Steer> {
@@ -287,6 +326,7 @@ impl Helm {
         let next = self.generation.max(self.known).0.saturating_add(1);
         self.generation = Generation(next);
         self.known = self.generation;
+        self.unheard = None;
         let Some(steer) = self.steer() else { return };
         out.push(CohortEffect::Record(Event::Steered {
             rollout: steer.rollout.clone(),
@@ -303,25 +343,65 @@ impl Helm {
         out.extend(self.steer().map(CohortEffect::Publish));
     }
 
+    /// Goes on from what was written down. Nothing newer is known yet to be known.
+    pub(super) fn restore(self) -> Self {
+        Self { is_current: false, unheard: None, is_cut: true, ..self }
+    }
+
+    /// Opens the window anew that a restart has cut: what was there while nobody looked is nothing to judge by, and
+    /// before devices and broker were heard there is nothing to decide.
+    pub(super) fn reopen(&mut self, now: Mono) {
+        if mem::take(&mut self.is_cut) {
+            match &mut self.phase {
+                Phase::Forward(under) | Phase::Held(Held { under, .. }) => under.opened = now,
+                Phase::Home(Home { freeze: Some(freeze), .. }) => freeze.opened = now,
+                Phase::Idle
+                | Phase::Arrived(_)
+                | Phase::Ended(_)
+                | Phase::Home(Home { freeze: None, .. }) => {}
+            }
+        }
+    }
+
     /// Takes note of a generation that somebody has seen. Says whether it was believed.
-    pub(super) fn seen(&mut self, generation: Generation) -> bool {
+    pub(super) fn seen(&mut self, now: Mono, generation: Generation) -> bool {
         let newest = self.generation.max(self.known);
         if generation.0 > newest.0.saturating_add(GENERATION_LEAD_MAX) {
             return false;
         }
         self.known = newest.max(generation);
+        self.wait_for_words(now);
         true
+    }
+
+    /// Begins to wait for the words of a larger generation, if there is one.
+    pub(super) fn wait_for_words(&mut self, now: Mono) {
+        if self.known > self.generation {
+            self.unheard.get_or_insert(now);
+        }
+    }
+
+    /// Goes on from words of ours that were lost here.
+    pub(super) fn adopt(&mut self, generation: Generation, phase: Phase) {
+        self.generation = generation;
+        self.known = self.known.max(generation);
+        self.phase = phase;
+        self.stuck = None;
+        self.unheard = None;
+        self.is_current = true;
     }
 
     /// When the message in force has to be published under a generation that those hear who have seen a larger one.
     pub(super) fn reassert_at(&self) -> Option<Mono> {
-        let unheard = self.known > self.generation && self.phase != Phase::Idle;
-        unheard.then(|| self.reasserted.map_or(Mono(0), |at| at.after(REASSERT_SPAN)))
+        let unheard = self.unheard.filter(|_| self.known > self.generation && self.phase != Phase::Idle)?;
+        let earliest = self.reasserted.map_or(Mono(0), |at| at.after(REASSERT_SPAN));
+        Some(unheard.after(REASSERT_AFTER).max(earliest))
     }
 
     pub(super) fn reassert(&mut self, now: Mono, out: &mut Effects) {
         if self.reassert_at().is_some_and(|at| at <= now) {
             self.reasserted = Some(now);
+            self.doubt(out);
             self.publish(out);
         }
     }
@@ -340,8 +420,12 @@ impl Helm {
         remember(&mut self.begun, rollout);
     }
 
-    pub(super) fn quarantine(&mut self, release: Digest) {
-        remember(&mut self.quarantined, release);
+    /// The cohort is turned away from where a rollout leads to.
+    pub(super) fn leave(&mut self, rollout: &Rollout) {
+        remember(&mut self.quarantined, rollout.release.digest);
+        if self.settled.as_ref().is_some_and(|settled| settled.digest == rollout.release.digest) {
+            self.settled = rollout.back.clone();
+        }
     }
 }
 

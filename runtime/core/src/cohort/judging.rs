@@ -13,7 +13,7 @@ use backstay_model::{Action, Breaker, Cause, Decision, Event, Mono, Ticket};
 
 use super::{
     Cohort, CohortEffect, Effects, Reply,
-    helm::{Course, Freeze, Held, Home, Phase, Question, Underway},
+    helm::{Course, Freeze, Held, Home, Phase, Question, Stuck, Underway},
     operating::clip,
     roster::Pulse,
     tally::Tally,
@@ -63,9 +63,13 @@ impl Cohort {
         } else {
             None
         };
+        let is_spent = under.wave.windows >= plan.windows_max;
         match hold {
             Some(why) => self.hold(under, why, out),
             None => self.widen(under, out),
+        }
+        if is_spent && matches!(self.helm.phase, Phase::Held(_)) {
+            self.helm.stuck = Some(Stuck { live: tally.live, tried: tally.tried() });
         }
         self.ask(now, tally, out);
     }
@@ -78,12 +82,18 @@ impl Cohort {
         }
         if tally.is_silent(plan) || missed.is_some() {
             held.calm = 0;
-        } else if !tally.has_data() && held.why == Cause::NoData && tally.live > 0 {
+        } else if !tally.has_data() && held.why == Cause::NoData && tally.live > 0 && self.is_news(&tally) {
             // What was missing was signs of life, and they are back. There is nothing yet to ask about.
             return self.calmer(now, held, out);
         }
         self.helm.phase = Phase::Held(held);
         self.ask(now, tally, out);
+    }
+
+    /// Whether there is more to judge by than when a wave came to no end. Without that, going on would only come to
+    /// no end again.
+    fn is_news(&self, tally: &Tally) -> bool {
+        self.helm.stuck.is_none_or(|stuck| tally.live > stuck.live || tally.tried() > stuck.tried)
     }
 
     /// Closes the window that is open and opens the next. Also says which question nobody answered in it.
@@ -227,6 +237,7 @@ impl Cohort {
             confirmed: tally.settled,
             excluded: tally.excluded,
         }));
+        self.helm.settled = Some(under.course.plan.release.clone());
         self.helm.phase = Phase::Arrived(under.course);
     }
 
@@ -256,12 +267,13 @@ impl Cohort {
     pub(super) fn hold(&mut self, under: Underway, why: Cause, out: &mut Effects) {
         out.push(CohortEffect::Record(Event::Froze { cause: why.clone() }));
         self.helm.phase = Phase::Held(Held { under, why, calm: 0 });
+        self.helm.stuck = None;
         self.helm.publish(out);
     }
 
     fn calmer_if(&mut self, now: Mono, mut held: Held, tally: &Tally, out: &mut Effects) {
         let plan = &held.under.course.plan.plan;
-        if tally.succeeds(plan) && !tally.is_silent(plan) {
+        if tally.succeeds(plan) && !tally.is_silent(plan) && (tally.has_data() || self.is_news(tally)) {
             return self.calmer(now, held, out);
         }
         held.calm = 0;
@@ -272,7 +284,7 @@ impl Cohort {
     fn calmer(&mut self, now: Mono, mut held: Held, out: &mut Effects) {
         held.calm = held.calm.saturating_add(1);
         let needed = held.under.course.plan.plan.thaw_windows;
-        let by_itself = needed > 0 && !matches!(held.why, Cause::Operator { .. });
+        let by_itself = needed > 0 && !is_lifted_by_a_person_alone(&held.why);
         let is_open = matches!(self.helm.breaker.at(now), Breaker::Open { .. });
         if by_itself && held.calm >= needed && !is_open {
             self.go_on(now, held, out);
@@ -286,7 +298,8 @@ impl Cohort {
         let Course { plan: rollout, .. } = &course;
         let on_release = u32::try_from(self.roster.on(&rollout.release.digest)).unwrap_or(u32::MAX);
         let until = self.helm.breaker.trip(now, rollout.plan.breaker);
-        self.helm.quarantine(rollout.release.digest);
+        self.helm.leave(rollout);
+        self.helm.is_current = true;
         let records = [
             Event::Turned {
                 cohort: self.helm.cohort.clone(),
@@ -312,7 +325,8 @@ impl Cohort {
             freeze.opened = now;
             freeze.calm = if is_calm { freeze.calm.saturating_add(1) } else { 0 };
             let is_open = matches!(self.helm.breaker.at(now), Breaker::Open { .. });
-            if freeze.calm >= plan.thaw_windows && !is_open && !matches!(freeze.why, Cause::Operator { .. }) {
+            let by_itself = !is_lifted_by_a_person_alone(&freeze.why);
+            if freeze.calm >= plan.thaw_windows && !is_open && by_itself {
                 return self.thaw(home, out);
             }
         }
@@ -339,4 +353,9 @@ impl Cohort {
         }
         tally.live > 0 && tally.pending == 0 && tally.unwell == 0 && !tally.is_silent(&rollout.plan)
     }
+}
+
+/// Whether good windows are not enough to lift a freeze: a person put it there, or nobody here knows who did.
+fn is_lifted_by_a_person_alone(why: &Cause) -> bool {
+    matches!(why, Cause::Operator { .. } | Cause::Steering { .. })
 }

@@ -7,9 +7,8 @@ use alloc::{
     format,
     string::{String, ToString},
 };
-use core::error::Error;
 
-use backstay_model::{Action, Cause, Event, Mono, Name, Reach, Refused};
+use backstay_model::{Action, Cause, Event, Mono, Name, Reach, Refused, causes};
 
 use super::{
     Cohort, CohortEffect, Effects, Wish,
@@ -32,6 +31,7 @@ impl Cohort {
     }
 
     fn begin(&mut self, now: Mono, who: &Name, rollout: Rollout, out: &mut Effects) {
+        self.helm.is_current = true;
         self.roster.aim(rollout.aim());
         self.helm.remember_rollout(rollout.rollout.clone());
         let what = clip(format!("start rollout {} to {}", rollout.rollout, rollout.release));
@@ -79,14 +79,23 @@ impl Cohort {
         self.roster.reach_of(devices)
     }
 
-    pub(super) fn operate(&mut self, now: Mono, who: Name, wish: Wish, out: &mut Effects) {
+    pub(super) fn operate(
+        &mut self,
+        now: Mono,
+        who: Name,
+        wish: Wish,
+        reason: Option<&str>,
+        out: &mut Effects,
+    ) {
         if let Err(error) = self.may(now, &wish) {
             let what = clip(format!("{wish} by {who}"));
             let refused = Refused { what, why: clip(error.to_string()), count: 1 };
             out.push(CohortEffect::Record(Event::Refused(refused)));
             return;
         }
-        out.push(CohortEffect::Record(Event::Override { who: who.clone(), what: clip(wish.to_string()) }));
+        self.helm.is_current = true;
+        let what = reason.map_or_else(|| wish.to_string(), |reason| format!("{wish}: {reason}"));
+        out.push(CohortEffect::Record(Event::Override { who: who.clone(), what: clip(what) }));
         let why = Cause::Operator { who };
         match (wish, self.helm.take()) {
             (Wish::Pause, Phase::Forward(under)) => self.hold(under, why, out),
@@ -158,10 +167,7 @@ fn refused(rollout: &Rollout, error: &StartError) -> Event {
     match error.rail() {
         Some(rail) => Event::Restrained { wanted: Action::Proceed, rail },
         None => {
-            let why = match error.source() {
-                Some(source) => format!("{error}: {source}"),
-                None => error.to_string(),
-            };
+            let why = causes::in_one_line(error);
             let what = clip(format!("start of rollout {}", rollout.rollout));
             Event::Refused(Refused { what, why: clip(why), count: 1 })
         }

@@ -23,6 +23,8 @@ pub struct Overview {
     pub rollout: Option<RolloutId>,
     /// Its release.
     pub release: Option<Release>,
+    /// Where it leads back to; each device to its own last known good release if nothing is named.
+    pub back: Option<Release>,
     /// Where to.
     pub direction: Option<Direction>,
     /// How far it reaches.
@@ -104,10 +106,13 @@ pub struct Counts {
     pub on_trial: u32,
     /// On the way home.
     pub going_home: u32,
-    /// Moving nothing.
+    /// Moving nothing until a person has looked.
     pub frozen: u32,
     /// Sitting a rollout out.
     pub excluded: u32,
+    /// With nothing left to try for now, and trying again slowly.
+    #[serde(default)]
+    pub stranded: u32,
 }
 
 impl Counts {
@@ -119,6 +124,7 @@ impl Counts {
             Standing::GoingHome => self.going_home += 1,
             Standing::Frozen => self.frozen += 1,
             Standing::Excluded => self.excluded += 1,
+            Standing::Stranded => self.stranded += 1,
         }
     }
 }
@@ -140,6 +146,7 @@ impl Cohort {
             },
             rollout: course.map(|course| course.plan.rollout.clone()),
             release: course.map(|course| course.plan.release.clone()),
+            back: course.and_then(|course| course.plan.back.clone()),
             direction: self.helm.phase.direction(),
             reach: course.map_or(Reach::NONE, |course| course.reach),
             wave: self.wave(),

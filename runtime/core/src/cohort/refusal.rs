@@ -1,8 +1,9 @@
 //! Why a person's or a build's wish is not carried out.
 
+use alloc::boxed::Box;
 use core::fmt;
 
-use backstay_model::{Breaker, Cause, Digest, Mono, RolloutId, Selector};
+use backstay_model::{Breaker, Cause, Digest, Mono, Release, RolloutId, Selector};
 
 use super::{
     Cohort, Wish,
@@ -44,6 +45,13 @@ pub enum StartError {
         /// Which.
         rollout: RolloutId,
     },
+    /// "release 2.0.0 (24bbaccc) may not be left for 1.3.0 (dab36c54)"
+    NotAllowed {
+        /// What would be left.
+        release: Box<Release>,
+        /// What it would be left for.
+        back: Box<Release>,
+    },
     /// "rollout r-1 was begun before"
     Used {
         /// Which.
@@ -77,7 +85,7 @@ impl StartError {
     pub fn rail(&self) -> Option<Cause> {
         match self {
             Self::Plan { .. } | Self::Policies { .. } | Self::Labels { .. } | Self::Used { .. } => None,
-            Self::NoWayHome { .. } => Some(Cause::NoWayHome),
+            Self::NoWayHome { .. } | Self::NotAllowed { .. } => Some(Cause::NoWayHome),
             Self::UnderWay { .. } => Some(Cause::Locked),
             Self::Frozen { why } => Some(why.clone()),
             Self::BreakerOpen { left } => Some(Cause::BreakerOpen { left: *left }),
@@ -92,6 +100,7 @@ impl StartError {
             Self::Plan { source, .. } => source.help(),
             Self::Policies { .. } | Self::Labels { .. } => None,
             Self::NoWayHome { .. } => Some("name the release that runs now as the way back, or none"),
+            Self::NotAllowed { .. } => Some("name a release that its statement has as a way home"),
             Self::Used { .. } => Some("give the rollout a new name"),
             Self::UnderWay { .. } => Some("wait for it, or abort it"),
             Self::Frozen { .. } => Some("look at why; then resume the rollout, or thaw the cohort"),
@@ -114,6 +123,7 @@ impl fmt::Display for StartError {
             Self::NoWayHome { rollout } => {
                 write!(f, "rollout {rollout} leads back to the release that it leads to")
             }
+            Self::NotAllowed { release, back } => write!(f, "release {release} may not be left for {back}"),
             Self::Used { rollout } => write!(f, "rollout {rollout} was begun before"),
             Self::UnderWay { rollout } => write!(f, "rollout {rollout} is under way"),
             Self::Frozen { why } => write!(f, "the cohort is frozen: {why}"),
@@ -132,6 +142,7 @@ impl core::error::Error for StartError {
             Self::Policies { .. }
             | Self::Labels { .. }
             | Self::NoWayHome { .. }
+            | Self::NotAllowed { .. }
             | Self::Used { .. }
             | Self::UnderWay { .. }
             | Self::Frozen { .. }

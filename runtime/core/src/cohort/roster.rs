@@ -173,7 +173,7 @@ impl Member {
             // Settled on the release without having confirmed it is no state that lasts.
             Standing::Settled if on => Mark::Trying,
             Standing::Settled | Standing::OnTrial | Standing::GoingHome => Mark::Waiting,
-            Standing::Frozen => Mark::Stuck,
+            Standing::Frozen | Standing::Stranded => Mark::Stuck,
             Standing::Excluded => Mark::SitsOut,
         }
     }

@@ -25,6 +25,8 @@ const ROLLOUTS: u64 = 40;
 #[derive(Default)]
 struct Witness {
     newest: Generation,
+    /// The newest that was written down, said here or taken over.
+    recorded: Generation,
     turned: BTreeSet<RolloutId>,
     reaches: BTreeMap<RolloutId, Reach>,
     last: Option<Steer>,
@@ -38,19 +40,18 @@ struct Witness {
 
 impl Witness {
     fn sees(&mut self, now: Mono, cohort: &Cohort, effects: &[CohortEffect], is_rollback: bool) {
-        let mut recorded = Generation(0);
         let mut homes = 0;
         for effect in effects {
             match effect {
                 CohortEffect::Record(event) => {
                     if let Event::Steered { generation, .. } = event {
-                        recorded = *generation;
+                        self.recorded = *generation;
                     }
                     self.hears(event, is_rollback);
                 }
                 CohortEffect::Publish(steer) => {
                     homes += u32::from(steer.direction == Direction::Home);
-                    self.reads(now, cohort, steer, recorded);
+                    self.reads(now, cohort, steer);
                 }
                 CohortEffect::Ask { ticket, facts } => {
                     self.asked = Some(*ticket);
@@ -87,12 +88,12 @@ impl Witness {
         self.holds += u32::from(matches!(event, Event::Froze { .. }));
     }
 
-    fn reads(&mut self, now: Mono, cohort: &Cohort, steer: &Steer, recorded: Generation) {
+    fn reads(&mut self, now: Mono, cohort: &Cohort, steer: &Steer) {
         if steer.generation == self.newest {
             assert_eq!(self.last.as_ref(), Some(steer), "the same generation says the same");
         } else {
             assert!(steer.generation > self.newest, "generations only grow");
-            assert_eq!(steer.generation, recorded, "a message is written down before it is sent");
+            assert_eq!(steer.generation, self.recorded, "a message is written down before it is sent");
         }
         let reach = self.reaches.entry(steer.rollout.clone()).or_default();
         if steer.direction == Direction::Forward {
@@ -167,7 +168,8 @@ impl Walk {
             Standing::GoingHome,
             Standing::Frozen,
             Standing::Excluded,
-        ][if settled { 0 } else { self.rng.below(6) as usize }];
+            Standing::Stranded,
+        ][if settled { 0 } else { self.rng.below(7) as usize }];
         let (booted, confirmed) = match (on && !failed, settled) {
             (true, true) => (wanted.clone(), wanted.clone()),
             (true, false) => (wanted.clone(), home),
@@ -190,6 +192,33 @@ impl Walk {
             journal: 0,
         };
         CohortInput::Report { device: device(n as usize), report, labels: vec![] }
+    }
+
+    /// Words of ours that were lost here, as the broker brings them; now and then from very far ahead.
+    fn words(&mut self) -> CohortInput {
+        let direction = [Direction::Forward, Direction::Hold, Direction::Home][self.rng.below(3) as usize];
+        let newest = self.cohort.helm().generation().0;
+        let generation = Generation(newest.saturating_add(self.rng.next_u64() >> (20 + self.rng.below(44))));
+        let frozen = direction != Direction::Forward && self.rng.below(2) == 0;
+        let reach = Reach::new(self.rng.below(1_000_001) as u32).unwrap();
+        let Rollout { rollout, release, back, selector, policies, plan } = self.rollout();
+        let steer = match self.cohort.helm().steer() {
+            Some(steer) if self.rng.below(2) == 0 => Steer { generation, direction, frozen, reach, ..steer },
+            Some(_) | None => Steer {
+                rollout,
+                generation,
+                cohort: self.cohort.helm().cohort().clone(),
+                selector,
+                release,
+                back,
+                reach,
+                direction,
+                frozen,
+                policies,
+                reconnect_window: plan.reconnect_window,
+            },
+        };
+        CohortInput::OwnWords { steer, plan }
     }
 
     fn input(&mut self) -> CohortInput {
@@ -224,9 +253,9 @@ impl Walk {
                     }
                     _ => Wish::CloseBreaker,
                 };
-                CohortInput::Operator { who: who(), wish }
+                CohortInput::Operator { who: who(), wish, reason: None }
             }
-            68 => CohortInput::KnownGeneration(Generation(self.rng.next_u64() >> self.rng.below(64))),
+            68 => self.words(),
             69 => CohortInput::Restarted,
             70..=84 => {
                 let newest = self.tickets.len() as u64;

@@ -17,7 +17,9 @@ use backstay_model::{
     Standing, Steer, Version,
 };
 
-use super::{Cohort, CohortEffect, CohortInput, Contact, Overview, Plan, Reply, Rollout, Stage, Wish};
+use super::{
+    Cohort, CohortEffect, CohortInput, Contact, Helm, Overview, Plan, Reply, Rollout, Roster, Stage, Wish,
+};
 
 /// How often devices give a sign of life, and how fine time is.
 const BEAT: Millis = Millis::from_secs(60);
@@ -176,7 +178,9 @@ impl Gadget {
                 (self.runs, self.confirmed) = (release("1.4.0"), release("1.4.0"));
                 (Standing::Settled, None)
             }
-            standing @ (Standing::Settled | Standing::Frozen | Standing::Excluded) => (standing, None),
+            standing @ (Standing::Settled | Standing::Frozen | Standing::Stranded | Standing::Excluded) => {
+                (standing, None)
+            }
         };
         true
     }
@@ -309,7 +313,7 @@ impl World {
     }
 
     pub(super) fn wishes(&mut self, wish: Wish) {
-        self.step(CohortInput::Operator { who: who(), wish });
+        self.step(CohortInput::Operator { who: who(), wish, reason: None });
     }
 
     pub(super) fn step(&mut self, input: CohortInput) {
@@ -429,11 +433,45 @@ impl World {
         for (device, labels) in members {
             self.step(CohortInput::Enrolled { device, labels });
         }
-        if let Some(Generation(known)) = self.retained.as_ref().map(|steer| steer.generation) {
-            self.step(CohortInput::KnownGeneration(Generation(known)));
-        }
+        self.hears_the_broker();
         let online: Vec<_> = (0..self.gadgets.len()).filter(|&n| self.gadgets[&device(n)].online).collect();
         online.into_iter().for_each(|n| self.comes(n));
+    }
+
+    /// The server comes back with a copy of what was written down once.
+    pub(super) fn is_restored(&mut self, copy: Helm) {
+        self.cohort = Cohort::restore(copy, Roster::default());
+        let members: Vec<_> =
+            self.gadgets.iter().map(|(id, gadget)| (id.clone(), gadget.labels.clone())).collect();
+        for (device, labels) in members {
+            self.step(CohortInput::Enrolled { device, labels });
+        }
+        // What it says then waits a moment, for what the broker has.
+        let retained = self.retained.clone();
+        self.step(CohortInput::Restarted);
+        self.retained = retained;
+    }
+
+    /// The broker brings what it retains to the server.
+    pub(super) fn hears_the_broker(&mut self) {
+        if let Some(steer) = self.retained.clone() {
+            self.step(CohortInput::OwnWords { steer, plan: self.plan.clone() });
+        }
+    }
+
+    /// A device has followed this generation, as it says.
+    pub(super) fn has_seen(&mut self, n: usize, generation: u64) {
+        let id = device(n);
+        let gadget = self.gadgets.get_mut(&id).unwrap();
+        let mut report = gadget.report(self.now);
+        report.steered = Some((rollout_id("r-seen"), Generation(generation)));
+        let labels = gadget.labels.clone();
+        self.step(CohortInput::Report { device: id, report, labels });
+    }
+
+    /// So many windows, in minutes.
+    pub(super) fn windows(&self, count: u32) -> u64 {
+        u64::from(count) * self.plan.window.0 / 60_000
     }
 
     pub(super) fn last_restraint(&self) -> Option<&Cause> {

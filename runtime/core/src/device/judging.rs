@@ -8,11 +8,12 @@ use alloc::string::String;
 use backstay_model::{Action, Cause, Decision, Event, Health, Millis, Mono, Name, Scope, Ticket, Window};
 
 use super::{
-    Asked, Device, Effect, Effects, Idle,
+    Device, Effect, Effects,
     homing::Verdict,
     phase::{Phase, Trial},
+    state::{Asked, Idle},
 };
-use crate::ladder::{Climb, Outlook};
+use crate::ladder::{Climb, Ladder, Outlook};
 
 impl Device {
     /// A window has closed: asks the policy where there is something to judge.
@@ -25,6 +26,7 @@ impl Device {
             | Phase::Confirming(_)
             | Phase::Healing(_)
             | Phase::Leaving(_)
+            | Phase::Seeking(_)
             | Phase::Homing(_) => return,
         };
         let facts = self.facts(now, trial);
@@ -39,7 +41,9 @@ impl Device {
             Action::Proceed | Action::Slow { .. } | Action::Freeze | Action::Pause => {
                 matches!(self.state.phase, Phase::Settled | Phase::Frozen(_))
             }
-            Action::Heal { .. } | Action::RollBack { .. } => matches!(self.state.phase, Phase::Frozen(_)),
+            Action::Heal { .. } | Action::RollBack { .. } => {
+                matches!(self.state.phase, Phase::Frozen(_)) || self.rests(now)
+            }
         };
         let idle = leads_nowhere.then(|| Idle::Answered(decision.action.clone()));
         if self.is_news(idle) {
@@ -48,6 +52,7 @@ impl Device {
         }
         match self.state.phase.clone() {
             Phase::Trial(trial) => self.try_on(now, trial, decision, out),
+            Phase::Settled if self.rests(now) => {}
             Phase::Settled => self.look_after(now, decision, out),
             Phase::Frozen(_)
             | Phase::Vetting(_)
@@ -55,6 +60,7 @@ impl Device {
             | Phase::Confirming(_)
             | Phase::Healing(_)
             | Phase::Leaving(_)
+            | Phase::Seeking(_)
             | Phase::Homing(_) => {}
         }
         self.count_window(out);
@@ -107,7 +113,11 @@ impl Device {
                     let trial = self.go_on(trial, out);
                     let good = Millis(trial.good.0.saturating_add(span.0));
                     let trial = Trial { good, ..trial };
-                    if good >= trial.needs { self.confirm(trial, cause, out) } else { self.keep(trial) }
+                    if good >= trial.needs {
+                        self.confirm(now, trial, cause, out);
+                    } else {
+                        self.keep(trial);
+                    }
                 }
                 // Healthy for the whole of the trial means from its start: a bad window begins it anew.
                 Health::Bad => self.keep(Trial { good: Millis(0), ..trial }),
@@ -137,7 +147,7 @@ impl Device {
         match decision.action {
             Action::Proceed | Action::Slow { .. } | Action::Freeze | Action::Pause => {}
             Action::Heal { playbook } => self.mend(now, playbook.as_ref(), None, cause, out),
-            Action::RollBack { .. } if self.state.windows.has_own_fault() => match self.home(None) {
+            Action::RollBack { .. } if self.state.windows.has_own_fault() => match self.home() {
                 Some(to) => self.leave(now, to, cause, Verdict::Condemned, out),
                 None => self.mend(now, None, None, cause, out),
             },
@@ -159,16 +169,19 @@ impl Device {
             return self.restrain(Action::Heal { playbook: wanted.cloned() }, self.not_mine(), out);
         }
         match self.state.ladder.climb(now, &self.settings.ladder, wanted) {
-            Climb::Try(playbook) => self.heal(playbook, trial, cause, out),
+            Climb::Try(playbook) => self.heal(now, playbook, trial, cause, out),
             Climb::Wait(_) => {}
             // Mending didn't help, and leaving wouldn't either.
             Climb::Spent if !self.state.windows.has_own_fault() => {}
             Climb::Spent => {
                 let cause = Cause::LadderSpent { attempts: self.state.ladder.attempts() };
-                match (trial, self.home(None)) {
+                match (trial, self.home()) {
                     (Some(trial), _) => self.fail_trial(now, trial, cause, out),
                     (None, Some(to)) => self.leave(now, to, cause, Verdict::Condemned, out),
-                    (None, None) => self.freeze(Cause::NoWayHome, out),
+                    (None, None) => {
+                        self.state.ladder = Ladder::default();
+                        self.strand(now, Cause::NoWayHome, out);
+                    }
                 }
             }
         }
@@ -225,5 +238,6 @@ impl Device {
         if let Some(attempts) = self.state.ladder.window(outlook, self.settings.cured_after) {
             out.push(Effect::Record(Event::Cured { attempts }));
         }
+        self.count_stranded(out);
     }
 }

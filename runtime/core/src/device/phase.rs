@@ -6,12 +6,11 @@
 use alloc::{format, string::String};
 
 use backstay_model::{
-    Cause, Event, Millis, Mono, Name, Order, Outcome, Release, RolloutId, SlotStatus, Task, Ticket,
-    Transience,
+    Cause, Event, Millis, Mono, Name, Outcome, Release, RolloutId, SlotStatus, Task, Ticket, Transience,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
-use super::{Device, Effect, Effects, Running, Vetted};
+use super::{Device, Effect, Effects, input::Vetted, state::Running};
 
 /// Where a device stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +33,27 @@ pub(super) enum Phase {
     Homing(Homing),
     /// Moves nothing until somebody says more.
     Frozen(Frozen),
+    /// Steered home to a release that isn't here: asks first what the release keys say of it.
+    Seeking(Seeking),
+}
+
+impl Phase {
+    /// As the first version of the state has it. It knows no seeking: a device that is asked to go home and has not begun
+    /// to is settled there.
+    pub(super) fn first_form<S: Serializer>(phase: &Self, to: S) -> Result<S::Ok, S::Error> {
+        match phase {
+            Self::Seeking(_) => Self::Settled.serialize(to),
+            Self::Settled
+            | Self::Vetting(_)
+            | Self::Installing(_)
+            | Self::Trial(_)
+            | Self::Confirming(_)
+            | Self::Healing(_)
+            | Self::Leaving(_)
+            | Self::Homing(_)
+            | Self::Frozen(_) => phase.serialize(to),
+        }
+    }
 }
 
 /// Asks what the release keys say.
@@ -103,6 +123,18 @@ pub(super) struct Homing {
     pub(super) again_at: Option<Mono>,
 }
 
+/// Asks what the release keys say of the release that it is steered back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seeking {
+    pub(super) ticket: Ticket,
+    /// As steering names it, which proves nothing.
+    pub(super) back: Release,
+    pub(super) cause: Cause,
+    pub(super) attempts: u32,
+    /// When to ask again, while nobody is asked.
+    pub(super) again_at: Option<Mono>,
+}
+
 /// Moves nothing until somebody says more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Frozen {
@@ -123,6 +155,7 @@ impl Device {
             | Phase::Confirming(_)
             | Phase::Healing(_)
             | Phase::Leaving(_)
+            | Phase::Seeking(_)
                 if moved && slots.booted.digest != slots.confirmed.digest =>
             {
                 self.call_off("what it was for no longer runs", out);
@@ -143,9 +176,12 @@ impl Device {
             }
             // A run that was begun is brought to its end: the driver goes on where the journal says it stood.
             Phase::Installing(_) | Phase::Confirming(_) | Phase::Healing(_) | Phase::Homing(_) => {
-                out.extend(self.state.order.clone().map(Effect::Run));
+                self.go_on_with_run(now, out);
             }
             Phase::Vetting(vetting) => self.vet(vetting.rollout, vetting.release, out),
+            // What it was to be left for may be what runs now; steering says it again if not.
+            Phase::Seeking(_) if moved => self.settle(now),
+            Phase::Seeking(seeking) => self.ask_again(seeking, out),
             Phase::Trial(_) if moved => self.fell_back(now, was_on, out),
             Phase::Settled if slots.booted.digest != slots.confirmed.digest => {
                 // What was remembered is gone, and something runs that never passed a trial here.
@@ -157,18 +193,13 @@ impl Device {
         }
     }
 
-    /// Ends the open run without running it on.
-    fn call_off(&mut self, why: &str, out: &mut Effects) {
-        if let Some(Order { ticket, fence, .. }) = self.state.order.take() {
-            let outcome = Outcome::Failed { transience: Transience::Permanent, why: why.into() };
-            out.push(Effect::Record(Event::Ended { ticket, fence, outcome }));
-        }
-    }
-
     /// What runs is what the slots say, and so is what a restart brings back.
     pub(super) fn take_over(&mut self, slots: &SlotStatus) {
         if let Phase::Installing(Installing { to, .. }) = &self.state.phase {
             self.state.ways.insert(to.release.digest, to.way.clone());
+        }
+        if let Some(sought) = &self.state.sought {
+            self.state.ways.insert(sought.release.digest, sought.way.clone());
         }
         if self.state.on.release.digest != slots.booted.digest {
             let left = self.state.on.clone();
@@ -190,13 +221,14 @@ impl Device {
         self.state.windows.turn(now);
         self.state.ladder = crate::Ladder::default();
         self.state.asked = None;
+        self.refloat(out);
         out.push(Effect::Record(Event::TrialBegan { release, back: back.clone(), needs }));
         self.state.phase = Phase::Trial(Trial { back, began: now, good: Millis(0), needs, frozen: false });
     }
 
     /// The release on trial did not come up, and the boot before us went back already.
     fn fell_back(&mut self, now: Mono, from: Release, out: &mut Effects) {
-        self.condemn(from.digest);
+        self.state.condemn(from.digest);
         let (to, took) = (self.state.on.release.clone(), Millis(0));
         out.push(Effect::Record(Event::Condemned { release: from.clone(), cause: Cause::FellBack }));
         out.push(Effect::Record(Event::CameHome { from, to, took, cause: Cause::FellBack }));
@@ -205,6 +237,7 @@ impl Device {
 
     pub(super) fn settle(&mut self, now: Mono) {
         self.state.phase = Phase::Settled;
+        self.state.sought = None;
         self.state.windows.turn(now);
         self.state.ladder = crate::Ladder::default();
         self.state.asked = None;
@@ -217,6 +250,9 @@ impl Device {
     }
 
     pub(super) fn vetted(&mut self, now: Mono, ticket: Ticket, verdict: Vetted, out: &mut Effects) {
+        if let Phase::Seeking(seeking) = self.state.phase.clone() {
+            return self.sought(now, seeking, ticket, verdict, out);
+        }
         let Phase::Vetting(vetting) = self.state.phase.clone() else { return };
         if vetting.ticket != ticket {
             return;
@@ -225,21 +261,35 @@ impl Device {
         if !self.still_wants(&vetting.rollout, &vetting.release) {
             return;
         }
-        match self.admit(&vetting, verdict) {
-            Ok(to) => self.install(vetting.rollout, to, out),
+        match self.admit(&vetting.release, verdict) {
+            Ok(to) => self.install(now, vetting.rollout, to, out),
             Err((transience, cause)) => self.set_back(now, &vetting.rollout, transience, cause, out),
         }
     }
 
     /// What a device refuses on its own, whoever steers.
-    fn admit(&self, vetting: &Vetting, verdict: Vetted) -> Result<Running, (Transience, Cause)> {
+    fn admit(&self, wanted: &Release, verdict: Vetted) -> Result<Running, (Transience, Cause)> {
+        let to = self.admit_home(wanted, verdict)?;
+        // A release that can't be left for what runs now would be a one-way door.
+        if !to.way.allows(&self.state.on.release.digest) {
+            return Err((Transience::Permanent, Cause::NoWayHome));
+        }
+        Ok(to)
+    }
+
+    /// The same where it is to be gone back to: the way there is what runs now to say.
+    pub(super) fn admit_home(
+        &self,
+        wanted: &Release,
+        verdict: Vetted,
+    ) -> Result<Running, (Transience, Cause)> {
         let never = |why: String| (Transience::Permanent, Cause::NotVetted { why });
         let (release, way, hardware) = match verdict {
             Vetted::Genuine { release, way, hardware } => (release, way, hardware),
             Vetted::Not { transience, why } => return Err((transience, Cause::NotVetted { why })),
         };
-        if release != vetting.release {
-            return Err(never(format!("the release keys signed another {}", vetting.release.version)));
+        if release != *wanted {
+            return Err(never(format!("the release keys signed another {}", wanted.version)));
         }
         if !hardware.contains(&self.settings.hardware) {
             return Err(never(format!("{} is not built for {}", release.version, self.settings.hardware)));
@@ -247,39 +297,49 @@ impl Device {
         if release.security_epoch < self.state.floor {
             return Err((Transience::Permanent, Cause::EpochDown { floor: self.state.floor }));
         }
-        // A release that can't be left for what runs now would be a one-way door.
-        if !way.allows(&self.state.on.release.digest) {
-            return Err((Transience::Permanent, Cause::NoWayHome));
-        }
         Ok(Running { release, way })
     }
 
-    fn install(&mut self, rollout: RolloutId, to: Running, out: &mut Effects) {
+    fn install(&mut self, now: Mono, rollout: RolloutId, to: Running, out: &mut Effects) {
         let generation = self.steering().map(|steer| steer.generation).unwrap_or_default();
         let cause = Cause::Steering { rollout: rollout.clone(), generation };
-        let order = self.give(Task::Install { release: to.release.clone() }, cause, out);
+        let order = self.give(now, Task::Install { release: to.release.clone() }, cause, out);
         let from = self.state.on.release.clone();
         self.state.phase = Phase::Installing(Installing { ticket: order.ticket, rollout, from, to });
     }
 
-    pub(super) fn confirm(&mut self, trial: Trial, cause: Cause, out: &mut Effects) {
+    pub(super) fn confirm(&mut self, now: Mono, trial: Trial, cause: Cause, out: &mut Effects) {
         let release = self.state.on.release.clone();
-        let order = self.give(Task::Confirm { release }, cause, out);
+        let order = self.give(now, Task::Confirm { release }, cause, out);
         self.state.phase = Phase::Confirming(Confirming { ticket: order.ticket, trial });
     }
 
-    pub(super) fn heal(&mut self, playbook: Name, trial: Option<Trial>, cause: Cause, out: &mut Effects) {
-        let order = self.give(Task::Heal { playbook }, cause, out);
+    pub(super) fn heal(
+        &mut self,
+        now: Mono,
+        playbook: Name,
+        trial: Option<Trial>,
+        cause: Cause,
+        out: &mut Effects,
+    ) {
+        let order = self.give(now, Task::Heal { playbook }, cause, out);
         self.state.phase = Phase::Healing(Healing { ticket: order.ticket, trial });
     }
 
     pub(super) fn freeze(&mut self, cause: Cause, out: &mut Effects) {
         out.push(Effect::Record(Event::Froze { cause: cause.clone() }));
+        (self.state.stranded, self.state.sought) = (None, None);
         self.state.phase = Phase::Frozen(Frozen { cause });
     }
 
     /// Somebody signed that the device may go on from where it stands.
     pub(super) fn thaw(&mut self, now: Mono, out: &mut Effects) {
+        if self.state.stranded.is_some() {
+            // All of it may be tried again, now.
+            self.refloat(out);
+            self.state.ladder = crate::Ladder::default();
+            self.hurry(now);
+        }
         let Phase::Frozen(frozen) = self.state.phase.clone() else { return };
         out.push(Effect::Record(Event::Thawed { cause: frozen.cause }));
         self.settle(now);
@@ -307,12 +367,13 @@ impl Device {
             | Phase::Vetting(_)
             | Phase::Trial(_)
             | Phase::Leaving(_)
+            | Phase::Seeking(_)
             | Phase::Frozen(_) => return,
         };
         if waits_for != ticket {
             return;
         }
-        self.state.order = None;
+        self.state.run = None;
         if !matches!(phase, Phase::Confirming(_)) {
             // Every other run starts something anew.
             self.state.started = now;
@@ -326,7 +387,12 @@ impl Device {
             Phase::Confirming(confirming) => self.confirmed_run(now, confirming, outcome, was_on, out),
             Phase::Healing(healing) => self.healed(now, healing, was_on, out),
             Phase::Homing(homing) => self.came_home(now, homing, outcome, out),
-            Phase::Settled | Phase::Vetting(_) | Phase::Trial(_) | Phase::Leaving(_) | Phase::Frozen(_) => {}
+            Phase::Settled
+            | Phase::Vetting(_)
+            | Phase::Trial(_)
+            | Phase::Leaving(_)
+            | Phase::Seeking(_)
+            | Phase::Frozen(_) => {}
         }
     }
 
@@ -342,13 +408,15 @@ impl Device {
         match outcome {
             // Everything was done and yet the old release runs: the new one did not come up.
             Outcome::Done => {
-                self.condemn(run.to.release.digest);
+                self.state.condemn(run.to.release.digest);
                 out.push(Effect::Record(Event::Condemned {
                     release: run.to.release,
                     cause: Cause::FellBack,
                 }));
                 self.set_back(now, &run.rollout, Transience::Permanent, Cause::FellBack, out);
             }
+            // It was called off, so there is nothing to try again.
+            Outcome::Failed { .. } if self.state.turned.contains(&run.rollout) => {}
             Outcome::Failed { transience, .. } => {
                 self.set_back(now, &run.rollout, transience, Cause::RunFailed { outcome }, out);
             }
@@ -368,6 +436,7 @@ impl Device {
             self.fell_back(now, was_on, out);
         } else if self.state.confirmed.digest == on.digest {
             let (release, boot) = (on.clone(), self.state.boot);
+            self.state.last_known_good = Some(run.trial.back);
             self.state.floor = self.state.floor.max(release.security_epoch);
             out.push(Effect::Record(Event::Confirmed { release, boot }));
             self.state.phase = Phase::Settled;

@@ -9,7 +9,13 @@ use alloc::format;
 use backstay_model::{Cause, Digest, Direction, Event, Mono, Reach, Refused, Release, RolloutId, Steer};
 use serde::{Deserialize, Serialize};
 
-use super::{Device, Effect, Effects, Wait, homing::Verdict, phase::Phase};
+use super::{
+    Device, Effect, Effects,
+    homing::{Verdict, Way},
+    phase::{Phase, Seeking},
+    second::Second,
+    state::Wait,
+};
 
 /// A steering message whose signature, fleet and audience were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +26,8 @@ pub struct Steered {
     pub digest: Digest,
     /// Whether its time has passed.
     pub freshness: Freshness,
+    /// Whether operators have signed it, too.
+    pub second: Second,
 }
 
 /// Whether the time of a message has passed. That blocks new moves forward only: hold and home don't expire.
@@ -40,7 +48,7 @@ pub(super) struct Steering {
 }
 
 impl Steering {
-    pub(super) fn of(Steered { steer, digest, freshness }: Steered) -> Self {
+    pub(super) fn of(Steered { steer, digest, freshness, .. }: Steered) -> Self {
         Self { steer, digest, freshness }
     }
 }
@@ -68,7 +76,7 @@ impl Device {
                 if steer == &known.steer {
                     // A reconnect delivers it again, or the server signed it afresh: that is no replay.
                     (known.digest, known.freshness) = (steered.digest, steered.freshness);
-                    return;
+                    return self.second(steered.steer.generation, steered.second);
                 }
                 let why = format!("another message already came as generation {generation}");
                 return self.refuse(Refused { what, why, count: 1 }, out);
@@ -88,12 +96,18 @@ impl Device {
         if !self.is_steered_by(&rollout) {
             self.state.setback = None;
         }
+        self.second(generation, steered.second);
         self.state.steering = Some(Steering::of(steered));
         self.report(now, out);
     }
 
     /// Does what steering asks for, where the phase lets it.
     pub(super) fn consider(&mut self, now: Mono, out: &mut Effects) {
+        if let Phase::Seeking(seeking) = &self.state.phase
+            && !self.is_still_sought(seeking)
+        {
+            self.state.phase = Phase::Settled;
+        }
         let Some(Steering { steer, freshness, .. }) = self.state.steering.clone() else { return };
         match steer.direction {
             Direction::Hold => {}
@@ -107,27 +121,50 @@ impl Device {
     }
 
     fn obey_home(&mut self, now: Mono, steer: &Steer, out: &mut Effects) {
-        if self.state.on.release.digest != steer.release.digest {
-            return;
-        }
         let cause = || Cause::Steering { rollout: steer.rollout.clone(), generation: steer.generation };
+        let is_on = self.state.on.release.digest == steer.release.digest;
         match self.state.phase.clone() {
-            Phase::Trial(trial) => {
-                let to = self.home(steer.back.as_ref()).unwrap_or(trial.back);
+            // What nobody wants any more is not brought in to its end.
+            Phase::Installing(run) if run.to.release.digest == steer.release.digest => {
+                self.abandon("it was called off".into(), out);
+            }
+            Phase::Trial(trial) if is_on => {
+                let to = match self.way_home(steer.back.as_ref()) {
+                    Way::Known(to) => to,
+                    Way::Unknown(_) | Way::None => trial.back,
+                };
                 self.turn_home(now, to, cause(), Verdict::Unwanted, out);
             }
-            Phase::Settled | Phase::Leaving(_) => match self.home(steer.back.as_ref()) {
-                Some(to) => self.leave(now, to, cause(), Verdict::Unwanted, out),
-                None => self.freeze(Cause::NoWayHome, out),
+            Phase::Settled if is_on && self.rests(now) => {}
+            Phase::Settled | Phase::Leaving(_) if is_on && self.lacks_second(now, steer, out) => {}
+            Phase::Settled | Phase::Leaving(_) if is_on => match self.way_home(steer.back.as_ref()) {
+                Way::Known(to) => self.leave(now, to, cause(), Verdict::Unwanted, out),
+                Way::Unknown(back) => self.seek(now, back, cause(), out),
+                Way::None => self.freeze(Cause::NoWayHome, out),
             },
-            // A run is brought to its end first; frozen means frozen.
-            Phase::Vetting(_)
+            // A run is brought to its end first, and it has one; frozen means frozen.
+            Phase::Settled
+            | Phase::Trial(_)
+            | Phase::Leaving(_)
+            | Phase::Vetting(_)
             | Phase::Installing(_)
             | Phase::Confirming(_)
             | Phase::Healing(_)
             | Phase::Homing(_)
+            | Phase::Seeking(_)
             | Phase::Frozen(_) => {}
         }
+    }
+
+    /// A way is sought for as long as steering asks for it.
+    fn is_still_sought(&self, seeking: &Seeking) -> bool {
+        self.steered_home().is_some_and(|steer| steer.back.as_ref() == Some(&seeking.back))
+    }
+
+    /// The steering that asks for what runs to be left, if it does.
+    pub(super) fn steered_home(&self) -> Option<&Steer> {
+        let here = &self.state.on.release.digest;
+        self.steering().filter(|steer| steer.direction == Direction::Home && steer.release.digest == *here)
     }
 
     fn follow(&mut self, now: Mono, steer: &Steer, out: &mut Effects) {

@@ -15,7 +15,7 @@ type Manner = fn(u32) -> Option<Action>;
 
 fn good(n: u32) -> Option<Action> {
     // Something that changes from question to question, so that agreeing is not by accident.
-    Some(if n % 3 == 0 { Action::Proceed } else { Action::Slow { windows: n } })
+    Some(if n.is_multiple_of(3) { Action::Proceed } else { Action::Slow { windows: n } })
 }
 
 fn silent(_: u32) -> Option<Action> {

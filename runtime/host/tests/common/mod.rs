@@ -57,13 +57,11 @@ pub(crate) fn sign(
 ) -> VerifiedPlugin {
     let [vendor, operator, other] = [1, 2, 3].map(|seed| SecretKey::from_random(&[seed; 32]));
     let fleet = FleetId::parse("test").unwrap();
+    let role = |key: &SecretKey| Role::of(key.public());
+    let director = SecretKey::from_random(&[4; 32]);
     let keyring = Keyring::new(KeyringParts {
-        number: 1,
-        fleet: fleet.clone(),
-        operator: Role::of(operator.public()),
-        release: Role::of(other.public()),
-        director: Role::of(SecretKey::from_random(&[4; 32]).public()),
-        vendors: vec![Vendor { prefix: Name::parse("backstay").unwrap(), role: Role::of(vendor.public()) }],
+        vendors: vec![Vendor { prefix: Name::parse("backstay").unwrap(), role: role(&vendor) }],
+        ..KeyringParts::first(fleet.clone(), role(&operator), role(&other), role(&director))
     })
     .unwrap();
     let stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };

@@ -167,6 +167,19 @@ impl Memory {
         state.names.iter().map(|(name, inode)| (name.clone(), state.inodes[*inode].now.clone())).collect()
     }
 
+    /// Puts these files, durably, in place of all that there are.
+    pub fn put_back(&self, contents: &BTreeMap<String, Vec<u8>>) {
+        let Self(back) = Self::holding(contents);
+        let back = std::mem::take(&mut *back.lock().unwrap());
+        let mut state = self.state();
+        // Files that are open keep their inodes, which nobody finds any more.
+        let base = state.inodes.len();
+        state.inodes.extend(back.inodes);
+        state.names = back.names.into_iter().map(|(name, inode)| (name, inode + base)).collect();
+        state.synced_names = state.names.clone();
+        state.unsynced_names.clear();
+    }
+
     /// A disk that holds these files, durably.
     #[must_use]
     pub fn holding(contents: &BTreeMap<String, Vec<u8>>) -> Self {

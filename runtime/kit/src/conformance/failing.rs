@@ -1,4 +1,5 @@
 //! Effects that fail, are refused, or do not end in their time.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a case is about the kinds that it names")]
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
 //! Answers that are odd: of another kind, oversized, unreadable, extreme.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a case is about the kinds that it names")]
 
 use backstay_model::{
     Answer, Digest, Effect, Fence, OUTPUT_BYTES_MAX, Order, Output, SlotStatus, Task, Ticket,

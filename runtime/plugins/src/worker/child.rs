@@ -2,6 +2,7 @@
 //!
 //! The order matters. Limits first, before anything is read. Then the plugin is verified and its code loaded, which takes
 //! memory that can be run. Then the system calls are taken away; only then code of the plugin runs for the first time.
+#![expect(clippy::wildcard_enum_match_arm, reason = "what can't be named over the line is told in words")]
 
 use std::{
     collections::BTreeMap,

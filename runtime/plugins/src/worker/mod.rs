@@ -29,6 +29,7 @@ use backstay_config::Plugin as PluginConfig;
 use backstay_core::{Backoff, Rng};
 use backstay_host::{CallError, Decided, Event, Stepped, Strike, StrikeKind, world_executor, world_policy};
 use backstay_model::{Digest, Facts, Millis, Mono, PluginId, Version};
+use backstay_trust::GrantedPlugin;
 
 pub use self::child::run;
 use self::protocol::{Ask, BYTES_MAX, Broken, LOAD_BYTES_MAX, Line, Load, Reply, Role, Unfit, frame};
@@ -78,7 +79,7 @@ pub struct Worker {
     id: PluginId,
     version: Version,
     grant: Digest,
-    sequence: u64,
+    granted: GrantedPlugin,
     /// What one call may take, of the plugin's time.
     call: Duration,
     program: Program,
@@ -178,7 +179,7 @@ impl Loader<'_> {
             id: verified.id().clone(),
             version: verified.version().clone(),
             grant: *verified.grant(),
-            sequence: verified.stamp().sequence,
+            granted: verified.granted().clone(),
             call: Duration::from_millis(verified.limits().call.0),
             program: program.clone(),
             load: frame(&load, LOAD_BYTES_MAX).map_err(|error| apart(error.into()))?,
@@ -213,7 +214,9 @@ impl Worker {
         let ask = Ask::Step { state: Cow::Borrowed(state), event: Cow::Borrowed(event) };
         match self.call(now, &ask)? {
             Reply::Stepped(stepped) => Ok(stepped),
-            reply => Err(self.out_of_turn(now, &reply)),
+            reply @ (Reply::Ready | Reply::Unfit(_) | Reply::Decided(_) | Reply::Fault(_)) => {
+                Err(self.out_of_turn(now, &reply))
+            }
         }
     }
 
@@ -298,7 +301,9 @@ impl Worker {
                 }
                 return match reply {
                     Reply::Fault(fault) => Err(fault.of(&self.id)),
-                    reply => Ok(reply),
+                    reply @ (Reply::Ready | Reply::Unfit(_) | Reply::Decided(_) | Reply::Stepped(_)) => {
+                        Ok(reply)
+                    }
                 };
             }
             Err(Broken::Ended) => (StrikeKind::BroughtDown, up.end()),
@@ -375,15 +380,17 @@ impl Adviser for Worker {
         &self.grant
     }
 
-    fn sequence(&self) -> u64 {
-        self.sequence
+    fn granted(&self) -> &GrantedPlugin {
+        &self.granted
     }
 
     fn decide(&mut self, now: Mono, facts: &Facts, prior: &[u8]) -> Result<Decided, CallError> {
         let ask = Ask::Decide { facts: Cow::Borrowed(facts), prior: Cow::Borrowed(prior) };
         match self.call(now, &ask)? {
             Reply::Decided(decided) => Ok(decided),
-            reply => Err(self.out_of_turn(now, &reply)),
+            reply @ (Reply::Ready | Reply::Unfit(_) | Reply::Stepped(_) | Reply::Fault(_)) => {
+                Err(self.out_of_turn(now, &reply))
+            }
         }
     }
 }

@@ -9,10 +9,11 @@ use backstay_model::{
     Version, WayHome,
 };
 use backstay_trust::{
-    Artifact, Audience, DeviceKind, EffectKind, EngineProfile, EnrolRequest, EnrolToken, Enrolment, Grant,
-    Keyring, KeyringParts, Limits, Listener, OrderKind, Permissions, PluginError, PluginRelease,
-    ProductRelease, Refusal, Role, SecretKey, Stamp, Target, Vendor, VerifiedEnrolRequest, Want,
-    World as Contract, sign_consent, sign_order, sign_word, verify_word,
+    Artifact, Audience, Chain, ChainError, DeviceKind, Domain, EffectKind, EngineProfile, EnrolRequest,
+    EnrolToken, Enrolment, Floor, Grant, Keyring, KeyringParts, Limits, Listener, OrderKind, Permissions,
+    PluginError, PluginRelease, ProductRelease, Refusal, Revocation, RevocationError, Role, SecretKey, Stamp,
+    Target, Vendor, VerifiedEnrolRequest, Want, World as Contract, sign_consent, sign_order, sign_word,
+    verify_word,
 };
 
 pub(crate) const ARTIFACT: &[u8] = b"code for one machine";
@@ -36,6 +37,8 @@ pub(crate) struct World {
     pub(crate) director: SecretKey,
     pub(crate) vendor: SecretKey,
     pub(crate) device_key: SecretKey,
+    pub(crate) root: SecretKey,
+    pub(crate) revoker: SecretKey,
     pub(crate) keyring: Keyring,
 }
 
@@ -50,10 +53,12 @@ pub(crate) enum Kind {
     ProductRelease,
     EnrolRequest,
     Enrolment,
+    Keyring,
+    Revocation,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Order(OrderKind::SteerProduct),
         Self::Order(OrderKind::SteerPlugins),
         Self::Order(OrderKind::DeviceOrder),
@@ -68,6 +73,8 @@ impl Kind {
         Self::ProductRelease,
         Self::EnrolRequest,
         Self::Enrolment,
+        Self::Keyring,
+        Self::Revocation,
     ];
 }
 
@@ -78,15 +85,15 @@ impl World {
 
     /// The fleet `fleet` with keys of its own, made of `seed` and what follows it.
     pub(crate) fn of(fleet: &str, seed: u8) -> Self {
-        let [operator, release, director, vendor, device_key] =
+        let [operator, release, director, vendor, device_key, root, revoker] =
             core::array::from_fn(|at| key(seed + at as u8));
+        let of = |key: &SecretKey| Role::of(key.public());
+        let fleet = FleetId::parse(fleet).unwrap();
         let parts = KeyringParts {
-            number: 1,
-            fleet: FleetId::parse(fleet).unwrap(),
-            operator: Role::of(operator.public()),
-            release: Role::of(release.public()),
-            director: Role::of(director.public()),
-            vendors: vec![Vendor { prefix: Name::parse("acme").unwrap(), role: Role::of(vendor.public()) }],
+            root: of(&root),
+            revoker: of(&revoker),
+            vendors: vec![Vendor { prefix: Name::parse("acme").unwrap(), role: of(&vendor) }],
+            ..KeyringParts::first(fleet, of(&operator), of(&release), of(&director))
         };
         Self {
             fleet: parts.fleet.clone(),
@@ -98,7 +105,27 @@ impl World {
             director,
             vendor,
             device_key,
+            root,
+            revoker,
         }
+    }
+
+    /// The parts of the keyring that follows, which says the same.
+    pub(crate) fn next_parts(&self) -> KeyringParts {
+        let parts = self.keyring.parts().clone();
+        KeyringParts { number: parts.number + 1, before: Some(*self.keyring.digest()), ..parts }
+    }
+
+    /// The link to a keyring of `parts`, signed by `roots`.
+    pub(crate) fn link(&self, parts: KeyringParts, roots: &[&SecretKey]) -> Vec<u8> {
+        let mut link = Keyring::new(parts).unwrap().link(UnixMs(1_000), None).unwrap();
+        roots.iter().for_each(|root| link.sign(root).unwrap());
+        link.encode().unwrap()
+    }
+
+    /// One that revokes nothing that is in use here.
+    pub(crate) fn revocation(&self) -> Revocation {
+        Revocation { keys: vec![key(200).id()], digests: vec![Digest([8; 32])], ..Revocation::default() }
     }
 
     pub(crate) fn plugin(&self) -> PluginRelease {
@@ -184,6 +211,8 @@ impl World {
                 EnrolRequest::sign(&self.device_key, fleet(), hardware, 99, Some(&token()))
             }
             Kind::Enrolment => self.enrolment().sign(&self.director, fleet(), stamp(7)),
+            Kind::Keyring => return self.link(self.next_parts(), &[&self.root]),
+            Kind::Revocation => self.revocation().sign(&self.revoker, fleet(), stamp(7)),
         }
         .unwrap()
     }
@@ -208,17 +237,41 @@ impl World {
             Kind::ProductRelease => self.keyring.verify_release(bytes, None).map(drop),
             Kind::EnrolRequest => VerifiedEnrolRequest::verify(bytes, &self.fleet).map(drop),
             Kind::Enrolment => self.keyring.verify_enrolment(bytes, &self.device_key.id()).map(drop),
+            Kind::Keyring => {
+                let followed = Chain::new(self.keyring.clone()).follow(bytes).map(drop);
+                followed.map_err(|error| match error {
+                    ChainError::Refused(refusal) | ChainError::Signatures { source: refusal, .. } => refusal,
+                    ChainError::Keyring(_)
+                    | ChainError::Older { .. }
+                    | ChainError::Skipped { .. }
+                    | ChainError::Forked { .. }
+                    | ChainError::OtherBefore { .. }
+                    | ChainError::NoRoot { .. } => {
+                        Refusal::Malformed { domain: Domain::Keyring, part: "keyring" }
+                    }
+                })
+            }
+            Kind::Revocation => self.keyring.verify_revocation(bytes).map(drop).map_err(|error| {
+                let RevocationError::Refused(refusal) = error else { panic!("{error}") };
+                refusal
+            }),
         }
     }
 
     /// A host that runs what [`World::grant`] grants.
     pub(crate) fn with_want<T>(&self, verify: impl FnOnce(&Want<'_>) -> T) -> T {
+        self.with_floor(None, verify)
+    }
+
+    /// The same host, which has accepted a grant of it before.
+    pub(crate) fn with_floor<T>(&self, floor: Option<Floor>, verify: impl FnOnce(&Want<'_>) -> T) -> T {
         let (artifact, plugin) = (self.artifact(), self.plugin());
+        let floors: BTreeMap<_, _> = floor.map(|floor| (plugin.id.clone(), floor)).into_iter().collect();
         verify(&Want {
             target: &artifact.target,
             engine: &artifact.engine,
             world: &plugin.world,
-            floors: &BTreeMap::new(),
+            floors: &floors,
             attested: None,
         })
     }

@@ -170,6 +170,8 @@ pub(crate) fn all() -> Vec<Event> {
             came: Came::To(Digest([8; 32])),
         },
         Event::Stepped { ticket, grant: Digest([9; 32]), came: Came::Unlucky },
+        Event::RunTaken { ticket, grant: Digest([6; 32]) },
+        Event::Stranded { cause: Cause::NoWayHome, again: Mono(11) },
         handover(HandoverStep::Shadows { beside: Digest([8; 32]) }),
         Event::BroughtDown { plugin: PluginId::parse("acme/policy-pump").unwrap(), grant: Digest([7; 32]) },
     ]
@@ -229,7 +231,9 @@ pub(crate) fn number(event: &Event) -> usize {
         Event::Equipped(_) => 31,
         Event::Consulted { .. } => 32,
         Event::Stepped { .. } => 33,
-        Event::Handover(_) => 34,
-        Event::BroughtDown { .. } => 35,
+        Event::RunTaken { .. } => 34,
+        Event::Stranded { .. } => 35,
+        Event::Handover(_) => 36,
+        Event::BroughtDown { .. } => 37,
     }
 }

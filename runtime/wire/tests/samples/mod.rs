@@ -88,10 +88,14 @@ pub(crate) fn anchor_words() -> AnchorWords {
         attested: Some(UnixMs(1_795_000_000_000)),
         confirmed: release("1.4.0", 4),
         last_known_good: Some(release("1.3.0", 3)),
-        marks: vec![Mark { stream: Stream::Product, counter: 3, digest: Digest([9; 32]) }],
+        marks: vec![
+            Mark { stream: Stream::Product, counter: 3, digest: Digest([9; 32]) },
+            Mark { stream: Stream::Receipt, counter: 301, digest: Digest([8; 32]) },
+        ],
         condemned: vec![Digest([5; 32])],
         security_floor: 2,
         breaker_until: Some(Mono(90_000)),
+        receipt_epoch: 1,
     }
 }
 

@@ -59,7 +59,7 @@ impl Bundle {
     }
 }
 
-/// The keys that are trusted, as a file: `"bkk1"`, then what the keyring says.
+/// The keys that are trusted, as a file: `"bkk2"`, then what the keyring says.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Keyring {

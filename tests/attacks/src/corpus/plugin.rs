@@ -9,7 +9,7 @@ use backstay_host::{
 use backstay_model::{PluginId, UnixMs, Version};
 use backstay_plugins::Loader;
 use backstay_trust::{
-    Artifact, Bundle, EffectKind, EngineProfile, Grant, Limits, Permissions, PluginRelease, Stamp,
+    Artifact, Bundle, EffectKind, EngineProfile, Floor, Grant, Limits, Permissions, PluginRelease, Stamp,
 };
 use serde::Deserialize;
 
@@ -99,7 +99,7 @@ impl Plugin {
         let path = dir.path().join("policy.bundle");
         fs::write(&path, self.made(&keys)).unwrap();
         let engine = Engine::new().unwrap();
-        let floors = BTreeMap::from([(PluginId::parse(&self.id).unwrap(), self.floor)]);
+        let floors = BTreeMap::from([(PluginId::parse(&self.id).unwrap(), Floor::of_sequence(self.floor))]);
         let loader = Loader {
             engine: &engine,
             keyring: &keys.keyring,

@@ -1,4 +1,5 @@
 //! The world around an instance: commands that don't end, servers that lie, things that a probe had better not believe.
+#![expect(clippy::wildcard_enum_match_arm, reason = "an attack is about the kind that it names")]
 
 use std::{
     collections::BTreeMap,

@@ -13,7 +13,7 @@ use std::{
 use backstay_journal::{Disk, DiskFile, Finding, Journal, Ledger, Options};
 
 use super::Records;
-use crate::{Exit, Failure, file};
+use crate::{Exit, Failure, key_file, passphrase::Passphrase};
 
 /// A folder in which nothing can be changed.
 #[derive(Debug)]
@@ -75,13 +75,12 @@ impl DiskFile for StillFile {
 
 /// The records of the device with this state folder. Whose they are its key says, which is in the folder.
 pub(super) fn read(state: &Path) -> Result<Records, Failure> {
-    let key = file::read_key(&state.join("device.pem")).map_err(|why| {
+    let key = key_file::read_public(&state.join("device.pem"), &Passphrase::default()).map_err(|why| {
         let what = format!("{} is no state folder of a device", state.display());
         Failure::new(Exit::NotFound, what)
             .why(why)
             .help("name the folder that the agent's configuration calls state")
     })?;
-    let key = key.public();
     let trouble = |why: Box<dyn std::error::Error>| {
         Failure::new(Exit::Trouble, format!("cannot read the journal in {}", state.display())).why(why)
     };

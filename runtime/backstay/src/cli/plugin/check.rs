@@ -25,7 +25,7 @@ pub(crate) struct Check {
     /// What the vendor says of it
     #[arg(long, value_name = "FILE", default_value = "manifest.toml")]
     pub(super) manifest: PathBuf,
-    /// A playbook that it is asked to heal by; the commands of [permissions] if it is left out
+    /// A playbook that it is asked to heal by; the commands under "permissions" if it is left out
     #[arg(long, value_name = "NAME")]
     pub(super) playbook: Vec<Name>,
     /// Where it is to run

@@ -9,12 +9,15 @@ use std::{
 };
 
 use backstay_host::{Compiled, Machine, compile_component, engine_profile};
-use backstay_trust::{Artifact, Bundle, Domain, Grant as Statement, Stamp, Target, Want};
+use backstay_model::Version;
+use backstay_trust::{
+    Artifact, Bundle, Domain, Grant as Statement, PluginError, Refusal, SignError, Stamp, Target, Want,
+};
 use clap::Args;
 use serde::Serialize;
 
 use super::{COMPONENT_BYTES_MAX, manifest::Manifest};
-use crate::{Desk, Exit, Failure, file, table::Table, text};
+use crate::{Desk, Exit, Failure, file, signer::Signing, table::Table, text};
 
 #[derive(Debug, Args)]
 pub(crate) struct Grant {
@@ -24,9 +27,8 @@ pub(crate) struct Grant {
     /// The portable component that it is about
     #[arg(long, value_name = "FILE")]
     pub(super) component: PathBuf,
-    /// The operator's key
-    #[arg(long, value_name = "FILE")]
-    pub(super) key: PathBuf,
+    #[command(flatten)]
+    pub(super) signing: Signing,
     /// The fleet's keyring
     #[arg(long, value_name = "FILE")]
     pub(super) keyring: PathBuf,
@@ -41,6 +43,9 @@ pub(crate) struct Grant {
     /// Grows with each grant of this plugin in this fleet
     #[arg(long, value_name = "N")]
     pub(super) sequence: u64,
+    /// The release is older than the one that was granted before, and that is meant: its version
+    #[arg(long, value_name = "VERSION")]
+    pub(super) back_to: Option<Version>,
     /// Where the bundle goes
     #[arg(long, value_name = "FILE")]
     pub(super) out: PathBuf,
@@ -76,7 +81,7 @@ struct Line {
 impl Grant {
     pub(super) fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
         let keyring = file::read_keyring(&self.keyring)?;
-        let key = file::read_key(&self.key)?;
+        let signer = self.signing.signer()?;
         let release = file::read(&self.release, Domain::PluginRelease.bytes_max())?;
         let component = file::read(&self.component, COMPONENT_BYTES_MAX)?;
         let verified = keyring.verify_plugin_release(&release).map_err(|why| {
@@ -113,13 +118,22 @@ impl Grant {
         let statement =
             Statement { release: *verified.digest(), permissions, limits, artifacts: artifacts.clone() };
         let stamp = Stamp { sequence: self.sequence, issued: file::now(), expires: None };
-        let grant = statement.sign(&key, keyring.fleet().clone(), stamp).map_err(|why| {
+        let cannot = |why: SignError| {
             let help = why.help();
             Failure::new(Exit::Configuration, format!("cannot grant {}", said.id)).why(why).maybe_help(help)
-        })?;
-        // Better here than on every device.
+        };
+        let fleet = keyring.fleet().clone();
+        let draft = match &self.back_to {
+            None => statement.draft(fleet, stamp),
+            Some(older) => statement.draft_back_to(older, fleet, stamp),
+        };
+        let mut grant = draft.map_err(cannot)?;
+        signer.sign(&mut grant)?;
+        let name = grant.digest().to_string();
+        let grant = grant.encode().map_err(cannot)?;
+        // Better here than on every device; where others have to sign as well, they look again.
         let (engine, floors) = (engine_profile(), BTreeMap::new());
-        let mut name = String::new();
+        let mut missing = None;
         for code in &code {
             let want = Want {
                 target: &code.target,
@@ -128,10 +142,13 @@ impl Grant {
                 floors: &floors,
                 attested: None,
             };
-            let plugin = keyring
-                .verify_plugin(&release, &grant, code.bytes.clone(), &want)
-                .map_err(|why| Failure::untrusted_plugin("no device would believe this grant", why))?;
-            name = plugin.grant().to_string();
+            match keyring.verify_plugin(&release, &grant, code.bytes.clone(), &want) {
+                Ok(_) => {}
+                Err(PluginError::Grant(Refusal::TooFew { has, needs, .. })) => missing = Some((has, needs)),
+                Err(why) => {
+                    return Err(Failure::untrusted_plugin("no device would believe this grant", why));
+                }
+            }
         }
         let parts: Vec<&[u8]> = code.iter().map(|code| code.bytes.as_slice()).collect();
         let bundle = Bundle::new(&release, &grant, &parts).encode().map_err(|why| {
@@ -155,6 +172,12 @@ impl Grant {
             bundle: &self.out,
         };
         desk.printer.show("plugin-grant", &granted, || granted.table(bundle.len() as u64))?;
+        if let Some((has, needs)) = missing {
+            let out = self.out.display();
+            desk.printer.say(format_args!(
+                "it has {has} of {needs} signatures. next: backstay keys cosign {out}, by another operator"
+            ));
+        }
         Ok(Exit::Done)
     }
 }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use backstay_host::world_of;
-use backstay_trust::{Limits, PluginRelease, Stamp};
+use backstay_trust::{Limits, PluginRelease, SignError, Stamp};
 use clap::Args;
 use serde::Serialize;
 
 use super::{COMPONENT_BYTES_MAX, manifest::Manifest};
-use crate::{Desk, Exit, Failure, file, table::Table, text};
+use crate::{Desk, Exit, Failure, file, signer::Signing, table::Table, text};
 
 #[derive(Debug, Args)]
 pub(crate) struct Sign {
@@ -18,9 +18,8 @@ pub(crate) struct Sign {
     /// The portable component
     #[arg(long, value_name = "FILE")]
     pub(super) component: PathBuf,
-    /// The vendor's key
-    #[arg(long, value_name = "FILE")]
-    pub(super) key: PathBuf,
+    #[command(flatten)]
+    pub(super) signing: Signing,
     /// Grows with each release of this plugin
     #[arg(long, value_name = "N")]
     pub(super) sequence: u64,
@@ -56,7 +55,7 @@ impl Sign {
             return Err(Failure::new(Exit::Configuration, what)
                 .help("correct the manifest, or build the plugin anew"));
         }
-        let key = file::read_key(&self.key)?;
+        let signer = self.signing.signer()?;
         let release = PluginRelease {
             id: identity.id,
             version: identity.version,
@@ -67,12 +66,15 @@ impl Sign {
             limits: manifest.limits(Limits::DEFAULT),
         };
         let stamp = Stamp { sequence: self.sequence, issued: file::now(), expires: None };
-        let statement = release.sign(&key, stamp).map_err(|why| {
+        let cannot = |why: SignError| {
             let help = why.help();
             Failure::new(Exit::Configuration, format!("cannot release {}", release.id))
                 .why(why)
                 .maybe_help(help)
-        })?;
+        };
+        let mut statement = release.draft(stamp).map_err(cannot)?;
+        signer.sign(&mut statement)?;
+        let statement = statement.encode().map_err(cannot)?;
         file::write(&self.out, &statement)?;
         let signed = Signed {
             plugin: release.id.to_string(),
@@ -80,7 +82,7 @@ impl Sign {
             world: release.world.to_string(),
             component: release.component.to_string(),
             sequence: self.sequence,
-            key: key.id().0.to_string(),
+            key: signer.id().0.to_string(),
             release: &self.out,
         };
         desk.printer.show("plugin-release", &signed, || {

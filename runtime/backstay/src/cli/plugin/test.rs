@@ -34,13 +34,13 @@ const VECTOR_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct Test {
     /// The portable component
     pub(super) component: PathBuf,
-    /// What the vendor says of it; what it names under [permissions] it is granted
+    /// What the vendor says of it; what it names under "permissions" it is granted
     #[arg(long, value_name = "FILE", default_value = "manifest.toml")]
     pub(super) manifest: PathBuf,
     /// A vector, or a folder of them; the folder "tests" beside the manifest if it is left out
     #[arg(long, value_name = "FILE|FOLDER")]
     pub(super) vectors: Option<PathBuf>,
-    /// A playbook that it is asked to heal by; the commands of [permissions] if it is left out
+    /// A playbook that it is asked to heal by; the commands under "permissions" if it is left out
     #[arg(long, value_name = "NAME")]
     pub(super) playbook: Vec<Name>,
     /// Facts for policies are made by dice from this

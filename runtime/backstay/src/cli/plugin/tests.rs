@@ -11,7 +11,7 @@ use backstay_trust::{Keyring, KeyringParts, Role, SecretKey, Vendor};
 use tempfile::TempDir;
 
 use super::{grant::Grant, inspect::Inspect, sign::Sign};
-use crate::{Desk, Exit};
+use crate::{Desk, Exit, signer::Signing};
 
 /// A policy as far as its shape goes: enough to be signed, compiled and granted.
 const COMPONENT: &str = r#"(component
@@ -41,13 +41,12 @@ impl Bench {
             fs::write(bench.path(name), key.to_pem().as_bytes()).unwrap();
             Role::of(key.public())
         };
+        let fleet = FleetId::parse("acme").unwrap();
+        let (operator, release) = (key(1, "operator.pem"), key(2, "release.pem"));
+        let first = KeyringParts::first(fleet, operator, release, key(3, "director.pem"));
         let parts = KeyringParts {
-            number: 1,
-            fleet: FleetId::parse("acme").unwrap(),
-            operator: key(1, "operator.pem"),
-            release: key(2, "release.pem"),
-            director: key(3, "director.pem"),
             vendors: vec![Vendor { prefix: Name::parse("acme").unwrap(), role: key(4, "vendor.pem") }],
+            ..first
         };
         fs::write(bench.path("keyring"), Keyring::new(parts).unwrap().encode()).unwrap();
         fs::write(bench.path("manifest.toml"), MANIFEST).unwrap();
@@ -63,7 +62,7 @@ impl Bench {
         Sign {
             manifest: self.path("manifest.toml"),
             component: self.path("seven.wasm"),
-            key: self.path("vendor.pem"),
+            signing: Signing::of(self.path("vendor.pem")),
             sequence: 1,
             out: self.path("seven.release"),
         }
@@ -73,7 +72,8 @@ impl Bench {
         Grant {
             release: self.path("seven.release"),
             component: self.path("seven.wasm"),
-            key: self.path("operator.pem"),
+            signing: Signing::of(self.path("operator.pem")),
+            back_to: None,
             keyring: self.path("keyring"),
             permissions: Some(self.path("manifest.toml")),
             targets: vec![Machine::X86_64Linux, Machine::Pulley64],
@@ -136,7 +136,7 @@ fn another_component_is_not_granted() {
 #[test]
 fn neither_the_wrong_key_nor_the_wrong_name_gets_through() {
     let bench = Bench::new();
-    Sign { key: bench.path("release.pem"), ..bench.sign() }.run(&Desk::quiet()).unwrap();
+    Sign { signing: Signing::of(bench.path("release.pem")), ..bench.sign() }.run(&Desk::quiet()).unwrap();
     assert_eq!(bench.grant().run(&Desk::quiet()).unwrap_err().exit(), Exit::Untrusted, "no vendor's key");
 
     fs::write(bench.path("manifest.toml"), MANIFEST.replace("acme/", "backstay/")).unwrap();
@@ -146,7 +146,7 @@ fn neither_the_wrong_key_nor_the_wrong_name_gets_through() {
 
     fs::write(bench.path("manifest.toml"), MANIFEST).unwrap();
     bench.sign().run(&Desk::quiet()).unwrap();
-    let grant = Grant { key: bench.path("director.pem"), ..bench.grant() };
+    let grant = Grant { signing: Signing::of(bench.path("director.pem")), ..bench.grant() };
     assert_eq!(grant.run(&Desk::quiet()).unwrap_err().exit(), Exit::Untrusted, "no operator's key");
     assert!(!bench.path("seven.bundle").exists());
 }

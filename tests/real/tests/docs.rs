@@ -1,0 +1,82 @@
+//! The pages for operators, held against the programs: every console block of docs/cli.md and docs/server.md is run,
+//! with a broker, a server that speaks TLS, and two devices that fetch from it.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use backstay_test_fleet::{Fleet, Pace, Tls};
+use backstay_test_real::{commands, program};
+
+/// An authority's certificate, and a certificate with its key that it signed for this machine.
+fn certificates(dir: &Path) -> Tls {
+    let file = |name: &str, text: String| -> PathBuf {
+        let path = dir.join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let authority = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = file("ca.pem", params.self_signed(&authority).unwrap().pem());
+    let issuer = rcgen::Issuer::new(params, authority);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = file("api.pem", names.signed_by(&key, &issuer).unwrap().pem());
+    Tls { ca, certificate, key: file("api.key", key.serialize_pem()) }
+}
+
+#[test]
+fn what_the_pages_show_is_what_comes_out() {
+    // The pages show what is published by hand, so a broker that outlives its clients is needed, and its client.
+    if program("mosquitto").is_none() || program("mosquitto_pub").is_none() {
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let path = |name: &str, usual: &str| {
+        std::env::var_os(name).map_or_else(|| root.join("target").join(usual), PathBuf::from)
+    };
+    let programs = path("BACKSTAY_PROGRAMS", "programs/debug");
+    let plugins = path("BACKSTAY_PLUGINS", "plugins");
+    assert!(
+        programs.join("demo-service").is_file(),
+        "the programs are not built: cargo xtask test real builds them"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let tls = certificates(dir.path());
+    let ca = tls.ca.display().to_string();
+    let mut fleet = Fleet::start_with(dir.path(), &programs, &plugins, Pace::default(), Some(tls)).unwrap();
+    for device in ["pump-7", "pump-8"] {
+        fleet.add(device, "canary").unwrap();
+    }
+
+    let here = dir.path();
+    fs::copy(here.join("server/token"), here.join("token")).unwrap();
+    fs::write(here.join("app-1.4.0.img"), "one").unwrap();
+    fs::write(here.join("app-2.0.0.img"), "two").unwrap();
+    let wrong =
+        fs::read_to_string(here.join("server/backstay.toml")).unwrap().replace("listen =", "listne =");
+    fs::write(here.join("wrong.toml"), wrong).unwrap();
+    fs::copy(here.join("server/backstay.toml"), here.join("backstay.toml")).unwrap();
+    let env = [
+        ("PATH", format!("{}:{}:/usr/sbin", programs.display(), std::env::var("PATH").unwrap())),
+        ("BACKSTAY_SERVER", fleet.cli.server().to_owned()),
+        ("BACKSTAY_TOKEN_FILE", "token".into()),
+        ("BACKSTAY_CA", ca),
+        ("BROKER", format!("-h 127.0.0.1 -p {}", fleet.layout.broker)),
+        ("NO_COLOR", "1".into()),
+    ];
+    let (mut ran, mut wrong) = (0, Vec::new());
+    for page in ["docs/cli.md", "docs/server.md"] {
+        let text = fs::read_to_string(root.join(page)).unwrap();
+        for shown in commands(&text) {
+            // All of it is told at once: who mends a page wants to know the rest, too.
+            wrong.extend(shown.run(here, &env).err().map(|why| format!("{page}: {why}")));
+            ran += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(ran > 30, "the pages show {ran} commands");
+}

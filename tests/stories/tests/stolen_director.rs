@@ -1,0 +1,134 @@
+//! The server's key is stolen. Everything that it signs is well signed; what it may not do, each device refuses on its own.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
+
+use backstay_core::{DeviceSettings, Freshness, Second};
+use backstay_model::{Direction, Event, Millis, Word};
+use backstay_test_stories::{Behaviour, World, release, settings};
+
+const HOUR: u64 = 3600;
+
+/// On 1.5.0, confirmed, with a way home to 1.4.0; after an hour of that the server alone can't send it there.
+fn careful() -> World {
+    let settings = DeviceSettings { second_after: Some(Millis::from_secs(HOUR)), ..settings() };
+    let mut world = World::with(settings, "1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(200);
+    assert_eq!(world.confirmed(), "1.5.0");
+    world
+}
+
+fn refusals(world: &World) -> usize {
+    world.count(|event| matches!(event, Event::Refused(refused) if refused.what == "home of r-1"))
+}
+
+#[test]
+fn what_has_long_been_good_is_left_backwards_only_with_a_second_signature() {
+    let mut world = careful();
+    world.waits(HOUR);
+    let home = world.steer("r-1", "1.5.0", Direction::Home);
+    world.hears(home.clone(), Freshness::Fresh).waits(2 * HOUR);
+    assert_eq!((world.runs(), world.confirmed()), ("1.5.0", "1.5.0"));
+    assert_eq!(refusals(&world), 1, "it is said once");
+    // The same message, which operators have signed by now.
+    world.hears_with(home.clone(), Freshness::Fresh, Second::Given).waits(10);
+    assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
+}
+
+/// What operators have signed stays signed, also where a broker hands on the message without their signatures.
+#[test]
+fn a_second_signature_is_not_taken_back_by_leaving_it_out() {
+    let mut world = careful();
+    world.waits(HOUR).tells(Word::Hold);
+    let home = world.steer("r-1", "1.5.0", Direction::Home);
+    world.hears_with(home.clone(), Freshness::Fresh, Second::Given);
+    world.hears(home, Freshness::Fresh).waits(10);
+    assert_eq!(world.runs(), "1.4.0");
+}
+
+/// A signature for one turn is none for the next.
+#[test]
+fn a_second_signature_is_for_one_message() {
+    let mut world = careful();
+    let first = world.steer("r-1", "1.5.0", Direction::Home);
+    world.hears_with(first, Freshness::Fresh, Second::Given).waits(10);
+    assert_eq!(world.runs(), "1.4.0");
+    world.signs("1.6.0", &["1.4.0"]).steers("r-2", "1.6.0", Direction::Forward).waits(200);
+    world.waits(HOUR).steers("r-2", "1.6.0", Direction::Home).waits(HOUR);
+    assert_eq!(world.confirmed(), "1.6.0");
+}
+
+/// That is what the server is for: a release that turns out bad within the first hour.
+#[test]
+fn while_a_release_is_young_one_signature_is_enough() {
+    let mut world = careful();
+    world.steers("r-1", "1.5.0", Direction::Home).waits(10);
+    assert_eq!(world.runs(), "1.4.0");
+    assert_eq!(refusals(&world), 0);
+}
+
+/// It does badly by now, and the ladder has not brought it home yet: nobody has to be asked.
+#[test]
+fn what_does_badly_is_left_with_one_signature() {
+    let mut world = careful();
+    world.waits(HOUR).behaves("1.5.0", Behaviour::FailsAfter(Millis(0))).waits(20);
+    world.steers("r-1", "1.5.0", Direction::Home).waits(60);
+    assert_eq!(world.runs(), "1.4.0");
+    assert_eq!(refusals(&world), 0);
+}
+
+/// Power is cut, and cut again: how long it has been good isn't forgotten by that.
+#[test]
+fn a_restart_does_not_make_a_release_young() {
+    let mut world = careful();
+    world.waits(HOUR).loses_power().waits(60);
+    world.steers("r-1", "1.5.0", Direction::Home).waits(HOUR);
+    assert_eq!(world.runs(), "1.5.0");
+}
+
+/// Going forward asks for one signature, however long what runs has been good.
+#[test]
+fn forward_needs_no_second_signature() {
+    let mut world = careful();
+    world.waits(HOUR).signs("1.6.0", &["1.5.0"]).steers("r-2", "1.6.0", Direction::Forward).waits(200);
+    assert_eq!(world.confirmed(), "1.6.0");
+}
+
+/// The device's own way home asks nobody at all.
+#[test]
+fn its_own_way_home_asks_nobody() {
+    let mut world = careful();
+    world.waits(HOUR).behaves("1.5.0", Behaviour::FailsAfter(Millis(0))).waits(600);
+    assert_eq!(world.runs(), "1.4.0");
+}
+
+/// It names a way home that the release keys did not allow, or one that doesn't exist.
+#[test]
+fn a_way_home_that_nobody_allowed_is_not_taken() {
+    for named in ["1.3.0", "9.9.9"] {
+        let mut world = careful();
+        world.signs(named, &[]);
+        let mut home = world.steer("r-1", "1.5.0", Direction::Home);
+        home.back = Some(release(named));
+        world.hears(home, Freshness::Fresh).waits(60);
+        assert_eq!(world.runs(), "1.4.0", "it goes where it may");
+    }
+}
+
+/// It calls a release by another epoch than the release keys did: what it says of one proves nothing.
+#[test]
+fn an_epoch_that_the_server_made_up_opens_no_way_down() {
+    let mut world = World::with(settings(), "1.4.0");
+    let mut strong = release("1.5.0");
+    strong.security_epoch += 5;
+    world.signs_as(strong.clone(), vec![release("1.4.0").digest], "pump-arm64");
+    let mut steer = world.steer("r-1", "1.5.0", Direction::Forward);
+    steer.release = strong.clone();
+    world.hears(steer, Freshness::Fresh).waits(200);
+    assert_eq!(world.device().floor(), strong.security_epoch);
+    let mut home = world.steer("r-1", "1.5.0", Direction::Home);
+    home.release = strong.clone();
+    let mut weak = release("1.4.0");
+    weak.security_epoch = strong.security_epoch;
+    home.back = Some(weak);
+    world.hears(home, Freshness::Fresh).waits(60);
+    assert_eq!(world.runs(), "1.5.0");
+}
