@@ -74,8 +74,8 @@ const TABLE: &[Row] = &[
     // Who reads the bytes of `wire` holds the words of `model` in the hand.
     row(JOURNAL, &[MODEL, WIRE, EVIDENCE], &[], None, OUTSIDE),
     row(STORE, &[MODEL, WIRE], &[], None, OUTSIDE),
-    // The truth and its view, kept in step: the one crate that knows both.
-    row(MEMORY, &[MODEL, WIRE, EVIDENCE, JOURNAL, STORE], &[], None, OUTSIDE),
+    // The truth and its view, kept in step: the one crate that knows both. Whom an instance trusts by now is remembered, too.
+    row(MEMORY, &[MODEL, WIRE, EVIDENCE, TRUST, JOURNAL, STORE], &[], None, OUTSIDE),
     // How to reach the broker is said in the same words in every configuration.
     row(LINK, &[MODEL, WIRE, CONFIG], &[], None, OUTSIDE),
     row(API, &[MODEL, WIRE], &[], None, OUTSIDE),

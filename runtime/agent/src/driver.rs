@@ -2,20 +2,25 @@
 //!
 //! Here: the closed list of all that can happen to a device, and the order of things: what the core says is to
 //! be recorded is durable before anything that follows from it begins. What takes time is only started here, and
-//! how it ends comes back as something that happened. Not here: any `if` about health or releases (`core`).
+//! how it ends comes back as something that happened. In `driver/`: runs, whom this device
+//! trusts, and becoming enrolled. Not here: any `if` about health or releases (`core`).
+
+mod enrolling;
+mod running;
+mod trusting;
 
 use std::time::Duration;
 
 use backstay_core::{Confidence, Device, Effect, Input, Vetted, Watermarks};
 use backstay_hands::{Depot, Ended, Probes, Sample};
-use backstay_host::{CallError, Executor};
-use backstay_memory::{Durability, Memory};
+use backstay_host::Executor;
+use backstay_memory::{Durability, Memory, Trusted};
 use backstay_model::{
-    Access, Answer, Came as StepCame, Digest, Effect as Asked, Event, InfraKind, Mono, Order, Outcome,
-    Reason, Refused, Release, SlotStatus, Ticket, Transience, Word, causes,
+    Answer, Digest, Event, InfraKind, Mono, Order, Outcome, Reason, Refused, Release, SlotStatus, Ticket,
+    Transience, Word,
 };
-use backstay_plugins::{Consulted, Judge, Next, Ready, Run, Stuck};
-use backstay_trust::{EnrolToken, GrantedPlugin, Keyring, SecretKey, Succession, Watermark};
+use backstay_plugins::{Consulted, Judge, Ready, Run};
+use backstay_trust::{Keyring, SecretKey};
 use backstay_wire::{AnchorWords, Mark, Stream};
 use tokio::sync::{mpsc, watch};
 
@@ -25,22 +30,12 @@ use crate::{
     identity::{self, Papers},
     kept::Kept,
     machine::Machine,
-    run::{answers, in_doubt},
-    trust::{Fetched, Heard, Trust, TrustError},
-    uplink::{self, Came, Uplink},
+    trust::{FetchError, Fetched, Heard},
+    uplink::{Came, Uplink},
 };
 
 /// The most things that wait to be taken in. Who can't hand over waits, or is heard next time.
 const WAITING_MAX: usize = 256;
-
-/// Between two looks at slots that can't say what is in them.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
-
-/// Between two tries to be enrolled.
-const ENROL_EVERY: Duration = Duration::from_secs(10);
-
-/// Between two tries to keep an enrolment on a disk that didn't take it.
-const KEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Something that was started here has ended.
 #[derive(Debug)]
@@ -56,7 +51,7 @@ enum Done {
     /// It is time to keep an enrolment that the disk didn't take.
     Keep(Vec<u8>),
     /// Links and revocations were fetched.
-    Trust(Result<Fetched, TrustError>),
+    Trust(Result<Fetched, FetchError>),
 }
 
 /// Whether slots are looked at for the first time after a run.
@@ -93,7 +88,7 @@ pub struct Driver {
     /// The operator's keys, with what was revoked.
     pub keyring: Keyring,
     /// Where that is kept.
-    pub trust: Trust,
+    pub trust: Trusted,
     /// What was heard last of who is trusted.
     pub heard: Option<Heard>,
     /// This device's key.
@@ -342,140 +337,6 @@ impl Loop {
         });
     }
 
-    /// Finds the executor for a run: the one that began it, or else the newest that may be asked.
-    fn pick(&mut self, order: Order, grant: Option<Digest>) -> Vec<Input> {
-        let ticket = order.ticket;
-        let Driver { executors, confidence: Confidence { quarantine, .. }, .. } = &self.all;
-        let asked = executors.iter().filter(|ready| !ready.revoked);
-        let grants: Vec<Digest> = asked.map(|ready| *ready.plugin.grant()).collect();
-        let chosen = match &grant {
-            None => quarantine.choose(&grants),
-            Some(grant) => grants.iter().find(|of| *of == grant && !quarantine.is_out(of)),
-        };
-        let at = chosen.and_then(|chosen| executors.iter().position(|ready| ready.plugin.grant() == chosen));
-        match (at, grant) {
-            (Some(at), _) => {
-                let grant = *executors[at].plugin.grant();
-                self.picked = Some((order, at));
-                vec![Input::Taken { ticket, grant }]
-            }
-            (None, Some(grant)) => {
-                let there = executors.iter().any(|ready| *ready.plugin.grant() == grant);
-                let what = match (there, quarantine.is_out(&grant)) {
-                    (_, true) => "is in quarantine",
-                    (true, false) => "was revoked",
-                    (false, false) => "is no longer there",
-                };
-                let why = format!("the executor that began it (grant {}) {what}", grant.short());
-                vec![Input::Halted { ticket, why }]
-            }
-            (None, None) => {
-                let why =
-                    "no executor may be asked: none was loaded, or all are in quarantine or revoked".into();
-                self.run_ended(ticket, Outcome::Failed { transience: Transience::Transient, why });
-                Vec::new()
-            }
-        }
-    }
-
-    /// Begins the run that an executor was found for, or goes on with it where the journal knows it.
-    fn begin(&mut self) -> Vec<Input> {
-        let Some((order, at)) = self.picked.take() else { return Vec::new() };
-        let ticket = order.ticket;
-        let lost = in_doubt(self.all.memory.steps(ticket));
-        let doubts: Vec<Event> =
-            lost.into_iter().map(|ordinal| ended(ticket, ordinal, &Answer::InDoubt)).collect();
-        self.record(&doubts);
-        let answers = answers(self.all.memory.steps(ticket));
-        match Run::resume(&self.all.executors[at], order, answers) {
-            Ok((run, next)) => {
-                let came = run.came();
-                self.run = Some((run, at));
-                self.follow(ticket, at, came, next);
-            }
-            Err(stuck) => self.stuck(ticket, at, &stuck),
-        }
-        Vec::new()
-    }
-
-    /// Lets go of a run: what can be broken off is, and what comes of the rest nobody waits for.
-    fn abandon(&mut self, ticket: Ticket, outcome: Outcome) {
-        self.picked = None;
-        self.let_go.send_replace(ticket);
-        self.run_ended(ticket, outcome);
-    }
-
-    /// Writes down what came of an executor's step and that its effects begin, and begins them.
-    fn follow(&mut self, ticket: Ticket, at: usize, came: StepCame, next: Next) {
-        let stepped = self.stepped(ticket, at, came);
-        match next {
-            Next::End(outcome) => {
-                self.record(&[stepped]);
-                self.run_ended(ticket, outcome);
-            }
-            Next::Do(effects) => {
-                let began = effects.iter().map(|Asked { ordinal, access, deed }| {
-                    let (what, changes) = (Reason::new(deed.to_string()).0, *access == Access::Changes);
-                    Event::EffectBegan { ticket, ordinal: *ordinal, what, changes }
-                });
-                self.record(&std::iter::once(stepped).chain(began).collect::<Vec<_>>());
-                effects.into_iter().for_each(|effect| self.start(ticket, effect));
-            }
-        }
-    }
-
-    fn stepped(&self, ticket: Ticket, at: usize, came: StepCame) -> Event {
-        Event::Stepped { ticket, grant: *self.all.executors[at].plugin.grant(), came }
-    }
-
-    /// Begins an effect, which is written down by now.
-    fn start(&self, ticket: Ticket, effect: Asked) {
-        let Asked { ordinal, deed, .. } = effect;
-        let (machine, done, mut let_go) =
-            (self.all.machine.clone(), self.done.clone(), self.let_go.subscribe());
-        tokio::spawn(async move {
-            let broken_off = async {
-                if let_go.wait_for(|up_to| *up_to >= ticket).await.is_err() {
-                    // The agent stops, and with it all of this.
-                    std::future::pending::<()>().await;
-                }
-            };
-            let answer = machine.perform(deed, broken_off).await;
-            let _ = done.send(Done::Effect { ticket, ordinal, answer }).await;
-        });
-    }
-
-    fn stuck(&mut self, ticket: Ticket, at: usize, stuck: &Stuck) {
-        self.record(&[self.stepped(ticket, at, stuck.came())]);
-        if let CallError::Strike(strike) = &stuck.error {
-            let plugin = &self.all.executors[at].plugin;
-            let (id, grant) = (plugin.id().clone(), *plugin.grant());
-            if let Some(strikes) = self.all.confidence.quarantine.strike(self.all.clock.now(), grant) {
-                let why = Reason::new(strike.to_string()).0;
-                self.record(&[Event::Quarantined { plugin: id, grant, strikes, why }]);
-            }
-        }
-        self.run_ended(ticket, stuck.outcome());
-    }
-
-    fn run_ended(&mut self, ticket: Ticket, outcome: Outcome) {
-        self.run = None;
-        self.look(ticket, outcome, Look::First);
-    }
-
-    /// Asks the slots where a run left them. They may be busy for as long as a release takes to be written, so nobody
-    /// waits for them here.
-    fn look(&self, ticket: Ticket, outcome: Outcome, look: Look) {
-        let (machine, done) = (self.all.machine.clone(), self.done.clone());
-        tokio::spawn(async move {
-            if look == Look::Again {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-            let slots = machine.status().await.map_err(|error| causes::in_one_line(&error));
-            let _ = done.send(Done::Run { ticket, outcome, slots, look }).await;
-        });
-    }
-
     async fn finished(&mut self, done: Done) {
         match done {
             Done::Run { ticket, outcome, slots: Ok(slots), .. } => {
@@ -490,21 +351,7 @@ impl Loop {
                 self.look(ticket, outcome, Look::Again);
             }
             Done::Vetted { ticket, verdict } => self.take(Input::Vetted { ticket, verdict }).await,
-            Done::Effect { ticket, ordinal, answer } => {
-                self.record(&[ended(ticket, ordinal, &answer)]);
-                // What comes of an effect of a run that was let go of is written down, and leads nowhere.
-                let Some((run, at)) = self.run.as_mut().filter(|(run, _)| run.order().ticket == ticket)
-                else {
-                    return;
-                };
-                let at = *at;
-                let answered = run.answer(&self.all.executors[at], ordinal, answer);
-                let came = run.came();
-                match answered {
-                    Ok(next) => self.follow(ticket, at, came, next),
-                    Err(stuck) => self.stuck(ticket, at, &stuck),
-                }
-            }
+            Done::Effect { ticket, ordinal, answer } => self.answered(ticket, ordinal, answer),
             Done::Keep(bytes) => self.keep_enrolment(bytes, Look::Again),
             Done::Enrolled(asked) => self.asked_to_enrol(asked).await,
             Done::Trust(fetched) => self.trust_fetched(fetched).await,
@@ -565,81 +412,6 @@ impl Loop {
         }
     }
 
-    /// The server says what the fleet trusts: what isn't here is fetched. Only the roots and revokers are believed.
-    async fn told_of_trust(&mut self, said: uplink::Floor) {
-        let uplink::Floor { floor, mark, issued } = said;
-        let last = self.all.heard.map(|heard| Watermark { sequence: heard.sequence, digest: heard.digest });
-        let refused = |why: String| Input::Refused(Refused { what: "trust".into(), why, count: 1 });
-        match mark.after(last.as_ref()) {
-            Succession::Newer | Succession::Same => {}
-            Succession::Older => {
-                let last = last.map_or(0, |last| last.sequence);
-                return self.take(refused(format!("sequence {} is older than {last}", mark.sequence))).await;
-            }
-            Succession::Forked => {
-                let why = format!("another message already came as sequence {}", mark.sequence);
-                return self.take(refused(why)).await;
-            }
-        }
-        if self.all.heard.is_none_or(|heard| issued > heard.issued) {
-            let (sequence, digest, at) = (mark.sequence, mark.digest, self.all.clock.now());
-            self.all.heard = Some(Heard { sequence, digest, issued, at });
-        }
-        let (Some(missing), Some(depot)) = (self.all.trust.missing(&floor), self.all.depot.clone()) else {
-            return;
-        };
-        // One at a time; the message is kept at the broker, and comes again with the next connection.
-        if !std::mem::replace(&mut self.fetches_trust, true) {
-            let done = self.done.clone();
-            tokio::spawn(async move {
-                let _ = done.send(Done::Trust(Fetched::get(&depot, &missing).await)).await;
-            });
-        }
-    }
-
-    async fn trust_fetched(&mut self, fetched: Result<Fetched, TrustError>) {
-        self.fetches_trust = false;
-        let before = self.all.keyring.parts().number;
-        let taken = fetched.and_then(|fetched| self.all.trust.take(fetched));
-        if let Err(error) = &taken {
-            let why = Reason::new(causes::in_one_line(error)).0;
-            self.take(Input::Refused(Refused { what: "trust".into(), why, count: 1 })).await;
-        }
-        // Some of it may have been taken over before something failed.
-        let keyring = self.all.trust.keyring();
-        if keyring.parts().number != before {
-            // Another director may count anew.
-            self.all.heard = None;
-        }
-        if let Some(uplink) = &mut self.uplink {
-            uplink.trust(keyring.clone());
-        }
-        let mut events = Vec::new();
-        let mut still = |granted: &GrantedPlugin| match keyring.still_grants(granted) {
-            Ok(()) => true,
-            Err(why) => {
-                let (plugin, grant) = (granted.id().clone(), *granted.grant());
-                let why = Reason::new(causes::in_one_line(&why)).0;
-                events.push(Event::Quarantined { plugin, grant, strikes: 0, why });
-                false
-            }
-        };
-        if let Some(judge) = &mut self.all.judge {
-            judge.retain(&mut still);
-        }
-        for executor in &mut self.all.executors {
-            executor.revoked = executor.revoked || !still(&executor.granted);
-        }
-        self.all.keyring = keyring;
-        // The last good one takes over with the next question; a run that a revoked one has begun no other goes on with.
-        self.record(&events);
-        let revoked = self.run.take_if(|(_, at)| self.all.executors[*at].revoked);
-        if let Some(ticket) = revoked.map(|(run, _)| run.order().ticket) {
-            self.let_go.send_replace(ticket);
-            self.take(Input::Halted { ticket, why: "its executor was revoked".into() }).await;
-        }
-    }
-
     /// On each new connection everything that matters is said again.
     fn greet(&mut self) {
         let now = self.all.clock.now();
@@ -668,93 +440,6 @@ impl Loop {
             }
         }
     }
-
-    /// Enrolled: connects. Not yet: asks, and heals meanwhile on what there is.
-    async fn find_papers(&mut self) {
-        match self.all.papers.enrolment(&self.all.keyring, &self.all.key) {
-            Ok(Some(enrolment)) => self.enrolled(enrolment).await,
-            Ok(None) => self.ask_to_enrol(Duration::ZERO),
-            Err(error) => {
-                tracing::warn!(%error, "asks to be enrolled anew");
-                self.ask_to_enrol(Duration::ZERO);
-            }
-        }
-    }
-
-    fn ask_to_enrol(&self, wait: Duration) {
-        let Some(depot) = self.all.depot.clone() else { return };
-        let (keyring, key, done) = (self.all.keyring.clone(), self.all.key.clone(), self.done.clone());
-        let hardware = self.all.config.hardware.clone();
-        let token = self.token();
-        tokio::spawn(async move {
-            tokio::time::sleep(wait).await;
-            let nonce = random();
-            let asked = identity::ask(&depot, &keyring, &key, &hardware, token.as_ref(), nonce).await;
-            let _ = done.send(Done::Enrolled(asked)).await;
-        });
-    }
-
-    fn token(&self) -> Option<EnrolToken> {
-        let server = self.all.config.server.as_ref()?;
-        identity::token(server.token_file.as_deref())
-    }
-
-    async fn asked_to_enrol(&mut self, asked: identity::Asked) {
-        match asked {
-            identity::Asked::Enrolled(bytes) => {
-                match Papers::check(&self.all.keyring, &self.all.key, &bytes) {
-                    Ok(enrolment) => {
-                        self.keep_enrolment(bytes, Look::First);
-                        return self.enrolled(enrolment).await;
-                    }
-                    Err(error) => tracing::warn!(%error, "what the server answered enrols nobody here"),
-                }
-            }
-            identity::Asked::Waits => {
-                tracing::info!(fingerprint = %self.all.key.id().0, "waits for an operator to accept this device");
-            }
-            identity::Asked::Failed(error) => tracing::warn!(%error, "cannot be enrolled now"),
-        }
-        self.ask_to_enrol(ENROL_EVERY);
-    }
-
-    /// Keeps the enrolment for the next start. A disk that doesn't take it keeps nobody from being enrolled now.
-    fn keep_enrolment(&mut self, bytes: Vec<u8>, look: Look) {
-        let Err(error) = self.all.papers.keep(&bytes) else {
-            if look == Look::Again {
-                tracing::info!("the enrolment is kept now");
-            }
-            return;
-        };
-        let why = causes::in_one_line(&error);
-        match look {
-            Look::First => self.record(&[Event::Degraded { what: Reason::new(why).0 }]),
-            Look::Again => tracing::warn!(why, "the enrolment is in memory only"),
-        }
-        let done = self.done.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(KEEP_EVERY).await;
-            let _ = done.send(Done::Keep(bytes)).await;
-        });
-    }
-
-    async fn enrolled(&mut self, enrolment: backstay_trust::Enrolment) {
-        let now = self.all.clock.now();
-        let known = self.all.device.identity().is_some_and(|known| *known == identity::identity(&enrolment));
-        if !known {
-            let (device, cohort) = (enrolment.device.clone(), enrolment.cohort.clone());
-            self.record(&[Event::Enrolled { device, cohort, key: self.all.key.id().0 }]);
-        }
-        if let Some(broker) = &self.all.config.broker {
-            let (key, keyring) = (self.all.key.clone(), self.all.keyring.clone());
-            let seeds = (random(), random());
-            match Uplink::start(broker, key, keyring, enrolment.clone(), now, self.all.attested, seeds) {
-                Ok(uplink) => self.uplink = Some(uplink),
-                Err(error) => tracing::error!(%error, "works without the broker"),
-            }
-        }
-        self.take(Input::Enrolled(identity::identity(&enrolment))).await;
-    }
 }
 
 async fn next_of(uplink: &mut Option<Uplink>) -> Option<backstay_link::Happening> {
@@ -779,12 +464,6 @@ fn recorded(effect: &Effect) -> Option<&Event> {
 fn tells_of(events: &[Event], asked: Ticket) -> bool {
     let answers = |event: &Event| matches!(event, Event::Decided { ticket, .. } | Event::Unanswered { ticket, .. } if *ticket == asked);
     events.iter().any(answers)
-}
-
-fn ended(ticket: Ticket, ordinal: u32, answer: &Answer) -> Event {
-    // Writing to memory doesn't fail; an answer that couldn't be written would come back as in doubt.
-    let outcome = postcard::to_stdvec(answer).unwrap_or_default();
-    Event::EffectEnded { ticket, ordinal, outcome }
 }
 
 fn random() -> u64 {

@@ -5,15 +5,13 @@
 
 use std::{
     error::Error,
-    fmt,
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
 use backstay_core::Identity;
 use backstay_hands::{Depot, DepotError};
+use backstay_memory::keep_file;
 use backstay_model::Hardware;
 use backstay_trust::{EnrolRequest, EnrolToken, Enrolment, Keyring, SecretKey};
 
@@ -68,7 +66,7 @@ impl Papers {
                 getrandom::fill(&mut random)
                     .map_err(|error| failed("make the key", &self.key)(error.to_string()))?;
                 let key = SecretKey::from_random(&random);
-                write(&self.key, key.to_pem().as_bytes()).map_err(failed("keep the key", &self.key))?;
+                keep_file(&self.key, key.to_pem().as_bytes()).map_err(failed("keep the key", &self.key))?;
                 Ok(key)
             }
             Err(error) => Err(failed("read the key", &self.key)(error)),
@@ -108,7 +106,7 @@ impl Papers {
     /// # Errors
     /// If the disk doesn't take it. What was there before is still there.
     pub fn keep(&self, enrolment: &[u8]) -> Result<(), IdentityError> {
-        write(&self.enrolment, enrolment).map_err(failed("keep the enrolment", &self.enrolment))
+        keep_file(&self.enrolment, enrolment).map_err(failed("keep the enrolment", &self.enrolment))
     }
 }
 
@@ -156,20 +154,6 @@ pub fn token(file: Option<&Path>) -> Option<EnrolToken> {
 pub fn identity(enrolment: &Enrolment) -> Identity {
     let Enrolment { device, cohort, labels, .. } = enrolment.clone();
     Identity { device, cohort, labels }
-}
-
-/// Written beside and moved into place, readable by its owner alone.
-/// Writes a file whole and durably, or not at all.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

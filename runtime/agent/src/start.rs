@@ -18,7 +18,7 @@ use backstay_hands::{
     Probes, Program, ProgramOutput, Roots, Sources, Supervised,
 };
 use backstay_host::Engine;
-use backstay_memory::{Memory, Options, Recalled};
+use backstay_memory::{Memory, Options, Recalled, Trusted};
 use backstay_model::{Event, Millis, Mono, Name, Reason, Scope, causes};
 use backstay_plugins::{Judge, LoadError, Loader, Mark, floors_after, terms};
 use backstay_slots::{Files, Slots as _, Tries};
@@ -33,7 +33,6 @@ use crate::{
     identity::Papers,
     kept::Kept,
     machine::Machine,
-    trust::Trust,
 };
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -57,7 +56,7 @@ pub fn run(config: Config) -> Fallible<()> {
 
 /// Checks what can be checked without touching anything.
 pub fn check(config: &Config) -> Fallible<()> {
-    let (trust, odd) = Trust::open(keyring(&config.keyring)?, &config.state);
+    let (trust, odd) = Trusted::open(keyring(&config.keyring)?, &config.state);
     if let Some(odd) = odd.into_iter().next() {
         return Err(odd.into());
     }
@@ -88,7 +87,7 @@ pub fn fingerprint(config: &Config) -> Fallible<()> {
 
 async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
     fs::create_dir_all(&config.state)?;
-    let (trust, odd) = Trust::open(keyring(&config.keyring)?, &config.state);
+    let (trust, odd) = Trusted::open(keyring(&config.keyring)?, &config.state);
     let papers = Papers::of(&config.state);
     let key = papers.key()?;
     let options = Options { instance: key.id().0.to_string(), bytes_max: config.journal.kib_max * 1024 };

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     ApiError, Because, BreakerView, Closed, CohortView, EnrolAnswer, EventView, FleetView, Kind, LiftRequest,
     Lifted, MintedToken, Operation, PendingView, QuarantineView, ReleaseView, StartRollout, Started, Told,
-    WordRequest,
+    TrustView, WordRequest,
 };
 
 /// Where the answer goes.
@@ -25,6 +25,14 @@ pub enum Call {
     Releases(Reply<Vec<ReleaseView>>),
     /// A signed statement about a release is to be handed out from now on.
     Publish(Vec<u8>, Reply<ReleaseView>),
+    /// Whom the fleet trusts.
+    Trust(Reply<TrustView>),
+    /// A link to a keyring, a revocation or a seconded order is to be heeded and handed out.
+    Heed(Vec<u8>, Reply<TrustView>),
+    /// The link to the keyring with this digest, or the revocation with it, as it came.
+    Statement(Digest, Reply<Vec<u8>>),
+    /// The signed order that a cohort is under.
+    Order(CohortId, Reply<Vec<u8>>),
     /// Start a rollout.
     Start(StartRollout, Reply<Started>),
     /// Do something with a cohort's rollout.

@@ -20,5 +20,5 @@ pub use shelf::{Shelf, ShelfError};
 pub use types::{
     Because, BreakerState, BreakerView, CloseRequest, Closed, CohortView, DeviceView, EnrolAnswer, EventView,
     FleetView, HealthView, LiftRequest, Lifted, MintedToken, Operation, PendingView, PlanView, Proof,
-    QuarantineView, Quarantined, ReleaseView, StartRollout, Started, Told, WordRequest,
+    QuarantineView, Quarantined, ReleaseView, Revoked, StartRollout, Started, Told, TrustView, WordRequest,
 };

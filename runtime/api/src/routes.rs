@@ -68,8 +68,11 @@ pub fn routes(calls: Calls, token: Token, artifacts: Shelf, statements: Shelf) -
         .route("/v1/releases/{digest}", get(statement))
         .route("/v1/fleet", get(fleet))
         .route("/v1/releases", get(releases).post(publish))
+        .route("/v1/trust", get(trust).post(heed))
+        .route("/v1/trust/{digest}", get(trusted))
         .route("/v1/rollouts", post(start))
         .route("/v1/cohorts/{cohort}", get(cohort))
+        .route("/v1/cohorts/{cohort}/order", get(order))
         .route("/v1/cohorts/{cohort}/{operation}", post(operate))
         .route("/v1/quarantine", get(quarantine))
         .route("/v1/quarantine/{digest}/lift", post(lift))
@@ -173,6 +176,29 @@ async fn releases(_: Operator, State(desk): State<Desk>) -> Result<Response, Api
 
 async fn publish(_: Operator, State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
     Ok(Json(desk.calls.ask(|reply| Call::Publish(body.into(), reply)).await?).into_response())
+}
+
+async fn trust(_: Operator, State(desk): State<Desk>) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(Call::Trust).await?).into_response())
+}
+
+async fn heed(_: Operator, State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(|reply| Call::Heed(body.into(), reply)).await?).into_response())
+}
+
+/// For devices: what it says is signed, so nobody has to show a token.
+async fn trusted(State(desk): State<Desk>, Path(digest): Path<String>) -> Result<Response, ApiError> {
+    let digest = parse::<Digest>(&digest)?;
+    Ok(desk.calls.ask(|reply| Call::Statement(digest, reply)).await?.into_response())
+}
+
+async fn order(
+    _: Operator,
+    State(desk): State<Desk>,
+    Path(cohort): Path<String>,
+) -> Result<Response, ApiError> {
+    let cohort = parse::<CohortId>(&cohort)?;
+    Ok(desk.calls.ask(|reply| Call::Order(cohort, reply)).await?.into_response())
 }
 
 async fn start(_: Operator, State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
@@ -317,7 +343,10 @@ mod tests {
     }
 
     /// Every route of operators, with a path that would be right otherwise.
-    const OPERATORS: [(&str, &str); 17] = [
+    const OPERATORS: [(&str, &str); 20] = [
+        ("GET", "/v1/trust"),
+        ("POST", "/v1/trust"),
+        ("GET", "/v1/cohorts/canary/order"),
         ("GET", "/v1/fleet"),
         ("GET", "/v1/releases"),
         ("POST", "/v1/releases"),

@@ -49,6 +49,9 @@ pub struct DeviceView {
     /// From which record on; above 1, earlier ones are not here.
     #[serde(default)]
     pub journal_from: u64,
+    /// The newest record that it said it has. Above what is here, the rest is on its way.
+    #[serde(default)]
+    pub journal_told: u64,
 }
 
 /// How what a device runs does.
@@ -241,6 +244,32 @@ impl std::str::FromStr for Because {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::parse(text)
     }
+}
+
+/// Whom the fleet trusts, by the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustView {
+    /// The number of the keyring.
+    pub number: u64,
+    /// Its digest.
+    pub keyring: Digest,
+    /// The revocation that is heeded, if there is one.
+    pub revocation: Option<Revoked>,
+    /// Whether the server's key is the director's in it. If not, devices that have followed don't listen to this server.
+    pub director: bool,
+    /// The cohorts whose order operators have signed, too.
+    pub seconded: Vec<CohortId>,
+}
+
+/// A revocation, by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Its sequence.
+    pub sequence: u64,
+    /// Its digest.
+    pub digest: Digest,
+    /// The lowest security epoch that it lets in.
+    pub security_floor: u32,
 }
 
 /// Something that the server keeps from being used.

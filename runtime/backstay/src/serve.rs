@@ -33,6 +33,7 @@ mod setup;
 mod sighting;
 #[cfg(test)]
 mod stories;
+mod trust;
 mod view;
 #[cfg(test)]
 mod world;

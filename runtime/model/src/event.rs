@@ -289,6 +289,15 @@ pub enum Event {
         /// Of its grant.
         grant: Digest,
     },
+    /// Another keyring or another revocation is heeded from now on.
+    Trusts {
+        /// The keyring's number.
+        number: u64,
+        /// The keyring's digest.
+        keyring: Digest,
+        /// The sequence of the revocation, if one is heeded.
+        revocation: Option<u64>,
+    },
 }
 
 /// Why something was done or was kept from being done.

@@ -285,6 +285,13 @@ impl fmt::Display for Event {
             Self::BroughtDown { plugin, grant } => {
                 write!(f, "the process ended in a call of {plugin} ({})", grant.short())
             }
+            Self::Trusts { number, keyring, revocation } => {
+                write!(f, "trusts keyring {number} ({})", keyring.short())?;
+                match revocation {
+                    Some(sequence) => write!(f, " and heeds revocation {sequence}"),
+                    None => Ok(()),
+                }
+            }
             Self::Gap { after, why } => write!(f, "records after {after} were lost: {why}"),
         }
     }

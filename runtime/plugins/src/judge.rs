@@ -12,9 +12,13 @@ use backstay_model::{
     Action, Came, Decision, Digest, Event, Facts, Handover, HandoverStep, Memo, Mono, PluginId, Reason,
     Ticket, Version,
 };
-use backstay_trust::GrantedPlugin;
+use backstay_trust::{GrantedPlugin, Keyring};
 
-use crate::{Ready, load::marked, trace};
+use crate::{
+    Ready,
+    load::{marked, still_granted},
+    trace,
+};
 
 /// A policy, wherever it runs: in this process, or in one of its own.
 pub trait Adviser {
@@ -153,6 +157,13 @@ impl Judge {
     pub fn retain(&mut self, mut still: impl FnMut(&GrantedPlugin) -> bool) {
         self.proven.retain(|seat| still(seat.adviser.granted()));
         self.candidate.take_if(|seat| !still(seat.adviser.granted()));
+    }
+
+    /// Asks only those any more whom `keyring` still grants. What it gives is to be recorded.
+    pub fn heed(&mut self, keyring: &Keyring) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.retain(|granted| still_granted(keyring, granted).map_err(|event| events.push(event)).is_ok());
+        events
     }
 
     /// Holds what is remembered against who is here. To be called before the first question, and whenever somebody

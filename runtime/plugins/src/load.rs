@@ -13,7 +13,7 @@ use backstay_host::{
     CallError, Config, Description, Engine, Executor, Plugin, Policy, Problem, Value, engine_profile,
     world_executor, world_policy,
 };
-use backstay_model::{Digest, Equipped, Name, PluginId, PluginRole, UnixMs, Version};
+use backstay_model::{Digest, Equipped, Event, Name, PluginId, PluginRole, Reason, UnixMs, Version, causes};
 use backstay_trust::{
     Accepted, Bundle, BundleError, Floor, GrantedPlugin, Keyring, PluginError, Target, VerifiedPlugin, Want,
     World,
@@ -366,4 +366,16 @@ pub fn floors_after<'a>(
         floors.extend(Floor::after(last, &grants).map(|floor| (plugin.clone(), floor)));
     }
     floors
+}
+
+/// Whether a plugin that was granted once may still be asked by `keyring`.
+///
+/// # Errors
+/// It may not; this is how that is told.
+pub fn still_granted(keyring: &Keyring, granted: &GrantedPlugin) -> Result<(), Event> {
+    keyring.still_grants(granted).map_err(|why| {
+        let (plugin, grant) = (granted.id().clone(), *granted.grant());
+        let why = Reason::new(causes::in_one_line(&why)).0;
+        Event::Quarantined { plugin, grant, strikes: 0, why }
+    })
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Audience, Domain, Freshness, Keyring, Refusal, RoleKind, SecretKey, SignError, Stamp, Statement,
-    envelope::open,
+    VerifiedRevocation, envelope::open,
 };
 
 /// A release of what devices run.
@@ -149,10 +149,15 @@ impl Keyring {
         if let Some(what) = product.unfit() {
             return Err(Refusal::Inconsistent { domain, what });
         }
-        let revoked = self.revocation().map(|revocation| &revocation.revocation().digests);
-        let named = [product.release.digest, opened.digest];
-        if let Some(digest) = named.into_iter().find(|name| revoked.is_some_and(|all| all.contains(name))) {
-            return Err(Refusal::Revoked { domain, digest });
+        if let Some(revocation) = self.revocation().map(VerifiedRevocation::revocation) {
+            let named = [product.release.digest, opened.digest];
+            if let Some(digest) = named.into_iter().find(|name| revocation.digests.contains(name)) {
+                return Err(Refusal::Revoked { domain, digest });
+            }
+            let (epoch, floor) = (product.release.security_epoch, revocation.security_floor);
+            if epoch < floor {
+                return Err(Refusal::BelowFloor { epoch, floor });
+            }
         }
         let freshness = opened.stamp.freshness(attested);
         Ok(VerifiedRelease { product, stamp: opened.stamp, digest: opened.digest, freshness })

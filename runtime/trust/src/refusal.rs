@@ -105,6 +105,13 @@ pub enum Refusal {
         /// What the revocation names.
         digest: Digest,
     },
+    /// A release of the product with a hole that is known: a newer one closed it.
+    BelowFloor {
+        /// The release's security epoch.
+        epoch: u32,
+        /// The lowest that the revokers let in.
+        floor: u32,
+    },
     /// It is well signed and says something that can't be.
     Inconsistent {
         /// What was asked for.
@@ -145,6 +152,12 @@ impl fmt::Display for Refusal {
             Self::Revoked { domain, digest } => {
                 write!(f, "{domain} is not to be used any more: {} was revoked", digest.short())
             }
+            Self::BelowFloor { epoch, floor } => {
+                write!(
+                    f,
+                    "the release is of security epoch {epoch}, and nothing below {floor} is installed here"
+                )
+            }
             Self::BadSignature { domain, key } => {
                 write!(f, "{domain} does not bear a signature of key {key}")
             }
@@ -175,6 +188,9 @@ impl Refusal {
                 Some("hand it to the other holders of the role's keys: backstay keys cosign")
             }
             Self::Revoked { .. } => Some("use one that is not revoked: a revocation is never taken back"),
+            Self::BelowFloor { .. } => {
+                Some("use a release of that epoch or above: the floor never goes down")
+            }
             Self::BadSignature { .. } => Some("it was changed after it was signed: see who may write there"),
             Self::Inconsistent { .. } => Some("ask the signer: it should not have been signed like this"),
         }

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Audience, Domain, KeyId, Keyring, Refusal, RoleKind, SecretKey, SignError, Stamp, Statement, Succession,
-    Target, Watermark, envelope::open,
+    Target, Watermark,
+    envelope::{Opened, open},
 };
 
 /// What is not to be trusted any more.
@@ -28,6 +29,10 @@ pub struct Revocation {
     pub plugins: Vec<OldestRelease>,
     /// The oldest compiler whose code may run, by the CPU that it is for. At most 16.
     pub compilers: Vec<OldestCompiler>,
+    /// The lowest security epoch that may be installed: below it there is a hole that is known. Going home to what a device
+    /// already has is the device's own affair, and bounded by the epoch that was confirmed there.
+    #[serde(skip)]
+    pub security_floor: u32,
 }
 
 /// The oldest release of a plugin that may run.
@@ -63,7 +68,13 @@ impl Revocation {
         if let Some(what) = self.unfit() {
             return Err(SignError::Inconsistent { domain, what: what.to_string() });
         }
-        let payload = postcard::to_allocvec(self).expect("writing to memory can't fail");
+        let mut payload = postcard::to_allocvec(self).expect("writing to memory can't fail");
+        // It came later than the lists, and stands behind them only where it says something: without it the bytes are as
+        // they always were.
+        if self.security_floor > 0 {
+            payload
+                .extend(postcard::to_allocvec(&self.security_floor).expect("writing to memory can't fail"));
+        }
         Statement::draft(domain, Audience::Fleet(fleet), stamp, &payload)
     }
 
@@ -80,6 +91,18 @@ impl Revocation {
         let mut statement = self.draft(fleet, stamp)?;
         statement.sign(revoker)?;
         statement.encode()
+    }
+
+    fn of(opened: &Opened<'_>, domain: Domain) -> Result<Self, Refusal> {
+        let (revocation, rest) = opened.parse_front::<Self>(domain)?;
+        if rest.is_empty() {
+            return Ok(revocation);
+        }
+        match postcard::take_from_bytes::<u32>(rest) {
+            Ok((0, _)) | Err(_) => Err(Refusal::Malformed { domain, part: "security floor" }),
+            Ok((security_floor, [])) => Ok(Self { security_floor, ..revocation }),
+            Ok((_, rest)) => Err(Refusal::Trailing { domain, bytes: rest.len() }),
+        }
     }
 
     fn unfit(&self) -> Option<&'static str> {
@@ -126,6 +149,8 @@ impl Revocation {
             Some("the oldest release of a plugin")
         } else if !older.compilers.iter().all(compiler) {
             Some("the oldest compiler of a CPU")
+        } else if self.security_floor < older.security_floor {
+            Some("the security floor")
         } else {
             None
         }
@@ -194,7 +219,7 @@ impl Keyring {
             self.needs(RoleKind::Revoker),
         )
         .map_err(RevocationError::Refused)?;
-        let revocation: Revocation = opened.parse(domain).map_err(RevocationError::Refused)?;
+        let revocation = Revocation::of(&opened, domain).map_err(RevocationError::Refused)?;
         if let Some(what) = revocation.unfit() {
             return Err(RevocationError::Refused(Refusal::Inconsistent { domain, what }));
         }

@@ -403,6 +403,10 @@ fn a_revoked_release_of_the_product_is_not_installed() {
     let stolen = Revocation { keys: vec![key], ..Revocation::default() };
     assert_eq!(with(stolen), Err(Refusal::RevokedKey { domain, key }));
     assert_eq!(with(world.revocation()), Ok(()));
+    let epoch = world.product().release.security_epoch;
+    let floor = |security_floor| Revocation { security_floor, ..world.revocation() };
+    assert_eq!(with(floor(epoch)), Ok(()));
+    assert_eq!(with(floor(epoch + 1)), Err(Refusal::BelowFloor { epoch, floor: epoch + 1 }));
 }
 
 #[test]
@@ -444,6 +448,7 @@ fn floors_and_keys_are_not_taken_back_either() {
         digests: Vec::new(),
         plugins: vec![plugin(5)],
         compilers: vec![compiler("48.0.8")],
+        security_floor: 3,
     };
     let sign = |revocation: &Revocation, sequence| {
         revocation.sign(&world.revoker, world.fleet.clone(), stamp(sequence)).unwrap()
@@ -462,6 +467,10 @@ fn floors_and_keys_are_not_taken_back_either() {
     let lower = Revocation { compilers: vec![compiler("48.0.7")], ..all.clone() };
     assert_eq!(verify(lower), Err("the oldest compiler of a CPU"));
     let higher = Revocation { plugins: vec![plugin(6)], compilers: vec![compiler("49.0.0")], ..all.clone() };
+    assert_eq!(verify(higher), Ok(()));
+    let lower = Revocation { security_floor: 2, ..all.clone() };
+    assert_eq!(verify(lower), Err("the security floor"));
+    let higher = Revocation { security_floor: 4, ..all.clone() };
     assert_eq!(verify(higher), Ok(()));
     let odd = Revocation { compilers: vec![compiler("new")], ..all };
     let refused = odd.sign(&world.revoker, world.fleet.clone(), stamp(2));

@@ -8,8 +8,8 @@ use std::{env, fs, path::PathBuf};
 use backstay_model::{Deed, Digest, Hardware, Name, UnixMs, Version};
 use backstay_trust::{
     Bundle, BundleError, Chain, ChainError, Domain, EnrolRequest, EnrolToken, Freshness, Keyring,
-    KeyringError, KeyringParts, Limits, OrderKind, Refusal, RevocationError, Role, SignError, Stamp,
-    Succession, VerifiedEnrolRequest, Watermark, sign_consent, sign_order,
+    KeyringError, KeyringParts, Limits, OrderKind, Refusal, Revocation, RevocationError, Role, SignError,
+    Stamp, Succession, VerifiedEnrolRequest, Watermark, sign_consent, sign_order,
 };
 use world::{ARTIFACT, Kind, ORDER, World, key, stamp, token};
 
@@ -212,6 +212,10 @@ fn the_bytes_of_statements_stay_as_they_are() {
     let mut back = world.grant().draft_back_to(&older, world.fleet.clone(), stamp(8)).unwrap();
     back.sign(&world.operator).unwrap();
     golden("signed-grant-back", &back.encode().unwrap());
+    let floor = Revocation { security_floor: 300, ..world.revocation() };
+    let floor = floor.sign(&world.revoker, world.fleet.clone(), stamp(7)).unwrap();
+    golden("signed-revocation-with-a-floor", &floor);
+    assert_eq!(world.keyring.verify_revocation(&floor).unwrap().revocation().security_floor, 300);
 }
 
 /// The first form of a keyring is in images that are out. Its bytes and its digest stay, and what its keys sign is

@@ -3,7 +3,7 @@
 use backstay_model::{Beat, Digest, Mono, Report, Selector, Steer};
 use serde::{Deserialize, Serialize};
 
-use crate::{AnchorWords, Body, DecodeError, OutOfBounds, Schema};
+use crate::{AnchorWords, Body, DecodeError, OutOfBounds, Schema, body::all_of};
 
 /// Whether a device is connected. Said when it connects, and by the broker in its name when it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,15 +32,20 @@ pub struct TrustFloor {
     pub keyring: Digest,
     /// Of the newest revocation, if there ever was one.
     pub revocation: Option<Digest>,
-    /// The lowest security epoch that may be installed. It only grows.
-    pub security_floor: u32,
 }
 
 impl Body for TrustFloor {
     const SCHEMA: Schema = Schema::TRUST_FLOOR;
-    const VERSION: u16 = 1;
+    // 1 had the lowest security epoch behind it. The revokers say that now, in what is fetched: the server's word for it
+    // was never acted on.
+    const VERSION: u16 = 2;
     const OPTIONAL: bool = false;
     const BYTES_MAX: usize = 256;
+
+    fn from_previous(version: u16, body: &[u8]) -> Result<Self, DecodeError> {
+        let (sequence, keyring, revocation, _): (_, _, _, u32) = all_of(Self::SCHEMA, version, body)?;
+        Ok(Self { sequence, keyring, revocation })
+    }
 }
 
 impl Body for Beat {

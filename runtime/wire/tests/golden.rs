@@ -8,7 +8,7 @@ mod samples;
 use std::{env, fmt::Debug, fs, path::PathBuf};
 
 use backstay_model::{Event, Mono, Report};
-use backstay_wire::{AnchorWords, Body, Entry, decode, encode};
+use backstay_wire::{AnchorWords, Body, Entry, TrustFloor, decode, encode};
 
 /// That `value` has the bytes that are kept, and that they are read as `value`.
 fn keeps<T: Body + PartialEq + Debug>(name: &str, value: &T) {
@@ -56,6 +56,7 @@ fn the_bytes_of_the_version_before_are_read() {
     words.marks.truncate(1);
     words.receipt_epoch = 0;
     assert_eq!(of_before::<AnchorWords>("anchor-words"), words);
+    assert_eq!(of_before::<TrustFloor>("trust-floor"), samples::trust_floor());
 }
 
 fn kept(name: &str, version: u16) -> String {

@@ -170,7 +170,11 @@ fn receipts(fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Trou
         let here: BTreeMap<String, u64> = devices(view)
             .map(|device| (text(&device["device"]), device["journal"].as_u64().unwrap_or(0)))
             .collect();
-        let whole = here == last && here.values().all(|records| *records > 0) && here.len() == names.len();
+        let all_told = devices(view).all(|device| {
+            let number = |name: &str| device[name].as_u64().unwrap_or(0);
+            number("journal") >= number("journal_told").max(1)
+        });
+        let whole = here == last && all_told && here.len() == names.len();
         quiet = if whole { quiet + 1 } else { 0 };
         let records: u64 = here.values().sum();
         last = here;

@@ -118,6 +118,12 @@ impl Client {
         Ok((take(&mut answer, EVIDENCE_BYTES_MAX)?, header))
     }
 
+    /// The bytes at `path`.
+    pub(crate) fn get_bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        let mut answer = self.ask(Method::GET, path, "application/octet-stream", ())?;
+        take(&mut answer, EVIDENCE_BYTES_MAX)
+    }
+
     fn send(&self, path: &str, body: &impl Serialize) -> Result<Response<Body>, Failure> {
         let body = serde_json::to_vec(body)
             .map_err(|why| Failure::new(Exit::Trouble, "cannot write the request").why(why))?;

@@ -7,7 +7,8 @@ use std::{fs, net::SocketAddr, path::PathBuf, thread};
 
 use backstay_api::{
     ApiError, BreakerState, BreakerView, Call, Calls, Closed, EventView, FleetView, Kind, Lifted,
-    MintedToken, PendingView, QuarantineView, Quarantined, ReleaseView, Shelf, Started, Token, Told, routes,
+    MintedToken, PendingView, QuarantineView, Quarantined, ReleaseView, Shelf, Started, Token, Told,
+    TrustView, routes,
 };
 use backstay_model::{CohortId, Digest, Hardware, Release, Standing, Version};
 use clap::Parser;
@@ -98,6 +99,15 @@ fn answer(call: Call) {
             drop(to.send(Ok((after + 1..=3).take(2).map(event).collect())));
         }
         Call::Enrol(_, to) => drop(to.send(Ok(None))),
+        Call::Trust(to) | Call::Heed(_, to) => drop(to.send(Ok(TrustView {
+            number: 2,
+            keyring: Digest([6; 32]),
+            revocation: None,
+            director: true,
+            seconded: Vec::new(),
+        }))),
+        Call::Statement(_, to) => drop(to.send(Err(none()))),
+        Call::Order(cohort, to) => drop(to.send(known(&cohort).map(|_| b"signed".to_vec()))),
     }
 }
 
@@ -173,6 +183,9 @@ fn every_command_is_understood_and_answered() {
         "backstay rollout abort --cohort canary",
         "backstay rollout rollback --cohort canary",
         "backstay rollout thaw --cohort canary",
+        "backstay rollout order --cohort canary --out @/home.order",
+        "backstay keys publish",
+        "backstay keys publish @/home.order --output json",
         "backstay rollout start --cohort canary --version 2.0.0 --back 1.4.0",
         "backstay quarantine ls",
         "backstay quarantine ls --output json",
@@ -211,6 +224,8 @@ fn every_way_to_fail_has_its_number() {
     assert_eq!(world.code("backstay fleet show pump-8"), 3);
     assert_eq!(world.code("backstay fleet ls --cohort field"), 3);
     assert_eq!(world.code("backstay rollout status --cohort field"), 3);
+    assert_eq!(world.code("backstay rollout order --cohort field --out @/none"), 3);
+    assert_eq!(world.code("backstay keys publish @/none"), 3);
     assert_eq!(world.code("backstay breaker close field --reason mended"), 3);
     assert_eq!(world.code("backstay rollout start --cohort canary --version 9.9.9"), 4);
     assert_eq!(world.code("backstay rollout watch --cohort canary --timeout 1ms"), 6);

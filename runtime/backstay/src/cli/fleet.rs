@@ -167,10 +167,15 @@ fn doing(view: &DeviceView) -> String {
 }
 
 fn journal(view: &DeviceView) -> String {
-    match (view.journal_from, view.journal) {
+    let here = match (view.journal_from, view.journal) {
         (_, 0) => "nothing here".into(),
         (0 | 1, last) => format!("records up to {last} here"),
         (first, last) => format!("records {first} to {last} here; earlier ones are not"),
+    };
+    if view.journal_told > view.journal {
+        format!("{here}; it has told of {}", view.journal_told)
+    } else {
+        here
     }
 }
 
@@ -199,12 +204,19 @@ mod tests {
     #[test]
     fn a_journal_that_begins_late_says_so() {
         let view = |journal_from, journal| {
-            journal_of(DeviceView { journal_from, journal, ..device("pump-2", Standing::Settled) })
+            journal_of(DeviceView {
+                journal_from,
+                journal,
+                journal_told: 0,
+                ..device("pump-2", Standing::Settled)
+            })
         };
         assert_eq!(view(0, 0), "nothing here");
         assert_eq!(view(1, 12), "records up to 12 here");
         assert_eq!(view(0, 12), "records up to 12 here", "an older server does not say");
         assert_eq!(view(7, 12), "records 7 to 12 here; earlier ones are not");
+        let told = DeviceView { journal: 12, journal_told: 40, ..device("pump-2", Standing::Settled) };
+        assert_eq!(journal_of(told), "records up to 12 here; it has told of 40");
     }
 
     fn journal_of(view: DeviceView) -> String {

@@ -1,5 +1,7 @@
 //! `backstay rollout`: one way of a cohort to a release, or home from it.
 
+use std::path::{Path, PathBuf};
+
 use backstay_api::{CohortView, Operation, PlanView, StartRollout, Started};
 use backstay_config::Span;
 use backstay_model::{CohortId, Label, RolloutId, Version};
@@ -9,6 +11,7 @@ use serde::Serialize;
 use crate::{
     Desk, Exit, Failure,
     client::Client,
+    file,
     printer::Output,
     screen::{Pace, Screen, fit},
     table::Table,
@@ -49,6 +52,17 @@ pub(crate) enum Rollout {
     /// Everybody on the release goes home; this rollout never goes forward again
     #[command(after_help = "Example:\n  backstay rollout rollback --cohort canary")]
     Rollback(Cohort),
+    /// Write down the order that sends a cohort home, for operators to sign, too
+    #[command(after_help = "Example:\n  backstay rollout order --cohort canary --out home.order\n  \
+        backstay keys cosign home.order --keyring keys/keyring --key ann.pem\n  backstay keys publish home.order\n\n\
+        A device whose trust.second_after is set leaves what has long been good only with that signature.")]
+    Order {
+        #[command(flatten)]
+        cohort: Cohort,
+        /// Where the order goes
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     /// Lift a freeze, so that another rollout can start
     #[command(after_help = "Example:\n  backstay rollout thaw --cohort canary")]
     Thaw(Cohort),
@@ -113,6 +127,12 @@ struct Status<'a> {
     cohort: &'a CohortView,
 }
 
+#[derive(Serialize)]
+struct Order<'a> {
+    cohort: &'a CohortId,
+    file: &'a Path,
+}
+
 impl Rollout {
     pub(crate) fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
         let client = desk.client()?;
@@ -132,6 +152,7 @@ impl Rollout {
             Self::Abort(of) => operate(desk, &client, &of.cohort, Operation::Abort),
             Self::Rollback(of) => operate(desk, &client, &of.cohort, Operation::Rollback),
             Self::Thaw(of) => operate(desk, &client, &of.cohort, Operation::Thaw),
+            Self::Order { cohort, out } => order(desk, &client, &cohort.cohort, out),
         }
     }
 }
@@ -181,6 +202,15 @@ pub(crate) fn operate(
     let path = format!("/v1/cohorts/{cohort}/{}", operation.as_str());
     let view: CohortView = client.post(&path, &serde_json::json!({}))?;
     status(desk, &view)?;
+    Ok(Exit::Done)
+}
+
+fn order(desk: &Desk, client: &Client, cohort: &CohortId, out: &Path) -> Result<Exit, Failure> {
+    let signed = client.get_bytes(&format!("/v1/cohorts/{cohort}/order"))?;
+    file::write(out, &signed)?;
+    let order = Order { cohort, file: out };
+    desk.printer.show("order", &order, || format!("the order to {cohort} is in {}\n", out.display()))?;
+    desk.printer.say(format_args!("next, as an operator: backstay keys cosign {}", out.display()));
     Ok(Exit::Done)
 }
 

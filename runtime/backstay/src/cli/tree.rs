@@ -196,6 +196,7 @@ pub(crate) mod tests {
             condemned: Vec::new(),
             journal: 12,
             journal_from: 1,
+            journal_told: 12,
         }
     }
 

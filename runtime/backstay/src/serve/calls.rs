@@ -37,6 +37,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
             Call::Cohort(cohort, reply) => drop(reply.send(self.see(now, &cohort))),
             Call::Releases(reply) => drop(reply.send(Ok(self.release_views()))),
             Call::Publish(statement, reply) => drop(reply.send(self.publish(now, &statement))),
+            Call::Trust(reply) => drop(reply.send(Ok(self.trust_view()))),
+            Call::Heed(statement, reply) => drop(reply.send(self.heed(now, &statement))),
+            Call::Statement(digest, reply) => drop(reply.send(self.trust.statement(&digest))),
+            Call::Order(cohort, reply) => drop(reply.send(self.order(now, &cohort))),
             Call::Start(request, reply) => drop(reply.send(self.start(now, request))),
             Call::Operate(cohort, operation, reply) => {
                 drop(reply.send(self.operate(now, &cohort, operation)))
@@ -271,7 +275,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
     }
 
     /// Writes down what a person did.
-    fn by_hand(&mut self, now: Now, what: String) -> Result<(), ApiError> {
+    pub(super) fn by_hand(&mut self, now: Now, what: String) -> Result<(), ApiError> {
         self.record(now, &[Event::Override { who: operator(), what: Reason::new(what).0 }]);
         self.written()
     }
@@ -378,7 +382,7 @@ fn told(denied: &Denied) -> ApiError {
     }
 }
 
-fn no_cohort(cohort: &CohortId) -> ApiError {
+pub(super) fn no_cohort(cohort: &CohortId) -> ApiError {
     ApiError::new(Kind::NotFound, format!("there is no cohort {cohort}"))
         .help("a cohort is there as soon as a device is enrolled in it")
 }
@@ -388,7 +392,7 @@ fn no_device(device: &DeviceId) -> ApiError {
         .help("backstay fleet ls shows all that are")
 }
 
-fn untrusted(what: &str, why: &backstay_trust::Refusal) -> ApiError {
+pub(super) fn untrusted(what: &str, why: &backstay_trust::Refusal) -> ApiError {
     with_help(ApiError::new(Kind::Untrusted, format!("{what}: {why}")), why.help())
 }
 

@@ -84,6 +84,13 @@ impl Catalogue {
         (Self { statements, artifacts, releases }, odd)
     }
 
+    /// Looks at all of them again, by another keyring. What is left out is told.
+    pub(crate) fn look_again(&mut self, keyring: &Keyring) -> Vec<String> {
+        let left_out;
+        (*self, left_out) = Self::open(self.statements.clone(), self.artifacts.clone(), keyring);
+        left_out
+    }
+
     /// Takes a statement, durably.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use backstay_link::{Outgoing, Qos, Token};
 use backstay_model::{CohortId, DeviceId, Direction, FleetId, Millis, Steer, UnixMs};
 use backstay_trust::{Audience, Enrolment, Keyring, OrderKind, SecretKey, SignError, Stamp, sign_order};
 use backstay_wire::{
-    Channel, DeviceOrder, EncodeError, Leaf, Qos as WireQos, Receipt, Retain, Topic, encode,
+    Channel, DeviceOrder, EncodeError, Leaf, Qos as WireQos, Receipt, Retain, Topic, TrustFloor, encode,
 };
 
 use super::register::Member;
@@ -46,8 +46,18 @@ impl fmt::Display for Unsaid {
 impl Director {
     /// The director of the keyring's fleet, if the keyring says that this key is.
     pub(crate) fn new(keyring: Keyring, key: SecretKey, steer_expires: Millis) -> Option<Self> {
-        let is = keyring.parts().director.keys.contains(&key.public());
-        is.then_some(Self { keyring, key, steer_expires })
+        let director = Self { keyring, key, steer_expires };
+        director.is_trusted().then_some(director)
+    }
+
+    /// Follows the fleet to another keyring.
+    pub(crate) fn trust(&mut self, keyring: Keyring) {
+        self.keyring = keyring;
+    }
+
+    /// Whether this key is still the director's. Who has followed to a keyring in which it isn't doesn't listen.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.keyring.parts().director.keys.contains(&self.key.public())
     }
 
     /// The fleet.
@@ -63,6 +73,20 @@ impl Director {
     /// Whose voice it is.
     pub(crate) fn key(&self) -> &SecretKey {
         &self.key
+    }
+
+    /// An order to a cohort that was signed before, by others as well.
+    pub(crate) fn seconded(&self, cohort: &CohortId, signed: Vec<u8>) -> Outgoing {
+        outgoing(&self.steering(cohort), signed)
+    }
+
+    /// Says whom the fleet trusts.
+    pub(crate) fn floor(&self, floor: &TrustFloor, at: UnixMs) -> Result<Outgoing, Unsaid> {
+        let stamp = Stamp { sequence: floor.sequence, issued: at, expires: None };
+        let payload = encode(floor).map_err(Unsaid::Encode)?;
+        let fleet = self.fleet().clone();
+        let topic = Topic::Trust { fleet: fleet.clone() };
+        self.say(OrderKind::TrustFloor, Audience::Fleet(fleet), stamp, &payload, &topic)
     }
 
     /// Steers a cohort. Forward expires, so that a mailbox that is held back moves nobody; home and hold don't.
@@ -141,16 +165,20 @@ impl Director {
         topic: &Topic,
     ) -> Result<Outgoing, Unsaid> {
         let signed = sign_order(&self.key, kind, audience, stamp, payload).map_err(Unsaid::Sign)?;
-        let kind = topic.kind();
-        Ok(Outgoing {
-            topic: topic.to_string(),
-            payload: signed.into(),
-            qos: match kind.qos() {
-                WireQos::AtMostOnce => Qos::AtMostOnce,
-                WireQos::AtLeastOnce => Qos::AtLeastOnce,
-            },
-            retain: kind.retain() == Retain::Keep,
-            token: TOKEN,
-        })
+        Ok(outgoing(topic, signed))
+    }
+}
+
+fn outgoing(topic: &Topic, signed: Vec<u8>) -> Outgoing {
+    let kind = topic.kind();
+    Outgoing {
+        topic: topic.to_string(),
+        payload: signed.into(),
+        qos: match kind.qos() {
+            WireQos::AtMostOnce => Qos::AtMostOnce,
+            WireQos::AtLeastOnce => Qos::AtLeastOnce,
+        },
+        retain: kind.retain() == Retain::Keep,
+        token: TOKEN,
     }
 }

@@ -7,7 +7,7 @@ use std::{error::Error, future::pending, net::SocketAddr, time::Duration};
 use backstay_api::{Call, Calls, Shelf, routes};
 use backstay_link::{Broker, Filter, Handle, Happening, Incoming, Link, PublishError, Qos, Settings};
 use backstay_memory::{Memory, Options};
-use backstay_model::{Event, Millis};
+use backstay_model::{Event, Millis, causes};
 use backstay_wire::{Qos as WireQos, TopicFilter};
 use tokio::{
     net::TcpListener,
@@ -45,7 +45,7 @@ const WAKE_EVERY: Millis = Millis::from_secs(60);
 
 /// Runs until it is asked to stop.
 pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
-    let Setup { config, director, token, judge, tls } = setup;
+    let Setup { config, director, trusted: (trusted, untold), token, judge, tls } = setup;
     let listener = TcpListener::bind(config.api.listen)
         .await
         .map_err(|error| format!("cannot listen on {} for the API: {error}", config.api.listen))?;
@@ -62,7 +62,8 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
         (Shelf::open(state.join("statements"))?, Shelf::open(state.join("artifacts"))?);
     let (catalogue, left_out) = Catalogue::open(statements.clone(), artifacts.clone(), director.keyring());
     let (floors, forgotten) = Floors::open(&state.join("reports"));
-    let lost = lost.into_iter().chain(left_out).chain(forgotten);
+    let untold = untold.iter().map(|error| causes::in_one_line(error));
+    let lost = lost.into_iter().chain(left_out).chain(forgotten).chain(untold);
     let odd: Vec<Event> = recalled.findings.into_iter().chain(lost.map(degraded)).collect();
 
     let filters = TopicFilter::for_server(director.fleet());
@@ -77,6 +78,7 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
         catalogue,
         keeper,
         floors,
+        trusted,
         director,
     };
     let server = Server::new(parts, kept, odd, clock.now());

@@ -61,7 +61,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             Ok(mail) => self.take(now, mail, &message.topic),
             Err(Junk { kind, refusal }) => {
                 // Where our own retained message should be, there is something else: it is put back.
-                if matches!(kind, Some(TopicKind::Steer | TopicKind::Order)) {
+                if matches!(kind, Some(TopicKind::Steer | TopicKind::Order | TopicKind::Trust)) {
                     self.post.repair(now.mono);
                 }
                 self.refuse(now, kind, &message.topic, refusal);
@@ -109,7 +109,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                     self.post.repair(now.mono);
                 }
             }
-            Mail::Trust => {}
+            Mail::Trust(floor) => self.heard_trust(now, &floor),
         }
     }
 

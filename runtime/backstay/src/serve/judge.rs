@@ -3,6 +3,7 @@
 use backstay_core::Confidence;
 use backstay_model::{Event, Facts, Mono};
 use backstay_plugins::{Asked, Judge};
+use backstay_trust::Keyring;
 
 /// Answers questions about rollouts.
 pub(crate) trait Ask {
@@ -11,6 +12,9 @@ pub(crate) trait Ask {
 
     /// Holds what is remembered against who is here, before the first question.
     fn seat(&self, confidence: &mut Confidence) -> Option<Event>;
+
+    /// Asks only those any more whom `keyring` still grants.
+    fn heed(&mut self, keyring: &Keyring) -> Vec<Event>;
 }
 
 impl Ask for Judge {
@@ -20,5 +24,9 @@ impl Ask for Judge {
 
     fn seat(&self, confidence: &mut Confidence) -> Option<Event> {
         self.seat(confidence)
+    }
+
+    fn heed(&mut self, keyring: &Keyring) -> Vec<Event> {
+        self.heed(keyring)
     }
 }

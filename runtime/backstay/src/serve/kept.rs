@@ -28,7 +28,12 @@ pub(crate) struct State {
     pub(crate) orders: Orders,
     /// Which policies are no longer asked, and which is to take over.
     pub(crate) confidence: Confidence,
+    /// Orders to cohorts that operators have signed, too, as they came.
+    pub(crate) seconded: Seconded,
 }
+
+/// Orders to cohorts that operators have signed, too, as they came.
+pub(crate) type Seconded = BTreeMap<CohortId, Vec<u8>>;
 
 /// Keeps states.
 #[derive(Debug)]
@@ -43,6 +48,7 @@ pub(crate) struct Keeper {
 const ORDERS: &str = "orders";
 const QUARANTINE: &str = "quarantine";
 const SUCCESSION: &str = "succession";
+const SECONDED: &str = "seconded";
 const COHORT: &str = "cohort/";
 
 /// As it stands in a record.
@@ -88,12 +94,16 @@ impl Keeper {
         helms: impl Iterator<Item = &'a Helm>,
         orders: &Orders,
         Confidence { quarantine, succession }: &Confidence,
+        seconded: &Seconded,
     ) -> Result<Vec<u8>, String> {
         let mut parts = vec![
             (ORDERS.to_owned(), part(orders)?),
             (QUARANTINE.to_owned(), part(quarantine)?),
             (SUCCESSION.to_owned(), part(succession)?),
         ];
+        if !seconded.is_empty() {
+            parts.push((SECONDED.to_owned(), part(seconded)?));
+        }
         for helm in helms {
             parts.push((format!("{COHORT}{}", helm.cohort()), part(helm)?));
         }
@@ -147,6 +157,7 @@ impl Keeper {
                     None if name == ORDERS => state.orders = value(&bytes)?,
                     None if name == QUARANTINE => state.confidence.quarantine = value(&bytes)?,
                     None if name == SUCCESSION => state.confidence.succession = value(&bytes)?,
+                    None if name == SECONDED => state.seconded = value(&bytes)?,
                     // A newer version has a word for it; what it kept there waits for it in the journal.
                     None => return Err("it is not known here".into()),
                 }
@@ -233,12 +244,12 @@ mod tests {
     fn what_does_not_fit_is_put_beside_and_found_again() {
         let dir = tempfile::tempdir().unwrap();
         let cohort = Cohort::new(CohortId::parse("canary").unwrap());
-        let quarantine = Confidence::default();
+        let (quarantine, seconded) = (Confidence::default(), Seconded::default());
         let mut keeper = Keeper::open(dir.path()).unwrap();
-        let small = keeper.write([cohort.helm()].into_iter(), &orders(1), &quarantine).unwrap();
+        let small = keeper.write([cohort.helm()].into_iter(), &orders(1), &quarantine, &seconded).unwrap();
         keeper.durable();
         assert_eq!(there(dir.path()), 0);
-        let large = keeper.write([cohort.helm()].into_iter(), &orders(100), &quarantine).unwrap();
+        let large = keeper.write([cohort.helm()].into_iter(), &orders(100), &quarantine, &seconded).unwrap();
         assert!(large.len() < 1024 && there(dir.path()) == 1);
         for (bytes, devices) in [(small, 1), (large.clone(), 100)] {
             let (state, lost) = keeper.read(&bytes);
@@ -248,7 +259,7 @@ mod tests {
         // The next record isn't durable yet, so the one before has to stay readable, over a restart, too.
         drop(keeper);
         let mut keeper = Keeper::open(dir.path()).unwrap();
-        keeper.write([].into_iter(), &orders(101), &quarantine).unwrap();
+        keeper.write([].into_iter(), &orders(101), &quarantine, &seconded).unwrap();
         assert_eq!(there(dir.path()), 2);
         assert!(keeper.read(&large).1.is_empty());
         keeper.durable();
@@ -274,7 +285,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut keeper = Keeper::open(dir.path()).unwrap();
         let cohort = Cohort::new(CohortId::parse("canary").unwrap());
-        let bytes = keeper.write([cohort.helm()].into_iter(), &orders(100), &Confidence::default()).unwrap();
+        let bytes = keeper
+            .write([cohort.helm()].into_iter(), &orders(100), &Confidence::default(), &Seconded::default())
+            .unwrap();
         let beside = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
         let mut damaged = fs::read(&beside).unwrap();
         damaged[1000] ^= 1;

@@ -6,7 +6,9 @@
 use backstay_link::Message;
 use backstay_model::{Beat, CohortId, DeviceId, Digest, Report, Steer};
 use backstay_trust::{DeviceKind, Listener, OrderKind, VerifiedOrder, VerifiedWord, verify_word};
-use backstay_wire::{Body, Channel, DeviceOrder, Leaf, LogBatch, Presence, Topic, TopicKind, decode};
+use backstay_wire::{
+    Body, Channel, DeviceOrder, Leaf, LogBatch, Presence, Topic, TopicKind, TrustFloor, decode,
+};
 
 use super::{
     director::Director,
@@ -29,8 +31,8 @@ pub(crate) enum Mail {
     Steer(CohortId, Box<Steer>),
     /// An order of this director, as the broker has it.
     Order(DeviceId, u64),
-    /// A trust floor of this director.
-    Trust,
+    /// Whom the fleet trusts, as the broker has it from this director.
+    Trust(TrustFloor),
 }
 
 /// A message that was not.
@@ -68,7 +70,7 @@ pub(crate) fn read(message: &Message, director: &Director, register: &Register) 
             Topic::Steer { cohort, channel, .. } => steer(payload, cohort, *channel, director),
             Topic::Trust { .. } => {
                 let listener = Listener { cohort: None, device: None };
-                order(payload, OrderKind::TrustFloor, listener, director).map(|_| Mail::Trust)
+                content(order(payload, OrderKind::TrustFloor, listener, director)?.payload()).map(Mail::Trust)
             }
             Topic::Device { device, leaf, .. } => of_device(payload, device, *leaf, director, register),
         }

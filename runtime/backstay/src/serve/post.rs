@@ -32,11 +32,23 @@ pub(crate) struct Post {
     line: Line,
     steers: BTreeSet<CohortId>,
     orders: BTreeSet<DeviceId>,
+    trust: bool,
     out: Vec<Outgoing>,
     repair_at: Option<Mono>,
     repaired: Option<Mono>,
     refresh_every: Millis,
     refresh_at: Mono,
+}
+
+/// Whose message goes out.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    /// The cohorts that are steered.
+    pub(crate) steers: BTreeSet<CohortId>,
+    /// The devices that are told something.
+    pub(crate) orders: BTreeSet<DeviceId>,
+    /// Whether whom the fleet trusts is said.
+    pub(crate) trust: bool,
 }
 
 /// What is due of its own accord.
@@ -55,6 +67,7 @@ impl Post {
             line: Line::Down,
             steers: BTreeSet::new(),
             orders: BTreeSet::new(),
+            trust: false,
             out: Vec::new(),
             repair_at: None,
             repaired: None,
@@ -84,6 +97,11 @@ impl Post {
         self.orders.insert(device.clone());
     }
 
+    /// Whom the fleet trusts is to be said.
+    pub(crate) fn trust(&mut self) {
+        self.trust = true;
+    }
+
     /// Something foreign is where our own message should be, or the broker didn't take all: say all of it again.
     pub(crate) fn repair(&mut self, now: Mono) {
         let earliest = self.repaired.map_or(Mono(0), |at| at.after(REPAIR_EVERY));
@@ -111,8 +129,12 @@ impl Post {
     }
 
     /// What is due, if anything may be said now.
-    pub(crate) fn due(&mut self) -> Option<(BTreeSet<CohortId>, BTreeSet<DeviceId>)> {
-        (self.line == Line::Open).then(|| (mem::take(&mut self.steers), mem::take(&mut self.orders)))
+    pub(crate) fn due(&mut self) -> Option<Topics> {
+        (self.line == Line::Open).then(|| Topics {
+            steers: mem::take(&mut self.steers),
+            orders: mem::take(&mut self.orders),
+            trust: mem::take(&mut self.trust),
+        })
     }
 
     /// Hands a message over, to be taken by the driver.

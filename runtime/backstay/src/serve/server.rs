@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use backstay_core::{Cohort, CohortEffect, CohortInput, Confidence, Plan, Reply, Roster};
 use backstay_link::Outgoing;
-use backstay_memory::Durability;
+use backstay_memory::{Durability, Trusted};
 use backstay_model::{
     CohortId, DeviceId, Direction, Event, Facts, Handover, HandoverStep, Millis, Mono, Reason,
 };
@@ -25,10 +25,11 @@ use super::{
     judge::Ask,
     kept::{Keeper, State},
     orders::Orders,
-    post::{Due, Post},
+    post::{Due, Post, Topics},
     refusals::{Refusal, Refusals},
     register::Register,
     sighting::Sighting,
+    trust::Trust,
 };
 
 /// How soon a state that could not be written down is tried again.
@@ -57,6 +58,8 @@ pub(crate) struct Parts<D, P> {
     pub(crate) keeper: Keeper,
     /// How far devices' reports were heard.
     pub(crate) floors: Floors,
+    /// Whom the fleet trusts by now.
+    pub(crate) trusted: Trusted,
 }
 
 /// The server.
@@ -71,6 +74,7 @@ pub(crate) struct Server<D, P> {
     pub(super) catalogue: Catalogue,
     keeper: Keeper,
     pub(super) floors: Floors,
+    pub(super) trust: Trust,
     pub(super) orders: Orders,
     pub(super) confidence: Confidence,
     pub(super) cohorts: BTreeMap<CohortId, Cohort>,
@@ -96,8 +100,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
             catalogue,
             keeper,
             floors,
+            trusted,
         } = parts;
-        let State { helms, orders, confidence } = state;
+        let State { helms, orders, confidence, seconded } = state;
+        let (trust, left_out) = Trust::new(trusted, seconded);
         let restored = State::by_cohort(helms).into_iter();
         let mut server = Self {
             director,
@@ -109,6 +115,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             catalogue,
             keeper,
             floors,
+            trust,
             orders,
             confidence,
             cohorts: restored.map(|(id, helm)| (id, Cohort::restore(helm, Roster::default()))).collect(),
@@ -118,7 +125,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             durable: true,
             retry_at: None,
         };
-        server.record(now, &odd);
+        server.record(now, &[odd, left_out.into_iter().map(degraded).collect()].concat());
         let seated = server.judge.seat(&mut server.confidence);
         server.record(now, seated.as_slice());
         let members: Vec<_> = server.register.members().cloned().collect();
@@ -225,7 +232,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
         events.iter().for_each(tell);
         let helms = self.cohorts.values().map(Cohort::helm);
-        let durability = match self.keeper.write(helms, &self.orders, &self.confidence) {
+        let durability = match self.keeper.write(helms, &self.orders, &self.confidence, &self.trust.seconded)
+        {
             Ok(snapshot) => self.diary.record(now.mono, events, Some(snapshot)),
             Err(why) if self.durable => Durability::Degraded(why),
             Err(_) => Durability::StillDegraded,
@@ -278,6 +286,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         for (device, _) in self.orders.open() {
             self.post.order(device);
         }
+        self.post.trust();
     }
 
     /// Signs what is due and hands it over, if it may be said now.
@@ -285,7 +294,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
         if self.post.wake(now.mono) == Due::Everything {
             self.say_all();
         }
-        let Some((steers, orders)) = self.post.due() else { return };
+        let Some(Topics { steers, orders, trust }) = self.post.due() else { return };
+        if trust {
+            self.say_trust(now);
+        }
         for cohort in steers {
             let Some(steer) = self.cohorts.get(&cohort).and_then(|cohort| cohort.helm().steer()) else {
                 continue;
@@ -295,7 +307,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 self.post.steer(&cohort);
                 continue;
             }
-            match self.director.steer(&steer, now.unix) {
+            match self.steering(now, &steer) {
                 Ok(outgoing) => self.post.send(outgoing),
                 Err(why) => tracing::error!(%cohort, %why, "cannot steer"),
             }
@@ -359,7 +371,8 @@ fn tell(event: &Event) {
         | Event::RunTaken { .. }
         | Event::Equipped(_)
         | Event::Consulted { .. }
-        | Event::Stepped { .. } => tracing::info!("{event}"),
+        | Event::Stepped { .. }
+        | Event::Trusts { .. } => tracing::info!("{event}"),
     }
 }
 

@@ -8,6 +8,7 @@ use backstay_api::Token;
 use backstay_config::{Document, Problems};
 use backstay_host::Engine;
 use backstay_link::Settings;
+use backstay_memory::{Trusted, TrustedError};
 use backstay_plugins::{Judge, LoadError, Loader, terms, worker::Program};
 use backstay_trust::{Keyring, SecretKey};
 use rustls::{
@@ -23,6 +24,8 @@ use super::{because, config::Config, director::Director};
 pub(crate) struct Setup {
     pub(crate) config: Config,
     pub(crate) director: Director,
+    /// Whom the fleet trusts by now, and what of it could not be read.
+    pub(crate) trusted: (Trusted, Vec<TrustedError>),
     pub(crate) token: Token,
     pub(crate) judge: Judge,
     /// What the API shows to callers, if it speaks TLS.
@@ -54,7 +57,9 @@ impl Setup {
         let config = Config::of(&document)?;
         let mut problems = Vec::new();
         let mut note = |key: &str, why: String| problems.push(document.problem(key, why));
-        let keyring = keyring(&config.keyring).map_err(|why| note("keyring", why)).ok();
+        let image = keyring(&config.keyring).map_err(|why| note("keyring", why)).ok();
+        let trusted = image.map(|image| Trusted::open(image, &config.state));
+        let keyring = trusted.as_ref().map(|(trusted, _)| trusted.keyring());
         let key = secret(&config.director_key).map_err(|why| note("director_key", why)).ok();
         let token = token(&config.api.token_file).map_err(|why| note("api.token_file", why)).ok();
         let tls =
@@ -75,21 +80,21 @@ impl Setup {
         let expires = config.steer_expires.millis();
         let director = match (keyring, key) {
             (Some(keyring), Some(key)) => {
-                let id = key.id();
+                let (id, number) = (key.id(), keyring.parts().number);
                 let director = Director::new(keyring, key, expires);
                 if director.is_none() {
                     note(
                         "director_key",
-                        format!("expected the key that the keyring has as director, found {id}"),
+                        format!("expected the key that keyring {number} has as director, found {id}"),
                     );
                 }
                 director
             }
             (Some(_) | None, None) | (None, Some(_)) => None,
         };
-        match (director, token, judge) {
-            (Some(director), Some(token), Some(judge)) if problems.is_empty() => {
-                Ok(Self { config, director, token, judge, tls })
+        match (director, trusted, token, judge) {
+            (Some(director), Some(trusted), Some(token), Some(judge)) if problems.is_empty() => {
+                Ok(Self { config, director, trusted, token, judge, tls })
             }
             _ => Err(Problems(problems)),
         }

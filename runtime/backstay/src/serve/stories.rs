@@ -1,8 +1,9 @@
 //! What a server does, told as stories: the real state, in virtual time, with a broker that anybody may write to. In
-//! `stories/`: what an old copy of the state leads to, and what people lift and name.
+//! `stories/`: what an old copy of the state leads to, what people lift and name, and whom the fleet trusts.
 
 mod people;
 mod restored;
+mod trust;
 
 use backstay_api::{Call, Kind, Operation, WordRequest};
 use backstay_model::{Direction, Event, Standing, Word};

@@ -121,6 +121,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             condemned: told.map(|told| told.report.condemned.clone()).unwrap_or_default(),
             journal,
             journal_from,
+            journal_told: told.map_or(0, |told| told.report.journal),
         }
     }
 }

@@ -13,7 +13,7 @@ use backstay_api::{ApiError, Call, EnrolAnswer, Reply, Shelf, StartRollout};
 use backstay_core::{Confidence, Plan};
 use backstay_evidence::{Chain, Frame, Head, Place, Record};
 use backstay_link::{Happening, Message, Outgoing};
-use backstay_memory::{Durability, Memory, Options};
+use backstay_memory::{Durability, Memory, Options, Trusted};
 use backstay_model::{
     Action, Beat, BootId, CohortId, Decision, DeviceId, Digest, Event, Facts, FleetId, Hardware, Health,
     Millis, Mono, Permille, Reason, Release, Report, SchemaRange, Standing, Steer, UnixMs, Version, WayHome,
@@ -88,6 +88,10 @@ impl Ask for Says {
     fn seat(&self, _: &mut Confidence) -> Option<Event> {
         None
     }
+
+    fn heed(&mut self, _: &Keyring) -> Vec<Event> {
+        Vec::new()
+    }
 }
 
 /// A device of the story: it says what it is told to say, and signs it.
@@ -136,8 +140,8 @@ pub(super) fn fleet() -> FleetId {
 
 pub(super) fn keyring() -> Keyring {
     let role = |seed| Role::of(key(seed).public());
-    let (operator, release, director) = (role(1), role(2), role(3));
-    Keyring::new(KeyringParts::first(fleet(), operator, release, director)).unwrap()
+    let first = KeyringParts::first(fleet(), role(1), role(2), role(3));
+    Keyring::new(KeyringParts { root: role(4), revoker: role(5), ..first }).unwrap()
 }
 
 pub(super) fn digest(text: &str) -> Digest {
@@ -198,10 +202,11 @@ impl World {
         let (kept, lost) = recalled.snapshot.as_deref().map(|bytes| keeper.read(bytes)).unwrap_or_default();
         let (statements, artifacts) =
             (Shelf::open(path("statements")).unwrap(), Shelf::open(path("artifacts")).unwrap());
-        let (catalogue, left_out) = Catalogue::open(statements, artifacts, &keyring());
+        let (trusted, _) = Trusted::open(keyring(), self.dir.path());
+        let (catalogue, left_out) = Catalogue::open(statements, artifacts, &trusted.keyring());
         let odd = lost.into_iter().chain(left_out).map(degraded);
         let parts = Parts {
-            director: Director::new(keyring(), key(3), Millis::from_secs(3600)).unwrap(),
+            director: Director::new(trusted.keyring(), key(3), Millis::from_secs(3600)).unwrap(),
             plan: plan(),
             refresh_every: Millis::from_secs(900),
             diary: Paper { memory, disk: Rc::clone(&self.disk), written: Rc::clone(&self.written) },
@@ -211,6 +216,7 @@ impl World {
             catalogue,
             keeper,
             floors: Floors::open(&path("reports")).0,
+            trusted,
         };
         let odd = recalled.findings.into_iter().chain(odd).collect();
         self.now = self.now.max(recalled.clock);

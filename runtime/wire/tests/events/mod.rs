@@ -174,6 +174,7 @@ pub(crate) fn all() -> Vec<Event> {
         Event::Stranded { cause: Cause::NoWayHome, again: Mono(11) },
         handover(HandoverStep::Shadows { beside: Digest([8; 32]) }),
         Event::BroughtDown { plugin: PluginId::parse("acme/policy-pump").unwrap(), grant: Digest([7; 32]) },
+        Event::Trusts { number: 2, keyring: Digest([8; 32]), revocation: Some(5) },
     ]
 }
 
@@ -235,5 +236,6 @@ pub(crate) fn number(event: &Event) -> usize {
         Event::Stranded { .. } => 35,
         Event::Handover(_) => 36,
         Event::BroughtDown { .. } => 37,
+        Event::Trusts { .. } => 38,
     }
 }

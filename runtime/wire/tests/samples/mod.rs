@@ -100,5 +100,5 @@ pub(crate) fn anchor_words() -> AnchorWords {
 }
 
 pub(crate) fn trust_floor() -> TrustFloor {
-    TrustFloor { sequence: 2, keyring: Digest([1; 32]), revocation: Some(Digest([2; 32])), security_floor: 2 }
+    TrustFloor { sequence: 2, keyring: Digest([1; 32]), revocation: Some(Digest([2; 32])) }
 }

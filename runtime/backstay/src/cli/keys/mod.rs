@@ -1,13 +1,14 @@
 //! `backstay keys`: the keys of a fleet, who is trusted with what, and how that changes.
 //!
-//! Each role has keys of its own, so one theft is one role. All but the director's belong offline, where this runs: no
-//! command here needs a server. What several have to sign goes from one to the next as a file.
+//! Each role has keys of its own, so one theft is one role. All but the director's belong offline, where this runs: only
+//! `publish` talks to a server, and it needs no key. What several have to sign goes from one to the next as a file.
 //!
 //! A keyring goes into the image of every device. Each that follows is a link, signed by the roots of the one before and
 //! by its own; a revocation is signed by the revokers.
 
 mod cosign;
 mod init;
+mod publish;
 mod revoke;
 mod role;
 mod rotate;
@@ -65,6 +66,11 @@ pub(crate) enum Keys {
         after_help = "Example:\n  backstay keys cosign app-2.0.0.release --keyring keys/keyring --key ben.pem"
     )]
     Cosign(cosign::Cosign),
+    /// Hand links, a revocation or a seconded order to the server, and show whom it trusts by now
+    #[command(after_help = "Example:\n  backstay keys publish keyring-2.link stolen.revocation\n\n\
+        The server checks each as every device does, keeps it, hands it out, and tells the fleet where to look. Without a \
+        file it only shows.")]
+    Publish(publish::Publish),
 }
 
 impl Keys {
@@ -78,6 +84,7 @@ impl Keys {
             Self::Follow(follow) => follow.run(desk),
             Self::Revoke(revoke) => revoke.run(desk),
             Self::Cosign(cosign) => cosign.run(desk),
+            Self::Publish(publish) => publish.run(desk),
         }
     }
 }

@@ -37,6 +37,9 @@ pub(crate) struct Revoke {
     /// The oldest compiler whose code may run on a CPU
     #[arg(long = "oldest-compiler", value_name = "TARGET=VERSION")]
     pub(super) compilers: Vec<Compiler>,
+    /// The lowest security epoch of the product that may be installed
+    #[arg(long, value_name = "EPOCH")]
+    pub(super) security_floor: Option<u32>,
     /// Grows with each revocation; one more than the last if it is left out
     #[arg(long, value_name = "N")]
     pub(super) sequence: Option<u64>,
@@ -137,9 +140,10 @@ impl Revoke {
             revocation.compilers.retain(|known| known.target != oldest.target);
             revocation.compilers.push(oldest.clone());
         }
+        revocation.security_floor = self.security_floor.unwrap_or(revocation.security_floor);
         if revocation == Revocation::default() {
             return Err(Failure::new(Exit::Usage, "nothing is named that is to be revoked")
-                .help("see --stolen, --digest, --oldest-release and --oldest-compiler"));
+                .help("see --stolen, --digest, --oldest-release, --oldest-compiler and --security-floor"));
         }
         let sequence = self.sequence.unwrap_or(last + 1);
         let stamp = Stamp { sequence, issued: file::now(), expires: None };
@@ -161,7 +165,7 @@ impl Revoke {
         }
         file::write_new(&self.out, &bytes, Access::Public)?;
         Cosigned::of(&statement, &keyring, &self.out).show(desk)?;
-        desk.printer.say("next: backstay keys publish");
+        desk.printer.say(format_args!("next: backstay keys publish {}", self.out.display()));
         Ok(Exit::Done)
     }
 }

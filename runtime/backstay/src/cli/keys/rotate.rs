@@ -178,7 +178,10 @@ fn told(desk: &Desk, link: &Statement, bytes: &[u8], newest: &Keyring, out: &Pat
     Cosigned::of(link, newest, out).show(desk)?;
     match Chain::new(newest.clone()).follow(bytes) {
         Ok(_) => {
-            desk.printer.say("devices follow it. next: backstay keys publish, and backstay keys follow");
+            let out = out.display();
+            desk.printer.say(format_args!(
+                "devices follow it. next: backstay keys publish {out}, and backstay keys follow {out}"
+            ));
         }
         // Signatures are missing, which was said; anything else is said here, and not found out by every device.
         Err(ChainError::Signatures { .. }) => {}

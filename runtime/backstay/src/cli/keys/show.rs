@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use backstay_model::{Digest, FleetId};
+use backstay_model::{Digest, FleetId, Steer};
 use backstay_trust::{Claim, Domain, Keyring, PublicKey, Role, Statement};
+use backstay_wire::decode;
 use clap::Args;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -49,7 +50,20 @@ pub(super) struct Said {
     audience: String,
     sequence: u64,
     digest: Digest,
+    /// What an order says, for whoever is asked to sign it, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    says: Option<String>,
     signed_with: Vec<Digest>,
+}
+
+fn says(statement: &Statement) -> Option<String> {
+    if statement.domain() != Domain::SteerProduct {
+        return None;
+    }
+    let steer: Steer = decode(statement.payload(), usize::MAX).ok()?;
+    let Steer { rollout, direction, release, back, generation, .. } = steer;
+    let back = back.map_or_else(|| "each device's last known good".into(), |back| back.to_string());
+    Some(format!("{direction}, rollout {rollout} of {release}, back: {back}; generation {}", generation.0))
 }
 
 impl Said {
@@ -59,6 +73,7 @@ impl Said {
             audience: statement.audience().to_string(),
             sequence: statement.stamp().sequence,
             digest: statement.digest(),
+            says: says(statement),
             signed_with: statement.signers().map(|key| key.0).collect(),
         }
     }
@@ -67,6 +82,9 @@ impl Said {
         list.say("statement", format_args!("{} {}", self.kind, self.sequence));
         list.say("for", &self.audience);
         list.say("digest", self.digest);
+        if let Some(says) = &self.says {
+            list.say("says", says);
+        }
         let signers: Vec<_> = self.signed_with.iter().map(ToString::to_string).collect();
         list.say("signed with", if signers.is_empty() { "nothing".into() } else { signers.join(", ") });
     }

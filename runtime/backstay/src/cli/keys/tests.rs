@@ -117,6 +117,7 @@ impl Office {
             digests: Vec::new(),
             releases: Vec::new(),
             compilers: Vec::new(),
+            security_floor: None,
             sequence: None,
             signing: Signing::of(self.path("keys/revoker.pem")),
             out: out.clone(),

@@ -1,0 +1,178 @@
+//! Runs: the executor that takes one, its steps, and the effects that it asks for.
+//!
+//! What comes of an effect is written down before the executor hears of it. Not here: which run there is, and what its end
+//! means (`core`).
+
+use std::time::Duration;
+
+use backstay_core::{Confidence, Input};
+use backstay_host::CallError;
+use backstay_model::{
+    Access, Answer, Came as StepCame, Digest, Effect as Asked, Event, Order, Outcome, Reason, Ticket,
+    Transience, causes,
+};
+use backstay_plugins::{Next, Run, Stuck};
+
+use super::{Done, Driver, Look, Loop};
+use crate::run::{answers, in_doubt};
+
+/// Between two looks at slots that can't say what is in them.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+impl Loop {
+    /// Finds the executor for a run: the one that began it, or else the newest that may be asked.
+    pub(super) fn pick(&mut self, order: Order, grant: Option<Digest>) -> Vec<Input> {
+        let ticket = order.ticket;
+        let Driver { executors, confidence: Confidence { quarantine, .. }, .. } = &self.all;
+        let asked = executors.iter().filter(|ready| !ready.revoked);
+        let grants: Vec<Digest> = asked.map(|ready| *ready.plugin.grant()).collect();
+        let chosen = match &grant {
+            None => quarantine.choose(&grants),
+            Some(grant) => grants.iter().find(|of| *of == grant && !quarantine.is_out(of)),
+        };
+        let at = chosen.and_then(|chosen| executors.iter().position(|ready| ready.plugin.grant() == chosen));
+        match (at, grant) {
+            (Some(at), _) => {
+                let grant = *executors[at].plugin.grant();
+                self.picked = Some((order, at));
+                vec![Input::Taken { ticket, grant }]
+            }
+            (None, Some(grant)) => {
+                let there = executors.iter().any(|ready| *ready.plugin.grant() == grant);
+                let what = match (there, quarantine.is_out(&grant)) {
+                    (_, true) => "is in quarantine",
+                    (true, false) => "was revoked",
+                    (false, false) => "is no longer there",
+                };
+                let why = format!("the executor that began it (grant {}) {what}", grant.short());
+                vec![Input::Halted { ticket, why }]
+            }
+            (None, None) => {
+                let why =
+                    "no executor may be asked: none was loaded, or all are in quarantine or revoked".into();
+                self.run_ended(ticket, Outcome::Failed { transience: Transience::Transient, why });
+                Vec::new()
+            }
+        }
+    }
+
+    /// Begins the run that an executor was found for, or goes on with it where the journal knows it.
+    pub(super) fn begin(&mut self) -> Vec<Input> {
+        let Some((order, at)) = self.picked.take() else { return Vec::new() };
+        let ticket = order.ticket;
+        let lost = in_doubt(self.all.memory.steps(ticket));
+        let doubts: Vec<Event> =
+            lost.into_iter().map(|ordinal| ended(ticket, ordinal, &Answer::InDoubt)).collect();
+        self.record(&doubts);
+        let answers = answers(self.all.memory.steps(ticket));
+        match Run::resume(&self.all.executors[at], order, answers) {
+            Ok((run, next)) => {
+                let came = run.came();
+                self.run = Some((run, at));
+                self.follow(ticket, at, came, next);
+            }
+            Err(stuck) => self.stuck(ticket, at, &stuck),
+        }
+        Vec::new()
+    }
+
+    /// Lets go of a run: what can be broken off is, and what comes of the rest nobody waits for.
+    pub(super) fn abandon(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.picked = None;
+        self.let_go.send_replace(ticket);
+        self.run_ended(ticket, outcome);
+    }
+
+    /// Writes down what came of an executor's step and that its effects begin, and begins them.
+    pub(super) fn follow(&mut self, ticket: Ticket, at: usize, came: StepCame, next: Next) {
+        let stepped = self.stepped(ticket, at, came);
+        match next {
+            Next::End(outcome) => {
+                self.record(&[stepped]);
+                self.run_ended(ticket, outcome);
+            }
+            Next::Do(effects) => {
+                let began = effects.iter().map(|Asked { ordinal, access, deed }| {
+                    let (what, changes) = (Reason::new(deed.to_string()).0, *access == Access::Changes);
+                    Event::EffectBegan { ticket, ordinal: *ordinal, what, changes }
+                });
+                self.record(&std::iter::once(stepped).chain(began).collect::<Vec<_>>());
+                effects.into_iter().for_each(|effect| self.start(ticket, effect));
+            }
+        }
+    }
+
+    pub(super) fn stepped(&self, ticket: Ticket, at: usize, came: StepCame) -> Event {
+        Event::Stepped { ticket, grant: *self.all.executors[at].plugin.grant(), came }
+    }
+
+    /// Begins an effect, which is written down by now.
+    pub(super) fn start(&self, ticket: Ticket, effect: Asked) {
+        let Asked { ordinal, deed, .. } = effect;
+        let (machine, done, mut let_go) =
+            (self.all.machine.clone(), self.done.clone(), self.let_go.subscribe());
+        tokio::spawn(async move {
+            let broken_off = async {
+                if let_go.wait_for(|up_to| *up_to >= ticket).await.is_err() {
+                    // The agent stops, and with it all of this.
+                    std::future::pending::<()>().await;
+                }
+            };
+            let answer = machine.perform(deed, broken_off).await;
+            let _ = done.send(Done::Effect { ticket, ordinal, answer }).await;
+        });
+    }
+
+    pub(super) fn stuck(&mut self, ticket: Ticket, at: usize, stuck: &Stuck) {
+        self.record(&[self.stepped(ticket, at, stuck.came())]);
+        if let CallError::Strike(strike) = &stuck.error {
+            let plugin = &self.all.executors[at].plugin;
+            let (id, grant) = (plugin.id().clone(), *plugin.grant());
+            if let Some(strikes) = self.all.confidence.quarantine.strike(self.all.clock.now(), grant) {
+                let why = Reason::new(strike.to_string()).0;
+                self.record(&[Event::Quarantined { plugin: id, grant, strikes, why }]);
+            }
+        }
+        self.run_ended(ticket, stuck.outcome());
+    }
+
+    pub(super) fn run_ended(&mut self, ticket: Ticket, outcome: Outcome) {
+        self.run = None;
+        self.look(ticket, outcome, Look::First);
+    }
+
+    /// Asks the slots where a run left them. They may be busy for as long as a release takes to be written, so nobody
+    /// waits for them here.
+    pub(super) fn look(&self, ticket: Ticket, outcome: Outcome, look: Look) {
+        let (machine, done) = (self.all.machine.clone(), self.done.clone());
+        tokio::spawn(async move {
+            if look == Look::Again {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            let slots = machine.status().await.map_err(|error| causes::in_one_line(&error));
+            let _ = done.send(Done::Run { ticket, outcome, slots, look }).await;
+        });
+    }
+
+    /// An effect of a run has ended.
+    pub(super) fn answered(&mut self, ticket: Ticket, ordinal: u32, answer: Answer) {
+        self.record(&[ended(ticket, ordinal, &answer)]);
+        // What comes of an effect of a run that was let go of is written down, and leads nowhere.
+        let Some((run, at)) = self.run.as_mut().filter(|(run, _)| run.order().ticket == ticket) else {
+            return;
+        };
+        let at = *at;
+        let answered = run.answer(&self.all.executors[at], ordinal, answer);
+        let came = run.came();
+        match answered {
+            Ok(next) => self.follow(ticket, at, came, next),
+            Err(stuck) => self.stuck(ticket, at, &stuck),
+        }
+    }
+}
+
+fn ended(ticket: Ticket, ordinal: u32, answer: &Answer) -> Event {
+    // Writing to memory doesn't fail; an answer that couldn't be written would come back as in doubt.
+    let outcome = postcard::to_stdvec(answer).unwrap_or_default();
+    Event::EffectEnded { ticket, ordinal, outcome }
+}

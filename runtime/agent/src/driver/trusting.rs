@@ -1,0 +1,93 @@
+//! What the server says of whom the fleet trusts, and what follows for what runs here.
+//!
+//! Only the roots and the revokers are believed; the server's word is where to look. Not here: fetching (`trust`), and
+//! what holds (the crate `trust`).
+
+use backstay_core::Input;
+use backstay_model::{Reason, Refused, causes};
+use backstay_plugins::still_granted;
+use backstay_trust::{Succession, Watermark};
+
+use super::{Done, Loop};
+use crate::{
+    trust::{FetchError, Fetched, Heard, Missing},
+    uplink,
+};
+
+impl Loop {
+    /// The server says what the fleet trusts: what isn't here is fetched. Only the roots and revokers are believed.
+    pub(super) async fn told_of_trust(&mut self, said: uplink::Floor) {
+        let uplink::Floor { floor, mark, issued } = said;
+        let last = self.all.heard.map(|heard| Watermark { sequence: heard.sequence, digest: heard.digest });
+        let refused = |why: String| Input::Refused(Refused { what: "trust".into(), why, count: 1 });
+        match mark.after(last.as_ref()) {
+            Succession::Newer | Succession::Same => {}
+            Succession::Older => {
+                let last = last.map_or(0, |last| last.sequence);
+                return self.take(refused(format!("sequence {} is older than {last}", mark.sequence))).await;
+            }
+            Succession::Forked => {
+                let why = format!("another message already came as sequence {}", mark.sequence);
+                return self.take(refused(why)).await;
+            }
+        }
+        if self.all.heard.is_none_or(|heard| issued > heard.issued) {
+            let (sequence, digest, at) = (mark.sequence, mark.digest, self.all.clock.now());
+            self.all.heard = Some(Heard { sequence, digest, issued, at });
+        }
+        let missing = Missing::of(&floor, &self.all.trust.keyring());
+        let (Some(missing), Some(depot)) = (missing, self.all.depot.clone()) else {
+            return;
+        };
+        // One at a time; the message is kept at the broker, and comes again with the next connection.
+        if !std::mem::replace(&mut self.fetches_trust, true) {
+            let done = self.done.clone();
+            tokio::spawn(async move {
+                let _ = done.send(Done::Trust(Fetched::get(&depot, &missing).await)).await;
+            });
+        }
+    }
+
+    pub(super) async fn trust_fetched(&mut self, fetched: Result<Fetched, FetchError>) {
+        self.fetches_trust = false;
+        let before = self.all.trust.keyring();
+        let taken = match fetched {
+            Ok(fetched) => fetched.into(&mut self.all.trust).map_err(|error| causes::in_one_line(&error)),
+            Err(error) => Err(causes::in_one_line(&error)),
+        };
+        if let Err(why) = taken {
+            let why = Reason::new(why).0;
+            self.take(Input::Refused(Refused { what: "trust".into(), why, count: 1 })).await;
+        }
+        // Some of it may have been taken over before something failed.
+        let keyring = self.all.trust.keyring();
+        if keyring == before {
+            return;
+        }
+        if keyring.parts().number != before.parts().number {
+            // Another director may count anew.
+            self.all.heard = None;
+        }
+        if let Some(uplink) = &mut self.uplink {
+            uplink.trust(keyring.clone());
+        }
+        let mut events = vec![self.all.trust.told()];
+        if let Some(judge) = &mut self.all.judge {
+            events.extend(judge.heed(&keyring));
+        }
+        for executor in self.all.executors.iter_mut().filter(|executor| !executor.revoked) {
+            if let Err(event) = still_granted(&keyring, &executor.granted) {
+                executor.revoked = true;
+                events.push(event);
+            }
+        }
+        self.all.keyring = keyring;
+        // The last good one takes over with the next question; a run that a revoked one has begun no other goes on with.
+        self.record(&events);
+        let revoked = self.run.take_if(|(_, at)| self.all.executors[*at].revoked);
+        if let Some(ticket) = revoked.map(|(run, _)| run.order().ticket) {
+            self.let_go.send_replace(ticket);
+            self.take(Input::Halted { ticket, why: "its executor was revoked".into() }).await;
+        }
+    }
+}
