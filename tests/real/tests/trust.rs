@@ -45,7 +45,10 @@ fn settles(fleet: &Fleet, version: &str) {
     let device = &fleet.devices[0];
     let settled = || {
         let Ok(view) = fleet.view() else { return false };
-        view["devices"][0]["standing"] == "Settled" && device.answers().as_deref() == Some(version)
+        let said = &view["devices"][0];
+        said["standing"] == "Settled"
+            && said["confirmed"]["release"]["version"] == version
+            && device.answers().as_deref() == Some(version)
     };
     let came = fleet.wait(&format!("it settles on {version}"), PATIENCE, settled);
     came.unwrap_or_else(|error| panic!("{error}: {:#?}", records(fleet)));
@@ -60,7 +63,7 @@ fn what_is_signed_elsewhere_reaches_a_device_and_the_server_alone_sends_nobody_b
     let (token, port) = (minted["token"].as_str().unwrap(), free_port().unwrap());
     let mut device = Device::make(&fleet.layout, "pump-1", "canary", token, port).unwrap();
     let mut config = OpenOptions::new().append(true).open(device.dir().join("agent.toml")).unwrap();
-    config.write_all(b"\n[trust]\nsecond_after = \"1s\"\n").unwrap();
+    config.write_all(b"\n[trust]\nsecond_after = \"1ms\"\n").unwrap();
     device.start().unwrap();
     fleet.devices.push(device);
     settles(&fleet, "1.4.0");
