@@ -3,6 +3,7 @@
 use std::{
     error::Error,
     fmt, fs, io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -71,17 +72,26 @@ impl Document {
     /// # Errors
     /// The first place where it says something else.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        let at = |key: String, error: &toml::de::Error| Problem {
+        toml::from_str(&self.text).map_err(|error| Problem {
             file: self.path.clone(),
             line: error.span().map(|span| self.line_of(span.start)),
-            key,
+            key: error.span().and_then(|span| self.key_at(&span)).unwrap_or_default(),
             why: error.message().into(),
-        };
-        let from = toml::de::Deserializer::parse(&self.text).map_err(|error| at(String::new(), &error))?;
-        serde_path_to_error::deserialize(from).map_err(|error| {
-            let key = error.path().to_string();
-            at(if key == "." { String::new() } else { key }, error.inner())
         })
+    }
+
+    /// The key that stands at `span`, or whose value does: of all that begin there or before, the last one. None: it is
+    /// about the whole file, or the file is no TOML.
+    fn key_at(&self, span: &Range<usize>) -> Option<String> {
+        if span.len() >= self.text.len() {
+            return None;
+        }
+        let table = DeTable::parse(&self.text).ok()?;
+        let mut begin = Vec::new();
+        begins(String::new(), &DeValue::Table(table.into_inner()), &mut begin);
+        begin.sort();
+        let at = begin.partition_point(|(start, _)| *start <= span.start);
+        begin.into_iter().take(at).next_back().map(|(_, key)| key)
     }
 
     /// Something that is wrong with `key`, with the line on which it stands, or its nearest parent does.
@@ -115,6 +125,33 @@ impl Document {
             here = next.get_ref().clone();
         }
         line
+    }
+}
+
+/// Where each key below `key`, and its value, begins.
+fn begins(key: String, value: &DeValue<'_>, begin: &mut Vec<(usize, String)>) {
+    match value {
+        DeValue::Table(table) => {
+            for (name, value) in table {
+                let dot = if key.is_empty() { "" } else { "." };
+                let key = format!("{key}{dot}{}", name.get_ref());
+                begin.push((name.span().start, key.clone()));
+                begin.push((value.span().start, key.clone()));
+                begins(key, value.get_ref(), begin);
+            }
+        }
+        DeValue::Array(items) => {
+            for (at, item) in items.iter().enumerate() {
+                let key = format!("{key}[{at}]");
+                begin.push((item.span().start, key.clone()));
+                begins(key, item.get_ref(), begin);
+            }
+        }
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => {}
     }
 }
 
@@ -205,6 +242,17 @@ mod tests {
             "agent.toml:3: trial.lenght: unknown field `lenght`, expected `length`"
         );
         assert!(told("[trial\n").starts_with("agent.toml:1: "));
+        assert_eq!(told("[trial]\n"), "agent.toml:1: trial: missing field `length`");
+        assert!(told("# nothing\n").ends_with(": missing field `trial`"));
+        assert_eq!(
+            told("probe = []\ntrial = { length = \"1s\", until = 2 }\n"),
+            "agent.toml:2: trial.until: unknown field `until`, expected `length`"
+        );
+        assert_eq!(told("trial = { }\n"), "agent.toml:1: trial: missing field `length`");
+        assert_eq!(
+            told("trial.length = \"1s\"\n[[probe]]\nlength = \"1s\"\n\n[[probe]]\n# none\n"),
+            "agent.toml:5: probe[1]: missing field `length`"
+        );
         assert!(
             told("[trial]\nlength = \"1s\"\n[[probe]]\nlength = 5\n")
                 .starts_with("agent.toml:4: probe[0].length: ")

@@ -15,7 +15,7 @@ use backstay_memory::{Memory, Options};
 use backstay_model::{Digest, Event, Outcome, Release};
 use backstay_slots::{Files, Slots, Tries};
 use backstay_test_fleet::{Device, Layout, Pace, free_port};
-use backstay_test_real::program;
+use backstay_test_real::{Built, built, program};
 use backstay_test_service::Fault;
 use sha2::{Digest as _, Sha256};
 
@@ -26,9 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(180);
 struct Stage {
     qemu: PathBuf,
     agent: PathBuf,
-    /// The programs of this machine.
-    programs: PathBuf,
-    plugins: PathBuf,
+    /// What was built for this machine.
+    built: Built,
 }
 
 /// `None` after it was said why the test is skipped.
@@ -44,10 +43,7 @@ fn stage() -> Option<Stage> {
         return None;
     };
     let qemu = program("qemu-aarch64-static")?;
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    let path = |name: &str, usual: &str| set(name).map_or_else(|| target.join(usual), PathBuf::from);
-    let programs = path("BACKSTAY_PROGRAMS", "programs/debug");
-    Some(Stage { qemu, agent, programs, plugins: path("BACKSTAY_PLUGINS", "plugins") })
+    Some(Stage { qemu, agent, built: built() })
 }
 
 /// The programs of this machine, with the emulated agent in the place of its own.
@@ -55,7 +51,7 @@ fn emulated(stage: &Stage, dir: &Path) -> PathBuf {
     let folder = dir.join("programs");
     fs::create_dir_all(&folder).unwrap();
     for name in ["backstay", "demo-service"] {
-        symlink(stage.programs.join(name), folder.join(name)).unwrap();
+        symlink(stage.built.programs.join(name), folder.join(name)).unwrap();
     }
     let (qemu, agent, wrapper) = (&stage.qemu, &stage.agent, folder.join("backstay-agent"));
     let script = format!("#!/bin/sh\nexec '{}' '{}' \"$@\"\n", qemu.display(), agent.display());
@@ -110,14 +106,14 @@ fn an_arm_device_goes_home_alone_with_the_bundle_that_every_machine_gets() {
     let Some(stage) = stage() else { return };
     let dir = tempfile::tempdir().unwrap();
     let programs = emulated(&stage, dir.path());
-    let (layout, _) = Layout::make(dir.path(), &programs, &stage.plugins, Pace::default(), None).unwrap();
+    let (layout, _) = Layout::make(dir.path(), &programs, &stage.built.plugins, Pace::default(), None).unwrap();
     layout.write_artifact("1.4.0", Fault::None).unwrap();
     let bad = layout.write_artifact("2.0.0", Fault::Fails(6)).unwrap();
 
     let mut device = Device::alone(&layout, "arm", free_port().unwrap()).unwrap();
     assert_eq!(device.agent(&["check"]).unwrap().trim(), "the configuration is good");
     // The agent of this machine takes the very same files.
-    let native = Layout { programs: stage.programs.clone(), ..layout.clone() };
+    let native = Layout { programs: stage.built.programs.clone(), ..layout.clone() };
     let native = Device::alone(&native, "native", free_port().unwrap()).unwrap();
     assert_eq!(native.agent(&["check"]).unwrap().trim(), "the configuration is good");
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use backstay_test_fleet::{Fleet, Pace, Tls};
-use backstay_test_real::{commands, program};
+use backstay_test_real::{Built, built, commands, program};
 
 /// An authority's certificate, and a certificate with its key that it signed for this machine.
 fn certificates(dir: &Path) -> Tls {
@@ -35,15 +35,7 @@ fn what_the_pages_show_is_what_comes_out() {
         return;
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let path = |name: &str, usual: &str| {
-        std::env::var_os(name).map_or_else(|| root.join("target").join(usual), PathBuf::from)
-    };
-    let programs = path("BACKSTAY_PROGRAMS", "programs/debug");
-    let plugins = path("BACKSTAY_PLUGINS", "plugins");
-    assert!(
-        programs.join("demo-service").is_file(),
-        "the programs are not built: cargo xtask test real builds them"
-    );
+    let Built { programs, plugins } = built();
     let dir = tempfile::tempdir().unwrap();
     let tls = certificates(dir.path());
     let ca = tls.ca.display().to_string();

@@ -2,14 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
 use std::{
-    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use backstay_test_fleet::{Fleet, Pace};
-use backstay_test_real::program;
+use backstay_test_real::{Built, built, program};
 use serde_json::Value;
 
 /// Fleets take both processors of a small machine, so they come one after the other.
@@ -17,20 +16,6 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// The programs and the plugins; none if this machine has no mosquitto.
-fn stage() -> Option<(PathBuf, PathBuf)> {
-    program("mosquitto")?;
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    let path =
-        |name: &str, usual: &str| std::env::var_os(name).map_or_else(|| target.join(usual), PathBuf::from);
-    let programs = path("BACKSTAY_PROGRAMS", "programs/debug");
-    assert!(
-        programs.join("demo-service").is_file(),
-        "the programs are not built: cargo xtask test real builds them"
-    );
-    Some((programs, path("BACKSTAY_PLUGINS", "plugins")))
-}
 
 fn gather(fleet: &mut Fleet, devices: usize) {
     for n in 1..=devices {
@@ -99,7 +84,10 @@ fn refused_everywhere(fleet: &Fleet, wanted: impl Fn(usize) -> Vec<(String, &'st
 /// every topic. Agents run on, nothing moves, and the records name the reasons.
 #[test]
 fn whatever_is_published_changes_nothing_and_is_recorded_with_its_reason() {
-    let Some((programs, plugins)) = stage() else { return };
+    if program("mosquitto").is_none() {
+        return;
+    }
+    let Built { programs, plugins } = built();
     if program("mosquitto_pub").is_none() {
         return;
     }
@@ -181,7 +169,10 @@ fn whatever_is_published_changes_nothing_and_is_recorded_with_its_reason() {
 /// holds, and no effect was begun twice.
 #[test]
 fn killed_at_any_moment_nothing_is_lost_and_nothing_is_done_twice() {
-    let Some((programs, plugins)) = stage() else { return };
+    if program("mosquitto").is_none() {
+        return;
+    }
+    let Built { programs, plugins } = built();
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = Fleet::start(dir.path(), &programs, &plugins, Pace::default()).unwrap();

@@ -5,29 +5,15 @@
 use std::{
     fs::{self, OpenOptions},
     io::Write,
-    path::{Path, PathBuf},
     time::Duration,
 };
 
 use backstay_test_fleet::{Device, Fleet, Pace, free_port};
-use backstay_test_real::program;
+use backstay_test_real::{Built, built, program};
 use serde_json::Value;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn stage() -> Option<(PathBuf, PathBuf)> {
-    program("mosquitto")?;
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
-    let path =
-        |name: &str, usual: &str| std::env::var_os(name).map_or_else(|| target.join(usual), PathBuf::from);
-    let programs = path("BACKSTAY_PROGRAMS", "programs/debug");
-    assert!(
-        programs.join("demo-service").is_file(),
-        "the programs are not built: cargo xtask test real builds them"
-    );
-    Some((programs, path("BACKSTAY_PLUGINS", "plugins")))
-}
 
 /// What the device's own journal says, as far as the server has it.
 fn records(fleet: &Fleet) -> Vec<String> {
@@ -56,7 +42,10 @@ fn settles(fleet: &Fleet, version: &str) {
 
 #[test]
 fn what_is_signed_elsewhere_reaches_a_device_and_the_server_alone_sends_nobody_back() {
-    let Some((programs, plugins)) = stage() else { return };
+    if program("mosquitto").is_none() {
+        return;
+    }
+    let Built { programs, plugins } = built();
     let dir = tempfile::tempdir().unwrap();
     let mut fleet = Fleet::start(dir.path(), &programs, &plugins, Pace::default()).unwrap();
     let minted = fleet.cli.ask(&["enrol", "token", "--device", "pump-1", "--cohort", "canary"]).unwrap();
