@@ -1,6 +1,6 @@
 //! `cargo xtask dist`: the agent as it ships, for both CPUs.
 //!
-//! Here: the builds, their names, and the budget for their size. Not here: how small is asked for (the profile `device` in
+//! Here: the builds, their names, and the budget for their size; and what runs under an emulator beside them. Not here: how small is asked for (the profile `device` in
 //! the root's Cargo.toml, and `toolchain` for the linker), packages (deb, ipk), and signatures.
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::programs::{AGENT, put};
+use crate::programs::{AGENT, Profile, put};
 use crate::setup::{self, Need, on_path};
 use crate::steps::run_loudly;
 use crate::toolchain::{self, ARM_GNU, ARM_MUSL, INTEL_MUSL, cargo_for};
@@ -19,6 +19,11 @@ use crate::workspace::Workspace;
 /// The budget of the agent with everything in it, stripped, in bytes: on 64-bit ARM, which small boxes have. The others are
 /// shown beside it.
 const AGENT_BYTES_MAX: u64 = 4_000_000;
+
+/// What makes recorded calls again, its package, and the profile that it is built in.
+const RERUN: &str = "backstay-rerun";
+const RERUN_PACKAGE: &str = "backstay-kit";
+const QUICK: &str = "quick";
 
 /// The profile in which [`AGENT`] ships.
 const DEVICE: &str = "device";
@@ -137,6 +142,22 @@ pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Troubl
         .map_err(|why| Trouble::new(format!("cannot look at {}", file.display())).why(why))?
         .len();
     Ok(Built { starts: starts(target, &file), target: target.to_owned(), file, bytes })
+}
+
+/// Builds what makes recorded calls again on 64-bit ARM, and puts it beside the programs of this machine, where
+/// `backstay replay` looks for it.
+pub(crate) fn build_rerun(workspace: &Workspace) -> Result<PathBuf, Trouble> {
+    let target = emulated()?;
+    let mut command = cargo_for(target, "build")?;
+    // Not what ships: quick to build counts, and nothing is timed under an emulator.
+    command.args(["--profile", QUICK, "-p", RERUN_PACKAGE, "--bin", RERUN]);
+    run_loudly(&mut command, &format!("build {RERUN} for {target}"))?;
+    let folder = workspace.programs().join(Profile::Dev.folder());
+    fs::create_dir_all(&folder)
+        .map_err(|why| Trouble::new(format!("cannot make {}", folder.display())).why(why))?;
+    let file = folder.join(format!("{RERUN}-aarch64"));
+    put(&workspace.target.join(target).join(QUICK).join(RERUN), &file)?;
+    Ok(file)
 }
 
 /// Tries the program out, if this machine can.

@@ -43,6 +43,7 @@ While you work:
   arrows                       who may depend on whom, compared with what cargo says
   build [--release]            the programs and the plugins, into target/programs and target/plugins
   plugins                      the plugins alone
+  rerun                        what makes recorded calls again on aarch64, under qemu, beside the programs (docs/replay.md)
   setup [--check]              tools and targets; --check only looks
 
 To measure and to ship:
@@ -65,6 +66,7 @@ enum Task {
     Arrows,
     Build(Profile),
     Plugins,
+    Rerun,
     Demo { arguments: Vec<OsString> },
     Bench { names: Vec<String> },
     Dist { targets: Vec<String>, output: Output },
@@ -126,6 +128,7 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
         "arrows" => Task::Arrows,
         "build" => Task::Build(if flag("release") { Profile::Release } else { Profile::Dev }),
         "plugins" => Task::Plugins,
+        "rerun" => Task::Rerun,
         "bench" => Task::Bench { names: std::mem::take(&mut values) },
         "dist" => {
             Task::Dist { targets: std::mem::take(&mut values), output: output.unwrap_or(Output::Table) }
@@ -169,6 +172,7 @@ fn perform(task: Task) -> Result<(), Trouble> {
                 println!("{:>9} bytes  {}", component.bytes, component.file.display());
             }
         }
+        Task::Rerun => println!("{}", dist::build_rerun(&workspace()?)?.display()),
         Task::Demo { arguments } => demo::run(&workspace()?, &arguments)?,
         Task::Bench { names } => bench::run(&workspace()?, &names)?,
         Task::Dist { targets, output } => dist::run(&workspace()?, &targets, output)?,
@@ -197,7 +201,7 @@ mod tests {
             assert!(read(name).is_ok(), "{name}");
             seen += 1;
         }
-        assert_eq!(seen, 9);
+        assert_eq!(seen, 10);
     }
 
     #[test]

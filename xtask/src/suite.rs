@@ -52,6 +52,9 @@ const EMULATED_TIER: &str = "real";
 const EMULATED_AGENT: &str = "BACKSTAY_AGENT_AARCH64";
 const EMULATED_AGENT_MISSING: &str = "BACKSTAY_AGENT_AARCH64_MISSING";
 
+/// What `backstay replay` is told: the program that makes recorded calls again there.
+const EMULATED_RERUN: &str = "BACKSTAY_RERUN_AARCH64";
+
 /// Runs what the pipeline runs, or the long form of one folder of tests/.
 pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Trouble> {
     let workspace = Rc::new(workspace);
@@ -106,6 +109,7 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
             move || {
                 let built = dist::build(&workspace, target)?;
                 told.borrow_mut().push((EMULATED_AGENT, built.file.into()));
+                told.borrow_mut().push((EMULATED_RERUN, dist::build_rerun(&workspace)?.into()));
                 Ok(())
             }
         })),

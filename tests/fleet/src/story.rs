@@ -234,12 +234,24 @@ fn ending(fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Troubl
 
 /// Every call of a plugin that the devices recorded, made again.
 fn replayed(fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Trouble> {
-    show.tell("$ backstay replay DEVICE..., every recorded decision and run made again");
+    // The portable engine is in the command line; another processor takes an emulator and what was built for it.
+    let emulated = fleet.layout.programs.join("backstay-rerun-aarch64").is_file();
+    let engines = ["native", "pulley"].into_iter().chain(emulated.then_some("aarch64"));
+    for engine in engines {
+        replayed_on(engine, fleet, names, show)?;
+    }
+    Ok(())
+}
+
+fn replayed_on(engine: &str, fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Trouble> {
+    show.tell(&format!(
+        "$ backstay replay DEVICE... --engine {engine}, every recorded decision and run made again"
+    ));
     let (plugins, keyring) = (fleet.layout.plugins.display().to_string(), fleet.layout.keys.join("keyring"));
     let keyring = keyring.display().to_string();
     let mut arguments = vec!["replay"];
     arguments.extend(names.iter().map(String::as_str));
-    arguments.extend(["--plugins", &plugins, "--keyring", &keyring]);
+    arguments.extend(["--plugins", &plugins, "--keyring", &keyring, "--engine", engine]);
     let (code, out, err) = fleet.cli.exit(&arguments)?;
     let replayed: Value = serde_json::from_str(&out).unwrap_or_default();
     let sum = |of: &str| -> u64 {

@@ -106,7 +106,8 @@ fn an_arm_device_goes_home_alone_with_the_bundle_that_every_machine_gets() {
     let Some(stage) = stage() else { return };
     let dir = tempfile::tempdir().unwrap();
     let programs = emulated(&stage, dir.path());
-    let (layout, _) = Layout::make(dir.path(), &programs, &stage.built.plugins, Pace::default(), None).unwrap();
+    let (layout, cli) =
+        Layout::make(dir.path(), &programs, &stage.built.plugins, Pace::default(), None).unwrap();
     layout.write_artifact("1.4.0", Fault::None).unwrap();
     let bad = layout.write_artifact("2.0.0", Fault::Fails(6)).unwrap();
 
@@ -132,6 +133,21 @@ fn an_arm_device_goes_home_alone_with_the_bundle_that_every_machine_gets() {
     device.start().unwrap();
     serves("1.4.0", &mut device);
     device.stop();
+
+    // What it decided and did on its processor, this machine's comes to as well, in both engines; and so does its own.
+    let state = device.dir().join("state").display().to_string();
+    let (plugins, keyring) = (layout.plugins.display().to_string(), layout.keys.join("keyring"));
+    for engine in ["native", "pulley", "aarch64"] {
+        let mut replay = vec!["replay", &state, "--plugins", &plugins, "--engine", engine];
+        let keyring = keyring.display().to_string();
+        replay.extend(["--keyring", &keyring, "--output", "json"]);
+        let said = cli.local(&replay).unwrap();
+        let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let journal = &said["journals"][0];
+        assert_eq!((&said["verdict"], &journal["chain"]), (&"Same".into(), &"holds".into()), "{said:#}");
+        let again = |of: &str| journal[of]["again"].as_u64().unwrap();
+        assert!(again("decisions") > 0 && again("steps") > 0, "{engine}: {said:#}");
+    }
 
     let events = events(&device);
     let at = |what: &str, like: &dyn Fn(&Event) -> bool| {
