@@ -70,14 +70,32 @@ fn build_all(workspace: &Workspace, profile: Profile, packages: &[&str]) -> Resu
             command.arg("--release");
         }
         run_loudly(&mut command, &format!("build {name}"))?;
-        let package = workspace.package(name);
-        for program in package.into_iter().flat_map(|package| &package.programs) {
-            let program = format!("{program}{}", std::env::consts::EXE_SUFFIX);
-            let from = workspace.target.join(profile.folder()).join(&program);
-            put(&from, &folder.join(&program))?;
-        }
+        put_programs(workspace, profile, name, &folder)?;
     }
     Ok(folder)
+}
+
+/// Builds the agent, and puts the others beside it as they were built together with all tests: alone they would have
+/// other features, and half of what they depend on would be compiled again for that.
+pub(crate) fn build_beside_tests(workspace: &Workspace) -> Result<PathBuf, Trouble> {
+    let folder = build_all(workspace, Profile::Dev, &[AGENT])?;
+    for name in SHIPPED.iter().chain(PLAY).filter(|name| **name != AGENT) {
+        put_programs(workspace, Profile::Dev, name, &folder)?;
+    }
+    Ok(folder)
+}
+
+fn put_programs(
+    workspace: &Workspace,
+    profile: Profile,
+    package: &str,
+    folder: &std::path::Path,
+) -> Result<(), Trouble> {
+    for program in workspace.package(package).into_iter().flat_map(|package| &package.programs) {
+        let program = format!("{program}{}", std::env::consts::EXE_SUFFIX);
+        put(&workspace.target.join(profile.folder()).join(&program), &folder.join(&program))?;
+    }
+    Ok(())
 }
 
 /// Copies a program to its place. One that runs at that place goes on with its old file.

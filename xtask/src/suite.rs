@@ -81,24 +81,32 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
         move || plugins::build(&workspace).map(|_| ())
     }));
     let built = Rc::new(RefCell::new(BTreeMap::new()));
-    row.run(preparation("building the tests", "cargo build --workspace --exclude backstay-agent --tests", {
-        let built = Rc::clone(&built);
-        let workspace = Rc::clone(&workspace);
-        let names: Vec<_> = selected.iter().map(|package| package.name.clone()).collect();
-        move || {
-            let packages = names.iter().filter_map(|name| workspace.package(name));
-            let (agent, others): (Vec<_>, Vec<_>) = packages.partition(|package| package.name == AGENT);
-            let mut outcome = Ok(());
-            for packages in [others, agent].into_iter().filter(|packages| !packages.is_empty()) {
-                outcome = outcome.and(build_tests(&packages, &mut built.borrow_mut()));
+    row.run(preparation(
+        "building the tests",
+        "cargo build --workspace --exclude backstay-agent --tests --bins",
+        {
+            let built = Rc::clone(&built);
+            let workspace = Rc::clone(&workspace);
+            let names: Vec<_> = selected.iter().map(|package| package.name.clone()).collect();
+            move || {
+                let packages = names.iter().filter_map(|name| workspace.package(name));
+                let (agent, others): (Vec<_>, Vec<_>) = packages.partition(|package| package.name == AGENT);
+                let mut outcome = Ok(());
+                for packages in [others, agent].into_iter().filter(|packages| !packages.is_empty()) {
+                    outcome = outcome.and(build_tests(&packages, &mut built.borrow_mut()));
+                }
+                outcome
             }
-            outcome
-        }
-    }));
+        },
+    ));
     // After the tests: a test build of the agent may have left an agent with a compiler in cargo's folder.
     row.run(preparation("building the programs", "cargo xtask build", {
         let workspace = Rc::clone(&workspace);
-        move || programs::build_with_play(&workspace).map(|_| ())
+        let all = tier.is_none();
+        move || match all {
+            true => programs::build_beside_tests(&workspace).map(|_| ()),
+            false => programs::build_with_play(&workspace).map(|_| ()),
+        }
     }));
     let told = Rc::new(RefCell::new(Vec::new()));
     match emulated {
@@ -165,11 +173,18 @@ fn preparation(name: &str, alone: &str, work: impl FnOnce() -> Result<(), Troubl
     Step { name: name.into(), alone: alone.into(), counts: Counts::Failure, work: Work::Loud(Box::new(work)) }
 }
 
-/// Builds the test programs of `packages` and enters them under the package's name. What can be built is built, also
-/// if something else can't.
+/// Builds the programs and the test programs of `packages`, and enters the test programs under the package's name. What
+/// can be built is built, also if something else can't.
 fn build_tests(packages: &[&Package], built: &mut BTreeMap<String, Vec<PathBuf>>) -> Result<(), Trouble> {
     let mut command = cargo();
-    command.args(["build", "--tests", "--keep-going", "--message-format", "json-render-diagnostics"]);
+    command.args([
+        "build",
+        "--tests",
+        "--bins",
+        "--keep-going",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
     for package in packages {
         command.args(["-p", &package.name]);
         for feature in package.features.iter().filter(|feature| !feature.starts_with("xtask/")) {

@@ -122,7 +122,7 @@ impl Fetched {
     ///
     /// # Errors
     /// At the first that doesn't hold or can't be kept. What was taken over before it stays.
-    pub fn into(self, trusted: &mut Trusted) -> Result<bool, TrustedError> {
+    pub fn hand_over(self, trusted: &mut Trusted) -> Result<bool, TrustedError> {
         let mut changed = false;
         for link in &self.links {
             changed |= trusted.follow(link)?;

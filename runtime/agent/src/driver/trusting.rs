@@ -52,7 +52,9 @@ impl Loop {
         self.fetches_trust = false;
         let before = self.all.trust.keyring();
         let taken = match fetched {
-            Ok(fetched) => fetched.into(&mut self.all.trust).map_err(|error| causes::in_one_line(&error)),
+            Ok(fetched) => {
+                fetched.hand_over(&mut self.all.trust).map_err(|error| causes::in_one_line(&error))
+            }
             Err(error) => Err(causes::in_one_line(&error)),
         };
         if let Err(why) = taken {
