@@ -133,6 +133,7 @@ pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Troubl
     let version = workspace.package(AGENT).map_or("0", |package| &package.version);
     let mut command = cargo_for(target, "rustc")?;
     command
+        .env("CARGO_ENCODED_RUSTFLAGS", toolchain::without_paths(workspace))
         .args(["--profile", DEVICE, "-p", AGENT, "--bin", AGENT, "--"])
         .args(toolchain::small_link(target));
     run_loudly(&mut command, &format!("build {AGENT} for {target}"))?;

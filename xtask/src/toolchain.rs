@@ -3,12 +3,14 @@
 //! Here: the targets, the two ways to a standard library for each (rustup's, Debian's), and the cargo command line
 //! that follows. Not here: putting in place what is missing (`setup`).
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::{env, fs};
 
 use crate::trouble::Trouble;
-use crate::workspace::cargo;
+use crate::workspace::{Workspace, cargo};
 
 /// The machine that plugins, and the proof that a crate needs no machine, are built for.
 pub(crate) const WASM: &str = "wasm32-unknown-unknown";
@@ -80,6 +82,25 @@ pub(crate) fn cargo_for(target: &str, verb: &str) -> Result<Command, Trouble> {
 /// docs/benchmarks.md.
 pub(crate) fn small_link(target: &str) -> &'static [&'static str] {
     if way(target) == Some(Way::Toolchain) { small(target) } else { &[] }
+}
+
+/// What the compiler is told so that no path of this machine gets into what ships: sources are named from the root of the
+/// tree, and packages by their own folder. In the form of `CARGO_ENCODED_RUSTFLAGS`.
+pub(crate) fn without_paths(workspace: &Workspace) -> OsString {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"))).unwrap_or_default();
+    let registries = fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten();
+    let folders = registries.map(|registry| registry.path()).chain([workspace.root.clone()]);
+    let mut flags = OsString::new();
+    for folder in folders {
+        if !flags.is_empty() {
+            flags.push("\x1f");
+        }
+        flags.push("--remap-path-prefix=");
+        flags.push(folder);
+        flags.push("/=");
+    }
+    flags
 }
 
 fn small(target: &str) -> &'static [&'static str] {

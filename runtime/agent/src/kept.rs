@@ -50,7 +50,8 @@ impl Body for Kept {
         let First { device, quarantine, floors, attested } = First::from_body(version, body)?;
         let of_sequence =
             |(plugin, sequence): (&PluginId, &u64)| (plugin.clone(), Floor::of_sequence(*sequence));
-        let (tail, accepted) = (StateTail::default(), floors.iter().map(of_sequence).collect());
+        let (tail, mut accepted) = (StateTail::default(), BTreeMap::new());
+        accepted.extend(floors.iter().map(of_sequence));
         let succession = Succession::default();
         Ok(Self { device, quarantine, floors, attested, tail, accepted, heard: None, succession })
     }
@@ -74,10 +75,12 @@ impl Kept {
         heard: Option<Heard>,
     ) -> Self {
         let sequence = |(plugin, floor): (&PluginId, &Floor)| (plugin.clone(), floor.newest.sequence);
+        let mut floors = BTreeMap::new();
+        floors.extend(accepted.iter().map(sequence));
         Self {
             device: device.clone(),
             quarantine: confidence.quarantine.clone(),
-            floors: accepted.iter().map(sequence).collect(),
+            floors,
             attested,
             tail: device.tail(),
             accepted: accepted.clone(),

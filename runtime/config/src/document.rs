@@ -86,12 +86,16 @@ impl Document {
         if span.len() >= self.text.len() {
             return None;
         }
+        let before = self.begins()?.into_iter().filter(|(start, _)| *start <= span.start);
+        before.max().map(|(_, key)| key)
+    }
+
+    /// Where each key and each value begins; keys before what is below them. None: it is no TOML.
+    fn begins(&self) -> Option<Vec<(usize, String)>> {
         let table = DeTable::parse(&self.text).ok()?;
         let mut begin = Vec::new();
-        begins(String::new(), &DeValue::Table(table.into_inner()), &mut begin);
-        begin.sort();
-        let at = begin.partition_point(|(start, _)| *start <= span.start);
-        begin.into_iter().take(at).next_back().map(|(_, key)| key)
+        begins("", &DeValue::Table(table.into_inner()), &mut begin);
+        Some(begin)
     }
 
     /// Something that is wrong with `key`, with the line on which it stands, or its nearest parent does.
@@ -104,32 +108,20 @@ impl Document {
         self.text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
     }
 
+    /// The line of `key`, or of its nearest parent that is there.
     fn find(&self, key: &str) -> Option<usize> {
-        let table = DeTable::parse(&self.text).ok()?;
-        let mut line = None;
-        let mut here = DeValue::Table(table.into_inner());
-        for step in key.split(['.', '[']) {
-            let next = match (&here, step.strip_suffix(']')) {
-                (DeValue::Array(items), Some(index)) => items.get(index.parse::<usize>().ok()?),
-                (DeValue::Table(table), None) => {
-                    let entry = table.iter().find(|(name, _)| name.get_ref() == step);
-                    line = entry.map(|(name, _)| self.line_of(name.span().start)).or(line);
-                    entry.map(|(_, value)| value)
-                }
-                _ => None,
-            };
-            let Some(next) = next else { break };
-            if matches!(here, DeValue::Array(_)) {
-                line = Some(self.line_of(next.span().start));
+        let (begins, mut key) = (self.begins()?, key);
+        loop {
+            if let Some((start, _)) = begins.iter().find(|(_, at)| at == key) {
+                return Some(self.line_of(*start));
             }
-            here = next.get_ref().clone();
+            (key, _) = key.rsplit_once(['.', '['])?;
         }
-        line
     }
 }
 
 /// Where each key below `key`, and its value, begins.
-fn begins(key: String, value: &DeValue<'_>, begin: &mut Vec<(usize, String)>) {
+fn begins(key: &str, value: &DeValue<'_>, begin: &mut Vec<(usize, String)>) {
     match value {
         DeValue::Table(table) => {
             for (name, value) in table {
@@ -137,14 +129,14 @@ fn begins(key: String, value: &DeValue<'_>, begin: &mut Vec<(usize, String)>) {
                 let key = format!("{key}{dot}{}", name.get_ref());
                 begin.push((name.span().start, key.clone()));
                 begin.push((value.span().start, key.clone()));
-                begins(key, value.get_ref(), begin);
+                begins(&key, value.get_ref(), begin);
             }
         }
         DeValue::Array(items) => {
             for (at, item) in items.iter().enumerate() {
                 let key = format!("{key}[{at}]");
                 begin.push((item.span().start, key.clone()));
-                begins(key, item.get_ref(), begin);
+                begins(&key, item.get_ref(), begin);
             }
         }
         DeValue::String(_)

@@ -415,9 +415,9 @@ impl Inner {
                 files.push((about.modified().unwrap_or(SystemTime::UNIX_EPOCH), about.len(), path));
             }
         }
-        files.sort();
-        // The newest are kept for as long as they fit.
-        for (_, bytes, path) in files.into_iter().rev() {
+        // The newest are kept for as long as they fit. There are few: sorting them would be more code than looking again.
+        while let Some(at) = (0..files.len()).max_by_key(|at| files.get(*at)) {
+            let (_, bytes, path) = files.swap_remove(at);
             match free.checked_sub(bytes) {
                 Some(left) => free = left,
                 None => fs::remove_file(&path).map_err(failed("cannot remove", &path))?,

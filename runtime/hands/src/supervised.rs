@@ -274,7 +274,8 @@ impl Program {
         let argv: Vec<OsString> = self.argv.iter().map(|arg| filled(arg, release)).collect();
         let release = release.to_str().ok_or(io::ErrorKind::InvalidInput)?;
         let fill = |(name, value): (&String, &String)| (name.clone(), value.replace(RELEASE, release));
-        let environment = self.environment.iter().map(fill).collect();
+        let mut environment = BTreeMap::new();
+        environment.extend(self.environment.iter().map(fill));
         let (program, args) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let (stdout, stderr) = match &self.output {
             ProgramOutput::Discarded => (Stdio::null(), Stdio::null()),

@@ -89,21 +89,23 @@ impl Place {
     /// Renames sled's directory, then removes the oldest copies beyond `aside_max`.
     pub(crate) fn set_aside(&self, aside_max: u8) -> io::Result<PathBuf> {
         let mut copies = self.copies()?;
-        let number = copies.last().map_or(1, |(number, _)| number.saturating_add(1));
+        let number = copies.iter().map(|(number, _)| number.saturating_add(1)).max().unwrap_or(1);
         let path = self.dir.join(format!("aside-{number:04}"));
         fs::rename(self.sled(), &path)?;
         disk::sync(&self.dir)?;
         copies.push((number, path.clone()));
         // At least the copy that was just made stays: it is the one that somebody is about to be told of.
-        let surplus = copies.len().saturating_sub(usize::from(aside_max.max(1)));
-        for (_, oldest) in copies.into_iter().take(surplus) {
+        while copies.len() > usize::from(aside_max.max(1))
+            && let Some(at) = (0..copies.len()).min_by_key(|at| copies.get(*at))
+        {
+            let (_, oldest) = copies.swap_remove(at);
             // One that can't be removed is tried again the next time.
             drop(fs::remove_dir_all(oldest));
         }
         Ok(path)
     }
 
-    /// The copies there are, oldest first.
+    /// The copies there are, the larger number being the newer.
     fn copies(&self) -> io::Result<Vec<(u32, PathBuf)>> {
         let mut copies = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
@@ -112,7 +114,6 @@ impl Place {
                 entry.file_name().to_str().and_then(|name| name.strip_prefix("aside-")?.parse().ok());
             copies.extend(number.map(|number: u32| (number, entry.path())));
         }
-        copies.sort();
         Ok(copies)
     }
 }

@@ -71,7 +71,8 @@ impl Pending {
             self.range(tree, prefix, after)
                 .take_while(|((of, key), _)| *of == tree && key.starts_with(prefix))
         };
-        let mut merged: BTreeMap<_, _> = below(most.saturating_add(mine().count()))?.into_iter().collect();
+        let mut merged = BTreeMap::new();
+        merged.extend(below(most.saturating_add(mine().count()))?);
         for ((_, key), value) in mine() {
             match value {
                 Some(value) => merged.insert(key.clone(), value.clone()),
