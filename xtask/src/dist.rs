@@ -139,10 +139,22 @@ pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Troubl
     run_loudly(&mut command, &format!("build {AGENT} for {target}"))?;
     let file = folder.join(format!("{AGENT}-{version}-{target}"));
     put(&workspace.target.join(target).join(DEVICE).join(AGENT), &file)?;
-    let bytes = fs::metadata(&file)
-        .map_err(|why| Trouble::new(format!("cannot look at {}", file.display())).why(why))?
-        .len();
+    let program =
+        fs::read(&file).map_err(|why| Trouble::new(format!("cannot look at {}", file.display())).why(why))?;
+    for folder in [&workspace.root, &toolchain::cargo_home()] {
+        if names(&program, folder.as_os_str().as_encoded_bytes()) {
+            return Err(Trouble::new(format!("{} names {}", file.display(), folder.display()))
+                .why("a path of the machine that builds has no business in what ships, and no two machines would build the same")
+                .help("see which flags the compiler gets: `without_paths` in xtask/src/toolchain.rs"));
+        }
+    }
+    let bytes = program.len() as u64;
     Ok(Built { starts: starts(target, &file), target: target.to_owned(), file, bytes })
+}
+
+/// Whether `program` has `path` in it. One as short as `/` says nothing.
+fn names(program: &[u8], path: &[u8]) -> bool {
+    path.len() > 1 && program.windows(path.len()).any(|bytes| bytes == path)
 }
 
 /// Builds what makes recorded calls again on 64-bit ARM, and puts it beside the programs of this machine, where
@@ -237,6 +249,13 @@ mod tests {
         assert!(!built(AGENT_BYTES_MAX + 1, Start::Yes).keeps_budget());
         let other = Built { target: INTEL_MUSL.into(), ..built(AGENT_BYTES_MAX + 1, Start::Yes) };
         assert!(other.keeps_budget());
+    }
+
+    #[test]
+    fn a_path_of_the_machine_is_found_wherever_it_stands() {
+        assert!(names(b"\0/home/ann/.cargo/registry", b"/home/ann/.cargo"));
+        assert!(!names(b"\0tokio-1.54.1/src/lib.rs", b"/home/ann/.cargo"));
+        assert!(!names(b"a/b", b"/") && !names(b"", b"/home"));
     }
 
     #[test]

@@ -87,9 +87,7 @@ pub(crate) fn small_link(target: &str) -> &'static [&'static str] {
 /// What the compiler is told so that no path of this machine gets into what ships: sources are named from the root of the
 /// tree, and packages by their own folder. In the form of `CARGO_ENCODED_RUSTFLAGS`.
 pub(crate) fn without_paths(workspace: &Workspace) -> OsString {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"))).unwrap_or_default();
-    let registries = fs::read_dir(home.join("registry/src")).into_iter().flatten().flatten();
+    let registries = fs::read_dir(cargo_home().join("registry/src")).into_iter().flatten().flatten();
     let folders = registries.map(|registry| registry.path()).chain([workspace.root.clone()]);
     let mut flags = OsString::new();
     for folder in folders {
@@ -101,6 +99,12 @@ pub(crate) fn without_paths(workspace: &Workspace) -> OsString {
         flags.push("/=");
     }
     flags
+}
+
+/// Where cargo keeps what it has fetched.
+pub(crate) fn cargo_home() -> PathBuf {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"))).unwrap_or_default()
 }
 
 fn small(target: &str) -> &'static [&'static str] {
