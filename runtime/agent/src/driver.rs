@@ -200,7 +200,7 @@ impl Loop {
             let mut events: Vec<Event> = effects.iter().filter_map(recorded).cloned().collect();
             // With an answer that is worth recording goes the call that it came from, so that it can be made again.
             if let Some((ticket, consulted)) =
-                self.consulted.take_if(|(ticket, _)| tells_of(&events, *ticket))
+                self.consulted.take_if(|(ticket, _)| events.iter().any(|event| event.answers(*ticket)))
             {
                 events.push(consulted.about(ticket));
             }
@@ -458,12 +458,6 @@ fn recorded(effect: &Effect) -> Option<&Event> {
         | Effect::Abandon { .. }
         | Effect::Report(_) => None,
     }
-}
-
-/// Whether the answer to this question is among what is recorded.
-fn tells_of(events: &[Event], asked: Ticket) -> bool {
-    let answers = |event: &Event| matches!(event, Event::Decided { ticket, .. } | Event::Unanswered { ticket, .. } if *ticket == asked);
-    events.iter().any(answers)
 }
 
 fn random() -> u64 {

@@ -140,16 +140,14 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
         .filter_map(|loaded| loaded.map_err(&mut unusable).ok())
         .collect();
     let candidate = loader.candidate(&config.policy).and_then(|loaded| loaded.map_err(&mut unusable).ok());
-    // Before the first call is recorded it has to be known what was called, and with which settings.
-    let equipped = policies.iter().chain(&candidate).map(|ready| &ready.equipped);
-    let equipped =
-        equipped.chain(executors.iter().map(|ready| &ready.equipped)).cloned().map(Event::Equipped);
-    first.extend(equipped);
     let judge = (!policies.is_empty()).then(|| Judge::new(policies));
     let judge = judge.map(|judge| match candidate {
         Some(candidate) => judge.with_candidate(candidate, terms(&config.policy)),
         None => judge,
     });
+    // Before the first call is recorded it has to be known what was called, and with which settings.
+    first.extend(judge.iter().flat_map(Judge::equipped));
+    first.extend(executors.iter().map(|ready| Event::Equipped(ready.equipped.clone())));
     let loaded = judge.iter().flat_map(Judge::granted).chain(executors.iter().map(|ready| &ready.granted));
     let floors = floors_after(floors, loaded);
 

@@ -300,6 +300,14 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whether it tells what came of this question to a policy.
+    #[must_use]
+    pub fn answers(&self, asked: Ticket) -> bool {
+        matches!(self, Self::Decided { ticket, .. } | Self::Unanswered { ticket, .. } if *ticket == asked)
+    }
+}
+
 /// Why something was done or was kept from being done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {

@@ -9,8 +9,8 @@ use std::fmt;
 use backstay_core::{Bench, Confidence, Move, Terms};
 use backstay_host::{CallError, Decided, Policy};
 use backstay_model::{
-    Action, Came, Decision, Digest, Event, Facts, Handover, HandoverStep, Memo, Mono, PluginId, Reason,
-    Ticket, Version,
+    Action, Came, Decision, Digest, Equipped, Event, Facts, Handover, HandoverStep, Memo, Mono, PluginId,
+    Reason, Ticket, Version,
 };
 use backstay_trust::{GrantedPlugin, Keyring};
 
@@ -34,6 +34,9 @@ pub trait Adviser {
     /// What lets it run, which may be taken back.
     fn granted(&self) -> &GrantedPlugin;
 
+    /// How it is configured, once it has said so: to be recorded before its first answer.
+    fn equipped(&self) -> Option<&Equipped>;
+
     /// What is to be done. `prior` is the memo of the answer before, empty at first.
     ///
     /// # Errors
@@ -56,6 +59,10 @@ impl Adviser for Ready<Policy> {
 
     fn granted(&self) -> &GrantedPlugin {
         &self.granted
+    }
+
+    fn equipped(&self) -> Option<&Equipped> {
+        Some(&self.equipped)
     }
 
     fn decide(&mut self, _: Mono, facts: &Facts, prior: &[u8]) -> Result<Decided, CallError> {
@@ -146,6 +153,11 @@ impl Judge {
     /// The call that the last answer came from. None: nobody was called.
     pub fn consulted(&mut self) -> Option<Consulted> {
         self.consulted.take()
+    }
+
+    /// How each of them is configured: to be recorded at the start, before the first answer.
+    pub fn equipped(&self) -> impl Iterator<Item = Event> {
+        self.seats().filter_map(|seat| seat.adviser.equipped()).cloned().map(Event::Equipped)
     }
 
     /// What lets each of them run.

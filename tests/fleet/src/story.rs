@@ -245,12 +245,15 @@ fn replayed(fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Trou
 
 fn replayed_on(engine: &str, fleet: &Fleet, names: &[String], show: &mut Show) -> Result<(), Trouble> {
     show.tell(&format!(
-        "$ backstay replay DEVICE... --engine {engine}, every recorded decision and run made again"
+        "$ backstay replay DEVICE... SERVER --engine {engine}, every decision and run made again"
     ));
     let (plugins, keyring) = (fleet.layout.plugins.display().to_string(), fleet.layout.keys.join("keyring"));
     let keyring = keyring.display().to_string();
     let mut arguments = vec!["replay"];
     arguments.extend(names.iter().map(String::as_str));
+    // The server decides by a policy, too; its own records lie in its folder.
+    let server = fleet.layout.dir.join("server/state").display().to_string();
+    arguments.push(&server);
     arguments.extend(["--plugins", &plugins, "--keyring", &keyring, "--engine", engine]);
     let (code, out, err) = fleet.cli.exit(&arguments)?;
     let replayed: Value = serde_json::from_str(&out).unwrap_or_default();

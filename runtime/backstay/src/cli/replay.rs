@@ -24,7 +24,7 @@ use crate::{
 /// Make recorded calls of plugins again, and name the first that comes to something else
 #[derive(Debug, Args)]
 pub(crate) struct Replay {
-    /// Whose records: devices, files that `evidence fetch` wrote, or a device's state folder
+    /// Whose records: devices, files that `evidence fetch` wrote, or the state folder of a device or a server
     #[arg(required = true, value_name = "DEVICE|FILE|FOLDER")]
     of: Vec<String>,
     /// Bundles of the plugins that ran, or folders with them

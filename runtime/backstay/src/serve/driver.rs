@@ -2,12 +2,13 @@
 //!
 //! It acts and never decides. Not here: what follows from what comes in (`server`).
 
-use std::{error::Error, future::pending, net::SocketAddr, time::Duration};
+use std::{error::Error, fs, future::pending, io, net::SocketAddr, path::Path, time::Duration};
 
 use backstay_api::{Call, Calls, Shelf, routes};
 use backstay_link::{Broker, Filter, Handle, Happening, Incoming, Link, PublishError, Qos, Settings};
-use backstay_memory::{Memory, Options};
+use backstay_memory::{Memory, Options, keep_file};
 use backstay_model::{Event, Millis, causes};
+use backstay_trust::PublicKey;
 use backstay_wire::{Qos as WireQos, TopicFilter};
 use tokio::{
     net::TcpListener,
@@ -40,6 +41,8 @@ const PACKET_BYTES_MAX: usize = 256 * 1024;
 const QUEUE_MAX: usize = 4096;
 /// How long calls that are under way may take when the server is asked to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// In the state folder, the public key that the journal is named by.
+pub(crate) const INSTANCE: &str = "instance.pub";
 /// The loop looks around at least this often.
 const WAKE_EVERY: Millis = Millis::from_secs(60);
 
@@ -52,7 +55,7 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
     let embedded = config.embedded_broker.map(embedded_broker).transpose()?;
 
     let state = &config.state;
-    let instance = director.key().id().0.to_string();
+    let instance = instance(state, &director.key().public())?.id().0.to_string();
     let options = Options { instance: instance.clone(), bytes_max: config.journal.mib_max << 20 };
     let (memory, recalled) = Memory::open(state, options)?;
     let clock = Clock::from(recalled.clock);
@@ -99,6 +102,23 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
     let signals =
         Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
     Desk { server, clock, handle, incoming, waiting, signals }.run(stop, api).await
+}
+
+/// Whose journal it is: the director's key at the first start, for good. Another director goes on with the same journal.
+fn instance(state: &Path, now: &PublicKey) -> Result<PublicKey, Box<dyn Error>> {
+    let path = state.join(INSTANCE);
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            Ok(text.trim().parse().map_err(|why| format!("{} holds no key: {why}", path.display()))?)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(state)?;
+            keep_file(&path, now.to_string().as_bytes())
+                .map_err(|why| format!("cannot keep {}: {why}", path.display()))?;
+            Ok(*now)
+        }
+        Err(error) => Err(format!("cannot read {}: {error}", path.display()).into()),
+    }
 }
 
 /// Everything that can happen comes in here.
@@ -237,4 +257,23 @@ fn link(
     };
     settings.filters = filters.iter().map(filter).collect();
     Ok(Link::start(settings)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_trust::SecretKey;
+
+    use super::*;
+
+    #[test]
+    fn another_director_goes_on_with_the_same_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let key = |seed| SecretKey::from_random(&[seed; 32]).public();
+        assert_eq!(instance(&state, &key(1)).unwrap(), key(1));
+        assert_eq!(instance(&state, &key(2)).unwrap(), key(1));
+        fs::write(state.join(INSTANCE), "rot").unwrap();
+        let why = instance(&state, &key(2)).unwrap_err().to_string();
+        assert!(why.contains("instance.pub holds no key"), "{why}");
+    }
 }

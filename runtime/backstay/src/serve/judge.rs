@@ -2,7 +2,7 @@
 
 use backstay_core::Confidence;
 use backstay_model::{Event, Facts, Mono};
-use backstay_plugins::{Asked, Judge};
+use backstay_plugins::{Asked, Consulted, Judge};
 use backstay_trust::Keyring;
 
 /// Answers questions about rollouts.
@@ -12,6 +12,12 @@ pub(crate) trait Ask {
 
     /// Holds what is remembered against who is here, before the first question.
     fn seat(&self, confidence: &mut Confidence) -> Option<Event>;
+
+    /// How each of those who are asked is configured, to be recorded before the first answer.
+    fn equipped(&self) -> Vec<Event>;
+
+    /// The call that the last answer came from.
+    fn consulted(&mut self) -> Option<Consulted>;
 
     /// Asks only those any more whom `keyring` still grants.
     fn heed(&mut self, keyring: &Keyring) -> Vec<Event>;
@@ -24,6 +30,14 @@ impl Ask for Judge {
 
     fn seat(&self, confidence: &mut Confidence) -> Option<Event> {
         self.seat(confidence)
+    }
+
+    fn equipped(&self) -> Vec<Event> {
+        Judge::equipped(self).collect()
+    }
+
+    fn consulted(&mut self) -> Option<Consulted> {
+        self.consulted()
     }
 
     fn heed(&mut self, keyring: &Keyring) -> Vec<Event> {

@@ -11,8 +11,9 @@ use backstay_core::{Cohort, CohortEffect, CohortInput, Confidence, Plan, Reply, 
 use backstay_link::Outgoing;
 use backstay_memory::{Durability, Trusted};
 use backstay_model::{
-    CohortId, DeviceId, Direction, Event, Facts, Handover, HandoverStep, Millis, Mono, Reason,
+    CohortId, DeviceId, Direction, Event, Facts, Handover, HandoverStep, Millis, Mono, Reason, Ticket,
 };
+use backstay_plugins::Consulted;
 use backstay_wire::TopicKind;
 
 use super::{
@@ -126,6 +127,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
             retry_at: None,
         };
         server.record(now, &[odd, left_out.into_iter().map(degraded).collect()].concat());
+        let equipped = server.judge.equipped();
+        server.record(now, &equipped);
         let seated = server.judge.seat(&mut server.confidence);
         server.record(now, seated.as_slice());
         let members: Vec<_> = server.register.members().cloned().collect();
@@ -190,7 +193,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// Gives a cohort an input, and does what it wants done, in order.
     pub(super) fn step(&mut self, now: Now, cohort: &CohortId, input: CohortInput) {
-        let mut inputs = VecDeque::from([input]);
+        let (mut inputs, mut consulted) = (VecDeque::from([input]), None);
         while let Some(input) = inputs.pop_front() {
             let machine = self.cohorts.entry(cohort.clone()).or_insert_with(|| Cohort::new(cohort.clone()));
             let effects = machine.step(now.mono, input);
@@ -199,7 +202,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 CohortEffect::Publish(_) | CohortEffect::Ask { .. } => None,
             };
             // One commit for all of a step, and before anything else of it.
-            let events: Vec<Event> = effects.iter().filter_map(record).collect();
+            let mut events: Vec<Event> = effects.iter().filter_map(record).collect();
+            // With an answer goes the call that it came from, so that it can be made again.
+            let call = consulted.take_if(|(ticket, _)| events.iter().any(|event| event.answers(*ticket)));
+            events.extend(call.map(|(ticket, consulted): (Ticket, Consulted)| consulted.about(ticket)));
             let _in = tracing::info_span!("cohort", name = %cohort).entered();
             self.record(now, &events);
             for effect in effects {
@@ -209,6 +215,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                     CohortEffect::Publish(_) => self.post.steer(cohort),
                     CohortEffect::Ask { ticket, facts } => {
                         let reply = self.ask(now, &facts);
+                        consulted = self.judge.consulted().map(|consulted| (ticket, consulted));
                         inputs.push_back(CohortInput::Policy { ticket, reply });
                     }
                 }

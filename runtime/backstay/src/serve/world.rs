@@ -18,7 +18,7 @@ use backstay_model::{
     Action, Beat, BootId, CohortId, Decision, DeviceId, Digest, Event, Facts, FleetId, Hardware, Health,
     Millis, Mono, Permille, Reason, Release, Report, SchemaRange, Standing, Steer, UnixMs, Version, WayHome,
 };
-use backstay_plugins::Asked;
+use backstay_plugins::{Asked, Consulted};
 use backstay_trust::{
     DeviceKind, EnrolRequest, EnrolToken, Enrolment, Keyring, KeyringParts, Listener, OrderKind,
     ProductRelease, Role, SecretKey, Stamp, VerifiedOrder, sign_word,
@@ -86,6 +86,14 @@ impl Ask for Says {
     }
 
     fn seat(&self, _: &mut Confidence) -> Option<Event> {
+        None
+    }
+
+    fn equipped(&self) -> Vec<Event> {
+        Vec::new()
+    }
+
+    fn consulted(&mut self) -> Option<Consulted> {
         None
     }
 

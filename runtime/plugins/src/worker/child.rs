@@ -13,13 +13,14 @@ use std::{
 };
 
 use backstay_host::{CallError, Config, Engine, Executor, Plugin, Policy, world_executor, world_policy};
+use backstay_model::{Equipped, PluginRole};
 use backstay_trust::Keyring;
 
 use super::{
     confine::{confine, limit},
-    protocol::{Ask, BYTES_MAX, Broken, Fault, LOAD_BYTES_MAX, Line, Load, Reply, Role, Unfit},
+    protocol::{Ask, BYTES_MAX, Broken, Fault, LOAD_BYTES_MAX, Line, Load, Reply, Unfit},
 };
-use crate::{LoadError, Loader, load};
+use crate::{LoadError, Loader, load, trace};
 
 /// Answers questions until nobody asks any more. To be called first of all in a process that was started for it, with
 /// a socket as its standard input. `before` is called before each question is answered; in a shipped program it does nothing.
@@ -58,6 +59,8 @@ fn unfit(error: &(dyn Error + 'static)) -> Unfit {
 struct Serving {
     plugin: Plugin,
     config: Config,
+    /// How it is configured, without what is secret.
+    equipped: Equipped,
 }
 
 impl Serving {
@@ -74,8 +77,8 @@ impl Serving {
             held: None,
         };
         let world = match load.role {
-            Role::Policy => world_policy(),
-            Role::Executor => world_executor(),
+            PluginRole::Policy => world_policy(),
+            PluginRole::Executor => world_executor(),
         };
         let told = |error: LoadError| match error {
             LoadError::Settings { problems, .. } => Unfit::Settings(problems),
@@ -92,11 +95,18 @@ impl Serving {
             Plugin::Executor(executor) => Executor::validate(executor, &config),
         };
         load::agreed(here, problems).map_err(told)?;
-        Ok(Self { plugin, config })
+        let (role, said) = match &plugin {
+            Plugin::Policy(policy) => (PluginRole::Policy, Policy::describe(policy)),
+            Plugin::Executor(executor) => (PluginRole::Executor, Executor::describe(executor)),
+        };
+        let said = said.map_err(|error| unfit(&error))?;
+        let which = (plugin.id(), verified.version(), verified.grant());
+        let equipped = trace::equipped(role, which, &config, &said);
+        Ok(Self { plugin, config, equipped })
     }
 
     fn serve(&self, line: &mut Line<Socket>, before: &mut impl FnMut()) -> Broken {
-        if let Err(broken) = line.send(&Reply::Ready, BYTES_MAX) {
+        if let Err(broken) = line.send(&Reply::Ready(self.equipped.clone()), BYTES_MAX) {
             return broken;
         }
         loop {

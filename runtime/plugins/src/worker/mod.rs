@@ -28,11 +28,11 @@ use std::{
 use backstay_config::Plugin as PluginConfig;
 use backstay_core::{Backoff, Rng};
 use backstay_host::{CallError, Decided, Event, Stepped, Strike, StrikeKind, world_executor, world_policy};
-use backstay_model::{Digest, Facts, Millis, Mono, PluginId, Version};
+use backstay_model::{Digest, Equipped, Facts, Millis, Mono, PluginId, PluginRole, Version};
 use backstay_trust::GrantedPlugin;
 
 pub use self::child::run;
-use self::protocol::{Ask, BYTES_MAX, Broken, LOAD_BYTES_MAX, Line, Load, Reply, Role, Unfit, frame};
+use self::protocol::{Ask, BYTES_MAX, Broken, LOAD_BYTES_MAX, Line, Load, Reply, Unfit, frame};
 use crate::{
     Adviser, LoadError, Loader,
     load::{bundles, read, values},
@@ -80,6 +80,8 @@ pub struct Worker {
     version: Version,
     grant: Digest,
     granted: GrantedPlugin,
+    /// How it is configured, as it said when it was ready.
+    equipped: Option<Equipped>,
     /// What one call may take, of the plugin's time.
     call: Duration,
     program: Program,
@@ -126,7 +128,7 @@ impl Loader<'_> {
     /// # Errors
     /// The first that can't be used.
     pub fn policy_workers(&self, config: &PluginConfig, program: &Program) -> Result<Vec<Worker>, LoadError> {
-        bundles(config).map(|path| self.worker(path, config, Role::Policy, program)).collect()
+        bundles(config).map(|path| self.worker(path, config, PluginRole::Policy, program)).collect()
     }
 
     /// The policy that is to take over, in a process of its own, if there is to be one.
@@ -135,7 +137,7 @@ impl Loader<'_> {
         config: &PluginConfig,
         program: &Program,
     ) -> Option<Result<Worker, LoadError>> {
-        config.candidate.as_ref().map(|path| self.worker(path, config, Role::Policy, program))
+        config.candidate.as_ref().map(|path| self.worker(path, config, PluginRole::Policy, program))
     }
 
     /// The executors of a configuration, newest first, each in a process of its own.
@@ -150,20 +152,20 @@ impl Loader<'_> {
         if config.candidate.is_some() {
             return Err(LoadError::NoShadow);
         }
-        bundles(config).map(|path| self.worker(path, config, Role::Executor, program)).collect()
+        bundles(config).map(|path| self.worker(path, config, PluginRole::Executor, program)).collect()
     }
 
     fn worker(
         &self,
         path: &Path,
         config: &PluginConfig,
-        role: Role,
+        role: PluginRole,
         program: &Program,
     ) -> Result<Worker, LoadError> {
         let bundle = read(path)?;
         let world = match role {
-            Role::Policy => world_policy(),
-            Role::Executor => world_executor(),
+            PluginRole::Policy => world_policy(),
+            PluginRole::Executor => world_executor(),
         };
         let apart = |source| LoadError::Apart { path: path.into(), source };
         // What may run is decided here, where floors and the time are known; no process is started for what may not.
@@ -176,6 +178,7 @@ impl Loader<'_> {
             settings: Cow::Borrowed(&settings),
         };
         let mut worker = Worker {
+            equipped: None,
             id: verified.id().clone(),
             version: verified.version().clone(),
             grant: *verified.grant(),
@@ -188,7 +191,7 @@ impl Loader<'_> {
             rng: Rng::new(u64::from(std::process::id())),
         };
         match worker.start() {
-            Ok(up) => worker.state = State::Up(up),
+            Ok((up, equipped)) => (worker.state, worker.equipped) = (State::Up(up), Some(equipped)),
             Err(NotUp::Unfit(Unfit::Settings(problems))) => {
                 return Err(LoadError::Settings { path: path.into(), problems });
             }
@@ -214,7 +217,7 @@ impl Worker {
         let ask = Ask::Step { state: Cow::Borrowed(state), event: Cow::Borrowed(event) };
         match self.call(now, &ask)? {
             Reply::Stepped(stepped) => Ok(stepped),
-            reply @ (Reply::Ready | Reply::Unfit(_) | Reply::Decided(_) | Reply::Fault(_)) => {
+            reply @ (Reply::Ready(_) | Reply::Unfit(_) | Reply::Decided(_) | Reply::Fault(_)) => {
                 Err(self.out_of_turn(now, &reply))
             }
         }
@@ -229,7 +232,7 @@ impl Worker {
         }
     }
 
-    fn start(&self) -> Result<Up, NotUp> {
+    fn start(&self) -> Result<(Up, Equipped), NotUp> {
         let process = |error: io::Error| NotUp::Process(error.into());
         let (ours, theirs) = UnixStream::pair().map_err(process)?;
         ours.set_read_timeout(Some(START)).map_err(process)?;
@@ -250,10 +253,10 @@ impl Worker {
             .send_frame(&self.load)
             .and_then(|()| up.line.receive(BYTES_MAX, || begun.elapsed() < START));
         match ready {
-            Ok(Reply::Ready) => {
+            Ok(Reply::Ready(equipped)) => {
                 up.line.stream.set_read_timeout(Some(self.call + GRACE)).map_err(process)?;
                 up.line.stream.set_write_timeout(Some(GRACE)).map_err(process)?;
-                Ok(up)
+                Ok((up, equipped))
             }
             Ok(Reply::Unfit(unfit)) => Err(NotUp::Unfit(unfit)),
             Ok(Reply::Decided(_) | Reply::Stepped(_) | Reply::Fault(_)) => {
@@ -274,7 +277,7 @@ impl Worker {
                 return Err(host(format!("its process died and is started again in {left}").into()));
             }
             match self.start() {
-                Ok(up) => self.state = State::Up(up),
+                Ok((up, _)) => self.state = State::Up(up),
                 Err(not) => {
                     let source = match not {
                         NotUp::Unfit(Unfit::Other(why)) => why.into(),
@@ -301,7 +304,7 @@ impl Worker {
                 }
                 return match reply {
                     Reply::Fault(fault) => Err(fault.of(&self.id)),
-                    reply @ (Reply::Ready | Reply::Unfit(_) | Reply::Decided(_) | Reply::Stepped(_)) => {
+                    reply @ (Reply::Ready(_) | Reply::Unfit(_) | Reply::Decided(_) | Reply::Stepped(_)) => {
                         Ok(reply)
                     }
                 };
@@ -323,7 +326,7 @@ impl Worker {
 
     fn out_of_turn(&mut self, now: Mono, reply: &Reply) -> CallError {
         let why = match reply {
-            Reply::Ready => "ready",
+            Reply::Ready(_) => "ready",
             Reply::Unfit(_) => "unfit",
             Reply::Decided(_) => "a decision",
             Reply::Stepped(_) => "a step",
@@ -384,11 +387,15 @@ impl Adviser for Worker {
         &self.granted
     }
 
+    fn equipped(&self) -> Option<&Equipped> {
+        self.equipped.as_ref()
+    }
+
     fn decide(&mut self, now: Mono, facts: &Facts, prior: &[u8]) -> Result<Decided, CallError> {
         let ask = Ask::Decide { facts: Cow::Borrowed(facts), prior: Cow::Borrowed(prior) };
         match self.call(now, &ask)? {
             Reply::Decided(decided) => Ok(decided),
-            reply @ (Reply::Ready | Reply::Unfit(_) | Reply::Stepped(_) | Reply::Fault(_)) => {
+            reply @ (Reply::Ready(_) | Reply::Unfit(_) | Reply::Stepped(_) | Reply::Fault(_)) => {
                 Err(self.out_of_turn(now, &reply))
             }
         }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use backstay_host::{CallError, Decided, Event, Problem, Stepped, Strike, Value};
-use backstay_model::{Facts, Name, PluginId};
+use backstay_model::{Equipped, Facts, Name, PluginId, PluginRole};
 use backstay_trust::{Bundle, Keyring};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -39,16 +39,9 @@ pub(super) struct Load<'a> {
     /// The plugin.
     pub(super) bundle: Cow<'a, [u8]>,
     /// What it is to be asked.
-    pub(super) role: Role,
+    pub(super) role: PluginRole,
     /// What it is told with each call.
     pub(super) settings: Cow<'a, [(Name, Value)]>,
-}
-
-/// What a plugin is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Role {
-    Policy,
-    Executor,
 }
 
 /// A call.
@@ -61,8 +54,8 @@ pub(super) enum Ask<'a> {
 /// An answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
-    /// To the first message: it is confined, and can be asked.
-    Ready,
+    /// To the first message: it is confined, and can be asked, configured like this.
+    Ready(Equipped),
     /// To the first message: it can't be asked, and why.
     Unfit(Unfit),
     Decided(Decided),
@@ -296,7 +289,7 @@ mod tests {
             assert!(matches!(heard(&whole[..cut], 1 << 20), Err(Broken::Ended)), "cut at {cut}");
         }
         assert!(matches!(heard(&[0xff; 64], 64), Err(Broken::TooLong { .. })));
-        let mut more = frame(&Reply::Ready, BYTES_MAX).unwrap();
+        let mut more = frame(&Reply::Unfit(Unfit::Other("no".into())), BYTES_MAX).unwrap();
         more.push(0);
         assert!(matches!(heard(&more, 64), Err(Broken::Malformed)));
         for garbage in [&[1, 0, 0, 0, 77][..], &[2, 0, 0, 0, 0, 0], &[0, 0, 0, 0]] {

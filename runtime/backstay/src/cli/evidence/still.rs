@@ -1,4 +1,4 @@
-//! The journal in a device's state folder, read as it lies there.
+//! The journal in the state folder of a device, or of a server, read as it lies there.
 //!
 //! Nothing is locked, written or mended: it may be evidence, and its device may be at work. Not here: the journal's
 //! form (`journal`).
@@ -73,14 +73,17 @@ impl DiskFile for StillFile {
     }
 }
 
-/// The records of the device with this state folder. Whose they are its key says, which is in the folder.
+/// What says whose journal it is: on a device its key, on a server the key that its journal is named by.
+const NAMED_BY: [&str; 2] = ["device.pem", "instance.pub"];
+
+/// The records of the device, or of the server, with this state folder. Whose they are a key says, which is in the folder.
 pub(super) fn read(state: &Path) -> Result<Records, Failure> {
-    let key = key_file::read_public(&state.join("device.pem"), &Passphrase::default()).map_err(|why| {
-        let what = format!("{} is no state folder of a device", state.display());
-        Failure::new(Exit::NotFound, what)
-            .why(why)
-            .help("name the folder that the agent's configuration calls state")
-    })?;
+    let named_by = NAMED_BY.map(|name| state.join(name)).into_iter().find(|path| path.is_file());
+    let key = named_by.as_deref().map(|path| key_file::read_public(path, &Passphrase::default()));
+    let key = key.ok_or_else(|| {
+        Failure::new(Exit::NotFound, format!("{} is no state folder", state.display()))
+            .help("name the folder that the configuration of the agent, or of the server, calls state")
+    })??;
     let trouble = |why: Box<dyn std::error::Error>| {
         Failure::new(Exit::Trouble, format!("cannot read the journal in {}", state.display())).why(why)
     };
