@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use lexopt::prelude::*;
 
+use crate::bench::Request;
 use crate::dist::Output;
 use crate::programs::Profile;
 use crate::steps::Tally;
@@ -47,7 +48,7 @@ While you work:
   setup [--check]              tools and targets; --check only looks
 
 To measure and to ship:
-  bench [NAME...]              the measurements of tests/bench; without a name it lists them
+  bench [NAME... [OPTION...]]  the measurements of tests/bench; without a name it lists them
   dist [TARGET...] [--output json]
                                the agent for x86_64 and aarch64, stripped; held against 4 MB on aarch64
 
@@ -68,7 +69,7 @@ enum Task {
     Plugins,
     Rerun,
     Demo { arguments: Vec<OsString> },
-    Bench { names: Vec<String> },
+    Bench(Request),
     Dist { targets: Vec<String>, output: Output },
 }
 
@@ -95,9 +96,21 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
         Some(Value(name)) => name.string()?,
         Some(Short(_) | Long(_)) => return Err("the command comes first, its options after it".into()),
     };
-    // The demo has a command line of its own.
+    // The demo and each measurement have a command line of their own.
     if name == "demo" {
         return Ok(Task::Demo { arguments: words.raw_args()?.collect() });
+    }
+    if name == "bench" {
+        let request = Request::of(words.raw_args()?);
+        let asks = |word: &OsString| word == "--help" || word == "-h";
+        let help = request.names.is_empty() && request.arguments.iter().any(asks);
+        return match request.arguments.first() {
+            _ if help => Ok(Task::Help),
+            Some(option) if request.names.is_empty() => {
+                Err(format!("bench has no option {}", option.to_string_lossy()).into())
+            }
+            _ => Ok(Task::Bench(request)),
+        };
     }
     let (mut flags, mut values, mut output) = (Vec::new(), Vec::new(), None);
     while let Some(word) = words.next()? {
@@ -129,7 +142,6 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
         "build" => Task::Build(if flag("release") { Profile::Release } else { Profile::Dev }),
         "plugins" => Task::Plugins,
         "rerun" => Task::Rerun,
-        "bench" => Task::Bench { names: std::mem::take(&mut values) },
         "dist" => {
             Task::Dist { targets: std::mem::take(&mut values), output: output.unwrap_or(Output::Table) }
         }
@@ -174,7 +186,7 @@ fn perform(task: Task) -> Result<(), Trouble> {
         }
         Task::Rerun => println!("{}", dist::build_rerun(&workspace()?)?.display()),
         Task::Demo { arguments } => demo::run(&workspace()?, &arguments)?,
-        Task::Bench { names } => bench::run(&workspace()?, &names)?,
+        Task::Bench(request) => bench::run(&workspace()?, &request)?,
         Task::Dist { targets, output } => dist::run(&workspace()?, &targets, output)?,
     }
     Ok(())
@@ -217,7 +229,14 @@ mod tests {
         assert_eq!(read(""), Ok(Task::Help));
         assert_eq!(read("build --release"), Ok(Task::Build(Profile::Release)));
         assert_eq!(read("test real"), Ok(Task::Test { tier: Some("real".into()) }));
-        assert_eq!(read("bench a b"), Ok(Task::Bench { names: vec!["a".into(), "b".into()] }));
+        let bench = |names: &[&str], arguments: &[&str]| {
+            let names = names.iter().map(|&name| name.into()).collect();
+            Ok(Task::Bench(Request { names, arguments: arguments.iter().map(Into::into).collect() }))
+        };
+        assert_eq!(read("bench a b"), bench(&["a", "b"], &[]));
+        assert_eq!(read("bench a --help"), bench(&["a"], &["--help"]));
+        assert_eq!(read("bench --help"), Ok(Task::Help));
+        assert_eq!(read("bench --fast").unwrap_err(), "bench has no option --fast");
         let dist = |targets, output| Ok(Task::Dist { targets, output });
         assert_eq!(read("dist"), dist(vec![], Output::Table));
         assert_eq!(read("dist a --output json"), dist(vec!["a".into()], Output::Json));

@@ -264,13 +264,19 @@ impl Courier {
                 }
             };
             match self.understood(event) {
-                Ok(Event::Outgoing(rumqttc::Outgoing::Disconnect)) if leaving.is_some() => {
-                    return End::Wanted;
-                }
                 Ok(event) => {
                     let armed_for = self.filters.deadline();
-                    if let Err(end) = self.take(&mut connection, event).await {
-                        return end;
+                    // What was read together is taken together: the client would yield it one by one, and each time all
+                    // else that can happen would be looked at as well.
+                    let mut next = Some(event);
+                    while let Some(event) = next {
+                        if leaving.is_some() && event == Event::Outgoing(rumqttc::Outgoing::Disconnect) {
+                            return End::Wanted;
+                        }
+                        if let Err(end) = self.take(&mut connection, event).await {
+                            return end;
+                        }
+                        next = events.state.events.pop_front();
                     }
                     // The alarm may ring early, never late: only what came nearer has to be set anew.
                     if self.filters.deadline() != armed_for && leaving.is_none() {

@@ -1,10 +1,24 @@
-//! What the benchmarks share. Each is a binary of its own and measures its peers in the same run, interleaved, because
-//! a machine's figures differ more from hour to hour than the programs do.
+//! What the measurements share: their command line, figures, the table, where it was measured, and the other side of MQTT.
+//!
+//! Each measurement is a program of its own that runs its peers in the same run, by turns, because a machine's figures
+//! differ more from hour to hour than the programs do. Not here: what is measured, and against which budget (`bin/`).
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed assumption fails the test"))]
 
-/// The value in the middle; of an even number, the higher of the two.
-#[must_use]
-pub fn median(values: &[f64]) -> f64 {
-    let mut values = values.to_vec();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
+mod arguments;
+mod broker;
+mod figures;
+mod machine;
+mod mqtt;
+mod policy;
+mod report;
+
+pub use arguments::{Arguments, Count, run};
+pub use broker::broker;
+pub use figures::{Rank, Spread, median, micros, percentile};
+pub use machine::{Machine, Versions, processor_seconds};
+pub use mqtt::{Kind, Packet, Publisher, acknowledge, connect, publish, subscribe};
+pub use policy::{Signed, code_bytes, component, facts};
+pub use report::{Budget, Cell, Column, Output, Report};
+
+/// Why something could not be measured.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -37,9 +37,24 @@ impl Broker {
     /// # Errors
     /// If it does not listen in time.
     pub fn start(program: PathBuf, dir: &Path, port: u16, message_bytes_max: u32) -> Result<Self, Trouble> {
+        Self::start_with(program, dir, port, message_bytes_max, "")
+    }
+
+    /// The same, with more lines for its configuration.
+    ///
+    /// # Errors
+    /// If it does not listen in time.
+    pub fn start_with(
+        program: PathBuf,
+        dir: &Path,
+        port: u16,
+        message_bytes_max: u32,
+        more: &str,
+    ) -> Result<Self, Trouble> {
         fs::create_dir_all(dir).map_err(trouble("cannot make the broker's folder"))?;
         let config = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\nmessage_size_limit {message_bytes_max}\nuser {}\n",
+            "listener {port} 127.0.0.1\nallow_anonymous true\nmessage_size_limit {message_bytes_max}\nuser {}\n\
+             {more}",
             if rustix::process::geteuid().is_root() { "root" } else { "mosquitto" }
         );
         fs::write(dir.join("mosquitto.conf"), config)
@@ -47,6 +62,12 @@ impl Broker {
         let mut broker = Self { program, dir: dir.into(), port, process: None };
         broker.resume()?;
         Ok(broker)
+    }
+
+    /// Its process, while it runs.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
     }
 
     /// Kills it: nothing that it kept in memory is left.
