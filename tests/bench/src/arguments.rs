@@ -90,7 +90,9 @@ fn help(about: &str, counts: &[Count]) -> String {
     for (option, meaning) in counts.chain([output]) {
         let _ = writeln!(text, "  {option:<16} {meaning}");
     }
-    text.push_str("\nExit code: 0 it was measured, and the last lines say which budgets were kept; 1 it could not be.");
+    text.push_str(
+        "\nExit code: 0 it was measured, and the last lines say which budgets were kept; 1 it could not be.",
+    );
     text
 }
 
@@ -120,8 +122,7 @@ pub fn run(
 mod tests {
     use super::*;
 
-    const COUNTS: &[Count] =
-        &[Count { name: "rounds", default: 9, least: 1, most: 100, help: "how often" }];
+    const COUNTS: &[Count] = &[Count { name: "rounds", default: 9, least: 1, most: 100, help: "how often" }];
 
     fn read(line: &str) -> Result<Asked, String> {
         Arguments::read(line.split_whitespace().map(Into::into), COUNTS).map_err(|why| why.to_string())

@@ -31,7 +31,8 @@ impl Machine {
             Some(format!("{} GiB", (kib + (1 << 19)) >> 20))
         });
         let load = fs::read_to_string("/proc/loadavg").ok().and_then(|text| {
-            Some(text.split_whitespace().take(3).collect::<Vec<_>>().join(" ")).filter(|text| !text.is_empty())
+            Some(text.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
+                .filter(|text| !text.is_empty())
         });
         let known = |text: Option<String>| text.unwrap_or_else(|| "unknown".into());
         Self {

@@ -157,7 +157,11 @@ impl Publisher {
         self.send(&publish(topic, payload, Kind::Kept))?;
         let mut answer = [0; 4];
         self.stream.read_exact(&mut answer)?;
-        if answer == acknowledge([0, 1]) { Ok(()) } else { Err(format!("no acknowledgement: {answer:?}").into()) }
+        if answer == acknowledge([0, 1]) {
+            Ok(())
+        } else {
+            Err(format!("no acknowledgement: {answer:?}").into())
+        }
     }
 }
 

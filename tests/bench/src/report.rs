@@ -129,7 +129,8 @@ impl Report {
             self.versions.all().iter().map(|(name, version)| format!("{name} {version}")).collect();
         text.push_str(&format!("{:<12} {}\n\n", "versions", versions.join(", ")));
 
-        let head = std::iter::once(String::new()).chain(self.columns.iter().map(|column| column.title.into()));
+        let head =
+            std::iter::once(String::new()).chain(self.columns.iter().map(|column| column.title.into()));
         let mut lines: Vec<Vec<String>> = vec![head.collect()];
         for (name, cells) in &self.rows {
             let mut line = vec![name.clone()];
@@ -232,7 +233,10 @@ mod tests {
     #[test]
     fn json_says_the_same() {
         let json = report().json();
-        assert_eq!(json["rows"][0], json!({ "name": "ours", "rate": { "median": 2.0, "least": 1.0, "most": 3.0 } }));
+        assert_eq!(
+            json["rows"][0],
+            json!({ "name": "ours", "rate": { "median": 2.0, "least": 1.0, "most": 3.0 } })
+        );
         assert_eq!(json["rows"][1]["rate"], Value::Null);
         assert_eq!(json["budgets"][0]["kept"], json!(false));
     }

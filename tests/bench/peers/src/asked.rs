@@ -72,7 +72,12 @@ impl Asked {
         };
         policy::Facts {
             now: 0,
-            release: policy::Release { version: String::new(), digest: String::new(), length: 0, security_epoch: 0 },
+            release: policy::Release {
+                version: String::new(),
+                digest: String::new(),
+                length: 0,
+                security_epoch: 0,
+            },
             stage: number(self.stage),
             on_trial: self.on_trial,
             objectives: self.objectives.iter().map(objective).collect(),

@@ -21,7 +21,8 @@ pub struct Extism {
 
 impl Extism {
     pub fn new() -> Result<Self, Failure> {
-        let file = env::var_os("BACKSTAY_GUEST").ok_or("BACKSTAY_GUEST is not set: `cargo xtask bench plugins` sets it")?;
+        let file = env::var_os("BACKSTAY_GUEST")
+            .ok_or("BACKSTAY_GUEST is not set: `cargo xtask bench plugins` sets it")?;
         let wasm = fs::read(file)?;
         let compiled = compile(&wasm)?;
         let kept = Plugin::new_from_compiled(&compiled)?;

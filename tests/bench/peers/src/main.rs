@@ -11,6 +11,7 @@ extern crate alloc;
 
 mod asked;
 mod cel;
+#[cfg(feature = "extism")]
 mod extism;
 mod facts;
 mod lua;
@@ -23,8 +24,8 @@ mod rhai;
 use std::{env, fs, hint::black_box, process::Command, time::Instant};
 
 use backstay_test_bench::{
-    Arguments, Budget, Cell, Column, Count, Failure, Rank, Report, Spread, Versions, code_bytes, component, micros,
-    percentile, run,
+    Arguments, Budget, Cell, Column, Count, Failure, Rank, Report, Spread, Versions, code_bytes, component,
+    micros, percentile, run,
 };
 
 use crate::{facts::Case, peer::Peer};
@@ -43,7 +44,13 @@ const COUNTS: &[Count] = &[
     Count { name: "rounds", default: 11, least: 1, most: 200, help: "how often each has its turn" },
     Count { name: "warm", default: 500, least: 10, most: 50_000, help: "warm decisions in a round" },
     Count { name: "cold", default: 15, least: 1, most: 1000, help: "cold starts in a round" },
-    Count { name: "cases", default: 5000, least: 100, most: 100_000, help: "facts on which all have to agree" },
+    Count {
+        name: "cases",
+        default: 5000,
+        least: 100,
+        most: 100_000,
+        help: "facts on which all have to agree",
+    },
 ];
 
 /// The lock file of the peers, which is not that of the tree.
@@ -69,6 +76,7 @@ fn peers() -> Result<Vec<Box<dyn Peer>>, Failure> {
     Ok(vec![
         Box::new(native::Native),
         Box::new(ours::Ours::new()?),
+        #[cfg(feature = "extism")]
         Box::new(extism::Extism::new()?),
         Box::new(lua::Lua::new()?),
         Box::new(rhai::Rhai::new()?),
@@ -140,8 +148,16 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         report.row(format!("  its code for {target}"), cells);
     }
     let ours = &times[1];
-    report.hold("ours, cold with verifying, p99 us", percentile(&ours.cold.all, Rank(990)), Budget::AtMost(COLD_P99_US));
-    report.hold("ours, a fresh sandbox each, p50 us", percentile(&ours.fresh.all, Rank(500)), Budget::AtMost(WARM_P50_US));
+    report.hold(
+        "ours, cold with verifying, p99 us",
+        percentile(&ours.cold.all, Rank(990)),
+        Budget::AtMost(COLD_P99_US),
+    );
+    report.hold(
+        "ours, a fresh sandbox each, p50 us",
+        percentile(&ours.fresh.all, Rank(500)),
+        Budget::AtMost(WARM_P50_US),
+    );
     report.print(arguments.output);
     Ok(())
 }
@@ -164,7 +180,9 @@ fn agree(peers: &mut [Box<dyn Peer>], cases: usize) -> Result<String, Failure> {
         *seen.entry(right).or_default() += 1;
     }
     // Facts that all lead to one answer would prove nothing.
-    for word in ["proceed", "slow 1", "slow 3", "heal", "abort-canary", "switch-and-freeze", "freeze", "pause"] {
+    for word in
+        ["proceed", "slow 1", "slow 3", "heal", "abort-canary", "switch-and-freeze", "freeze", "pause"]
+    {
         if !seen.contains_key(word) {
             return Err(format!("of {cases} facts none led to {word}").into());
         }
@@ -188,7 +206,11 @@ struct Measured {
 }
 
 impl Measured {
-    fn take(&mut self, times: usize, mut what: impl FnMut() -> Result<Option<String>, Failure>) -> Result<(), Failure> {
+    fn take(
+        &mut self,
+        times: usize,
+        mut what: impl FnMut() -> Result<Option<String>, Failure>,
+    ) -> Result<(), Failure> {
         let mut round = Vec::with_capacity(times);
         for _ in 0..times {
             let begun = Instant::now();

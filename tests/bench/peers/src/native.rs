@@ -17,7 +17,8 @@ impl Peer for Native {
     }
 
     fn cold(&self, case: &Case) -> Result<String, Failure> {
-        let decided = Tree::decide(&[], &case.asked.facts(), &[]).map_err(|refusal| format!("{refusal:?}"))?;
+        let decided =
+            Tree::decide(&[], &case.asked.facts(), &[]).map_err(|refusal| format!("{refusal:?}"))?;
         Ok(word(&decided.decision.action))
     }
 

@@ -2,15 +2,9 @@
 //!
 //! Cold is everything that stands between bytes on a disk and a decision: both signatures, the digest of the code, loading,
 //! linking, and the first decision. Warm is what happens after every window; each has a sandbox that nobody used before. In
-//! this process and in a worker by turns, so that what else the machine does meets both alike.
+//! this process and in a worker by turns, a round each, so that what else the machine does meets both alike.
 
-use std::{
-    collections::BTreeMap,
-    env, fs,
-    path::Path,
-    process::ExitCode,
-    time::Instant,
-};
+use std::{collections::BTreeMap, env, fs, path::Path, process::ExitCode, time::Instant};
 
 use backstay_config::Plugin as Configured;
 use backstay_host::{Config, Engine, Plugin};
@@ -20,8 +14,8 @@ use backstay_plugins::{
     worker::{self, Program},
 };
 use backstay_test_bench::{
-    Arguments, Budget, Cell, Column, Count, Failure, Rank, Report, Signed, Spread, Versions, code_bytes, component,
-    facts, micros, percentile, run,
+    Arguments, Budget, Cell, Column, Count, Failure, Rank, Report, Signed, Spread, Versions, code_bytes,
+    component, facts, micros, percentile, run,
 };
 
 const ABOUT: &str = "\
@@ -62,9 +56,8 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let configured = Configured { bundle, ..Configured::default() };
     let (keyring, floors) = (&signed.keys().keyring, BTreeMap::new());
     let loader = Loader { engine: &engine, keyring, floors: &floors, attested: None, mark: None, held: None };
-    let new_worker = || -> Result<_, Failure> {
-        one_of(loader.policy_workers(&configured, &Program::this())?)
-    };
+    let new_worker =
+        || -> Result<_, Failure> { one_of(loader.policy_workers(&configured, &Program::this())?) };
     let mut here = one_of(loader.policies(&configured)?)?;
     let mut there = new_worker()?;
 
@@ -82,23 +75,18 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     for _ in 0..arguments.count("rounds") {
         all.cold.take(cold, || load(&engine).map(drop))?;
         all.started.take(cold / 4 + 1, || load(&Engine::new()?).map(drop))?;
-        // Turn about within the round: what the machine does to one it does to the other.
-        let mut times = [Vec::with_capacity(warm), Vec::with_capacity(warm)];
-        for _ in 0..warm {
-            for (times, adviser) in times.iter_mut().zip([&mut here as &mut dyn Adviser, &mut there]) {
-                let begun = Instant::now();
-                adviser.decide(Mono(0), &facts, b"")?;
-                times.push(micros(begun.elapsed()));
-            }
-        }
-        let [ours, workers] = times;
-        all.here.add(ours);
-        all.there.add(workers);
+        let ask =
+            |adviser: &mut dyn Adviser| adviser.decide(Mono(0), &facts, b"").map(drop).map_err(Into::into);
+        all.here.take(warm, || ask(&mut here))?;
+        all.there.take(warm, || ask(&mut there))?;
         all.workers.take(WORKERS, || Ok(drop(new_worker()?.decide(Mono(0), &facts, b"")?)))?;
     }
 
     report.describe(
-        format!("policy-tree, 8 objectives of 4 windows, {} rounds; each round's p50: median (least to most)", arguments.count("rounds")),
+        format!(
+            "policy-tree, 8 objectives of 4 windows, {} rounds; each round's p50: median (least to most)",
+            arguments.count("rounds")
+        ),
         &[
             Column { key: "p50_us", title: "p50 us" },
             Column { key: "p99_us", title: "p99 us" },

@@ -49,7 +49,13 @@ cargo xtask bench fanout -- --devices 1000 --rounds 50";
 const COUNTS: &[Count] = &[
     Count { name: "devices", default: 500, least: 1, most: 2000, help: "connected devices of each kind" },
     Count { name: "rounds", default: 31, least: 1, most: 1000, help: "how often each kind has its turn" },
-    Count { name: "alone", default: 400, least: 0, most: 20_000, help: "how often a device's own part is timed; 0: not" },
+    Count {
+        name: "alone",
+        default: 400,
+        least: 0,
+        most: 20_000,
+        help: "how often a device's own part is timed; 0: not",
+    },
 ];
 
 /// Of what the bare broker reaches.
@@ -93,7 +99,10 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
             let payload = signed(&keys, &steer(2 + round as u64, "1.5.0"), None);
             cohort.arrival.expect(&payload, devices);
             let taken = || -> Result<_, Failure> {
-                Ok([processor_seconds(std::process::id())?, processor_seconds(broker.pid().ok_or("no broker")?)?])
+                Ok([
+                    processor_seconds(std::process::id())?,
+                    processor_seconds(broker.pid().ok_or("no broker")?)?,
+                ])
             };
             let (before, begun) = (taken()?, Instant::now());
             publisher.keep(&cohort.topic, &payload)?;
@@ -106,7 +115,9 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     }
 
     report.describe(
-        format!("{devices} devices of each kind, {rounds} rounds, {bytes} bytes a message; median (least to most)"),
+        format!(
+            "{devices} devices of each kind, {rounds} rounds, {bytes} bytes a message; median (least to most)"
+        ),
         &[
             Column { key: "all_ms", title: "all have it, ms" },
             Column { key: "devices_per_second", title: "devices/s" },
@@ -189,9 +200,19 @@ struct Cohort {
 impl Cohort {
     fn new(kind: Kind, devices: usize) -> Result<Self, Failure> {
         let id = CohortId::parse(kind.cohort())?;
-        let topic = Topic::Steer { fleet: fleet(), cohort: id.clone(), channel: Channel::Product }.to_string();
+        let topic =
+            Topic::Steer { fleet: fleet(), cohort: id.clone(), channel: Channel::Product }.to_string();
         let (arrival, members) = (Arc::default(), JoinSet::new());
-        Ok(Self { kind, id, topic, devices, arrival, members, spans: Vec::new(), taken: [const { Vec::new() }; 2] })
+        Ok(Self {
+            kind,
+            id,
+            topic,
+            devices,
+            arrival,
+            members,
+            spans: Vec::new(),
+            taken: [const { Vec::new() }; 2],
+        })
     }
 
     async fn join(&mut self, port: u16) -> Result<(), Failure> {
@@ -334,13 +355,20 @@ async fn rumqttc(client: AsyncClient, mut events: EventLoop, arrival: Arc<Arriva
 }
 
 /// What a device does with the bytes: believes them, decides, and writes down what it decided. In microseconds.
-fn alone(keys: &Keys, state: &std::path::Path, times: usize) -> Result<Vec<(&'static str, Vec<f64>)>, Failure> {
+fn alone(
+    keys: &Keys,
+    state: &std::path::Path,
+    times: usize,
+) -> Result<Vec<(&'static str, Vec<f64>)>, Failure> {
     let (cohort, name) = (CohortId::parse("canary")?, DeviceId::parse("pump-7")?);
     let on = release("1.4.0");
     let slots = SlotStatus { booted: on.clone(), confirmed: on, other: None, trying: None };
     let mut device = Device::new(settings(), Mono(0), &slots, 42);
     device.step(Mono(1), Input::Up { boot: BootId(1), slots });
-    device.step(Mono(2), Input::Enrolled(Identity { device: name.clone(), cohort: cohort.clone(), labels: Vec::new() }));
+    device.step(
+        Mono(2),
+        Input::Enrolled(Identity { device: name.clone(), cohort: cohort.clone(), labels: Vec::new() }),
+    );
     let (mut memory, _) = Memory::open(state, Options { instance: "bench".into(), bytes_max: 64 << 20 })?;
 
     let [mut verify, mut decide, mut record] = [const { Vec::new() }; 3];
@@ -354,7 +382,12 @@ fn alone(keys: &Keys, state: &std::path::Path, times: usize) -> Result<Vec<(&'st
 
         // Each time a device that has heard nothing yet: what it decides is the same each time, and not nothing.
         let mut device = device.clone();
-        let steered = Steered { steer: said, digest: *order.content(), freshness: Freshness::Fresh, second: Second::Missing };
+        let steered = Steered {
+            steer: said,
+            digest: *order.content(),
+            freshness: Freshness::Fresh,
+            second: Second::Missing,
+        };
         let begun = Instant::now();
         let effects = device.step(Mono(1000), Input::Steered(steered));
         decide.push(micros(begun.elapsed()));

@@ -15,8 +15,8 @@ use std::{
 
 use backstay_memory::{Memory, Options};
 use backstay_model::{
-    Beat, BootId, CohortId, DeviceId, Event, FleetId, Generation, Hardware, Health, Mono, Release,
-    Report, RolloutId, Standing, UnixMs,
+    Beat, BootId, CohortId, DeviceId, Event, FleetId, Generation, Hardware, Health, Mono, Release, Report,
+    RolloutId, Standing, UnixMs,
 };
 use backstay_test_bench::{Failure, Kind, Packet, Publisher, connect, publish, subscribe};
 use backstay_test_fleet::{Cli, Layout, Pace, Process};
@@ -77,23 +77,37 @@ impl Fleet {
         let server = Process::start(command, &dir.join("server/log"))?;
         wait("the server answers", || cli.ask(&["fleet", "ls"]).is_ok())?;
 
-        let releases = [release(&cli, &layout, "1.4.0", None)?, release(&cli, &layout, "1.5.0", Some("1.4.0"))?];
+        let releases =
+            [release(&cli, &layout, "1.4.0", None)?, release(&cli, &layout, "1.5.0", Some("1.4.0"))?];
         let enrol = |n| Device::enrol(&cli, &layout, n);
         let devices = (0..devices).map(enrol).collect::<Result<Vec<_>, _>>()?;
         let mut publisher = Publisher::start(broker, "devices")?;
         for device in &devices {
             let presence = encode(&Presence { online: true, nonce: device.nonce, at: Mono(0) })?;
-            publisher.keep(&device.topic(Leaf::Presence)?, &device.sign(DeviceKind::Presence, 1, &presence)?)?;
+            publisher
+                .keep(&device.topic(Leaf::Presence)?, &device.sign(DeviceKind::Presence, 1, &presence)?)?;
         }
-        cli.ask(&["rollout", "start", "--cohort", COHORT, "--version", "1.5.0", "--back", "1.4.0", "--rollout", "r-1"])?;
+        cli.ask(&[
+            "rollout",
+            "start",
+            "--cohort",
+            COHORT,
+            "--version",
+            "1.5.0",
+            "--back",
+            "1.4.0",
+            "--rollout",
+            "r-1",
+        ])?;
         for device in &devices {
             let report = device.report(&releases)?;
-            publisher.keep(&device.topic(Leaf::State)?, &device.sign(DeviceKind::State, 1, &encode(&report)?)?)?;
+            publisher
+                .keep(&device.topic(Leaf::State)?, &device.sign(DeviceKind::State, 1, &encode(&report)?)?)?;
         }
         let count = devices.len() as u64;
-        wait("all devices are known to be on trial", || {
-            cli.ask(&["rollout", "status", "--cohort", COHORT]).is_ok_and(|view| view["on_trial"] == count)
-                || status(&cli).is_some_and(|view| view["on_trial"] == count)
+        wait("all devices are known to run the release", || {
+            let known = |view: Value| Some(view["on_trial"].as_u64()? + view["confirmed"].as_u64()?);
+            status(&cli).and_then(known) == Some(count)
         })?;
 
         let first = devices.first().ok_or("there has to be a device")?;
@@ -142,7 +156,9 @@ impl Fleet {
             }
             let mut more = [0; 1024];
             let read = self.receipts.read(&mut more).map_err(|why| format!("no receipt came: {why}"))?;
-            bytes.extend(more.get(..read).filter(|more| !more.is_empty()).ok_or("the broker ended the connection")?);
+            bytes.extend(
+                more.get(..read).filter(|more| !more.is_empty()).ok_or("the broker ended the connection")?,
+            );
         }
     }
 
@@ -163,7 +179,8 @@ impl Fleet {
     pub fn windows_judged(&self) -> Result<usize, Failure> {
         let events = self.cli.ask(&["events"])?;
         let events = events["events"].as_array().or(events.as_array()).map_or(&[][..], Vec::as_slice);
-        let decided = |event: &&Value| event["what"].as_str().is_some_and(|what| what.contains("decided"));
+        let said = |what: &str| what.starts_with("policy (") && what.contains(") said ");
+        let decided = |event: &&Value| event["what"].as_str().is_some_and(said);
         Ok(events.iter().filter(decided).count())
     }
 
@@ -181,11 +198,20 @@ impl Device {
         let key = SecretKey::from_random(&seed);
         let minted = cli.ask(&["enrol", "token", "--device", &name, "--cohort", COHORT])?;
         let token = EnrolToken::parse(minted["token"].as_str().ok_or("no token came")?)?;
-        let request =
-            EnrolRequest::sign(&key, FleetId::parse(Fleet::NAME)?, Hardware::parse(HARDWARE)?, n as u64, Some(&token))?;
+        let request = EnrolRequest::sign(
+            &key,
+            FleetId::parse(Fleet::NAME)?,
+            Hardware::parse(HARDWARE)?,
+            n as u64,
+            Some(&token),
+        )?;
         let mut stream = TcpStream::connect(("127.0.0.1", layout.api))?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "POST /v1/enrol HTTP/1.1\r\nHost: server\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", request.len())?;
+        write!(
+            stream,
+            "POST /v1/enrol HTTP/1.1\r\nHost: server\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            request.len()
+        )?;
         stream.write_all(&request)?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
@@ -204,8 +230,11 @@ impl Device {
         Ok(sign_word(&self.key, kind, FleetId::parse(Fleet::NAME)?, self.id.clone(), stamp, payload)?)
     }
 
-    /// It runs the new release, and has yet to trust it: so every window has something to be judged by.
+    /// It runs the new release. Every other device has passed its trial, so that every window has something to be judged by,
+    /// and the rest has yet to, so that there is always a next window.
     fn report(&self, [before, after]: &[Release; 2]) -> Result<Report, Failure> {
+        let (confirmed, standing) =
+            if self.nonce % 2 == 0 { (after, Standing::Settled) } else { (before, Standing::OnTrial) };
         Ok(Report {
             sequence: 1,
             at: Mono(1000),
@@ -213,8 +242,8 @@ impl Device {
             cohort: CohortId::parse(COHORT)?,
             steered: Some((RolloutId::parse("r-1")?, Generation(1))),
             booted: after.clone(),
-            confirmed: before.clone(),
-            standing: Standing::OnTrial,
+            confirmed: confirmed.clone(),
+            standing,
             health: Health::Good,
             condemned: Vec::new(),
             journal: 1,

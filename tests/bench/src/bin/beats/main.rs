@@ -14,8 +14,8 @@ use std::{process::ExitCode, time::Instant};
 
 use backstay_model::Health;
 use backstay_test_bench::{
-    Arguments, Budget, Cell, Column, Count, Failure, Publisher, Report, Spread, Versions, broker, processor_seconds,
-    run,
+    Arguments, Budget, Cell, Column, Count, Failure, Publisher, Report, Spread, Versions, broker,
+    processor_seconds, run,
 };
 
 use crate::{
@@ -34,7 +34,13 @@ cargo xtask bench beats -- --beats 400000 --devices 500";
 
 const COUNTS: &[Count] = &[
     Count { name: "devices", default: 100, least: 1, most: 1000, help: "devices that send them" },
-    Count { name: "beats", default: 100_000, least: 1000, most: 2_000_000, help: "beats in a round, of all devices" },
+    Count {
+        name: "beats",
+        default: 100_000,
+        least: 1000,
+        most: 2_000_000,
+        help: "beats in a round, of all devices",
+    },
     Count { name: "rounds", default: 9, least: 1, most: 100, help: "how often each reader has its turn" },
 ];
 
@@ -67,7 +73,8 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
             match (round + turn) % 3 {
                 0 => {
                     let health = if round % 2 == 0 { Health::Bad } else { Health::Good };
-                    let packets = fleet.beats(Beats { fleet: Fleet::NAME, after: sent, each, last: health })?;
+                    let packets =
+                        fleet.beats(Beats { fleet: Fleet::NAME, after: sent, each, last: health })?;
                     sent += each as u64;
                     let (before, begun) = (processor_seconds(fleet.process())?, Instant::now());
                     publisher.send(&packets)?;
@@ -78,7 +85,8 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
                     fleet.has_last_beats(health)?;
                 }
                 place => {
-                    let (reader, times) = if place == 1 { (&socket, &mut bare) } else { (&client, &mut rumqttc) };
+                    let (reader, times) =
+                        if place == 1 { (&socket, &mut bare) } else { (&client, &mut rumqttc) };
                     let beats_of = Beats { fleet: reader.fleet(), after: 0, each, last: Health::Good };
                     let packets = fleet.beats(beats_of)?;
                     reader.expect(beats)?;
@@ -107,7 +115,11 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     report.row("backstay serve", vec![rate(&ours), against(&ours), Cell::Rounds(Spread::of(&cpu), 2)]);
     report.row("bare socket", vec![rate(&bare), against(&bare)]);
     report.row("rumqttc", vec![rate(&rumqttc), against(&rumqttc)]);
-    report.hold("the server, of what a bare socket reads", Spread::ratio(&bare, &ours).median, Budget::AtLeast(BUDGET));
+    report.hold(
+        "the server, of what a bare socket reads",
+        Spread::ratio(&bare, &ours).median,
+        Budget::AtLeast(BUDGET),
+    );
     report.print(arguments.output);
     Ok(())
 }
