@@ -67,7 +67,8 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         Ok((policy, decided))
     };
     // What is timed is what was meant: the facts are good, so the answer is to go on.
-    if load(&engine)?.1.decision.action != Action::Proceed {
+    let (policy, decided) = load(&engine)?;
+    if decided.decision.action != Action::Proceed {
         return Err("the policy decides something else about good facts".into());
     }
     let (cold, warm) = (arguments.count("cold"), arguments.count("warm"));
@@ -77,6 +78,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         all.started.take(cold / 4 + 1, || load(&Engine::new()?).map(drop))?;
         let ask =
             |adviser: &mut dyn Adviser| adviser.decide(Mono(0), &facts, b"").map(drop).map_err(Into::into);
+        all.host.take(warm, || Ok(drop(policy.decide(&config, &facts, &[])?)))?;
         all.here.take(warm, || ask(&mut here))?;
         all.there.take(warm, || ask(&mut there))?;
         all.workers.take(WORKERS, || Ok(drop(new_worker()?.decide(Mono(0), &facts, b"")?)))?;
@@ -97,6 +99,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     for (name, times) in [
         ("cold: verify + load + first decision", &all.cold),
         ("cold, with its engine", &all.started),
+        ("warm, the sandbox alone", &all.host),
         ("warm, in this process", &all.here),
         ("warm, through a worker", &all.there),
         ("a new worker and its first decision", &all.workers),
@@ -133,6 +136,7 @@ fn one_of<T>(mut policies: Vec<T>) -> Result<T, Failure> {
 struct Times {
     cold: Measured,
     started: Measured,
+    host: Measured,
     here: Measured,
     there: Measured,
     workers: Measured,
