@@ -233,8 +233,11 @@ impl Device {
     /// It runs the new release. Every other device has passed its trial, so that every window has something to be judged by,
     /// and the rest has yet to, so that there is always a next window.
     fn report(&self, [before, after]: &[Release; 2]) -> Result<Report, Failure> {
-        let (confirmed, standing) =
-            if self.nonce % 2 == 0 { (after, Standing::Settled) } else { (before, Standing::OnTrial) };
+        let (confirmed, standing) = if self.nonce.is_multiple_of(2) {
+            (after, Standing::Settled)
+        } else {
+            (before, Standing::OnTrial)
+        };
         Ok(Report {
             sequence: 1,
             at: Mono(1000),
