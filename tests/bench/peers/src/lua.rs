@@ -3,9 +3,13 @@
 use std::any::Any;
 
 use backstay_test_bench::Failure;
-use mlua::{ChunkMode, Function, LuaSerdeExt, StdLib};
+use mlua::{Function, LuaSerdeExt, StdLib, chunk::ChunkMode};
 
-use crate::{asked::Asked, facts::Case, peer::Peer};
+use crate::{
+    asked::Asked,
+    facts::Case,
+    peer::{Peer, told},
+};
 
 const SOURCE: &str = include_str!("policies/tree.lua");
 
@@ -22,25 +26,25 @@ struct State {
 
 impl State {
     fn from_source() -> Result<Self, Failure> {
-        let lua = mlua::Lua::new_with(StdLib::TABLE, mlua::LuaOptions::new())?;
-        let decide = lua.load(SOURCE).eval()?;
+        let lua = mlua::Lua::new_with(StdLib::TABLE, mlua::LuaOptions::new()).map_err(told)?;
+        let decide = lua.load(SOURCE).eval().map_err(told)?;
         Ok(Self { lua, decide })
     }
 
     fn from_chunk(chunk: &[u8]) -> Result<Self, Failure> {
-        let lua = mlua::Lua::new_with(StdLib::TABLE, mlua::LuaOptions::new())?;
-        let decide = lua.load(chunk).set_mode(ChunkMode::Binary).eval()?;
+        let lua = mlua::Lua::new_with(StdLib::TABLE, mlua::LuaOptions::new()).map_err(told)?;
+        let decide = lua.load(chunk).set_mode(ChunkMode::Binary).eval().map_err(told)?;
         Ok(Self { lua, decide })
     }
 
     fn ask(&self, asked: &Asked) -> Result<String, Failure> {
-        Ok(self.decide.call(self.lua.to_value(asked)?)?)
+        self.decide.call(self.lua.to_value(asked).map_err(told)?).map_err(told)
     }
 }
 
 impl Lua {
     pub fn new() -> Result<Self, Failure> {
-        let chunk = mlua::Lua::new().load(SOURCE).into_function()?.dump(true);
+        let chunk = mlua::Lua::new().load(SOURCE).into_function().map_err(told)?.dump(true);
         Ok(Self { chunk, kept: State::from_source()? })
     }
 }

@@ -1,6 +1,6 @@
 //! What each that is compared can do. An answer is the action as one word (`asked::word`).
 
-use std::any::Any;
+use std::{any::Any, fmt::Display};
 
 use backstay_test_bench::Failure;
 
@@ -25,4 +25,9 @@ pub trait Peer {
 
     /// How many bytes are distributed.
     fn bytes(&self) -> Option<usize>;
+}
+
+/// An error that may not leave its thread, as what it says.
+pub fn told(why: impl Display) -> Failure {
+    why.to_string().into()
 }

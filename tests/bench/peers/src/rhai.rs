@@ -5,7 +5,11 @@ use std::any::Any;
 use backstay_test_bench::Failure;
 use rhai::{AST, Engine, Scope, serde::to_dynamic};
 
-use crate::{asked::Asked, facts::Case, peer::Peer};
+use crate::{
+    asked::Asked,
+    facts::Case,
+    peer::{Peer, told},
+};
 
 const SOURCE: &str = include_str!("policies/tree.rhai");
 
@@ -25,7 +29,7 @@ impl Rhai {
 }
 
 fn ask(engine: &Engine, script: &AST, scope: &mut Scope<'_>, asked: &Asked) -> Result<String, Failure> {
-    Ok(engine.call_fn(scope, script, "decide", (to_dynamic(asked)?,))?)
+    engine.call_fn(scope, script, "decide", (to_dynamic(asked).map_err(told)?,)).map_err(told)
 }
 
 impl Peer for Rhai {
