@@ -16,7 +16,7 @@ use backstay_trust::{GrantedPlugin, Keyring};
 
 use crate::{
     Ready,
-    load::{marked, still_granted},
+    load::{marked, taken_back},
     trace,
 };
 
@@ -174,7 +174,12 @@ impl Judge {
     /// Asks only those any more whom `keyring` still grants. What it gives is to be recorded.
     pub fn heed(&mut self, keyring: &Keyring) -> Vec<Event> {
         let mut events = Vec::new();
-        self.retain(|granted| still_granted(keyring, granted).map_err(|event| events.push(event)).is_ok());
+        self.retain(|granted| {
+            let told = taken_back(keyring, granted);
+            let stays = told.is_none();
+            events.extend(told);
+            stays
+        });
         events
     }
 

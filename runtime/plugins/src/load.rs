@@ -368,14 +368,11 @@ pub fn floors_after<'a>(
     floors
 }
 
-/// Whether a plugin that was granted once may still be asked by `keyring`.
-///
-/// # Errors
-/// It may not; this is how that is told.
-pub fn still_granted(keyring: &Keyring, granted: &GrantedPlugin) -> Result<(), Event> {
-    keyring.still_grants(granted).map_err(|why| {
-        let (plugin, grant) = (granted.id().clone(), *granted.grant());
-        let why = Reason::new(causes::in_one_line(&why)).0;
-        Event::Quarantined { plugin, grant, strikes: 0, why }
-    })
+/// Why a plugin that was granted once may not be asked any more by `keyring`, as it is recorded. None: it may.
+#[must_use]
+pub fn taken_back(keyring: &Keyring, granted: &GrantedPlugin) -> Option<Event> {
+    let why = keyring.still_grants(granted).err()?;
+    let (plugin, grant) = (granted.id().clone(), *granted.grant());
+    let why = Reason::new(causes::in_one_line(&why)).0;
+    Some(Event::Quarantined { plugin, grant, strikes: 0, why })
 }

@@ -5,7 +5,7 @@
 
 use backstay_core::Input;
 use backstay_model::{Reason, Refused, causes};
-use backstay_plugins::still_granted;
+use backstay_plugins::taken_back;
 use backstay_trust::{Succession, Watermark};
 
 use super::{Done, Loop};
@@ -78,7 +78,7 @@ impl Loop {
             events.extend(judge.heed(&keyring));
         }
         for executor in self.all.executors.iter_mut().filter(|executor| !executor.revoked) {
-            if let Err(event) = still_granted(&keyring, &executor.granted) {
+            if let Some(event) = taken_back(&keyring, &executor.granted) {
                 executor.revoked = true;
                 events.push(event);
             }
