@@ -76,7 +76,7 @@ pub(crate) struct New {
 pub(super) enum Language {
     /// With the SDK
     Rust,
-    /// By componentize-qjs, from npm
+    /// By componentize-qjs, from npm; some 1.6 MB, for a server
     Js,
     /// By componentize-py, from PyPI; some 18 MB, for a server
     Python,
@@ -146,6 +146,14 @@ impl Language {
         }
     }
 
+    /// Whether what comes out is for servers alone.
+    fn is_large(self) -> bool {
+        match self {
+            Self::Rust | Self::C => false,
+            Self::Js | Self::Python => true,
+        }
+    }
+
     fn ignored(self) -> &'static str {
         match self {
             Self::Rust => "/target\n*.wasm\n",
@@ -155,13 +163,14 @@ impl Language {
         }
     }
 
-    /// What a limit of the manifest has to be for what the toolchain makes.
-    fn limits(self) -> (u32, u32) {
-        match self {
-            Self::Rust | Self::C => (4 << 20, 250),
-            Self::Js => (8 << 20, 1_000),
-            Self::Python => (16 << 20, 5_000),
-        }
+    /// What the limits of the manifest have to be for what the toolchain makes.
+    fn limits(self) -> [(&'static str, u32); 3] {
+        let (memory, table, call) = match self {
+            Self::Rust | Self::C => (4 << 20, 1_024, 250),
+            Self::Js => (8 << 20, 1_024, 1_000),
+            Self::Python => (16 << 20, 8_192, 5_000),
+        };
+        [("{{memory}}", memory), ("{{table}}", table), ("{{call}}", call)]
     }
 }
 
@@ -229,6 +238,9 @@ impl New {
         } else {
             name.into()
         };
+        let limits = self.lang.limits().into_iter();
+        let template =
+            limits.fold(template.to_owned(), |text, (key, limit)| text.replace(key, &limit.to_string()));
         template
             .replace("{{name}}", name)
             .replace("{{package}}", &package)
@@ -237,9 +249,7 @@ impl New {
             .replace("{{shape}}", shape.word())
             .replace("{{source}}", self.lang.source(shape).0)
             .replace("{{needs}}", self.lang.needs())
-            .replace("{{memory}}", &self.lang.limits().0.to_string())
-            .replace("{{call}}", &self.lang.limits().1.to_string())
-            .replace("{{tier}}", if self.lang == Language::Python { " --tier server" } else { "" })
+            .replace("{{tier}}", if self.lang.is_large() { " --tier server" } else { "" })
     }
 }
 
