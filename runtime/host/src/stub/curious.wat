@@ -6,17 +6,17 @@
     (export "exit" (func (param "status" (result))))))
   (import "wasi:clocks/wall-clock@0.2.3" (instance $clock
     (type $record (record (field "seconds" u64) (field "nanoseconds" u32)))
-    (export $datetime "datetime" (type (eq $record)))
+    (export "datetime" (type $datetime (eq $record)))
     (export "now" (func (result $datetime)))))
   (import "wasi:io/error@0.2.3" (instance $errors
     (export "error" (type (sub resource)))))
   (alias export $errors "error" (type $error))
   (import "wasi:io/streams@0.2.3" (instance $streams
     (alias outer 1 $error (type $outer-error))
-    (export $error "error" (type (eq $outer-error)))
+    (export "error" (type $error (eq $outer-error)))
     (type $variant (variant (case "last-operation-failed" (own $error)) (case "closed")))
-    (export $stream-error "stream-error" (type (eq $variant)))
-    (export $output-stream "output-stream" (type (sub resource)))
+    (export "stream-error" (type $stream-error (eq $variant)))
+    (export "output-stream" (type $output-stream (sub resource)))
     (export "[method]output-stream.write" (func
       (param "self" (borrow $output-stream)) (param "contents" (list u8)) (result (result (error $stream-error)))))))
   (import "wasi:random/random@0.2.3" (instance $random
@@ -29,13 +29,13 @@
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
   (core instance $room (instantiate $room))
   (core func $get-environment
-    (canon lower (func $environment "get-environment") (memory $room "memory") (realloc (func $room "realloc"))))
+    (canon lower (func $environment "get-environment") (memory (core memory $room "memory")) (realloc (core func $room "realloc"))))
   (core func $leave (canon lower (func $exit "exit")))
-  (core func $now (canon lower (func $clock "now") (memory $room "memory")))
-  (core func $write (canon lower (func $streams "[method]output-stream.write") (memory $room "memory")))
+  (core func $now (canon lower (func $clock "now") (memory (core memory $room "memory"))))
+  (core func $write (canon lower (func $streams "[method]output-stream.write") (memory (core memory $room "memory"))))
   (core func $number (canon lower (func $random "get-random-u64")))
   (core func $bytes
-    (canon lower (func $random "get-random-bytes") (memory $room "memory") (realloc (func $room "realloc"))))
+    (canon lower (func $random "get-random-bytes") (memory (core memory $room "memory")) (realloc (core func $room "realloc"))))
   (core func $drop (canon resource.drop $stream))
   (core module $m
     (import "room" "memory" (memory 1))
