@@ -42,6 +42,10 @@ pub(crate) enum Need {
     Broker,
     /// `mosquitto_pub`, with which the tests send what no client of ours would.
     BrokerClients,
+    /// Makes plugins of C, of Python, and of JavaScript. They stay below the target folder: nothing else may want them.
+    PluginsInC,
+    PluginsInPython,
+    PluginsInJs,
     /// Looks into what comes in from outside: licences, sources, advisories.
     SupplyChain,
 }
@@ -60,7 +64,17 @@ impl Need {
     ];
 
     /// What takes long to get and is wanted by one command only, which gets it by itself.
-    const RARE: [Need; 3] = [Need::ArmGnu, Need::IntelMusl, Need::SupplyChain];
+    const RARE: [Need; 6] = [
+        Need::ArmGnu,
+        Need::IntelMusl,
+        Need::SupplyChain,
+        Need::PluginsInC,
+        Need::PluginsInPython,
+        Need::PluginsInJs,
+    ];
+
+    /// What plugins in other languages than Rust are made with.
+    pub(crate) const LANGUAGES: [Need; 3] = [Need::PluginsInC, Need::PluginsInPython, Need::PluginsInJs];
 
     fn name(self) -> &'static str {
         match self {
@@ -75,6 +89,9 @@ impl Need {
             Need::Broker => "mosquitto",
             Need::BrokerClients => "mosquitto_pub",
             Need::SupplyChain => "cargo-deny",
+            Need::PluginsInC => "ziglang",
+            Need::PluginsInPython => "componentize-py",
+            Need::PluginsInJs => "componentize-qjs",
         }
     }
 
@@ -88,6 +105,7 @@ impl Need {
             Need::Broker => "tests/real, and the demo (else: its own small broker)",
             Need::BrokerClients => "tests/real",
             Need::SupplyChain => "cargo xtask check --supply-chain",
+            Need::PluginsInC | Need::PluginsInPython | Need::PluginsInJs => "cargo xtask test plugins",
         }
     }
 
@@ -105,6 +123,9 @@ impl Need {
             Need::SupplyChain => works("deny"),
             Need::ArmCompiler => on_path(self.name()).filter(|compiler| finds_headers(compiler)),
             Need::ArmRunner | Need::Broker | Need::BrokerClients => on_path(self.name()),
+            Need::PluginsInC => toolchain::of_languages("python/bin/python-zig"),
+            Need::PluginsInPython => toolchain::of_languages("python/bin/componentize-py"),
+            Need::PluginsInJs => toolchain::of_languages("node/node_modules/.bin/componentize-qjs"),
         }
     }
 
@@ -113,6 +134,8 @@ impl Need {
         match self {
             Need::Formatter | Need::Linter | Need::Wasm | Need::Arm | Need::ArmGnu => &[],
             Need::IntelMusl | Need::SupplyChain => &[],
+            Need::PluginsInC | Need::PluginsInPython => &["python3-venv"],
+            Need::PluginsInJs => &["npm"],
             // The headers are only recommended by the compiler, and recommendations are left out.
             Need::ArmCompiler => &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
             Need::ArmRunner => &["qemu-user-static"],
@@ -138,7 +161,19 @@ impl Need {
             Need::ArmCompiler | Need::ArmRunner | Need::Broker | Need::BrokerClients => {
                 vec![Attempt::apt(&[], self.debian())]
             }
+            Need::PluginsInC => self.or_after_debian(|| Attempt::pip("ziglang==0.17.1")),
+            Need::PluginsInPython => self.or_after_debian(|| Attempt::pip("componentize-py==0.25.1")),
+            Need::PluginsInJs => self.or_after_debian(|| Attempt::npm("componentize-qjs@0.4.5")),
         }
+    }
+}
+
+impl Need {
+    /// By a package manager of its language; where that is missing as well, Debian has it.
+    fn or_after_debian(self, way: impl Fn() -> Attempt) -> Vec<Attempt> {
+        let mut after = Attempt::apt(&[], self.debian());
+        after.commands.extend(way().commands);
+        vec![way(), after]
     }
 }
 
@@ -190,6 +225,25 @@ impl Attempt {
     fn cargo(package: &str) -> Self {
         let commands = vec![words("cargo", &["install", "--locked", package])];
         Attempt { commands, needs_root: false, at_most: INSTALL_MAX }
+    }
+
+    /// A package from PyPI, in an environment of its own.
+    fn pip(package: &str) -> Self {
+        let folder = toolchain::languages().join("python").display().to_string();
+        let pip = format!("{folder}/bin/pip");
+        let commands = vec![
+            words("python3", &["-m", "venv", &folder]),
+            words(&pip, &["install", "--quiet", "--disable-pip-version-check", package]),
+        ];
+        Attempt { commands, needs_root: false, at_most: DOWNLOAD_MAX }
+    }
+
+    /// A package from npm, in a folder of its own.
+    fn npm(package: &str) -> Self {
+        let folder = toolchain::languages().join("node").display().to_string();
+        let commands =
+            vec![words("npm", &["install", "--silent", "--no-save", "--prefix", &folder, package])];
+        Attempt { commands, needs_root: false, at_most: DOWNLOAD_MAX }
     }
 
     /// Debian's compiler, with the standard library that Debian built for arm64.

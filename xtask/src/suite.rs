@@ -22,6 +22,7 @@ use crate::plugins;
 use crate::programs::{self, AGENT, Profile};
 use crate::setup::{self, Need};
 use crate::steps::{Counts, Row, Step, Tally, Work};
+use crate::toolchain;
 use crate::trouble::Trouble;
 use crate::workspace::{Library, Package, Workspace, cargo};
 
@@ -42,6 +43,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("faults", &["tests/faults"]),
     ("attacks", &["tests/attacks"]),
     ("real", &["tests/real"]),
+    ("languages", &["tests/plugins"]),
 ];
 
 /// The tier whose long form also runs the agent for 64-bit ARM, under an emulator: minutes to build, so it isn't part of what
@@ -55,6 +57,10 @@ const EMULATED_AGENT_MISSING: &str = "BACKSTAY_AGENT_AARCH64_MISSING";
 /// What `backstay replay` is told: the program that makes recorded calls again there.
 const EMULATED_RERUN: &str = "BACKSTAY_RERUN_AARCH64";
 
+/// The tier whose long form makes plugins in every language: toolchains are downloads of up to 100 MB, and Python's native
+/// code takes minutes to compile.
+const LANGUAGES_TIER: &str = "plugins";
+
 /// Runs what the pipeline runs, or the long form of one folder of tests/.
 pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Trouble> {
     let workspace = Rc::new(workspace);
@@ -62,6 +68,9 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
     // Only the tests that talk to a broker can do without one: they are told as not run.
     let broker = setup::ensure_all(&[Need::Broker, Need::BrokerClients]);
     setup::ensure(Need::Wasm)?;
+    if tier == Some(LANGUAGES_TIER) {
+        setup::ensure_all(&Need::LANGUAGES)?;
+    }
 
     let groups: Vec<_> = GROUPS
         .iter()
@@ -235,6 +244,7 @@ fn started_for(
         .env("CARGO_PKG_VERSION", &package.version)
         .env("BACKSTAY_PROGRAMS", workspace.programs().join(Profile::Dev.folder()))
         .env("BACKSTAY_PLUGINS", workspace.plugins())
+        .env("BACKSTAY_TOOLCHAINS", toolchain::languages())
         .envs(told.iter().map(|(name, value)| (*name, value)))
         .current_dir(folder);
     if tier.is_some() {

@@ -52,6 +52,19 @@ pub(crate) fn way(target: &str) -> Option<Way> {
     }
 }
 
+/// Where what plugins are made with in other languages is put: below the target folder, so that nothing else finds it.
+pub(crate) fn languages() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let target = || Workspace::read().map_or_else(|_| PathBuf::from("target"), |workspace| workspace.target);
+    FOLDER.get_or_init(|| target().join("toolchains")).clone()
+}
+
+/// A program of one of these, if it is there.
+pub(crate) fn of_languages(program: &str) -> Option<String> {
+    let file = languages().join(program);
+    file.is_file().then(|| file.display().to_string())
+}
+
 /// The cargo command `verb` for `target`, with all that its way asks for.
 pub(crate) fn cargo_for(target: &str, verb: &str) -> Result<Command, Trouble> {
     let way = way(target).ok_or_else(|| {

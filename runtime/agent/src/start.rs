@@ -20,7 +20,7 @@ use backstay_hands::{
 use backstay_host::Engine;
 use backstay_memory::{Memory, Options, Recalled, Trusted};
 use backstay_model::{Event, Millis, Mono, Name, Reason, Scope, causes};
-use backstay_plugins::{Judge, LoadError, Loader, Mark, floors_after, terms};
+use backstay_plugins::{Judge, LoadError, Loader, Mark, Tier, floors_after, terms};
 use backstay_slots::{Files, Slots as _, Tries};
 use backstay_trust::Keyring;
 use backstay_wire::Stream;
@@ -63,6 +63,7 @@ pub fn check(config: &Config) -> Fallible<()> {
     let keyring = trust.keyring();
     let engine = Engine::new()?;
     let loader = Loader {
+        tier: Tier::Device,
         engine: &engine,
         keyring: &keyring,
         floors: &BTreeMap::new(),
@@ -129,7 +130,8 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
     let attested = attested.max(words.as_ref().and_then(|words| words.attested));
     let engine = Engine::new()?;
     let held = Some(&confidence);
-    let loader = Loader { engine: &engine, keyring: &keyring, floors: &floors, attested, mark, held };
+    let tier = Tier::Device;
+    let loader = Loader { tier, engine: &engine, keyring: &keyring, floors: &floors, attested, mark, held };
     let mut unusable = |error: LoadError| first.push(degraded(&causes::in_one_line(&error)));
     // Where the newest can't be used there is the last good one. Without a policy the device holds, without an
     // executor it can't act; it starts all the same, and says so.

@@ -4,14 +4,23 @@
 //! oldest device. It is compiled twice and has to come out the same, byte for byte: a grant names it by its
 //! digest, and somebody else has to be able to check that.
 
-use std::{error, fmt};
+use std::{
+    any::Any,
+    error, fmt,
+    panic::{self, AssertUnwindSafe},
+};
 
 use backstay_model::Version;
 use backstay_trust::{Artifact, EngineProfile, Target, World};
+use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, DecodedWasm};
 use wit_parser::{Resolve, WorldId, WorldItem};
 
-use crate::{engine, engine_profile, world_executor, world_policy};
+use crate::{
+    engine, engine_profile,
+    stub::{self, Stubbed},
+    world_executor, world_policy,
+};
 
 /// The largest component that is looked at, in bytes. One from JavaScript or Python is the largest kind.
 const COMPONENT_BYTES_MAX: usize = 32 << 20;
@@ -82,20 +91,36 @@ pub fn componentize(module: &[u8]) -> Result<Vec<u8>, CompileError> {
 /// The contract that a component is built for.
 ///
 /// # Errors
-/// It isn't a component, it is built for another contract, or it wants to import a function.
+/// It isn't a component, it is built for another contract, or it wants to import a function that there is no stub for.
 pub fn world_of(component: &[u8]) -> Result<World, CompileError> {
+    closed(component).map(|(world, _)| world)
+}
+
+/// The interfaces of the system that a component imports, sorted. When it is compiled, code of ours that has nothing
+/// takes their place: no files, no network, a clock that stands still, the same random numbers in every call.
+///
+/// # Errors
+/// As [`world_of`].
+pub fn system_of(component: &[u8]) -> Result<Vec<String>, CompileError> {
+    closed(component).map(|(_, stubbed)| stubbed.interfaces)
+}
+
+/// A component without a system, and its contract.
+fn closed(component: &[u8]) -> Result<(World, Stubbed<'_>), CompileError> {
     bound(component)?;
     // What a compiler leaves is a module, and an easy mistake. A decoder takes it for a component that exports nothing.
     if component.starts_with(&CORE_MODULE) {
         return Err(CompileError::Component("it is a core module".into()));
     }
-    let (resolve, world) = match wit_component::decode(component) {
-        Ok(DecodedWasm::Component(resolve, world)) => (resolve, world),
-        Ok(DecodedWasm::WitPackage(..)) => return Err(CompileError::NoWorld),
-        Err(source) => return Err(CompileError::Component(source.into())),
-    };
-    if let Some(import) = function_import(&resolve, world) {
-        return Err(CompileError::Imports { import });
+    let component = stub::unwrapped(component);
+    let (resolve, world) = decode(component)?;
+    let stubbed = stub::stub(component, &resolve, world)?;
+    if !stubbed.interfaces.is_empty() {
+        // It was taken apart: that it is whole again, and without the system, is for somebody else to say.
+        let (resolve, world) = decode(&stubbed.bytes).map_err(|why| CompileError::Stub(why.into()))?;
+        if let Some(import) = function_import(&resolve, world) {
+            return Err(CompileError::Imports { import });
+        }
     }
     // Every world of a component is called "root:component/root"; which one it is shows in what it exports.
     let exports = |name: &str| {
@@ -103,9 +128,17 @@ pub fn world_of(component: &[u8]) -> Result<World, CompileError> {
         resolve.worlds.get(world).is_some_and(|world| world.exports.values().any(has))
     };
     match (exports("decide"), exports("step")) {
-        (true, false) => Ok(world_policy()),
-        (false, true) => Ok(world_executor()),
+        (true, false) => Ok((world_policy(), stubbed)),
+        (false, true) => Ok((world_executor(), stubbed)),
         (true, true) | (false, false) => Err(CompileError::NoWorld),
+    }
+}
+
+fn decode(component: &[u8]) -> Result<(Resolve, WorldId), CompileError> {
+    match wit_component::decode(component) {
+        Ok(DecodedWasm::Component(resolve, world)) => Ok((resolve, world)),
+        Ok(DecodedWasm::WitPackage(..)) => Err(CompileError::NoWorld),
+        Err(source) => Err(CompileError::Component(source.into())),
     }
 }
 
@@ -123,20 +156,28 @@ fn function_import(resolve: &Resolve, world: WorldId) -> Option<String> {
     Some(resolve.name_world_key(key))
 }
 
-/// Compiles a component for a kind of machine.
+/// Compiles a component for a kind of machine, without the system that it may import.
 ///
 /// # Errors
 /// It isn't a component of a contract that is known here, it can't be compiled, or two compilations differ.
 pub fn compile_component(component: &[u8], machine: Machine) -> Result<Compiled, CompileError> {
-    world_of(component)?;
+    let (_, stubbed) = closed(component)?;
+    if is_composed(&stubbed.bytes) {
+        return Err(CompileError::Composed);
+    }
     let target = machine.target();
     let once = || -> wasmtime::Result<Vec<u8>> {
         let mut config = engine::settings()?;
         config.target(machine.triple())?;
         config.cranelift_nan_canonicalization(true);
-        wasmtime::Engine::new(&config)?.precompile_component(component)
+        wasmtime::Engine::new(&config)?.precompile_component(&stubbed.bytes)
     };
-    let compile = || once().map_err(|source| CompileError::Compile { target: target.clone(), source });
+    let compile = || {
+        // A compiler that gives up in the middle is not worth the server that it runs in.
+        let came = panic::catch_unwind(AssertUnwindSafe(once));
+        let came = came.unwrap_or_else(|panic| Err(wasmtime::Error::msg(words(panic.as_ref()))));
+        came.map_err(|source| CompileError::Compile { target: target.clone(), source })
+    };
     let bytes = compile()?;
     if bytes != compile()? {
         return Err(CompileError::Unstable { target });
@@ -147,6 +188,31 @@ pub fn compile_component(component: &[u8], machine: Machine) -> Result<Compiled,
     let compiler =
         Version::parse(COMPILER).expect("the version is written down in the form that it has to have");
     Ok(Compiled { target, engine: engine_profile(), compiler, bytes })
+}
+
+/// If components with code of their own are linked inside of it. What is handed from one to the other is copied by code
+/// that sees both memories, and that is more than one memory in a module: the compiler panics where it is switched off.
+#[expect(clippy::wildcard_enum_match_arm, reason = "nothing else begins or ends a part")]
+fn is_composed(component: &[u8]) -> bool {
+    let mut depth = 0_u32;
+    for payload in Parser::new(0).parse_all(component).map_while(Result::ok) {
+        match payload {
+            Payload::ComponentSection { .. } => depth += 1,
+            // A module in it has an end as well, and modules are counted as they begin.
+            Payload::ModuleSection { .. } if depth > 0 => return true,
+            Payload::ModuleSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("the compiler gave up: {}", said.as_deref().unwrap_or("it did not say why"))
 }
 
 fn bound(bytes: &[u8]) -> Result<(), CompileError> {
@@ -175,6 +241,10 @@ pub enum CompileError {
         /// The first of what it wants.
         import: String,
     },
+    /// "the system can't be taken out of this component"
+    Stub(Box<dyn error::Error + Send + Sync>),
+    /// "this component is composed of several"
+    Composed,
     /// "it can't be compiled for aarch64-linux"
     Compile {
         /// For what.
@@ -197,6 +267,8 @@ impl fmt::Display for CompileError {
             Self::Component(_) => f.write_str("this is no component"),
             Self::NoWorld => f.write_str("this component is neither a policy nor an executor"),
             Self::Imports { import } => write!(f, "this component wants to import {import}"),
+            Self::Stub(_) => f.write_str("the system can't be taken out of this component"),
+            Self::Composed => f.write_str("this component is composed of several, each with code of its own"),
             Self::Compile { target, .. } => write!(f, "it can't be compiled for {target}"),
             Self::Unstable { target } => write!(f, "compiled twice for {target}, it came out different"),
         }
@@ -206,9 +278,13 @@ impl fmt::Display for CompileError {
 impl error::Error for CompileError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            Self::Module(source) | Self::Component(source) => Some(source.as_ref()),
+            Self::Module(source) | Self::Component(source) | Self::Stub(source) => Some(source.as_ref()),
             Self::Compile { source, .. } => Some(source.as_ref()),
-            Self::TooLarge { .. } | Self::NoWorld | Self::Imports { .. } | Self::Unstable { .. } => None,
+            Self::TooLarge { .. }
+            | Self::NoWorld
+            | Self::Imports { .. }
+            | Self::Composed
+            | Self::Unstable { .. } => None,
         }
     }
 }
@@ -218,13 +294,22 @@ impl CompileError {
     #[must_use]
     pub fn help(&self) -> Option<&'static str> {
         match self {
-            Self::TooLarge { .. } => Some("a component has at most 32 MiB, native code at most 16 MiB"),
+            Self::TooLarge { .. } => Some(
+                "a component has at most 32 MiB, and native code at most 48 MiB, of which a device takes 16",
+            ),
             Self::Module(_) => Some("build it for wasm32-unknown-unknown with the contract in wit/"),
             Self::Component(_) => Some("make a component of it first"),
             Self::NoWorld => Some("export the world policy or the world executor of wit/, and not both"),
-            Self::Imports { .. } => {
-                Some("build it without a system interface (wasm32-unknown-unknown), or compose a stub in")
+            Self::Imports { .. } => Some(
+                "a plugin gets nothing but its arguments: build it without that import. \
+                 WASI 0.2's cli, clocks, filesystem, io, random and sockets are replaced by what has nothing",
+            ),
+            Self::Stub(_) => {
+                Some("build it with a toolchain that calls the system and does nothing else with it")
             }
+            Self::Composed => Some(
+                "link the modules before they become a component: one component, with one memory, is what is compiled",
+            ),
             Self::Compile { .. } => Some(
                 "build it for wasm32-unknown-unknown without SIMD, threads and other extensions, and with one memory",
             ),
@@ -252,8 +337,8 @@ mod tests {
         }
         let error = world_of(&wat::parse_str("(component)").unwrap()).unwrap_err();
         assert!(matches!(error, CompileError::NoWorld), "{error}");
-        let imports = r#"(component (import "wasi:cli/environment@0.2.6" (instance (export "get" (func)))))"#;
+        let imports = r#"(component (import "wasi:http/types@0.2.6" (instance (export "get" (func)))))"#;
         let error = world_of(&wat::parse_str(imports).unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), "this component wants to import wasi:cli/environment@0.2.6");
+        assert_eq!(error.to_string(), "this component wants to import wasi:http/types@0.2.6");
     }
 }

@@ -24,10 +24,12 @@ mod hosted;
 mod plugin;
 mod policy;
 mod sandbox;
+#[cfg(feature = "compile")]
+mod stub;
 mod ticker;
 
 #[cfg(feature = "compile")]
-pub use compile::{CompileError, Compiled, Machine, compile_component, componentize, world_of};
+pub use compile::{CompileError, Compiled, Machine, compile_component, componentize, system_of, world_of};
 pub use config::{Config, ConfigError, Description, Kind, Problem, SettingInfo, Value};
 pub use engine::{Engine, EngineError, engine_profile, machine, world_executor, world_policy};
 pub use error::{CallError, Strike, StrikeKind};

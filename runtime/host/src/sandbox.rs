@@ -9,8 +9,10 @@ use crate::{
     ticker::TICK_MS,
 };
 
-/// Instances, tables and memories of one component: more than any plugin has, less than would be felt.
+/// Tables and memories of one component: more than any plugin has, less than would be felt.
 const PARTS_MAX: usize = 16;
+/// Instances of modules in one component: Python's libraries are twelve.
+const INSTANCES_MAX: usize = 32;
 
 /// What one call may take, and whether it wanted more.
 pub struct Sandbox {
@@ -48,7 +50,7 @@ impl ResourceLimiter for Sandbox {
     }
 
     fn instances(&self) -> usize {
-        PARTS_MAX
+        INSTANCES_MAX
     }
 
     fn tables(&self) -> usize {

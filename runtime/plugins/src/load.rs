@@ -15,15 +15,37 @@ use backstay_host::{
 };
 use backstay_model::{Digest, Equipped, Event, Name, PluginId, PluginRole, Reason, UnixMs, Version, causes};
 use backstay_trust::{
-    Accepted, Bundle, BundleError, Floor, GrantedPlugin, Keyring, PluginError, Target, VerifiedPlugin, Want,
-    World,
+    Accepted, Artifact, Bundle, BundleError, Floor, GrantedPlugin, Keyring, PluginError, Target,
+    VerifiedPlugin, Want, World,
 };
 
 use crate::{Mark, trace};
 
+/// What kind of instance loads a plugin: how much code it has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// A device.
+    Device,
+    /// A server.
+    Server,
+}
+
+impl Tier {
+    /// The largest code that is loaded, in bytes.
+    #[must_use]
+    pub fn code_bytes_max(self) -> u64 {
+        match self {
+            Self::Device => Artifact::DEVICE_BYTES_MAX,
+            Self::Server => Artifact::BYTES_MAX,
+        }
+    }
+}
+
 /// Loads plugins for one instance.
 #[derive(Debug)]
 pub struct Loader<'a> {
+    /// What kind of instance it is.
+    pub tier: Tier,
     /// The engine that they run in.
     pub engine: &'a Engine,
     /// Who may vouch for them.
@@ -96,6 +118,15 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
     },
+    /// "the plugin in ... has 36000000 bytes of code, and 16777216 are the most here"
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        has: u64,
+        /// How many at most.
+        most: u64,
+    },
     /// "the plugin in ... can't be loaded"
     Load {
         /// The file.
@@ -142,6 +173,9 @@ impl LoadError {
             Self::Bundle { source, .. } => source.help(),
             Self::Untrusted { source, .. } => source.help(),
             Self::NoCode { .. } => Some("grant it for this machine too: backstay plugin grant --targets"),
+            Self::TooLarge { .. } => Some(
+                "it is made for a server: backstay plugin check says how large a plugin for devices may be",
+            ),
             Self::Load { .. } => Some("grant it again with the Backstay that runs here"),
             Self::Settings { .. } => Some("see what can be set: backstay plugin inspect"),
             Self::Silent { .. } => None,
@@ -164,6 +198,10 @@ impl fmt::Display for LoadError {
             Self::Untrusted { path, .. } => write!(f, "the plugin in {} may not run here", path.display()),
             Self::NoCode { path } => {
                 write!(f, "the bundle {} holds no code for this machine", path.display())
+            }
+            Self::TooLarge { path, has, most } => {
+                let path = path.display();
+                write!(f, "the plugin in {path} has {has} bytes of code, and {most} are the most here")
             }
             Self::Load { path, .. } => write!(f, "the plugin in {} can't be loaded", path.display()),
             Self::Settings { path, problems } => {
@@ -193,7 +231,11 @@ impl error::Error for LoadError {
             Self::Load { source, .. } => Some(source),
             Self::Silent { source, .. } => Some(source),
             Self::Apart { source, .. } => Some(source.as_ref()),
-            Self::NoCode { .. } | Self::Settings { .. } | Self::Out { .. } | Self::NoShadow => None,
+            Self::NoCode { .. }
+            | Self::TooLarge { .. }
+            | Self::Settings { .. }
+            | Self::Out { .. }
+            | Self::NoShadow => None,
         }
     }
 }
@@ -301,6 +343,10 @@ impl Loader<'_> {
         let want = Want { target, engine: &engine, world, floors: self.floors, attested: self.attested };
         let untrusted = |source| LoadError::Untrusted { path: path.into(), source };
         let granted = self.keyring.verify_grant(bundle.release, bundle.grant, &want).map_err(untrusted)?;
+        let (has, most) = (granted.artifact().length, self.tier.code_bytes_max());
+        if has > most {
+            return Err(LoadError::TooLarge { path: path.into(), has, most });
+        }
         let code = bundle.artifact(&granted.artifact().digest);
         let code = code.ok_or_else(|| LoadError::NoCode { path: path.into() })?;
         granted.with_artifact(code.to_vec()).map_err(untrusted)

@@ -30,7 +30,7 @@ pub struct Bundle<'a> {
 
 impl<'a> Bundle<'a> {
     /// The largest bundle, in bytes.
-    pub const BYTES_MAX: usize = 64 << 20;
+    pub const BYTES_MAX: usize = 128 << 20;
 
     /// Of these parts; the digests are worked out.
     #[must_use]

@@ -63,7 +63,9 @@ pub struct Artifact {
 
 impl Artifact {
     /// The largest artifact, in bytes.
-    pub const BYTES_MAX: u64 = 16 << 20;
+    pub const BYTES_MAX: u64 = 48 << 20;
+    /// The largest that a device loads, in bytes. What is larger is for servers: a language with its whole library.
+    pub const DEVICE_BYTES_MAX: u64 = 16 << 20;
 }
 
 const ARTIFACTS_MAX: usize = 16;

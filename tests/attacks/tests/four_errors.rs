@@ -8,7 +8,7 @@ use backstay_config::Plugin;
 use backstay_host::{Engine, engine_profile, machine, world_policy};
 use backstay_journal::{Folder, Journal, Ledger};
 use backstay_model::Event;
-use backstay_plugins::{LoadError, Loader};
+use backstay_plugins::{LoadError, Loader, Tier};
 use backstay_test_attacks::{Keys, Shipped, Target, chain, cohort, signed, steer};
 use backstay_trust::{Listener, OrderKind, PluginError, Refusal, Want};
 
@@ -16,7 +16,15 @@ use backstay_trust::{Listener, OrderKind, PluginError, Refusal, Want};
 fn load(keys: &Keys, bundle: &Path) -> LoadError {
     let engine = Engine::new().unwrap();
     let (keyring, floors) = (&keys.keyring, BTreeMap::new());
-    let loader = Loader { engine: &engine, keyring, floors: &floors, attested: None, mark: None, held: None };
+    let loader = Loader {
+        tier: Tier::Device,
+        engine: &engine,
+        keyring,
+        floors: &floors,
+        attested: None,
+        mark: None,
+        held: None,
+    };
     let config = Plugin { bundle: bundle.into(), ..Plugin::default() };
     loader.policies(&config).unwrap_err()
 }

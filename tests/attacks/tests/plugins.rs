@@ -15,7 +15,7 @@ use backstay_host::{
 };
 use backstay_model::{Action, Event as Told, HandoverStep, Millis, Mono, Name, PluginRole};
 use backstay_plugins::{
-    Adviser as _, Judge, LoadError, Loader, Ready, trace,
+    Adviser as _, Judge, LoadError, Loader, Ready, Tier, trace,
     worker::{ARGUMENT, Program},
 };
 use backstay_test_attacks::{Keys, Shipped, guests};
@@ -184,7 +184,15 @@ fn every_plugin_of_the_corpus_is_refused_by_its_worker_which_goes_on() {
     let program = Program { path: env!("CARGO_BIN_EXE_worker").into(), arguments: vec![ARGUMENT.into()] };
     let (floors, bundle) = (BTreeMap::new(), dir.path().join("attack.bundle"));
     let keyring = &keys.keyring;
-    let loader = Loader { engine: &engine, keyring, floors: &floors, attested: None, mark: None, held: None };
+    let loader = Loader {
+        tier: Tier::Device,
+        engine: &engine,
+        keyring,
+        floors: &floors,
+        attested: None,
+        mark: None,
+        held: None,
+    };
     let config = PluginConfig { bundle: bundle.clone(), ..PluginConfig::default() };
     for (name, attack) in corpus() {
         fs::write(&bundle, attack.shipped(&keys).bundle()).unwrap();

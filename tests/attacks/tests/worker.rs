@@ -8,7 +8,7 @@ use backstay_core::Confidence;
 use backstay_host::{CallError, Engine, Event as RunEvent, Executor, StrikeKind};
 use backstay_model::{Action, Event, Millis, Mono};
 use backstay_plugins::{
-    Adviser as _, Judge, LoadError, Loader,
+    Adviser as _, Judge, LoadError, Loader, Tier,
     worker::{ARGUMENT, Program, Worker},
 };
 use backstay_test_attacks::{Keys, guests};
@@ -46,7 +46,7 @@ impl Bench {
         floors: &'a BTreeMap<backstay_model::PluginId, backstay_trust::Floor>,
     ) -> Loader<'a> {
         let (engine, keyring) = (&self.engine, &self.keys.keyring);
-        Loader { engine, keyring, floors, attested: None, mark: None, held: None }
+        Loader { tier: Tier::Server, engine, keyring, floors, attested: None, mark: None, held: None }
     }
 
     fn worker(&self, bundle: PathBuf, program: &Program) -> Result<Worker, LoadError> {

@@ -9,7 +9,7 @@ use backstay_config::{Document, Problems};
 use backstay_host::Engine;
 use backstay_link::Settings;
 use backstay_memory::{Trusted, TrustedError};
-use backstay_plugins::{Judge, LoadError, Loader, terms, worker::Program};
+use backstay_plugins::{Judge, LoadError, Loader, Tier, terms, worker::Program};
 use backstay_trust::{Keyring, SecretKey};
 use rustls::{
     ServerConfig,
@@ -166,7 +166,15 @@ pub(super) fn tls(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, S
 fn judge(config: &Config, keyring: &Keyring) -> Result<Judge, String> {
     let engine = Engine::new().map_err(|error| because(&error))?;
     let floors = Default::default();
-    let loader = Loader { engine: &engine, keyring, floors: &floors, attested: None, mark: None, held: None };
+    let loader = Loader {
+        tier: Tier::Server,
+        engine: &engine,
+        keyring,
+        floors: &floors,
+        attested: None,
+        mark: None,
+        held: None,
+    };
     let told = |error: LoadError| match error.help() {
         Some(help) => format!("{}; {help}", because(&error)),
         None => because(&error),

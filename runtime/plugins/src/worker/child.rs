@@ -20,7 +20,7 @@ use super::{
     confine::{confine, limit},
     protocol::{Ask, BYTES_MAX, Broken, Fault, LOAD_BYTES_MAX, Line, Load, Reply, Unfit},
 };
-use crate::{LoadError, Loader, load, trace};
+use crate::{LoadError, Loader, Tier, load, trace};
 
 /// Answers questions until nobody asks any more. To be called first of all in a process that was started for it, with
 /// a socket as its standard input. `before` is called before each question is answered; in a shipped program it does nothing.
@@ -69,6 +69,7 @@ impl Serving {
         let engine = Engine::new().map_err(|error| unfit(&error))?;
         let (floors, here) = (BTreeMap::new(), Path::new("the message"));
         let loader = Loader {
+            tier: Tier::Server,
             engine: &engine,
             keyring: &keyring,
             floors: &floors,

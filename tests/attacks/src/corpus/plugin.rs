@@ -7,7 +7,7 @@ use backstay_host::{
     Engine, Machine, compile_component, engine_profile, machine, world_executor, world_policy,
 };
 use backstay_model::{PluginId, UnixMs, Version};
-use backstay_plugins::Loader;
+use backstay_plugins::{Loader, Tier};
 use backstay_trust::{
     Artifact, Bundle, EffectKind, EngineProfile, Floor, Grant, Limits, Permissions, PluginRelease, Stamp,
 };
@@ -101,6 +101,7 @@ impl Plugin {
         let engine = Engine::new().unwrap();
         let floors = BTreeMap::from([(PluginId::parse(&self.id).unwrap(), Floor::of_sequence(self.floor))]);
         let loader = Loader {
+            tier: Tier::Device,
             engine: &engine,
             keyring: &keys.keyring,
             floors: &floors,

@@ -10,7 +10,7 @@ use backstay_config::Plugin as Configured;
 use backstay_host::{Config, Engine, Plugin};
 use backstay_model::{Action, Mono};
 use backstay_plugins::{
-    Adviser, Loader,
+    Adviser, Loader, Tier,
     worker::{self, Program},
 };
 use backstay_test_bench::{
@@ -55,7 +55,15 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     fs::write(&bundle, signed.bundle())?;
     let configured = Configured { bundle, ..Configured::default() };
     let (keyring, floors) = (&signed.keys().keyring, BTreeMap::new());
-    let loader = Loader { engine: &engine, keyring, floors: &floors, attested: None, mark: None, held: None };
+    let loader = Loader {
+        tier: Tier::Server,
+        engine: &engine,
+        keyring,
+        floors: &floors,
+        attested: None,
+        mark: None,
+        held: None,
+    };
     let new_worker =
         || -> Result<_, Failure> { one_of(loader.policy_workers(&configured, &Program::this())?) };
     let mut here = one_of(loader.policies(&configured)?)?;

@@ -19,7 +19,7 @@ const MODULE_BYTES_MAX: usize = 32 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct Build {
-    /// The folder of the project: a crate, or one with a plugin.js or a plugin.py
+    /// The folder of the project: a crate, or one with a plugin.c, a plugin.js or a plugin.py
     dir: PathBuf,
     /// Where the component goes; NAME.wasm here if it is left out
     #[arg(long, value_name = "FILE")]
@@ -54,8 +54,10 @@ impl Build {
             desk.printer.say(format_args!("building {}", self.dir.display()));
             language.build(&self.dir)?
         } else {
-            let what =
-                format!("{} is no plugin: it has no Cargo.toml, plugin.js or plugin.py", self.dir.display());
+            let what = format!(
+                "{} is no plugin: it has no Cargo.toml, plugin.c, plugin.js or plugin.py",
+                self.dir.display()
+            );
             return Err(Failure::new(Exit::NotFound, what)
                 .help("name the folder of the plugin, or begin one: backstay plugin new"));
         };

@@ -5,10 +5,10 @@
 
 use std::path::PathBuf;
 
-use backstay_host::{Machine, world_executor, world_of, world_policy};
+use backstay_host::{Machine, system_of, world_executor, world_of, world_policy};
 use backstay_kit::{Settings, Trial, Tried, asks};
 use backstay_model::{Digest, Name};
-use backstay_trust::{EffectKind, Limits};
+use backstay_trust::{Artifact, EffectKind, Limits};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -36,9 +36,9 @@ pub(crate) struct Check {
 /// How large a plugin may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Tier {
-    /// On devices: at most 1.5 MB
+    /// On devices: at most 1.5 MB, and 16 MiB of native code
     Device,
-    /// On a server: at most 32 MB
+    /// On a server: at most 32 MiB, and 48 MiB of native code
     Server,
 }
 
@@ -47,6 +47,8 @@ struct Checked {
     component: Digest,
     bytes: usize,
     passed: bool,
+    /// The interfaces of the system that it imports, and that are replaced by what has nothing.
+    system: Vec<String>,
     checks: Vec<Line>,
 }
 
@@ -73,6 +75,11 @@ impl Check {
         };
         let world = world_of(&component).map_err(|why| chain(&why));
         add("imports", world.clone().map(|_| "nothing but the contract's types".into()));
+        let system = system_of(&component).unwrap_or_default();
+        if !system.is_empty() {
+            let count = text::count(system.len() as u64, "interface", "interfaces");
+            add("system", Ok(format!("{count}, replaced by what has nothing: {}", brief(&system))));
+        }
         let said = identity.world.clone();
         let agrees = world.as_ref().map_err(String::clone).and_then(|world| match &said {
             Some(said) if said != world => {
@@ -103,21 +110,41 @@ impl Check {
                         .iter()
                         .map(|(target, bytes)| format!("{target} {}", text::bytes(*bytes)))
                         .collect();
-                    add("code", Ok(format!("compiled twice for each and the same: {}", sizes.join(", "))));
+                    let largest = trial.code.values().copied().max().unwrap_or_default();
+                    let fits = self.tier.runs(largest);
+                    let told = format!("compiled twice for each and the same: {}", sizes.join(", "));
+                    add("code", fits.map(|()| told));
                     add("effects", effects(&trial, &identity.wants, &permissions, &self.playbook));
                 }
                 Err(why) => add("code", Err(chain(&why))),
             }
         }
         let passed = checks.iter().all(|line| line.good);
-        let checked =
-            Checked { component: file::digest_of(&component), bytes: component.len(), passed, checks };
+        let checked = Checked {
+            component: file::digest_of(&component),
+            bytes: component.len(),
+            passed,
+            system,
+            checks,
+        };
         desk.printer.show("plugin-check", &checked, || checked.table())?;
         Ok(if passed { Exit::Done } else { Exit::Differs })
     }
 }
 
 impl Tier {
+    /// Whether code of this size is loaded there.
+    fn runs(self, bytes: u64) -> Result<(), String> {
+        let (most, whose) = match self {
+            Self::Device => (Artifact::DEVICE_BYTES_MAX, "a device"),
+            Self::Server => (Artifact::BYTES_MAX, "a server"),
+        };
+        if bytes <= most {
+            return Ok(());
+        }
+        Err(format!("{}, and {whose} loads {} at most", text::bytes(bytes), text::bytes(most)))
+    }
+
     fn fits(self, bytes: usize) -> Result<String, String> {
         let (most, whose) = match self {
             Self::Device => (DEVICE_BYTES_MAX, "a device"),
@@ -187,6 +214,13 @@ impl Checked {
         let verdict = if self.passed { "passed" } else { "FAILED" };
         format!("{table}\n{verdict}: component {}, {}\n", self.component, text::bytes(self.bytes as u64))
     }
+}
+
+/// Interfaces by what they are about: `wasi:cli/stdin@0.2.9` and its like are `wasi:cli`.
+fn brief(system: &[String]) -> String {
+    let mut about: Vec<_> = system.iter().map(|name| name.split('/').next().unwrap_or(name)).collect();
+    about.dedup();
+    about.join(", ")
 }
 
 /// An error with all its causes, in one line.

@@ -1,7 +1,7 @@
 //! Building a plugin that is not written in Rust: by the toolchain of its language, against the contract beside it.
 //!
 //! Here: finding the toolchain, in the project before on the PATH, and calling it; what to install where it is missing.
-//! Everything of the system is stubbed out by the toolchain. What is still imported, `plugin check` and the grant refuse.
+//! Not here: the system that a run-time library imports. What is compiled for a machine has none (`backstay-host`).
 
 use std::{
     env, fs,
@@ -9,7 +9,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+use backstay_host::componentize;
 use backstay_trust::World;
+use wit_bindgen_core::{Files, wit_parser::Resolve};
 
 use super::manifest::Manifest;
 use crate::{Exit, Failure};
@@ -21,25 +23,44 @@ pub(super) enum Foreign {
     Js,
     /// `plugin.py`, by componentize-py.
     Python,
+    /// `plugin.c` and whatever other `.c` files there are, by zig's C compiler.
+    C,
 }
+
+/// For the smallest module with a C library in it: what it imports of the system is what it calls, as a rule nothing.
+const C_FLAGS: [&str; 9] = [
+    "cc",
+    "-target",
+    "wasm32-wasi",
+    "-mexec-model=reactor",
+    "-Os",
+    "-flto",
+    "-Wl,--strip-all",
+    // Plugins have little to keep there, and it is memory that counts against their limit.
+    "-Wl,-z,stack-size=65536",
+    "-Wall",
+];
 
 impl Foreign {
     /// Which language a project is in, if it is one of these.
     pub(super) fn of(dir: &Path) -> Option<Self> {
-        [Self::Js, Self::Python].into_iter().find(|language| dir.join(language.source()).is_file())
+        [Self::Js, Self::Python, Self::C].into_iter().find(|language| dir.join(language.source()).is_file())
     }
 
     fn source(self) -> &'static str {
         match self {
             Self::Js => "plugin.js",
             Self::Python => "plugin.py",
+            Self::C => "plugin.c",
         }
     }
 
-    fn tool(self) -> &'static str {
+    /// What it may be called. zig from PyPI has a name of its own.
+    fn tools(self) -> &'static [&'static str] {
         match self {
-            Self::Js => "componentize-qjs",
-            Self::Python => "componentize-py",
+            Self::Js => &["componentize-qjs"],
+            Self::Python => &["componentize-py"],
+            Self::C => &["python-zig", "zig"],
         }
     }
 
@@ -47,7 +68,7 @@ impl Foreign {
     fn own(self) -> &'static str {
         match self {
             Self::Js => "node_modules/.bin",
-            Self::Python => ".venv/bin",
+            Self::Python | Self::C => ".venv/bin",
         }
     }
 
@@ -57,6 +78,7 @@ impl Foreign {
             Self::Python => {
                 "in the project: python3 -m venv .venv && .venv/bin/pip install componentize-py==0.25.1"
             }
+            Self::C => "in the project: python3 -m venv .venv && .venv/bin/pip install ziglang==0.17.1",
         }
     }
 
@@ -80,7 +102,8 @@ impl Foreign {
         match self {
             Self::Js => {
                 command.args(["--wit", "wit", "--world", world, "--js", self.source()]);
-                command.args(["--stub-wasi", "--sync", "--opt-size", "--minify", "--output"]).arg(&out);
+                // The smaller run-time library needs tail calls, which are switched off.
+                command.args(["--sync", "--minify", "--output"]).arg(&out);
                 command.current_dir(dir);
             }
             Self::Python => {
@@ -93,28 +116,58 @@ impl Foreign {
                     }
                 }
                 let wit = fs::canonicalize(dir.join("wit")).map_err(trouble)?;
-                command.arg("--wit-path").arg(wit).args(["--world", world, "componentize", "--stub-wasi"]);
+                command.arg("--wit-path").arg(wit).args(["--world", world, "componentize"]);
                 command
                     .args(["--python-path", ".", "plugin", "--output"])
                     .arg(&out)
                     .current_dir(folder.path());
             }
+            Self::C => {
+                let bindings = c_bindings(&dir.join("wit"), world).map_err(|why| {
+                    Failure::new(
+                        Exit::Configuration,
+                        format!("{} is not the contract", dir.join("wit").display()),
+                    )
+                    .why(why)
+                    .help("backstay plugin new writes it beside the plugin")
+                })?;
+                command.args(C_FLAGS).arg("-I").arg(folder.path());
+                for (name, content) in bindings.iter() {
+                    let path = folder.path().join(name);
+                    fs::write(&path, content).map_err(trouble)?;
+                    if !name.ends_with(".h") {
+                        command.arg(path);
+                    }
+                }
+                command.args(c_files(dir).map_err(trouble)?).arg("-o").arg(&out).current_dir(dir);
+            }
         }
         let status = command.stdout(Stdio::null()).status().map_err(trouble)?;
         if !status.success() {
             return Err(Failure::new(Exit::Trouble, format!("cannot build {}", dir.display()))
-                .help(format!("{} has said above why", self.tool())));
+                .help(format!("{} has said above why", self.tools().join(" or "))));
+        }
+        let mut built = fs::read(&out).map_err(trouble)?;
+        if self == Self::C {
+            built = componentize(&built).map_err(|why| {
+                Failure::new(Exit::Trouble, format!("cannot make a component of {}", dir.display()))
+                    .why(why)
+                    .help("it calls the system: leave out what prints, opens, or asks for the time")
+            })?;
         }
         let name = identity.id.as_str().split('/').next_back().unwrap_or("plugin").to_owned();
-        Ok((name, fs::read(&out).map_err(trouble)?))
+        Ok((name, built))
     }
 
     fn find(self, dir: &Path) -> Result<PathBuf, Failure> {
-        let own = dir.join(self.own()).join(self.tool());
-        let found = if own.is_file() { fs::canonicalize(own).ok() } else { on_path(self.tool()) };
+        let own = dir.join(self.own());
+        // A program of a Python environment finds it by its own path: links are not followed.
+        let here = self.tools().iter().map(|tool| own.join(tool)).find(|path| path.is_file());
+        let here = here.and_then(|path| std::path::absolute(path).ok());
+        let found = here.or_else(|| self.tools().iter().find_map(|tool| on_path(tool)));
         found.ok_or_else(|| {
             let what =
-                format!("{} is neither in {} nor on the PATH", self.tool(), dir.join(self.own()).display());
+                format!("{} is neither in {} nor on the PATH", self.tools().join(" or "), own.display());
             Failure::new(Exit::NotFound, what).help(self.install())
         })
     }
@@ -124,6 +177,29 @@ impl Foreign {
 fn world(world: Option<&World>) -> Option<&'static str> {
     let text = world?.as_str();
     ["policy", "executor"].into_iter().find(|name| text.starts_with(&format!("backstay:plugin/{name}@")))
+}
+
+/// The bindings of a world for C: a header, a source, and an object that says which world it is.
+fn c_bindings(wit: &Path, world: &str) -> Result<Files, Box<dyn std::error::Error>> {
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(wit)?;
+    let world = resolve.select_world(&[package], Some(world))?;
+    let mut files = Files::default();
+    wit_bindgen_c::Opts::default().build().generate(&mut resolve, world, &mut files)?;
+    Ok(files)
+}
+
+/// The sources of a project in C, sorted: the same files are the same component.
+fn c_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "c") {
+            files.extend(path.file_name().map(PathBuf::from));
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use backstay_host::{Machine, engine_profile};
 use backstay_model::Digest;
 use backstay_trust::{
-    Bundle, GrantedPlugin, Keyring, Limits, Permissions, PluginError, VerifiedPlugin, Want,
+    Artifact, Bundle, GrantedPlugin, Keyring, Limits, Permissions, PluginError, VerifiedPlugin, Want,
 };
 use clap::Args;
 use serde::Serialize;
@@ -220,6 +220,9 @@ impl Line {
         let (state, good, plugin) = match bundle.artifact(&artifact.digest) {
             None => ("granted, not in this file".to_owned(), true, None),
             Some(bytes) => match granted.with_artifact(bytes.to_vec()) {
+                Ok(plugin) if artifact.length > Artifact::DEVICE_BYTES_MAX => {
+                    ("verified, too large for devices".to_owned(), true, Some(plugin))
+                }
                 Ok(plugin) => ("verified".to_owned(), true, Some(plugin)),
                 Err(why) => (why.to_string(), false, None),
             },

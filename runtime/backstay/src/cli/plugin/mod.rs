@@ -27,7 +27,8 @@ const COMPONENT_BYTES_MAX: usize = 32 << 20;
 pub(crate) enum Plugin {
     /// Write a small project that builds at once, with all that it builds against
     #[command(after_help = "Examples:\n  backstay plugin new --executor executor-pump --vendor acme\n  \
-        backstay plugin new --policy policy-pump --vendor acme")]
+        backstay plugin new --policy policy-pump --vendor acme\n  \
+        backstay plugin new --executor executor-pump --vendor acme --lang c")]
     New(new::New),
     /// Build a project into a portable component
     #[command(after_help = "Example:\n  backstay plugin build plugins/policy-tree --out policy-tree.wasm")]
@@ -64,7 +65,8 @@ pub(crate) enum Plugin {
     /// Call a plugin once, with a fixture or with the facts of a record
     #[command(
         after_help = "Examples:\n  backstay plugin run policy-tree.wasm --fixture tests/goes-home.toml\n  \
-        backstay plugin run policy-tree.wasm --record ./pump-7.log:412"
+        backstay plugin run policy-tree.wasm --record ./pump-7.log:412\n  \
+        backstay plugin run executor-pump.bundle --keyring keys/keyring --fixture tests/restarts.toml"
     )]
     Run(run::Run),
     /// Why a device would run a bundle: each link from the keyring to the code, in a sentence

@@ -76,10 +76,12 @@ pub(crate) struct New {
 pub(super) enum Language {
     /// With the SDK
     Rust,
-    /// By componentize-qjs, from npm
+    /// By componentize-qjs, from npm; some 1.6 MB, for a server
     Js,
     /// By componentize-py, from PyPI; some 18 MB, for a server
     Python,
+    /// By zig's C compiler, from PyPI
+    C,
 }
 
 /// Which of the two worlds.
@@ -98,16 +100,17 @@ impl Shape {
     }
 
     /// Manifest, vector, and what both are about.
-    fn files(self) -> [(&'static str, &'static str); 3] {
+    fn files(self) -> Vec<(&'static str, &'static str)> {
         match self {
-            Self::Policy => [
+            Self::Policy => vec![
                 ("manifest.toml", include_str!("new/policy.manifest.toml")),
                 ("tests/goes-home.toml", include_str!("new/policy.vector.toml")),
                 ("README.md", include_str!("new/readme.md")),
             ],
-            Self::Executor => [
+            Self::Executor => vec![
                 ("manifest.toml", include_str!("new/executor.manifest.toml")),
                 ("tests/restarts.toml", include_str!("new/executor.vector.toml")),
+                ("tests/restarts-in-doubt.toml", include_str!("new/executor.doubt.toml")),
                 ("README.md", include_str!("new/readme.md")),
             ],
         }
@@ -124,6 +127,8 @@ impl Language {
             (Self::Js, Shape::Executor) => ("plugin.js", include_str!("new/executor.js.txt")),
             (Self::Python, Shape::Policy) => ("plugin.py", include_str!("new/policy.py.txt")),
             (Self::Python, Shape::Executor) => ("plugin.py", include_str!("new/executor.py.txt")),
+            (Self::C, Shape::Policy) => ("plugin.c", include_str!("new/policy.c.txt")),
+            (Self::C, Shape::Executor) => ("plugin.c", include_str!("new/executor.c.txt")),
         }
     }
 
@@ -137,6 +142,15 @@ impl Language {
             Self::Python => {
                 "python3, with `python3 -m venv .venv && .venv/bin/pip install componentize-py==0.25.1` here"
             }
+            Self::C => "python3, with `python3 -m venv .venv && .venv/bin/pip install ziglang==0.17.1` here",
+        }
+    }
+
+    /// Whether what comes out is for servers alone.
+    fn is_large(self) -> bool {
+        match self {
+            Self::Rust | Self::C => false,
+            Self::Js | Self::Python => true,
         }
     }
 
@@ -145,16 +159,18 @@ impl Language {
             Self::Rust => "/target\n*.wasm\n",
             Self::Js => "/node_modules\n/package*.json\n*.wasm\n",
             Self::Python => "/.venv\n__pycache__\n*.wasm\n",
+            Self::C => "/.venv\n*.wasm\n",
         }
     }
 
-    /// What a limit of the manifest has to be for what the toolchain makes.
-    fn limits(self) -> (u32, u32) {
-        match self {
-            Self::Rust => (4 << 20, 250),
-            Self::Js => (8 << 20, 1_000),
-            Self::Python => (16 << 20, 5_000),
-        }
+    /// What the limits of the manifest have to be for what the toolchain makes.
+    fn limits(self) -> [(&'static str, u32); 3] {
+        let (memory, table, call) = match self {
+            Self::Rust | Self::C => (4 << 20, 1_024, 250),
+            Self::Js => (8 << 20, 1_024, 1_000),
+            Self::Python => (16 << 20, 8_192, 5_000),
+        };
+        [("{{memory}}", memory), ("{{table}}", table), ("{{call}}", call)]
     }
 }
 
@@ -185,7 +201,7 @@ impl New {
                 files.push(("backstay/sdk/Cargo.toml".into(), SDK_MANIFEST.into()));
                 files.extend(SDK.iter().map(|(name, text)| (format!("backstay/sdk/{name}"), (*text).into())));
             }
-            Language::Js | Language::Python => {}
+            Language::Js | Language::Python | Language::C => {}
         }
         files.extend(WIT.iter().map(|(name, text)| (format!("wit/{name}"), (*text).into())));
         for (name, content) in &files {
@@ -222,6 +238,9 @@ impl New {
         } else {
             name.into()
         };
+        let limits = self.lang.limits().into_iter();
+        let template =
+            limits.fold(template.to_owned(), |text, (key, limit)| text.replace(key, &limit.to_string()));
         template
             .replace("{{name}}", name)
             .replace("{{package}}", &package)
@@ -230,9 +249,7 @@ impl New {
             .replace("{{shape}}", shape.word())
             .replace("{{source}}", self.lang.source(shape).0)
             .replace("{{needs}}", self.lang.needs())
-            .replace("{{memory}}", &self.lang.limits().0.to_string())
-            .replace("{{call}}", &self.lang.limits().1.to_string())
-            .replace("{{tier}}", if self.lang == Language::Python { " --tier server" } else { "" })
+            .replace("{{tier}}", if self.lang.is_large() { " --tier server" } else { "" })
     }
 }
 
@@ -295,7 +312,7 @@ mod tests {
             vendor: Name::parse("acme").unwrap(),
             dir: dir.path().into(),
         };
-        use Language::{Js, Python, Rust};
+        use Language::{C, Js, Python, Rust};
         for (name, policy, lang) in [
             ("executor-pump", false, Rust),
             ("policy-pump", true, Rust),
@@ -304,6 +321,8 @@ mod tests {
             ("policy-js", true, Js),
             ("executor-py", false, Python),
             ("policy-py", true, Python),
+            ("executor-c", false, C),
+            ("policy-c", true, C),
         ] {
             new(name, policy, lang).run(&Desk::quiet()).unwrap();
             let folder = dir.path().join(name);
@@ -316,7 +335,7 @@ mod tests {
             let identity = manifest.identity(&folder.join("manifest.toml")).unwrap();
             assert_eq!(identity.id.as_str(), format!("acme/{name}"));
             let vectors = super::super::test::vectors(&folder.join("tests")).unwrap();
-            assert_eq!(vectors.len(), 1);
+            assert_eq!(vectors.len(), if policy { 1 } else { 2 });
             let readme = fs::read_to_string(folder.join("README.md")).unwrap();
             assert!(readme.lines().count() <= 24, "{readme}");
         }

@@ -1,12 +1,12 @@
 //! `backstay plugin run`: one call of a plugin, from a fixture or from a record, and what it comes to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use backstay_evidence::Frame;
 use backstay_host::Machine;
-use backstay_kit::{For, Trial, Vector};
-use backstay_model::{Event, Facts, Memo};
-use backstay_trust::Limits;
+use backstay_kit::{For, Shelf, Trial, Vector};
+use backstay_model::{Digest, Event, Facts, Memo};
+use backstay_trust::{Bundle, Limits};
 use backstay_wire::{Body as _, Entry, decode};
 use clap::Args;
 use serde::Serialize;
@@ -14,17 +14,20 @@ use serde::Serialize;
 use super::{
     COMPONENT_BYTES_MAX,
     manifest::Manifest,
-    test::{shelf, vector},
+    test::{native, shelf, vector},
 };
 use crate::{Desk, Exit, Failure, evidence::Source, file};
 
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The portable component
+    /// The portable component; or a bundle, with --keyring
     pub(super) component: PathBuf,
     /// What the vendor says of it
-    #[arg(long, value_name = "FILE", default_value = "manifest.toml")]
+    #[arg(long, value_name = "FILE", default_value = "manifest.toml", conflicts_with = "keyring")]
     pub(super) manifest: PathBuf,
+    /// The fleet's keyring: what is called is a bundle, verified and loaded as a device does, under its grant
+    #[arg(long, value_name = "FILE")]
+    pub(super) keyring: Option<PathBuf>,
     /// What it is shown: a file as `plugin test` takes them
     #[arg(long, value_name = "FILE", required_unless_present = "record", conflicts_with = "record")]
     pub(super) fixture: Option<PathBuf>,
@@ -47,25 +50,15 @@ struct Shown {
 
 impl Run {
     pub(super) fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
-        let component = file::read(&self.component, COMPONENT_BYTES_MAX)?;
-        let manifest = Manifest::read(&self.manifest)?;
-        let identity = manifest.identity(&self.manifest)?;
-        let (permissions, limits) = (manifest.permissions(), manifest.limits(Limits::DEFAULT));
-        let here = Machine::ALL.into_iter().find(|machine| machine.target() == backstay_host::machine());
-        let here = here.ok_or_else(|| Failure::new(Exit::Trouble, "this machine can't run plugins"))?;
-        let (id, version, wants) = (&identity.id, &identity.version, &identity.wants);
-        let trial = Trial::of(&component, id, version, wants, &permissions, limits, &[here]);
-        let trial = trial.map_err(|why| {
-            let help = why.help();
-            let what = format!("{} can't be run", self.component.display());
-            Failure::new(Exit::Usage, what).why(why).maybe_help(help)
-        })?;
-        let shelf = shelf(&trial)?;
+        let (shelf, grant) = match &self.keyring {
+            Some(keyring) => self.granted(keyring)?,
+            None => self.tried()?,
+        };
         let no_answer = |why: String| Failure::new(Exit::Differs, "the plugin did not answer").why(why);
         let shown = match (&self.fixture, &self.record) {
             (Some(path), _) => {
                 let vector = vector(path)?;
-                match (vector.is_for(), shelf.policy(&trial.grant), shelf.executor(&trial.grant)) {
+                match (vector.is_for(), shelf.policy(&grant), shelf.executor(&grant)) {
                     (For::Policy, Some(policy), _) => {
                         Shown::decided(&vector.decide(policy).map_err(no_answer)?)
                     }
@@ -80,7 +73,7 @@ impl Run {
             }
             (None, Some(record)) => {
                 let (facts, prior) = facts(desk, record)?;
-                let policy = shelf.policy(&trial.grant).ok_or_else(|| {
+                let policy = shelf.policy(&grant).ok_or_else(|| {
                     Failure::new(Exit::Usage, "a record holds facts, which are for a policy")
                         .help("an executor's runs are made again as a whole: backstay replay")
                 })?;
@@ -91,6 +84,38 @@ impl Run {
         };
         desk.printer.show("plugin-run", &shown, || shown.text())?;
         Ok(Exit::Done)
+    }
+}
+
+impl Run {
+    /// A bare component, under keys that live for the moment.
+    fn tried(&self) -> Result<(Shelf, Digest), Failure> {
+        let component = file::read(&self.component, COMPONENT_BYTES_MAX)?;
+        let manifest = Manifest::read(&self.manifest)?;
+        let identity = manifest.identity(&self.manifest)?;
+        let (permissions, limits) = (manifest.permissions(), manifest.limits(Limits::DEFAULT));
+        let here = Machine::ALL.into_iter().find(|machine| machine.target() == backstay_host::machine());
+        let here = here.ok_or_else(|| Failure::new(Exit::Trouble, "this machine can't run plugins"))?;
+        let (id, version, wants) = (&identity.id, &identity.version, &identity.wants);
+        let trial = Trial::of(&component, id, version, wants, &permissions, limits, &[here]);
+        let trial = trial.map_err(|why| {
+            let help = why.help();
+            let what = format!("{} can't be run", self.component.display());
+            Failure::new(Exit::Usage, what).why(why).maybe_help(help)
+        })?;
+        Ok((shelf(&trial)?, trial.grant))
+    }
+
+    /// A bundle, under the keys that vouch for it.
+    fn granted(&self, keyring: &Path) -> Result<(Shelf, Digest), Failure> {
+        let bundle = file::read(&self.component, Bundle::BYTES_MAX)?;
+        let (keyring, mut shelf) = (file::read_keyring(keyring)?, Shelf::default());
+        let shelved = shelf.add(&native()?, &keyring, &bundle).map_err(|why| {
+            let help = why.help();
+            let what = format!("{} does not run here", self.component.display());
+            Failure::new(Exit::Untrusted, what).why(why).maybe_help(help)
+        })?;
+        Ok((shelf, shelved.grant))
     }
 }
 

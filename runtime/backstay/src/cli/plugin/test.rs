@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use backstay_host::{Machine, world_executor};
+use backstay_host::{Engine, Machine, world_executor};
 use backstay_kit::{
     Answers, Call, Came, CaseCame, CaseReport, Conditions, Done, For, Job, Kind, Settings, Shelf, Trial,
     Tried, UNKNOWN_PLAYBOOK, Vector, Work, conformance, judging,
@@ -207,10 +207,7 @@ fn nothing_loaded() -> Failure {
 
 /// Loads what is tried, in native code and with time enough: that calls end in their time is the device's to see to.
 pub(super) fn shelf(trial: &Trial) -> Result<Shelf, Failure> {
-    let engine = Kind::Native.engine().map_err(|why| {
-        let help = why.help();
-        Failure::new(Exit::Trouble, "there is no engine to run plugins in").why(why).maybe_help(help)
-    })?;
+    let engine = native()?;
     let keyring = Keyring::decode(&trial.keyring)
         .map_err(|why| Failure::new(Exit::Trouble, "the keys of the trial are none").why(why))?;
     let mut shelf = Shelf::default();
@@ -219,6 +216,14 @@ pub(super) fn shelf(trial: &Trial) -> Result<Shelf, Failure> {
         Failure::new(Exit::Usage, "the component can't be loaded").why(why).maybe_help(help)
     })?;
     Ok(shelf)
+}
+
+/// The engine that native code is tried in.
+pub(super) fn native() -> Result<Engine, Failure> {
+    Kind::Native.engine().map_err(|why| {
+        let help = why.help();
+        Failure::new(Exit::Trouble, "there is no engine to run plugins in").why(why).maybe_help(help)
+    })
 }
 
 /// The vectors in a file or in a folder, by name.

@@ -1,0 +1,86 @@
+;; Asks the system for all sorts of things, and says with a number what it got.
+(component
+  (import "wasi:cli/environment@0.2.3" (instance $environment
+    (export "get-environment" (func (result (list (tuple string string)))))))
+  (import "wasi:cli/exit@0.2.3" (instance $exit
+    (export "exit" (func (param "status" (result))))))
+  (import "wasi:clocks/wall-clock@0.2.3" (instance $clock
+    (type $record (record (field "seconds" u64) (field "nanoseconds" u32)))
+    (export "datetime" (type $datetime (eq $record)))
+    (export "now" (func (result $datetime)))))
+  (import "wasi:io/error@0.2.3" (instance $errors
+    (export "error" (type (sub resource)))))
+  (alias export $errors "error" (type $error))
+  (import "wasi:io/streams@0.2.3" (instance $streams
+    (alias outer 1 $error (type $outer-error))
+    (export "error" (type $error (eq $outer-error)))
+    (type $variant (variant (case "last-operation-failed" (own $error)) (case "closed")))
+    (export "stream-error" (type $stream-error (eq $variant)))
+    (export "output-stream" (type $output-stream (sub resource)))
+    (export "[method]output-stream.write" (func
+      (param "self" (borrow $output-stream)) (param "contents" (list u8)) (result (result (error $stream-error)))))))
+  (import "wasi:random/random@0.2.3" (instance $random
+    (export "get-random-u64" (func (result u64)))
+    (export "get-random-bytes" (func (param "len" u64) (result (list u8))))))
+  (;hands on;)
+  (alias export $streams "output-stream" (type $stream))
+  (core module $room
+    (memory (export "memory") 1)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
+  (core instance $room (instantiate $room))
+  (core func $get-environment
+    (canon lower (func $environment "get-environment") (memory (core memory $room "memory")) (realloc (core func $room "realloc"))))
+  (core func $leave (canon lower (func $exit "exit")))
+  (core func $now (canon lower (func $clock "now") (memory (core memory $room "memory"))))
+  (core func $write (canon lower (func $streams "[method]output-stream.write") (memory (core memory $room "memory"))))
+  (core func $number (canon lower (func $random "get-random-u64")))
+  (core func $bytes
+    (canon lower (func $random "get-random-bytes") (memory (core memory $room "memory")) (realloc (core func $room "realloc"))))
+  (core func $drop (canon resource.drop $stream))
+  (core module $m
+    (import "room" "memory" (memory 1))
+    (import "system" "environment" (func $environment (param i32)))
+    (import "system" "leave" (func $leave (param i32)))
+    (import "system" "now" (func $now (param i32)))
+    (import "system" "write" (func $write (param i32 i32 i32 i32)))
+    (import "system" "number" (func $number (result i64)))
+    (import "system" "bytes" (func $bytes (param i64 i32)))
+    (import "system" "drop" (func $drop (param i32)))
+    (func (export "decide") (result i64) (call $number))
+    (func (export "now") (result i64)
+      ;; What was there before is overwritten.
+      (i64.store (i32.const 8) (i64.const -1))
+      (call $now (i32.const 8))
+      (i64.add (i64.load (i32.const 8)) (i64.load32_u (i32.const 16))))
+    (func (export "variables") (result i64)
+      (i32.store (i32.const 12) (i32.const -1))
+      (call $environment (i32.const 8))
+      (i64.load32_u (i32.const 12)))
+    (func (export "written") (result i64)
+      (i64.store (i32.const 8) (i64.const -1))
+      (call $write (i32.const 1) (i32.const 0) (i32.const 4) (i32.const 8))
+      (call $drop (i32.const 1))
+      (i64.load8_u (i32.const 8)))
+    (func (export "bytes") (result i64)
+      (call $bytes (i64.const 8) (i32.const 8))
+      (if (i32.ne (i32.load (i32.const 12)) (i32.const 8)) (then (unreachable)))
+      (i64.load (i32.load (i32.const 8))))
+    (func (export "leave") (result i64)
+      (call $leave (i32.const 0))
+      (i64.const 0)))
+  (core instance $i (instantiate $m
+    (with "room" (instance $room))
+    (with "system" (instance
+      (export "environment" (func $get-environment))
+      (export "leave" (func $leave))
+      (export "now" (func $now))
+      (export "write" (func $write))
+      (export "number" (func $number))
+      (export "bytes" (func $bytes))
+      (export "drop" (func $drop))))))
+  (func (export "decide") (result u64) (canon lift (core func $i "decide")))
+  (func (export "now") (result u64) (canon lift (core func $i "now")))
+  (func (export "variables") (result u64) (canon lift (core func $i "variables")))
+  (func (export "written") (result u64) (canon lift (core func $i "written")))
+  (func (export "bytes") (result u64) (canon lift (core func $i "bytes")))
+  (func (export "leave") (result u64) (canon lift (core func $i "leave"))))
