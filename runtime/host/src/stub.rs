@@ -278,7 +278,10 @@ fn top_level(bytes: &[u8]) -> impl Iterator<Item = Result<Payload<'_>, Problem>>
                 rest = rest.get(consumed..).unwrap_or_default();
                 payload
             }
-            Ok(Chunk::NeedMoreData(_)) => return Some(Err("it is cut short".into())),
+            Ok(Chunk::NeedMoreData(_)) => {
+                rest = &[];
+                return Some(Err("it is cut short".into()));
+            }
             Err(why) => {
                 rest = &[];
                 return Some(Err(why.into()));

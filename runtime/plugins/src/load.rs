@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    error, fmt, fs, io,
+    error, fmt, fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -369,8 +370,19 @@ pub(crate) fn bundles(config: &PluginConfig) -> impl Iterator<Item = &Path> {
     [Some(&config.bundle), config.last_good.as_ref()].into_iter().flatten().map(PathBuf::as_path)
 }
 
+/// A whole bundle, or not more of what can be none than is needed to know that.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    fs::read(path).map_err(|source| LoadError::Read { path: path.into(), source })
+    let mut bytes = Vec::new();
+    let mut read = || {
+        let file = fs::File::open(path)?;
+        if file.metadata()?.len() > Bundle::BYTES_MAX as u64 {
+            let why = format!("a bundle has at most {} bytes", Bundle::BYTES_MAX);
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+        }
+        file.take(Bundle::BYTES_MAX as u64).read_to_end(&mut bytes)
+    };
+    read().map_err(|source| LoadError::Read { path: path.into(), source })?;
+    Ok(bytes)
 }
 
 /// The settings of a configuration in the host's words.
@@ -421,4 +433,19 @@ pub fn taken_back(keyring: &Keyring, granted: &GrantedPlugin) -> Option<Event> {
     let (plugin, grant) = (granted.id().clone(), *granted.grant());
     let why = Reason::new(causes::in_one_line(&why)).0;
     Some(Event::Quarantined { plugin, grant, strikes: 0, why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_large_to_be_a_bundle_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("huge.bundle");
+        fs::File::create(&path).unwrap().set_len(Bundle::BYTES_MAX as u64 + 1).unwrap();
+        let error = read(&path).unwrap_err();
+        let told = backstay_model::causes::in_one_line(&error);
+        assert!(told.contains("huge.bundle") && told.contains("a bundle has at most"), "{told}");
+    }
 }
