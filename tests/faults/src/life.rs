@@ -203,7 +203,8 @@ impl Life {
                 .signs(version, &ways)
                 .behaves(version, if depends { Behaviour::Healthy } else { *behaviour });
         }
-        world.waits(900).tells(Word::Thaw);
+        // What a thaw sets going is brought to an end as well: home is where the device is then.
+        world.waits(900).tells(Word::Thaw).waits(900);
         // What was up at the start may be on trial, whatever is known of it; nothing else that was condemned.
         let again = world.count(|event| {
             matches!(event, Event::TrialBegan { release, .. }
