@@ -445,7 +445,7 @@ mod tests {
         let path = dir.path().join("huge.bundle");
         fs::File::create(&path).unwrap().set_len(Bundle::BYTES_MAX as u64 + 1).unwrap();
         let error = read(&path).unwrap_err();
-        let told = backstay_model::causes::in_one_line(&error);
+        let told = causes::in_one_line(&error);
         assert!(told.contains("huge.bundle") && told.contains("a bundle has at most"), "{told}");
     }
 }
