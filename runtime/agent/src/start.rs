@@ -62,15 +62,7 @@ pub fn check(config: &Config) -> Fallible<()> {
     }
     let keyring = trust.keyring();
     let engine = Engine::new()?;
-    let loader = Loader {
-        tier: Tier::Device,
-        engine: &engine,
-        keyring: &keyring,
-        floors: &BTreeMap::new(),
-        attested: None,
-        mark: None,
-        held: None,
-    };
+    let loader = Loader::new(Tier::Device, &engine, &keyring);
     loader.policies(&config.policy)?;
     loader.candidate(&config.policy).transpose()?;
     loader.executors(&config.executor)?;

@@ -241,6 +241,17 @@ impl error::Error for LoadError {
     }
 }
 
+/// No grant was accepted before.
+static NO_FLOORS: BTreeMap<PluginId, Floor> = BTreeMap::new();
+
+impl<'a> Loader<'a> {
+    /// For an instance that knows of nothing before: no grants that were accepted, no time, no mark, nobody who is held back.
+    #[must_use]
+    pub fn new(tier: Tier, engine: &'a Engine, keyring: &'a Keyring) -> Self {
+        Self { tier, engine, keyring, floors: &NO_FLOORS, attested: None, mark: None, held: None }
+    }
+}
+
 impl Loader<'_> {
     /// The policies of a configuration, newest first: the one that is to be asked, and its last good one.
     ///

@@ -15,16 +15,7 @@ use backstay_trust::{Listener, OrderKind, PluginError, Refusal, Want};
 /// Loads the policy in `bundle` as agent and server do.
 fn load(keys: &Keys, bundle: &Path) -> LoadError {
     let engine = Engine::new().unwrap();
-    let (keyring, floors) = (&keys.keyring, BTreeMap::new());
-    let loader = Loader {
-        tier: Tier::Device,
-        engine: &engine,
-        keyring,
-        floors: &floors,
-        attested: None,
-        mark: None,
-        held: None,
-    };
+    let loader = Loader::new(Tier::Device, &engine, &keys.keyring);
     let config = Plugin { bundle: bundle.into(), ..Plugin::default() };
     loader.policies(&config).unwrap_err()
 }

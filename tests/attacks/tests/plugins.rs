@@ -182,17 +182,9 @@ fn every_plugin_of_the_corpus_is_refused_in_its_words_and_the_host_goes_on() {
 fn every_plugin_of_the_corpus_is_refused_by_its_worker_which_goes_on() {
     let (keys, engine, dir) = (Keys::new(), Engine::new().unwrap(), tempfile::tempdir().unwrap());
     let program = Program { path: env!("CARGO_BIN_EXE_worker").into(), arguments: vec![ARGUMENT.into()] };
-    let (floors, bundle) = (BTreeMap::new(), dir.path().join("attack.bundle"));
+    let bundle = dir.path().join("attack.bundle");
     let keyring = &keys.keyring;
-    let loader = Loader {
-        tier: Tier::Device,
-        engine: &engine,
-        keyring,
-        floors: &floors,
-        attested: None,
-        mark: None,
-        held: None,
-    };
+    let loader = Loader::new(Tier::Device, &engine, keyring);
     let config = PluginConfig { bundle: bundle.clone(), ..PluginConfig::default() };
     for (name, attack) in corpus() {
         fs::write(&bundle, attack.shipped(&keys).bundle()).unwrap();

@@ -41,18 +41,13 @@ impl Bench {
         self.bundle("good.bundle", &guests::policy(guests::MEMORY, ""), limits, 1)
     }
 
-    fn loader<'a>(
-        &'a self,
-        floors: &'a BTreeMap<backstay_model::PluginId, backstay_trust::Floor>,
-    ) -> Loader<'a> {
-        let (engine, keyring) = (&self.engine, &self.keys.keyring);
-        Loader { tier: Tier::Server, engine, keyring, floors, attested: None, mark: None, held: None }
+    fn loader(&self) -> Loader<'_> {
+        Loader::new(Tier::Server, &self.engine, &self.keys.keyring)
     }
 
     fn worker(&self, bundle: PathBuf, program: &Program) -> Result<Worker, LoadError> {
         let config = Plugin { bundle, ..Plugin::default() };
-        let floors = BTreeMap::new();
-        let mut workers = self.loader(&floors).policy_workers(&config, program)?;
+        let mut workers = self.loader().policy_workers(&config, program)?;
         Ok(workers.remove(0))
     }
 }
@@ -74,8 +69,7 @@ fn a_worker_decides_as_the_plugin_in_this_process_does() {
     let bundle = bench.good(PATIENT);
     let mut worker = bench.worker(bundle.clone(), &program(&[])).unwrap();
     let config = Plugin { bundle, ..Plugin::default() };
-    let floors = BTreeMap::new();
-    let here = bench.loader(&floors).policies(&config).unwrap().remove(0);
+    let here = bench.loader().policies(&config).unwrap().remove(0);
     let facts = guests::facts();
     for prior in [&b""[..], b"remembered", &[7; 60_000]] {
         let apart = worker.decide(Mono(0), &facts, prior).unwrap();
@@ -93,8 +87,7 @@ fn an_executor_steps_in_a_worker() {
     let component = guests::executor(guests::MEMORY, "(global.set $naps (i32.const 3))", "");
     let bundle = bench.bundle("naps.bundle", &component, PATIENT, 1);
     let config = Plugin { bundle, ..Plugin::default() };
-    let floors = BTreeMap::new();
-    let loader = bench.loader(&floors);
+    let loader = bench.loader();
     let mut worker = loader.executor_workers(&config, &program(&[])).unwrap().remove(0);
     let here = loader.executors(&config).unwrap().remove(0);
     let begin = RunEvent::Begin(guests::order());
@@ -225,7 +218,6 @@ fn settings_are_checked_in_the_worker() {
     let name = backstay_model::Name::parse("tries").unwrap();
     let settings = BTreeMap::from([(name, backstay_config::Setting::Number(3))]);
     let config = Plugin { bundle: bench.good(PATIENT), settings, ..Plugin::default() };
-    let floors = BTreeMap::new();
-    let error = bench.loader(&floors).policy_workers(&config, &program(&[])).unwrap_err();
+    let error = bench.loader().policy_workers(&config, &program(&[])).unwrap_err();
     assert!(matches!(&error, LoadError::Settings { problems, .. } if problems.len() == 1), "{error}");
 }

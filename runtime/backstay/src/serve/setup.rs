@@ -165,16 +165,7 @@ pub(super) fn tls(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, S
 /// Each policy in a process of its own. Grants of a plugin that were accepted before are not known here, so there is no floor under their sequences.
 fn judge(config: &Config, keyring: &Keyring) -> Result<Judge, String> {
     let engine = Engine::new().map_err(|error| because(&error))?;
-    let floors = Default::default();
-    let loader = Loader {
-        tier: Tier::Server,
-        engine: &engine,
-        keyring,
-        floors: &floors,
-        attested: None,
-        mark: None,
-        held: None,
-    };
+    let loader = Loader::new(Tier::Server, &engine, keyring);
     let told = |error: LoadError| match error.help() {
         Some(help) => format!("{}; {help}", because(&error)),
         None => because(&error),

@@ -5,7 +5,6 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "what can't be named over the line is told in words")]
 
 use std::{
-    collections::BTreeMap,
     error::Error,
     io::{self, Read, Write},
     path::Path,
@@ -13,7 +12,7 @@ use std::{
 };
 
 use backstay_host::{CallError, Config, Engine, Executor, Plugin, Policy, world_executor, world_policy};
-use backstay_model::{Equipped, PluginRole};
+use backstay_model::{Equipped, PluginRole, causes};
 use backstay_trust::Keyring;
 
 use super::{
@@ -46,13 +45,7 @@ pub fn run(mut before: impl FnMut()) -> ExitCode {
 }
 
 fn unfit(error: &(dyn Error + 'static)) -> Unfit {
-    let mut told = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        told = format!("{told}: {cause}");
-        next = cause.source();
-    }
-    Unfit::Other(told)
+    Unfit::Other(causes::in_one_line(error))
 }
 
 /// A plugin, and what it is told with each call.
@@ -67,16 +60,8 @@ impl Serving {
     fn begin(load: &Load<'_>) -> Result<Self, Unfit> {
         let keyring = Keyring::decode(&load.keyring).map_err(|error| unfit(&error))?;
         let engine = Engine::new().map_err(|error| unfit(&error))?;
-        let (floors, here) = (BTreeMap::new(), Path::new("the message"));
-        let loader = Loader {
-            tier: Tier::Server,
-            engine: &engine,
-            keyring: &keyring,
-            floors: &floors,
-            attested: None,
-            mark: None,
-            held: None,
-        };
+        let here = Path::new("the message");
+        let loader = Loader::new(Tier::Server, &engine, &keyring);
         let world = match load.role {
             PluginRole::Policy => world_policy(),
             PluginRole::Executor => world_executor(),

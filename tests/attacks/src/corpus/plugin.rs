@@ -100,15 +100,7 @@ impl Plugin {
         fs::write(&path, self.made(&keys)).unwrap();
         let engine = Engine::new().unwrap();
         let floors = BTreeMap::from([(PluginId::parse(&self.id).unwrap(), Floor::of_sequence(self.floor))]);
-        let loader = Loader {
-            tier: Tier::Device,
-            engine: &engine,
-            keyring: &keys.keyring,
-            floors: &floors,
-            attested: None,
-            mark: None,
-            held: None,
-        };
+        let loader = Loader { floors: &floors, ..Loader::new(Tier::Device, &engine, &keys.keyring) };
         let config = Configured { bundle: path, ..Configured::default() };
         match loader.policies(&config) {
             Ok(ready) => Verdict::Accepted(format!("{} plugin runs", ready.len())),

@@ -4,7 +4,7 @@
 //! linking, and the first decision. Warm is what happens after every window; each has a sandbox that nobody used before. In
 //! this process and in a worker by turns, a round each, so that what else the machine does meets both alike.
 
-use std::{collections::BTreeMap, env, fs, path::Path, process::ExitCode, time::Instant};
+use std::{env, fs, path::Path, process::ExitCode, time::Instant};
 
 use backstay_config::Plugin as Configured;
 use backstay_host::{Config, Engine, Plugin};
@@ -54,16 +54,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let bundle = dir.path().join("policy.bundle");
     fs::write(&bundle, signed.bundle())?;
     let configured = Configured { bundle, ..Configured::default() };
-    let (keyring, floors) = (&signed.keys().keyring, BTreeMap::new());
-    let loader = Loader {
-        tier: Tier::Server,
-        engine: &engine,
-        keyring,
-        floors: &floors,
-        attested: None,
-        mark: None,
-        held: None,
-    };
+    let loader = Loader::new(Tier::Server, &engine, &signed.keys().keyring);
     let new_worker =
         || -> Result<_, Failure> { one_of(loader.policy_workers(&configured, &Program::this())?) };
     let mut here = one_of(loader.policies(&configured)?)?;
