@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use backstay_config::{Broker, Document, Plugin, Problem, Problems, Span};
-use backstay_core::{Allowance, Backoff, DeviceSettings, RUNGS_MAX, Rung, Watched};
+use backstay_core::{Allowance, Backoff, DeviceSettings, RUNGS_MAX, Retries, Rung, Watched};
 use backstay_model::{Hardware, Name, Scope};
 use serde::Deserialize;
 
@@ -398,6 +398,12 @@ impl Config {
             leave_jitter: self.budget.leave_jitter.millis(),
             second_after: self.trust.second_after.map(Span::millis),
         }
+    }
+
+    /// How often a bundle of plugins that can't be had is tried: as often as a release.
+    pub fn retries(&self) -> Retries {
+        let DeviceSettings { retries, retry_backoff, .. } = self.device_settings();
+        Retries { attempts: retries, backoff: retry_backoff }
     }
 
     fn problems(&self, document: &Document) -> Vec<Problem> {

@@ -3,17 +3,20 @@
 //! Here: the closed list of all that can happen to a device, and the order of things: what the core says is to
 //! be recorded is durable before anything that follows from it begins. What takes time is only started here, and
 //! how it ends comes back as something that happened. In `driver/`: runs, whom this device
-//! trusts, and becoming enrolled. Not here: any `if` about health or releases (`core`).
+//! trusts, plugins that come by steering, and becoming enrolled. Not here: any `if` about health or releases (`core`).
 
 mod enrolling;
 mod running;
 mod trusting;
+pub(crate) mod upgrading;
 
 use std::time::Duration;
 
-use backstay_core::{Confidence, Device, Effect, Input, Vetted, Watermarks};
-use backstay_hands::{Depot, Ended, Probes, Sample};
-use backstay_host::Executor;
+use backstay_core::{
+    Confidence, Device, Effect, Input, Upgrade, UpgradeEffect, UpgradeInput, Vetted, Watermarks,
+};
+use backstay_hands::{Depot, Ended, Fetch, Probes, Sample};
+use backstay_host::{Engine, Executor};
 use backstay_memory::{Durability, Memory, Trusted};
 use backstay_model::{
     Answer, Digest, Event, InfraKind, Mono, Order, Outcome, Reason, Refused, Release, SlotStatus, Ticket,
@@ -24,7 +27,9 @@ use backstay_trust::{Keyring, SecretKey};
 use backstay_wire::{AnchorWords, Mark, Stream};
 use tokio::sync::{mpsc, watch};
 
+use self::upgrading::Loaded;
 use crate::{
+    bundles::{Bundles, Missing},
     clock::Clock,
     config::Config,
     identity::{self, Papers},
@@ -52,6 +57,8 @@ enum Done {
     Keep(Vec<u8>),
     /// Links and revocations were fetched.
     Trust(Result<Fetched, FetchError>),
+    /// A bundle was fetched.
+    Bundle { ticket: Ticket, bundle: Digest, came: Result<(), Missing> },
 }
 
 /// Whether slots are looked at for the first time after a run.
@@ -77,6 +84,16 @@ pub struct Driver {
     pub executors: Vec<Ready<Executor>>,
     /// What counts against plugins, and who is to take over.
     pub confidence: Confidence,
+    /// Which plugins the device was steered to.
+    pub upgrade: Upgrade,
+    /// Where those are kept.
+    pub bundles: Bundles,
+    /// Where they are fetched from.
+    pub fetch: Option<Fetch>,
+    /// What plugins run in.
+    pub engine: Engine,
+    /// Where their calls are marked.
+    pub mark: Option<std::sync::Arc<backstay_plugins::Mark>>,
     /// Slots, program, commands.
     pub machine: Machine,
     /// What looks.
@@ -109,6 +126,8 @@ struct Loop {
     consulted: Option<(Ticket, Consulted)>,
     /// A run that an executor was found for, and that begins once that is durable.
     picked: Option<(Order, usize)>,
+    /// A plugin that came and that nobody was told yet what to do with.
+    loaded: Option<Loaded>,
     /// Runs up to this one were let go of: what is still done for them is broken off.
     let_go: watch::Sender<Ticket>,
     uplink: Option<Uplink>,
@@ -121,7 +140,7 @@ struct Loop {
 
 impl Driver {
     /// Runs until it is told to stop.
-    pub async fn drive(self, first: Vec<Event>, up: Input) {
+    pub async fn drive(self, first: Vec<Event>, upgrade: Vec<UpgradeEffect>, up: Input) {
         let (done, results) = mpsc::channel(WAITING_MAX);
         let next_beat = self.clock.now();
         let mut work = Loop {
@@ -129,6 +148,7 @@ impl Driver {
             run: None,
             consulted: None,
             picked: None,
+            loaded: None,
             let_go: watch::Sender::new(Ticket(0)),
             uplink: None,
             done,
@@ -138,8 +158,8 @@ impl Driver {
             fetches_trust: false,
         };
         work.record(&first);
-        let seated = work.seat();
-        work.record(seated.as_slice());
+        work.act(upgrade);
+        work.seat_again();
         work.take(up).await;
         work.find_papers().await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -168,6 +188,9 @@ impl Loop {
             }
             if ticked {
                 self.take(Input::Tick).await;
+                if self.all.upgrade.deadline().is_some_and(|at| at <= self.all.clock.now()) {
+                    self.upgrade(UpgradeInput::Tick).await;
+                }
             }
             self.tend();
             self.speak();
@@ -182,9 +205,10 @@ impl Loop {
 
     fn deadline(&self) -> Mono {
         let own = self.all.device.deadline();
+        let upgrade = self.all.upgrade.deadline();
         let uplink = self.uplink.as_ref().and_then(Uplink::deadline);
         let beat = self.uplink.is_some().then_some(self.next_beat);
-        let soonest = [own, uplink, beat, Some(self.all.memory.deadline())].into_iter().flatten().min();
+        let soonest = [own, upgrade, uplink, beat, Some(self.all.memory.deadline())].into_iter().flatten().min();
         soonest
             .unwrap_or(Mono(u64::MAX / 2))
             .min(self.all.clock.now().after(backstay_model::Millis::from_secs(60)))
@@ -204,15 +228,22 @@ impl Loop {
             {
                 events.push(consulted.about(ticket));
             }
-            let mut seated = Vec::new();
+            // What a word means for plugins is durable together with the word.
+            let (mut seated, mut upgrade) = (Vec::new(), Vec::new());
             for event in &events {
-                if let Event::Told { word: Word::Lift(digest), .. } = event {
-                    self.all.confidence.lift(digest);
+                let Event::Told { word, .. } = event else { continue };
+                if let Word::Lift(digest) = word {
+                    // A bundle that was condemned is named by itself, its plugin by the grant.
+                    let grant = self.all.upgrade.grant_of(digest).unwrap_or(*digest);
+                    self.all.confidence.lift(&grant);
                     seated.extend(self.seat());
                 }
+                upgrade.extend(self.step_upgrade(UpgradeInput::Told(*word)));
             }
             events.extend(seated);
+            events.extend(upgrading::recorded(&upgrade));
             self.record(&events);
+            self.act(upgrade);
             for effect in effects {
                 match effect {
                     // Durable by now, together with the state after all of this step.
@@ -244,8 +275,8 @@ impl Loop {
         for event in events {
             tracing::info!(at = now.0, "{event}");
         }
-        let Driver { device, confidence, floors, heard, .. } = &self.all;
-        let kept = Kept::of(device.state(), confidence, floors, self.attested(), *heard);
+        let Driver { device, confidence, floors, heard, upgrade, .. } = &self.all;
+        let kept = Kept::of(device.state(), confidence, floors, self.attested(), *heard, upgrade);
         // A disk that takes nothing stops nobody from going home; it is said, where anybody can hear it.
         if let Durability::Degraded(why) = self.all.memory.record(now, events, kept.encode()) {
             tracing::error!(why, "what happens is not recorded any more; the device goes on deciding");
@@ -282,6 +313,7 @@ impl Loop {
             last_known_good,
             marks: [mark(Stream::Product, generation.0), mark(Stream::Order, told)]
                 .into_iter()
+                .chain([mark(Stream::Plugins, self.all.upgrade.generation().0)])
                 .chain(self.all.heard.map(|heard| Mark {
                     stream: Stream::Trust,
                     counter: heard.sequence,
@@ -301,7 +333,7 @@ impl Loop {
         };
         let asked = judge.ask(now, facts, &mut self.all.confidence);
         self.consulted = judge.consulted().map(|consulted| (ticket, consulted));
-        self.record(&asked.events);
+        self.record_of_plugins(asked.events);
         match asked.answer {
             Ok(decision) => Input::Answered { ticket, decision },
             Err(why) => Input::Unanswered { ticket, why },
@@ -355,6 +387,7 @@ impl Loop {
             Done::Keep(bytes) => self.keep_enrolment(bytes, Look::Again),
             Done::Enrolled(asked) => self.asked_to_enrol(asked).await,
             Done::Trust(fetched) => self.trust_fetched(fetched).await,
+            Done::Bundle { ticket, bundle, came } => self.bundle_came(ticket, bundle, came).await,
         }
     }
 
@@ -408,6 +441,7 @@ impl Loop {
                 }
             },
             Came::Trust(said) => self.told_of_trust(*said).await,
+            Came::Plugins(steered) => self.upgrade(UpgradeInput::Steered(*steered)).await,
             Came::Connected => self.greet(),
         }
     }
@@ -422,6 +456,7 @@ impl Loop {
             report.journal = self.all.memory.head().seq;
             uplink.report(&report);
         }
+        self.report_plugins();
     }
 
     /// Sends what is due: a sign of life, and records without a receipt.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use backstay_core::{Confidence, DeviceState, Quarantine, StateTail, Succession};
+use backstay_core::{Confidence, DeviceState, Quarantine, StateTail, Succession, Upgrade};
 use backstay_model::{PluginId, UnixMs};
 use backstay_trust::Floor;
 use backstay_wire::{Body, DecodeError, Schema, decode, encode};
@@ -17,11 +17,11 @@ pub struct Kept {
     pub device: DeviceState,
     /// Which plugins are no longer asked.
     pub quarantine: Quarantine,
-    /// The sequence of the newest grant of each plugin that was accepted: what version 1 knew of them.
+    /// The sequence of the newest grant of each plugin that was accepted: what version 1 knew of them, and still in its place.
     floors: BTreeMap<PluginId, u64>,
     /// The latest time that the server has signed for.
     pub attested: Option<UnixMs>,
-    /// What `device` leaves out. Since version 2; an older agent stops reading before it.
+    /// What `device` leaves out. Since version 2.
     tail: StateTail,
     /// The newest grants of each plugin that were accepted.
     pub accepted: BTreeMap<PluginId, Floor>,
@@ -29,37 +29,40 @@ pub struct Kept {
     pub heard: Option<Heard>,
     /// Which plugin is to take over from which.
     pub succession: Succession,
+    /// Which plugins the device was steered to. Since version 3; none where it never was.
+    pub upgrade: Option<Upgrade>,
 }
 
-/// All of it, as version 1 had it.
+/// All of it, as version 2 had it.
 #[derive(Debug, Serialize, Deserialize)]
-struct First {
+struct Second {
     device: DeviceState,
     quarantine: Quarantine,
     floors: BTreeMap<PluginId, u64>,
     attested: Option<UnixMs>,
+    tail: StateTail,
+    accepted: BTreeMap<PluginId, Floor>,
+    heard: Option<Heard>,
+    succession: Succession,
 }
 
 impl Body for Kept {
     const SCHEMA: Schema = Schema(256);
-    const VERSION: u16 = 2;
+    const VERSION: u16 = 3;
     const OPTIONAL: bool = false;
     const BYTES_MAX: usize = 64 * 1024;
 
     fn from_previous(version: u16, body: &[u8]) -> Result<Self, DecodeError> {
-        let First { device, quarantine, floors, attested } = First::from_body(version, body)?;
-        let of_sequence =
-            |(plugin, sequence): (&PluginId, &u64)| (plugin.clone(), Floor::of_sequence(*sequence));
-        let (tail, mut accepted) = (StateTail::default(), BTreeMap::new());
-        accepted.extend(floors.iter().map(of_sequence));
-        let succession = Succession::default();
-        Ok(Self { device, quarantine, floors, attested, tail, accepted, heard: None, succession })
+        let Second { device, quarantine, floors, attested, tail, accepted, heard, succession } =
+            Second::from_body(version, body)?;
+        let upgrade = None;
+        Ok(Self { device, quarantine, floors, attested, tail, accepted, heard, succession, upgrade })
     }
 }
 
-impl Body for First {
+impl Body for Second {
     const SCHEMA: Schema = Kept::SCHEMA;
-    const VERSION: u16 = 1;
+    const VERSION: u16 = 2;
     const OPTIONAL: bool = Kept::OPTIONAL;
     const BYTES_MAX: usize = Kept::BYTES_MAX;
 }
@@ -73,6 +76,7 @@ impl Kept {
         accepted: &BTreeMap<PluginId, Floor>,
         attested: Option<UnixMs>,
         heard: Option<Heard>,
+        upgrade: &Upgrade,
     ) -> Self {
         let sequence = |(plugin, floor): (&PluginId, &Floor)| (plugin.clone(), floor.newest.sequence);
         let mut floors = BTreeMap::new();
@@ -86,6 +90,7 @@ impl Kept {
             accepted: accepted.clone(),
             heard,
             succession: confidence.succession.clone(),
+            upgrade: Some(upgrade.clone()),
         }
     }
 
@@ -133,17 +138,22 @@ mod tests {
         }
         let floors = BTreeMap::from([(PluginId::parse("acme/pump").unwrap(), 7)]);
         let config = Config::of(&Document::new(Path::new("agent.toml"), SMALL)).unwrap();
-        let old = First {
-            device: Device::new(config.device_settings(), Mono(0), &slots, 42).state().clone(),
+        let device = Device::new(config.device_settings(), Mono(0), &slots, 42).state().clone();
+        let old = Second {
+            tail: device.tail(),
+            device,
             quarantine: quarantine.clone(),
             floors: floors.clone(),
             attested: Some(UnixMs(5)),
+            accepted: BTreeMap::new(),
+            heard: None,
+            succession: Succession::default(),
         };
         let kept = Kept::decode(&encode(&old).unwrap()).unwrap();
         assert_eq!((&kept.quarantine, &kept.floors, kept.attested), (&quarantine, &floors, Some(UnixMs(5))));
-        assert_eq!(kept.succession, Succession::default());
+        assert_eq!(kept.upgrade, None);
         // And back: the older one reads what this one writes, without what it doesn't know.
-        let read: First = decode(&kept.encode().unwrap(), usize::MAX).unwrap();
+        let read: Second = decode(&kept.encode().unwrap(), usize::MAX).unwrap();
         assert_eq!(read.floors, floors);
     }
 }

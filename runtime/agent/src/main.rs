@@ -3,6 +3,7 @@
 //! Here: the command line, and putting the parts together for [`driver`]. Not here: deciding anything.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
+mod bundles;
 mod clock;
 mod config;
 mod driver;

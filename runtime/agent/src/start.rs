@@ -12,24 +12,28 @@ use std::{
 };
 
 use backstay_config::Span;
-use backstay_core::{Confidence, Device, Input};
+use backstay_core::{Bundle, Confidence, Device, Input, Upgrade, UpgradeEffect, UpgradeInput, Wanted};
 use backstay_hands::{
     Command as HandsCommand, Commands, Depot, ExtraArgs, Fetch, FileAge, Hands, HttpProbe, Probe, ProbeKind,
     Probes, Program, ProgramOutput, Roots, Sources, Supervised,
 };
-use backstay_host::Engine;
+use backstay_host::{Engine, Executor, Policy};
 use backstay_memory::{Memory, Options, Recalled, Trusted};
-use backstay_model::{Event, Millis, Mono, Name, Reason, Scope, causes};
-use backstay_plugins::{Judge, LoadError, Loader, Mark, Tier, floors_after, terms};
+use backstay_model::{Event, Generation, Millis, Mono, Name, PluginRole, Reason, Release, Scope, causes};
+use backstay_plugins::{Judge, LoadError, Loader, Mark, Ready, Tier, floors_after, terms};
 use backstay_slots::{Files, Slots as _, Tries};
-use backstay_trust::Keyring;
+use backstay_trust::{GrantedPlugin, Keyring};
 use backstay_wire::Stream;
 use tokio::sync::mpsc;
 
 use crate::{
+    bundles::Bundles,
     clock::{Clock, boot_id},
     config::{Command, Config, ProbeScope, ServiceAction, Slots, Supervise},
-    driver::Driver,
+    driver::{
+        Driver,
+        upgrading::{heard as heard_of, recorded},
+    },
     identity::Papers,
     kept::Kept,
     machine::Machine,
@@ -48,8 +52,8 @@ pub fn run(config: Config) -> Fallible<()> {
     listen();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (driver, first, up) = assemble(config).await?;
-        driver.drive(first, up).await;
+        let (driver, first, upgrade, up) = assemble(config).await?;
+        driver.drive(first, upgrade, up).await;
         Ok(())
     })
 }
@@ -78,7 +82,7 @@ pub fn fingerprint(config: &Config) -> Fallible<()> {
     Ok(())
 }
 
-async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
+async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEffect>, Input)> {
     fs::create_dir_all(&config.state)?;
     let (trust, odd) = Trusted::open(keyring(&config.keyring)?, &config.state);
     let papers = Papers::of(&config.state);
@@ -107,9 +111,19 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
         quarantine: kept.as_ref().map(|kept| kept.quarantine.clone()).unwrap_or_default(),
         succession: kept.as_ref().map(|kept| kept.succession.clone()).unwrap_or_default(),
     };
+    let mut upgrade = kept.as_ref().and_then(|kept| kept.upgrade.clone()).unwrap_or_else(|| Upgrade::new(seed()));
+    if let Some(mark) = words.as_ref().and_then(|words| words.mark(Stream::Plugins)) {
+        upgrade.remember(Generation(mark.counter));
+    }
+    let retries = config.retries();
+    let mut follow = Vec::new();
     let mark = match Mark::open(&mark_file(&config.state), boot_id()) {
         Ok((mark, left)) => {
-            first.extend(left.iter().flat_map(|left| left.count(clock, &mut confidence)));
+            let events: Vec<Event> = left.iter().flat_map(|left| left.count(clock, &mut confidence)).collect();
+            let goes_on = confidence.succession.standing().is_some();
+            let heard = events.iter().filter_map(|event| heard_of(event, goes_on));
+            follow.extend(heard.flat_map(|input| upgrade.step(clock, &retries, input)));
+            first.extend(events);
             Some(Arc::new(mark))
         }
         Err(error) => {
@@ -123,22 +137,17 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
     let engine = Engine::new()?;
     let held = Some(&confidence);
     let tier = Tier::Device;
+    let marks = mark.clone();
     let loader = Loader { tier, engine: &engine, keyring: &keyring, floors: &floors, attested, mark, held };
-    let mut unusable = |error: LoadError| first.push(degraded(&causes::in_one_line(&error)));
-    // Where the newest can't be used there is the last good one. Without a policy the device holds, without an
-    // executor it can't act; it starts all the same, and says so.
-    let policies: Vec<_> =
-        loader.each_policy(&config.policy).filter_map(|loaded| loaded.map_err(&mut unusable).ok()).collect();
-    let executors: Vec<_> = loader
-        .each_executor(&config.executor)
-        .filter_map(|loaded| loaded.map_err(&mut unusable).ok())
-        .collect();
-    let candidate = loader.candidate(&config.policy).and_then(|loaded| loaded.map_err(&mut unusable).ok());
+    let bundles = Bundles::of(&config.state);
+    let Plugged { policies, executors, candidate } =
+        plugged(&loader, &config, &bundles, (&mut upgrade, clock), &mut first, &mut follow);
     let judge = (!policies.is_empty()).then(|| Judge::new(policies));
     let judge = judge.map(|judge| match candidate {
         Some(candidate) => judge.with_candidate(candidate, terms(&config.policy)),
         None => judge,
     });
+    first.extend(recorded(&follow));
     // Before the first call is recorded it has to be known what was called, and with which settings.
     first.extend(judge.iter().flat_map(Judge::equipped));
     first.extend(executors.iter().map(|ready| Event::Equipped(ready.equipped.clone())));
@@ -160,7 +169,7 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
     // The start of the agent is a restart of what it supervises: tries are counted here.
     let settings = config.device_settings();
     let status = if service.is_some() { None } else { Some(slots.status()?) };
-    let machine = Machine::new(slots, hands, fetch, restarts, service, ends);
+    let machine = Machine::new(slots, hands, fetch.clone(), restarts, service, ends);
     let status = match status {
         Some(status) => status,
         None => {
@@ -196,6 +205,11 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
         judge,
         executors,
         confidence,
+        upgrade,
+        bundles,
+        fetch,
+        engine,
+        mark: marks,
         machine,
         probes,
         ended,
@@ -208,7 +222,70 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Input)> {
         attested,
         floors,
     };
-    Ok((driver, first, up))
+    Ok((driver, first, follow, up))
+}
+
+/// The plugins of a device.
+struct Plugged {
+    /// Newest first.
+    policies: Vec<Ready<Policy>>,
+    /// Newest first.
+    executors: Vec<Ready<Executor>>,
+    candidate: Option<Ready<Policy>>,
+}
+
+/// Loads those of the configuration and those that came by steering. Where the newest can't be used there is the last good
+/// one. Without a policy the device holds, without an executor it can't act; it starts all the same, and says so.
+fn plugged(
+    loader: &Loader<'_>,
+    config: &Config,
+    bundles: &Bundles,
+    (upgrade, now): (&mut Upgrade, Mono),
+    first: &mut Vec<Event>,
+    follow: &mut Vec<UpgradeEffect>,
+) -> Plugged {
+    let mut unusable = |error: LoadError| first.push(degraded(&causes::in_one_line(&error)));
+    let mut policies: Vec<_> =
+        loader.each_policy(&config.policy).filter_map(|loaded| loaded.map_err(&mut unusable).ok()).collect();
+    let mut executors: Vec<_> = loader
+        .each_executor(&config.executor)
+        .filter_map(|loaded| loaded.map_err(&mut unusable).ok())
+        .collect();
+    let mut candidate = loader.candidate(&config.policy).and_then(|loaded| loaded.map_err(&mut unusable).ok());
+
+    let policy = policies.first().map(|ready| (PluginRole::Policy, bundle(&ready.bundle, &ready.granted)));
+    let executor = executors.first().map(|ready| (PluginRole::Executor, bundle(&ready.bundle, &ready.granted)));
+    let configured = policy.into_iter().chain(executor).collect();
+    let retries = config.retries();
+    follow.extend(upgrade.step(now, &retries, UpgradeInput::Up { boot: boot_id(), configured }));
+    let Wanted { trusted, on_trial } = upgrade.wanted();
+    let mut lost = Vec::new();
+    // The newest ends up in front.
+    for (role, Bundle { release, .. }) in trusted.into_iter().rev() {
+        let path = bundles.path(&release.digest);
+        let loaded = match role {
+            PluginRole::Policy => loader.policy(&path, &config.policy).map(|ready| policies.insert(0, ready)),
+            PluginRole::Executor => {
+                loader.executor(&path, &config.executor).map(|ready| executors.insert(0, ready))
+            }
+        };
+        lost.extend(loaded.map_err(|error| (release.digest, error)).err());
+    }
+    if let Some(Bundle { release, .. }) = on_trial {
+        match loader.policy(&bundles.path(&release.digest), &config.policy) {
+            Ok(ready) => candidate = Some(ready),
+            Err(error) => lost.push((release.digest, error)),
+        }
+    }
+    for (bundle, error) in lost {
+        unusable(error);
+        follow.extend(upgrade.step(now, &retries, UpgradeInput::Lost(bundle)));
+    }
+    Plugged { policies, executors, candidate }
+}
+
+fn bundle(release: &Release, granted: &GrantedPlugin) -> Bundle {
+    Bundle { release: release.clone(), grant: *granted.grant() }
 }
 
 /// Where the call of a plugin is marked: in memory, where systemd gives a place that outlives the agent

@@ -11,7 +11,7 @@ use backstay_core::{Freshness, Input, Second, Steered};
 use backstay_link::{
     Filter, Happening, Incoming, Link, Message, Outgoing, Qos, Settings, Token, Trouble, Will,
 };
-use backstay_model::{Beat, Health, Millis, Mono, Refused, Report, UnixMs};
+use backstay_model::{Beat, Health, Millis, Mono, PluginReport, Refused, Report, UnixMs};
 use backstay_trust::{
     DeviceKind, Enrolment, Keyring, Listener, OrderKind, SecretKey, Stamp, VerifiedOrder, Watermark,
     sign_word,
@@ -56,6 +56,8 @@ struct Voice {
 pub enum Came {
     /// For the core.
     Input(Box<Input>),
+    /// For the core of plugins' upgrades.
+    Plugins(Box<Steered>),
     /// The server has records; ask memory.
     Receipt(Receipt),
     /// What the fleet trusts from now on.
@@ -164,6 +166,12 @@ impl Uplink {
     pub fn report(&self, report: &Report) {
         let sequence = report.sequence;
         self.say(Leaf::State, DeviceKind::State, sequence, encode(report), Keep::Retained);
+    }
+
+    /// Says which plugins the device has.
+    pub fn report_plugins(&self, report: &PluginReport) {
+        let sequence = report.sequence;
+        self.say(Leaf::Plugins, DeviceKind::Plugins, sequence, encode(report), Keep::Retained);
     }
 
     /// Says that the device is there.
@@ -316,7 +324,11 @@ impl Voice {
         let mut order = |kind| self.verify(&message.payload, kind, attested);
         match (&topic, topic.kind()) {
             (Topic::Steer { channel: Channel::Product, .. }, TopicKind::Steer) => {
-                self.steer(&order(OrderKind::SteerProduct)?)
+                let steered = steered(&order(OrderKind::SteerProduct)?)?;
+                Ok(Came::Input(Box::new(Input::Steered(steered))))
+            }
+            (Topic::Steer { channel: Channel::Plugins, .. }, TopicKind::Steer) => {
+                Ok(Came::Plugins(Box::new(steered(&order(OrderKind::SteerPlugins)?)?)))
             }
             (_, TopicKind::Order) => {
                 let order = order(OrderKind::DeviceOrder)?;
@@ -337,9 +349,15 @@ impl Voice {
                 let (mark, issued) = (order.watermark(), order.stamp().issued);
                 Ok(Came::Trust(Box::new(Floor { floor, mark, issued })))
             }
-            // Steering of plugins is verified like the rest; nothing here acts on it yet.
-            (_, TopicKind::Steer) => order(OrderKind::SteerPlugins).map(|_| Came::Nothing),
-            (_, TopicKind::State | TopicKind::Presence | TopicKind::Beat | TopicKind::Log) => {
+            (
+                _,
+                TopicKind::Steer
+                | TopicKind::State
+                | TopicKind::Plugins
+                | TopicKind::Presence
+                | TopicKind::Beat
+                | TopicKind::Log,
+            ) => {
                 debug_assert_eq!(topic.kind().sender(), Sender::Device);
                 Err("devices send it, and this is one".into())
             }
@@ -362,20 +380,19 @@ impl Voice {
         *attested = (*attested).max(Some(order.stamp().issued));
         Ok(order)
     }
+}
 
-    fn steer(&self, order: &VerifiedOrder) -> Result<Came, String> {
-        let steer: backstay_model::Steer = read(order)?;
-        if steer.generation.0 != order.stamp().sequence {
-            return Err("its generation is another than that of its envelope".into());
-        }
-        let freshness = match order.freshness() {
-            backstay_trust::Freshness::Fresh => Freshness::Fresh,
-            backstay_trust::Freshness::Expired { .. } => Freshness::Expired,
-        };
-        let second = if order.is_seconded() { Second::Given } else { Second::Missing };
-        let steered = Steered { steer, digest: *order.content(), freshness, second };
-        Ok(Came::Input(Box::new(Input::Steered(steered))))
+fn steered(order: &VerifiedOrder) -> Result<Steered, String> {
+    let steer: backstay_model::Steer = read(order)?;
+    if steer.generation.0 != order.stamp().sequence {
+        return Err("its generation is another than that of its envelope".into());
     }
+    let freshness = match order.freshness() {
+        backstay_trust::Freshness::Fresh => Freshness::Fresh,
+        backstay_trust::Freshness::Expired { .. } => Freshness::Expired,
+    };
+    let second = if order.is_seconded() { Second::Given } else { Second::Missing };
+    Ok(Steered { steer, digest: *order.content(), freshness, second })
 }
 
 fn read<T: Body>(order: &VerifiedOrder) -> Result<T, String> {

@@ -37,6 +37,7 @@ use backstay_model::{
     Transience, Word,
 };
 
+pub(crate) use self::state::Wait;
 pub use self::{
     effect::Effect,
     input::{Identity, Input, Vetted},
@@ -48,7 +49,7 @@ pub use self::{
 use self::{
     phase::{Healing, Homing, Phase, Trial},
     run::Run,
-    state::{REMEMBERED_MAX, Setback, Wait},
+    state::{REMEMBERED_MAX, Setback},
 };
 
 /// The state machine of one device.

@@ -17,6 +17,7 @@ mod lock;
 mod quarantine;
 mod rng;
 mod succession;
+mod upgrade;
 mod windows;
 
 pub use backoff::Backoff;
@@ -35,4 +36,5 @@ pub use lock::{Lock, Locked, Stale};
 pub use quarantine::Quarantine;
 pub use rng::Rng;
 pub use succession::{Bench, Confidence, Move, Said, Standing, Succession, Terms, Trouble, Turn};
+pub use upgrade::{Bundle, Fetched, Retries, Upgrade, UpgradeEffect, UpgradeInput, Wanted};
 pub use windows::{Watched, Windows};

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Action, BootId, Came, CohortId, Decision, DeviceId, Digest, Direction, Equipped, Facts, Fence,
-    Generation, Handover, Memo, Millis, Mono, Name, Order, Outcome, Permille, PluginId, Reach, Release,
-    RolloutId, Ticket, Word,
+    Generation, Handover, Memo, Millis, Mono, Name, Order, Outcome, Permille, PluginId, PluginUpgrade, Reach,
+    Release, RolloutId, Ticket, Word,
 };
 
 /// Something that an instance saw, decided, or is about to do. New kinds are added at the end: the position
@@ -298,6 +298,8 @@ pub enum Event {
         /// The sequence of the revocation, if one is heeded.
         revocation: Option<u64>,
     },
+    /// A device was steered to another plugin, or away from one.
+    Upgrade(PluginUpgrade),
 }
 
 impl Event {
@@ -389,6 +391,8 @@ pub enum Cause {
         /// What was found. At most 256 bytes.
         why: String,
     },
+    /// The configuration names another one.
+    Reconfigured,
 }
 
 /// Something that came in, was not believed or not understood, and changed nothing.

@@ -23,6 +23,7 @@ mod report;
 mod steer;
 mod telling;
 mod time;
+mod upgrade;
 
 pub use decision::{Action, Decision, How, Reason};
 pub use digest::{Digest, DigestError};
@@ -37,3 +38,4 @@ pub use release::{Release, SchemaRange, WayHome};
 pub use report::{Beat, Health, Report, Standing};
 pub use steer::{Direction, Generation, Reach, Selector, Steer, Word};
 pub use time::{BootId, Fence, Millis, Mono, Permille, Ticket, UnixMs};
+pub use upgrade::{Compared, PluginReport, PluginUpgrade, UpgradeStep};

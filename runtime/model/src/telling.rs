@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::{
     Action, Came, Cause, Decision, Deed, Direction, Equipped, Event, Handover, HandoverStep, How, Outcome,
-    PluginRole, Release, SlotDeed, Task, Transience, Word,
+    PluginRole, PluginUpgrade, Release, SlotDeed, Task, Transience, UpgradeStep, Word,
 };
 
 impl fmt::Display for Release {
@@ -125,6 +125,7 @@ impl fmt::Display for Cause {
             Self::Operator { who } => write!(f, "{who} said so"),
             Self::CohortFailed { failed, tried } => write!(f, "{failed} of {tried} devices failed"),
             Self::NotVetted { why } => write!(f, "the release was not vetted: {why}"),
+            Self::Reconfigured => f.write_str("the configuration names another one"),
             Self::Dependency { probe } => write!(f, "{probe} fails, which is not this device's own"),
         }
     }
@@ -178,6 +179,28 @@ impl fmt::Display for Handover {
             HandoverStep::Refused { was_deciding: false, why, .. } => {
                 write!(f, "does not take over: {why}")
             }
+        }
+    }
+}
+
+impl fmt::Display for PluginUpgrade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bundle, step } = self;
+        match step {
+            UpgradeStep::Steered { rollout, generation, direction, reach } => {
+                let (generation, reach) = (generation.0, reach.get() / 1000);
+                write!(f, "plugins steered {direction}: rollout {rollout}, generation {generation}, {bundle}, reach {reach} permille")
+            }
+            UpgradeStep::TrialBegan { plugin, role, grant, back: Some(back) } => {
+                write!(f, "{role} {plugin} {bundle} is on trial under grant {}; {back} is the way home", grant.short())
+            }
+            UpgradeStep::TrialBegan { plugin, role, grant, back: None } => {
+                write!(f, "{role} {plugin} {bundle} is on trial under grant {}; there was none", grant.short())
+            }
+            UpgradeStep::Confirmed => write!(f, "plugin {bundle} is confirmed"),
+            UpgradeStep::Condemned { why } => write!(f, "plugin {bundle} is condemned: {why}"),
+            UpgradeStep::Left { to: Some(to), cause } => write!(f, "plugin {bundle} was left for {to}: {cause}"),
+            UpgradeStep::Left { to: None, cause } => write!(f, "plugin {bundle} was left, and there is no other: {cause}"),
         }
     }
 }
@@ -282,6 +305,7 @@ impl fmt::Display for Event {
                 write!(f, "nothing is left to try until {} ms of up-time: {cause}", again.0)
             }
             Self::Handover(handover) => handover.fmt(f),
+            Self::Upgrade(upgrade) => upgrade.fmt(f),
             Self::BroughtDown { plugin, grant } => {
                 write!(f, "the process ended in a call of {plugin} ({})", grant.short())
             }

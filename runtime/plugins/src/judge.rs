@@ -136,18 +136,46 @@ impl Judge {
     /// Of policies that are ready to be asked, newest first.
     #[must_use]
     pub fn new<A: Adviser + Send + 'static>(proven: impl IntoIterator<Item = A>) -> Self {
-        Self {
-            proven: proven.into_iter().map(Seat::of).collect(),
-            candidate: None,
-            terms: Terms::default(),
-            consulted: None,
-        }
+        Self { proven: proven.into_iter().map(Seat::of).collect(), ..Self::empty() }
+    }
+
+    /// Of nobody yet: every question stays without an answer.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { proven: Vec::new(), candidate: None, terms: Terms::default(), consulted: None }
     }
 
     /// With one that is to take over from the first of them, on these terms.
     #[must_use]
     pub fn with_candidate<A: Adviser + Send + 'static>(self, candidate: A, terms: Terms) -> Self {
         Self { candidate: Some(Seat::of(candidate)), terms, ..self }
+    }
+
+    /// From now on this one is to take over, on these terms, in the place of any other.
+    pub fn try_out<A: Adviser + Send + 'static>(&mut self, candidate: A, terms: Terms) {
+        self.candidate = Some(Seat::of(candidate));
+        self.terms = terms;
+    }
+
+    /// Whoever runs under `grant` is asked first from now on, with what it remembers; the others stand behind it.
+    pub fn promote(&mut self, grant: &Digest) {
+        let is = |seat: &Seat| seat.adviser.grant() == grant;
+        let at = self.proven.iter().position(is);
+        let known = at.map(|at| self.proven.remove(at));
+        let candidate = self.candidate.take_if(|seat| seat.adviser.grant() == grant);
+        if let Some(seat) = candidate.or(known) {
+            self.proven.insert(0, seat);
+        }
+    }
+
+    /// A policy that is asked first at once, where there is none that it could be compared with.
+    pub fn appoint<A: Adviser + Send + 'static>(&mut self, adviser: A) {
+        self.proven.insert(0, Seat::of(adviser));
+    }
+
+    /// Whoever runs under `grant` is not asked any more.
+    pub fn dismiss(&mut self, grant: &Digest) {
+        self.retain(|granted| granted.grant() != grant);
     }
 
     /// The call that the last answer came from. None: nobody was called.

@@ -16,6 +16,6 @@ pub mod trace;
 pub mod worker;
 
 pub use judge::{Adviser, Asked, Consulted, Judge};
-pub use load::{LoadError, Loader, Ready, Tier, floors_after, taken_back, terms};
+pub use load::{LoadError, Loader, Ready, Tier, as_release, floors_after, taken_back, terms};
 pub use mark::{Left, Mark};
 pub use run::{Next, Run, Steps, Stuck};

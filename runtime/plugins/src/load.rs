@@ -14,7 +14,7 @@ use backstay_host::{
     CallError, Config, Description, Engine, Executor, Plugin, Policy, Problem, Value, engine_profile,
     world_executor, world_policy,
 };
-use backstay_model::{Digest, Equipped, Event, Name, PluginId, PluginRole, Reason, UnixMs, Version, causes};
+use backstay_model::{Digest, Equipped, Event, Name, PluginId, PluginRole, Reason, Release, UnixMs, Version, causes};
 use backstay_trust::{
     Accepted, Artifact, Bundle, BundleError, Floor, GrantedPlugin, Keyring, PluginError, Target,
     VerifiedPlugin, Want, World,
@@ -73,6 +73,8 @@ pub struct Ready<P> {
     pub granted: GrantedPlugin,
     /// Which plugin with which settings, as it is recorded before the first call.
     pub equipped: Equipped,
+    /// The file that it came from: the plugin's version, and the digest and length of all of it.
+    pub bundle: Release,
     /// That was taken back: it is not asked any more.
     pub revoked: bool,
     /// Where its calls are marked.
@@ -166,6 +168,22 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Whether it may run here and doesn't, by its own doing. Otherwise it could not be had, or may not.
+    #[must_use]
+    pub fn is_unfit(&self) -> bool {
+        match self {
+            Self::Settings { .. } | Self::Silent { .. } | Self::Out { .. } => true,
+            Self::Read { .. }
+            | Self::Bundle { .. }
+            | Self::Untrusted { .. }
+            | Self::NoCode { .. }
+            | Self::TooLarge { .. }
+            | Self::Load { .. }
+            | Self::NoShadow
+            | Self::Apart { .. } => false,
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn help(&self) -> Option<&'static str> {
@@ -290,14 +308,39 @@ impl Loader<'_> {
         &self,
         config: &PluginConfig,
     ) -> impl Iterator<Item = Result<Ready<Executor>, LoadError>> {
-        bundles(config).map(|path| {
-            let bytes = read(path)?;
-            let calls = (Plugin::into_executor, Executor::describe, Executor::validate);
-            self.ready(path, &bytes, values(config), PluginRole::Executor, calls)
-        })
+        bundles(config).map(|path| self.executor(path, config))
     }
 
-    fn policy(&self, path: &Path, config: &PluginConfig) -> Result<Ready<Policy>, LoadError> {
+    /// What the plugin in a bundle is asked for, if a vendor released it who may.
+    ///
+    /// # Errors
+    /// If it can't be read, or is none of such a vendor.
+    pub fn role(&self, path: &Path) -> Result<PluginRole, LoadError> {
+        let bytes = read(path)?;
+        let bundle =
+            Bundle::decode(&bytes).map_err(|source| LoadError::Bundle { path: path.into(), source })?;
+        let released = self.keyring.verify_plugin_release(bundle.release);
+        let released = released.map_err(|source| LoadError::Untrusted { path: path.into(), source })?;
+        // A world that is neither is refused with all that is known of it when the plugin is loaded.
+        let is_policy = released.release().world == world_policy();
+        Ok(if is_policy { PluginRole::Policy } else { PluginRole::Executor })
+    }
+
+    /// The executor in a bundle, with the settings of a configuration.
+    ///
+    /// # Errors
+    /// If it can't be used.
+    pub fn executor(&self, path: &Path, config: &PluginConfig) -> Result<Ready<Executor>, LoadError> {
+        let bytes = read(path)?;
+        let calls = (Plugin::into_executor, Executor::describe, Executor::validate);
+        self.ready(path, &bytes, values(config), PluginRole::Executor, calls)
+    }
+
+    /// The policy in a bundle, with the settings of a configuration.
+    ///
+    /// # Errors
+    /// If it can't be used.
+    pub fn policy(&self, path: &Path, config: &PluginConfig) -> Result<Ready<Policy>, LoadError> {
         let bytes = read(path)?;
         let calls = (Plugin::into_policy, Policy::describe, Policy::validate);
         self.ready(path, &bytes, values(config), PluginRole::Policy, calls)
@@ -337,7 +380,8 @@ impl Loader<'_> {
             let which = (verified.id(), verified.version(), grant);
             let equipped = trace::equipped(role, which, &config, &said);
             let granted = verified.granted().clone();
-            Ok(Ready { plugin, config, granted, equipped, revoked: false, mark: self.mark.clone() })
+            let bundle = as_release(verified.version(), bundle);
+            Ok(Ready { plugin, config, granted, equipped, bundle, revoked: false, mark: self.mark.clone() })
         })
     }
 
@@ -363,6 +407,13 @@ impl Loader<'_> {
         let code = code.ok_or_else(|| LoadError::NoCode { path: path.into() })?;
         granted.with_artifact(code.to_vec()).map_err(untrusted)
     }
+}
+
+/// A bundle as something that a fleet is steered to.
+#[must_use]
+pub fn as_release(version: &Version, bundle: &[u8]) -> Release {
+    let (digest, length) = (Bundle::digest(bundle), bundle.len() as u64);
+    Release { version: version.clone(), digest, length, security_epoch: 0 }
 }
 
 /// On which terms the candidate of a configuration takes over.

@@ -38,6 +38,12 @@ impl<'a> Bundle<'a> {
         Self { release, grant, artifacts: artifacts.iter().map(|bytes| (sha256(bytes), *bytes)).collect() }
     }
 
+    /// The digest of a whole bundle: what it is steered and fetched by.
+    #[must_use]
+    pub fn digest(bytes: &[u8]) -> Digest {
+        sha256(bytes)
+    }
+
     /// The code that is said to have this digest. Whether it has is for
     /// [`GrantedPlugin::with_artifact`](crate::GrantedPlugin::with_artifact) to find out.
     #[must_use]

@@ -15,6 +15,8 @@ use crate::{
 pub enum DeviceKind {
     /// What it runs.
     State,
+    /// Which plugins it has.
+    Plugins,
     /// Whether it is connected.
     Presence,
     /// Journal records.
@@ -25,6 +27,7 @@ impl From<DeviceKind> for Domain {
     fn from(kind: DeviceKind) -> Self {
         match kind {
             DeviceKind::State => Self::DeviceState,
+            DeviceKind::Plugins => Self::DevicePlugins,
             DeviceKind::Presence => Self::DevicePresence,
             DeviceKind::Log => Self::DeviceLog,
         }

@@ -38,10 +38,12 @@ pub enum Domain {
     Keyring = 15,
     /// A revoker takes trust back.
     Revocation = 16,
+    /// A device says which plugins it has.
+    DevicePlugins = 17,
 }
 
 impl Domain {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::PluginRelease,
         Self::Grant,
         Self::ProductRelease,
@@ -58,6 +60,7 @@ impl Domain {
         Self::DeviceLog,
         Self::Keyring,
         Self::Revocation,
+        Self::DevicePlugins,
     ];
 
     /// Its number in an envelope.
@@ -92,6 +95,7 @@ impl Domain {
             Self::DeviceLog => "device log",
             Self::Keyring => "keyring",
             Self::Revocation => "revocation",
+            Self::DevicePlugins => "device plugins",
         }
     }
 
@@ -104,7 +108,11 @@ impl Domain {
             Self::Keyring => 36 * 1024,
             Self::Revocation => 32 * 1024,
             Self::PluginRelease | Self::ProductRelease => 16 * 1024,
-            Self::SteerProduct | Self::SteerPlugins | Self::DeviceState | Self::Enrolment => 8 * 1024,
+            Self::SteerProduct
+            | Self::SteerPlugins
+            | Self::DeviceState
+            | Self::DevicePlugins
+            | Self::Enrolment => 8 * 1024,
             Self::DeviceOrder => 4 * 1024,
             Self::TrustFloor | Self::Receipt | Self::Consent | Self::EnrolRequest | Self::DevicePresence => {
                 1024

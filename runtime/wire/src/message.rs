@@ -1,6 +1,6 @@
 //! The small messages, and how the words of `model` that are sent as they are become bodies.
 
-use backstay_model::{Beat, Digest, Mono, Report, Selector, Steer};
+use backstay_model::{Beat, Digest, Mono, PluginReport, Report, Selector, Steer};
 use serde::{Deserialize, Serialize};
 
 use crate::{AnchorWords, Body, DecodeError, OutOfBounds, Schema, body::all_of};
@@ -65,6 +65,17 @@ impl Body for Report {
     fn from_previous(_: u16, body: &[u8]) -> Result<Self, DecodeError> {
         Self::from_body(Self::VERSION, body)
     }
+
+    fn check(&self) -> Result<(), OutOfBounds> {
+        OutOfBounds::check("condemned", self.condemned.len(), 0, AnchorWords::CONDEMNED_MAX)
+    }
+}
+
+impl Body for PluginReport {
+    const SCHEMA: Schema = Schema::PLUGIN_REPORT;
+    const VERSION: u16 = 1;
+    const OPTIONAL: bool = false;
+    const BYTES_MAX: usize = 4 * 1024;
 
     fn check(&self) -> Result<(), OutOfBounds> {
         OutOfBounds::check("condemned", self.condemned.len(), 0, AnchorWords::CONDEMNED_MAX)

@@ -30,6 +30,8 @@ impl Schema {
     pub const ANCHOR_WORDS: Self = Self(9);
     /// [`TrustFloor`](crate::TrustFloor).
     pub const TRUST_FLOOR: Self = Self(10);
+    /// [`PluginReport`](backstay_model::PluginReport).
+    pub const PLUGIN_REPORT: Self = Self(11);
 
     /// What people call it, if this version knows it.
     #[must_use]
@@ -45,6 +47,7 @@ impl Schema {
             Self::RECEIPT => "receipt",
             Self::ANCHOR_WORDS => "anchor words",
             Self::TRUST_FLOOR => "trust floor",
+            Self::PLUGIN_REPORT => "plugin report",
             _ => return None,
         })
     }

@@ -6,7 +6,7 @@
 use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
-use backstay_model::{Beat, CohortId, DeviceId, FleetId, NameError, Report, Steer};
+use backstay_model::{Beat, CohortId, DeviceId, FleetId, NameError, PluginReport, Report, Steer};
 
 use crate::{Body, DeviceOrder, LogBatch, Presence, Receipt, TrustFloor};
 
@@ -70,6 +70,8 @@ pub enum Leaf {
     Receipt,
     /// What it runs and how far that is proven.
     State,
+    /// Which plugins it has, and how far those are proven.
+    Plugins,
     /// Whether it is connected.
     Presence,
     /// A sign of life.
@@ -79,6 +81,10 @@ pub enum Leaf {
 }
 
 impl Leaf {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Order, Self::Receipt, Self::State, Self::Plugins, Self::Presence, Self::Beat, Self::Log];
+
     /// As a topic level.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -86,6 +92,7 @@ impl Leaf {
             Self::Order => "order",
             Self::Receipt => "receipt",
             Self::State => "state",
+            Self::Plugins => "plugins",
             Self::Presence => "presence",
             Self::Beat => "beat",
             Self::Log => "log",
@@ -99,6 +106,7 @@ impl Leaf {
             Self::Order => TopicKind::Order,
             Self::Receipt => TopicKind::Receipt,
             Self::State => TopicKind::State,
+            Self::Plugins => TopicKind::Plugins,
             Self::Presence => TopicKind::Presence,
             Self::Beat => TopicKind::Beat,
             Self::Log => TopicKind::Log,
@@ -119,6 +127,8 @@ pub enum TopicKind {
     Receipt,
     /// [`Report`], in an envelope of the device.
     State,
+    /// [`PluginReport`], in an envelope of the device.
+    Plugins,
     /// [`Presence`], in an envelope of the device.
     Presence,
     /// [`Beat`], in none: it can only show that something is there.
@@ -160,12 +170,13 @@ const ENVELOPE_BYTES_MAX: usize = 1024;
 
 impl TopicKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Steer,
         Self::Trust,
         Self::Order,
         Self::Receipt,
         Self::State,
+        Self::Plugins,
         Self::Presence,
         Self::Beat,
         Self::Log,
@@ -182,6 +193,7 @@ impl TopicKind {
             Self::Order => DeviceOrder::BYTES_MAX + ENVELOPE_BYTES_MAX,
             Self::Receipt => Receipt::BYTES_MAX + ENVELOPE_BYTES_MAX,
             Self::State => Report::BYTES_MAX + ENVELOPE_BYTES_MAX,
+            Self::Plugins => PluginReport::BYTES_MAX + ENVELOPE_BYTES_MAX,
             Self::Presence => Presence::BYTES_MAX + ENVELOPE_BYTES_MAX,
             Self::Beat => Beat::BYTES_MAX,
             Self::Log => LogBatch::BYTES_MAX + ENVELOPE_BYTES_MAX,
@@ -198,6 +210,7 @@ impl TopicKind {
             | Self::Order
             | Self::Receipt
             | Self::State
+            | Self::Plugins
             | Self::Presence
             | Self::Log => Qos::AtLeastOnce,
         }
@@ -207,7 +220,9 @@ impl TopicKind {
     #[must_use]
     pub const fn retain(self) -> Retain {
         match self {
-            Self::Steer | Self::Trust | Self::Order | Self::State | Self::Presence => Retain::Keep,
+            Self::Steer | Self::Trust | Self::Order | Self::State | Self::Plugins | Self::Presence => {
+                Retain::Keep
+            }
             Self::Receipt | Self::Beat | Self::Log => Retain::Drop,
         }
     }
@@ -217,7 +232,7 @@ impl TopicKind {
     pub const fn sender(self) -> Sender {
         match self {
             Self::Steer | Self::Trust | Self::Order | Self::Receipt => Sender::Server,
-            Self::State | Self::Presence | Self::Beat | Self::Log => Sender::Device,
+            Self::State | Self::Plugins | Self::Presence | Self::Beat | Self::Log => Sender::Device,
         }
     }
 
@@ -280,8 +295,7 @@ impl Topic {
                 Ok(Self::Steer { fleet: fleet(f)?, cohort, channel })
             }
             [f, "device", device, leaf] => {
-                let leaves = [Leaf::Order, Leaf::Receipt, Leaf::State, Leaf::Presence, Leaf::Beat, Leaf::Log];
-                let leaf = leaves.into_iter().find(|known| known.as_str() == leaf).ok_or_else(foreign)?;
+                let leaf = Leaf::ALL.into_iter().find(|known| known.as_str() == leaf).ok_or_else(foreign)?;
                 let device = DeviceId::parse(device).map_err(name)?;
                 Ok(Self::Device { fleet: fleet(f)?, device, leaf })
             }
@@ -390,7 +404,8 @@ impl TopicFilter {
     #[must_use]
     pub fn for_server(fleet: &FleetId) -> Vec<Self> {
         let filter = |kind, rest: &str| Self { text: format!("{ROOT}/{fleet}/{rest}"), kind };
-        let of_devices = [Leaf::State, Leaf::Presence, Leaf::Beat, Leaf::Log, Leaf::Order];
+        let of_devices =
+            [Leaf::State, Leaf::Plugins, Leaf::Presence, Leaf::Beat, Leaf::Log, Leaf::Order];
         let of_devices =
             of_devices.into_iter().map(|leaf| filter(leaf.kind(), &format!("device/+/{}", leaf.as_str())));
         [filter(TopicKind::Steer, "steer/+/+"), filter(TopicKind::Trust, "trust")]
@@ -440,9 +455,8 @@ mod tests {
         let fleet = FleetId::parse("pumps").unwrap();
         let device = DeviceId::parse("pump-7").unwrap();
         let cohort = CohortId::parse("canary").unwrap();
-        let leaves = [Leaf::Order, Leaf::Receipt, Leaf::State, Leaf::Presence, Leaf::Beat, Leaf::Log];
         let of_device =
-            leaves.map(|leaf| Topic::Device { fleet: fleet.clone(), device: device.clone(), leaf });
+            Leaf::ALL.map(|leaf| Topic::Device { fleet: fleet.clone(), device: device.clone(), leaf });
         let steer = [Channel::Product, Channel::Plugins].map(|channel| Topic::Steer {
             fleet: fleet.clone(),
             cohort: cohort.clone(),
@@ -457,7 +471,7 @@ mod tests {
             assert_eq!(Topic::parse(&topic.to_string()), Ok(topic));
         }
         assert_eq!(topics()[0].to_string(), "backstay/1/pumps/device/pump-7/order");
-        assert_eq!(topics()[6].to_string(), "backstay/1/pumps/steer/canary/product");
+        assert_eq!(topics()[7].to_string(), "backstay/1/pumps/steer/canary/product");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use backstay_core::Input;
+use backstay_core::{Input, UpgradeInput};
 use backstay_model::{Event, Reason, causes};
 use backstay_trust::EnrolToken;
 
@@ -106,5 +106,6 @@ impl Loop {
             }
         }
         self.take(Input::Enrolled(identity::identity(&enrolment))).await;
+        self.upgrade(UpgradeInput::Enrolled(identity::identity(&enrolment))).await;
     }
 }

@@ -130,7 +130,7 @@ impl Loop {
             let (id, grant) = (plugin.id().clone(), *plugin.grant());
             if let Some(strikes) = self.all.confidence.quarantine.strike(self.all.clock.now(), grant) {
                 let why = Reason::new(strike.to_string()).0;
-                self.record(&[Event::Quarantined { plugin: id, grant, strikes, why }]);
+                self.record_of_plugins(vec![Event::Quarantined { plugin: id, grant, strikes, why }]);
             }
         }
         self.run_ended(ticket, stuck.outcome());

@@ -85,7 +85,7 @@ impl Loop {
         }
         self.all.keyring = keyring;
         // The last good one takes over with the next question; a run that a revoked one has begun no other goes on with.
-        self.record(&events);
+        self.record_of_plugins(events);
         let revoked = self.run.take_if(|(_, at)| self.all.executors[*at].revoked);
         if let Some(ticket) = revoked.map(|(run, _)| run.order().ticket) {
             self.let_go.send_replace(ticket);

@@ -111,6 +111,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             | Domain::EnrolRequest
             | Domain::Enrolment
             | Domain::DeviceState
+            | Domain::DevicePlugins
             | Domain::DevicePresence
             | Domain::DeviceLog) => {
                 let what = format!("this is a {other}, which is not published here");

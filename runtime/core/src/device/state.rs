@@ -55,7 +55,7 @@ pub(super) struct Setback {
 
 /// When something that failed may be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Wait {
+pub(crate) enum Wait {
     /// The wait is over.
     Over,
     /// Not before.

@@ -94,7 +94,11 @@ pub(super) fn shares(statement: &Statement, keyring: &Keyring) -> Vec<Share> {
             both.concat()
         }
         Domain::Enrolment => role(RoleKind::Director),
-        Domain::EnrolRequest | Domain::DeviceState | Domain::DevicePresence | Domain::DeviceLog => Vec::new(),
+        Domain::EnrolRequest
+        | Domain::DeviceState
+        | Domain::DevicePlugins
+        | Domain::DevicePresence
+        | Domain::DeviceLog => Vec::new(),
     }
 }
 

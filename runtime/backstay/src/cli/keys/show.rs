@@ -143,6 +143,7 @@ impl Shown {
             | Domain::EnrolRequest
             | Domain::Enrolment
             | Domain::DeviceState
+            | Domain::DevicePlugins
             | Domain::DevicePresence
             | Domain::DeviceLog
             | Domain::Revocation => None,
