@@ -58,9 +58,8 @@ impl Bundles {
         }
         let no_server = || Missing::new(Transience::Permanent, "no [server] is configured to fetch from");
         let fetched = fetch.ok_or_else(no_server)?.get(digest, length).await;
-        let fetched = fetched.map_err(|error| {
-            Missing::new(FetchError::transience(&error), causes::in_one_line(&error))
-        })?;
+        let fetched = fetched
+            .map_err(|error| Missing::new(FetchError::transience(&error), causes::in_one_line(&error)))?;
         let (folder, path) = (self.0.clone(), self.path(&digest));
         let kept = tokio::task::spawn_blocking(move || {
             fs::create_dir_all(&folder)?;
@@ -70,9 +69,10 @@ impl Bundles {
             keep_file(&path, &bytes)
         });
         let stopped = |_| io::Error::other("the agent is stopping");
-        kept.await.map_err(stopped).and_then(|kept| kept).map_err(|error| {
-            Missing::new(Transience::Transient, format!("it can't be kept: {error}"))
-        })
+        kept.await
+            .map_err(stopped)
+            .and_then(|kept| kept)
+            .map_err(|error| Missing::new(Transience::Transient, format!("it can't be kept: {error}")))
     }
 
     /// Removes all but these.

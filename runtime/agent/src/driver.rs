@@ -208,7 +208,8 @@ impl Loop {
         let upgrade = self.all.upgrade.deadline();
         let uplink = self.uplink.as_ref().and_then(Uplink::deadline);
         let beat = self.uplink.is_some().then_some(self.next_beat);
-        let soonest = [own, upgrade, uplink, beat, Some(self.all.memory.deadline())].into_iter().flatten().min();
+        let soonest =
+            [own, upgrade, uplink, beat, Some(self.all.memory.deadline())].into_iter().flatten().min();
         soonest
             .unwrap_or(Mono(u64::MAX / 2))
             .min(self.all.clock.now().after(backstay_model::Millis::from_secs(60)))

@@ -111,7 +111,8 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
         quarantine: kept.as_ref().map(|kept| kept.quarantine.clone()).unwrap_or_default(),
         succession: kept.as_ref().map(|kept| kept.succession.clone()).unwrap_or_default(),
     };
-    let mut upgrade = kept.as_ref().and_then(|kept| kept.upgrade.clone()).unwrap_or_else(|| Upgrade::new(seed()));
+    let mut upgrade =
+        kept.as_ref().and_then(|kept| kept.upgrade.clone()).unwrap_or_else(|| Upgrade::new(seed()));
     if let Some(mark) = words.as_ref().and_then(|words| words.mark(Stream::Plugins)) {
         upgrade.remember(Generation(mark.counter));
     }
@@ -119,7 +120,8 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
     let mut follow = Vec::new();
     let mark = match Mark::open(&mark_file(&config.state), boot_id()) {
         Ok((mark, left)) => {
-            let events: Vec<Event> = left.iter().flat_map(|left| left.count(clock, &mut confidence)).collect();
+            let events: Vec<Event> =
+                left.iter().flat_map(|left| left.count(clock, &mut confidence)).collect();
             let goes_on = confidence.succession.standing().is_some();
             let heard = events.iter().filter_map(|event| heard_of(event, goes_on));
             follow.extend(heard.flat_map(|input| upgrade.step(clock, &retries, input)));
@@ -251,10 +253,12 @@ fn plugged(
         .each_executor(&config.executor)
         .filter_map(|loaded| loaded.map_err(&mut unusable).ok())
         .collect();
-    let mut candidate = loader.candidate(&config.policy).and_then(|loaded| loaded.map_err(&mut unusable).ok());
+    let mut candidate =
+        loader.candidate(&config.policy).and_then(|loaded| loaded.map_err(&mut unusable).ok());
 
     let policy = policies.first().map(|ready| (PluginRole::Policy, bundle(&ready.bundle, &ready.granted)));
-    let executor = executors.first().map(|ready| (PluginRole::Executor, bundle(&ready.bundle, &ready.granted)));
+    let executor =
+        executors.first().map(|ready| (PluginRole::Executor, bundle(&ready.bundle, &ready.granted)));
     let configured = policy.into_iter().chain(executor).collect();
     let retries = config.retries();
     follow.extend(upgrade.step(now, &retries, UpgradeInput::Up { boot: boot_id(), configured }));

@@ -11,14 +11,14 @@ use backstay_core::{Freshness, Input, Second, Steered};
 use backstay_link::{
     Filter, Happening, Incoming, Link, Message, Outgoing, Qos, Settings, Token, Trouble, Will,
 };
-use backstay_model::{Beat, Health, Millis, Mono, PluginReport, Refused, Report, UnixMs};
+use backstay_model::{Beat, Channel, Health, Millis, Mono, PluginReport, Refused, Report, UnixMs};
 use backstay_trust::{
     DeviceKind, Enrolment, Keyring, Listener, OrderKind, SecretKey, Stamp, VerifiedOrder, Watermark,
     sign_word,
 };
 use backstay_wire::{
-    Body, Channel, DeviceOrder, Leaf, LogBatch, Presence, Receipt, Sender, Topic, TopicFilter, TopicKind,
-    TrustFloor, decode, encode,
+    Body, DeviceOrder, Leaf, LogBatch, Presence, Receipt, Sender, Topic, TopicFilter, TopicKind, TrustFloor,
+    decode, encode,
 };
 
 /// Tokens of what the broker acknowledges. They are hints, so one for each kind is enough.

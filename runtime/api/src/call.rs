@@ -1,12 +1,12 @@
 //! A call on its way to whoever holds the state, and the answer on its way back.
 
-use backstay_model::{CohortId, DeviceId, Digest};
+use backstay_model::{Channel, CohortId, DeviceId, Digest};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     ApiError, Because, BreakerView, Closed, CohortView, EnrolAnswer, EventView, FleetView, Kind, LiftRequest,
-    Lifted, MintedToken, Operation, PendingView, QuarantineView, ReleaseView, StartRollout, Started, Told,
-    TrustView, WordRequest,
+    Lifted, MintedToken, Operation, PendingView, PluginView, QuarantineView, ReleaseView, StartRollout,
+    Started, Told, TrustView, WordRequest,
 };
 
 /// Where the answer goes.
@@ -19,12 +19,16 @@ pub enum Call {
     Enrol(Vec<u8>, Reply<Option<Vec<u8>>>),
     /// All that is known.
     Fleet(Reply<FleetView>),
-    /// One cohort.
-    Cohort(CohortId, Reply<CohortView>),
+    /// One cohort, on one channel.
+    Cohort(CohortId, Channel, Reply<CohortView>),
     /// The releases that can be handed out.
     Releases(Reply<Vec<ReleaseView>>),
     /// A signed statement about a release is to be handed out from now on.
     Publish(Vec<u8>, Reply<ReleaseView>),
+    /// The plugins that can be handed out.
+    Plugins(Reply<Vec<PluginView>>),
+    /// The plugin in the artifact with this digest is to be handed out from now on.
+    PublishPlugin(Digest, Reply<PluginView>),
     /// Whom the fleet trusts.
     Trust(Reply<TrustView>),
     /// A link to a keyring, a revocation or a seconded order is to be heeded and handed out.
@@ -36,7 +40,7 @@ pub enum Call {
     /// Start a rollout.
     Start(StartRollout, Reply<Started>),
     /// Do something with a cohort's rollout.
-    Operate(CohortId, Operation, Reply<CohortView>),
+    Operate(CohortId, Channel, Operation, Reply<CohortView>),
     /// What is kept from being used.
     Quarantine(Reply<Vec<QuarantineView>>),
     /// Let it be used again.
@@ -44,7 +48,7 @@ pub enum Call {
     /// All cohorts' promotion breakers.
     Breakers(Reply<Vec<BreakerView>>),
     /// Close one of them.
-    CloseBreaker(CohortId, Because, Reply<Closed>),
+    CloseBreaker(CohortId, Channel, Because, Reply<Closed>),
     /// Tell one device something.
     Tell(DeviceId, WordRequest, Reply<Told>),
     /// A token that enrols one device as this.

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use backstay_model::{CohortId, DeviceId, Digest};
+use backstay_model::{Channel, CohortId, DeviceId, Digest};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 use tower::ServiceExt;
@@ -68,6 +68,8 @@ pub fn routes(calls: Calls, token: Token, artifacts: Shelf, statements: Shelf) -
         .route("/v1/releases/{digest}", get(statement))
         .route("/v1/fleet", get(fleet))
         .route("/v1/releases", get(releases).post(publish))
+        .route("/v1/plugins", get(plugins))
+        .route("/v1/plugins/{digest}", post(publish_plugin))
         .route("/v1/trust", get(trust).post(heed))
         .route("/v1/trust/{digest}", get(trusted))
         .route("/v1/rollouts", post(start))
@@ -178,6 +180,19 @@ async fn publish(_: Operator, State(desk): State<Desk>, body: Bytes) -> Result<R
     Ok(Json(desk.calls.ask(|reply| Call::Publish(body.into(), reply)).await?).into_response())
 }
 
+async fn plugins(_: Operator, State(desk): State<Desk>) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(Call::Plugins).await?).into_response())
+}
+
+async fn publish_plugin(
+    _: Operator,
+    State(desk): State<Desk>,
+    Path(digest): Path<String>,
+) -> Result<Response, ApiError> {
+    let digest = parse::<Digest>(&digest)?;
+    Ok(Json(desk.calls.ask(|reply| Call::PublishPlugin(digest, reply)).await?).into_response())
+}
+
 async fn trust(_: Operator, State(desk): State<Desk>) -> Result<Response, ApiError> {
     Ok(Json(desk.calls.ask(Call::Trust).await?).into_response())
 }
@@ -206,22 +221,32 @@ async fn start(_: Operator, State(desk): State<Desk>, body: Bytes) -> Result<Res
     Ok(Json(desk.calls.ask(|reply| Call::Start(request, reply)).await?).into_response())
 }
 
+/// What is meant of a cohort: its product, if it isn't said.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct On {
+    #[serde(default)]
+    channel: Channel,
+}
+
 async fn cohort(
     _: Operator,
     State(desk): State<Desk>,
     Path(cohort): Path<String>,
+    Query(On { channel }): Query<On>,
 ) -> Result<Response, ApiError> {
     let cohort = parse::<CohortId>(&cohort)?;
-    Ok(Json(desk.calls.ask(|reply| Call::Cohort(cohort, reply)).await?).into_response())
+    Ok(Json(desk.calls.ask(|reply| Call::Cohort(cohort, channel, reply)).await?).into_response())
 }
 
 async fn operate(
     _: Operator,
     State(desk): State<Desk>,
     Path((cohort, operation)): Path<(String, Operation)>,
+    Query(On { channel }): Query<On>,
 ) -> Result<Response, ApiError> {
     let cohort = parse::<CohortId>(&cohort)?;
-    Ok(Json(desk.calls.ask(|reply| Call::Operate(cohort, operation, reply)).await?).into_response())
+    Ok(Json(desk.calls.ask(|reply| Call::Operate(cohort, channel, operation, reply)).await?).into_response())
 }
 
 async fn quarantine(_: Operator, State(desk): State<Desk>) -> Result<Response, ApiError> {
@@ -246,10 +271,12 @@ async fn close(
     _: Operator,
     State(desk): State<Desk>,
     Path(cohort): Path<String>,
+    Query(On { channel }): Query<On>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let (cohort, CloseRequest { reason }) = (parse::<CohortId>(&cohort)?, read(&body)?);
-    Ok(Json(desk.calls.ask(|reply| Call::CloseBreaker(cohort, reason, reply)).await?).into_response())
+    Ok(Json(desk.calls.ask(|reply| Call::CloseBreaker(cohort, channel, reason, reply)).await?)
+        .into_response())
 }
 
 async fn tell(

@@ -1,8 +1,8 @@
 //! What the API speaks, for both sides. JSON, with the version in the path; fields are only added.
 
 use backstay_model::{
-    CohortId, DeviceId, Digest, Direction, Hardware, Health, Label, Release, RolloutId, Standing, Version,
-    Word,
+    Channel, CohortId, Compared, DeviceId, Digest, Direction, Hardware, Health, Label, PluginId, PluginRole,
+    Release, RolloutId, Standing, Version, Word,
 };
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +52,41 @@ pub struct DeviceView {
     /// The newest record that it said it has. Above what is here, the rest is on its way.
     #[serde(default)]
     pub journal_told: u64,
+    /// What it says of its plugins; none before it has said anything.
+    #[serde(default)]
+    pub plugins: Option<PluginsView>,
+}
+
+/// What a device says of its plugins: of the one that its cohort is steered to, or else of its policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginsView {
+    /// The bundle that is in use, on trial or not.
+    pub runs: Release,
+    /// The bundle that has the job, and keeps it after a restart.
+    pub trusted: Release,
+    /// Where the device stands with it.
+    pub standing: Standing,
+    /// Bundles that it will not take by itself.
+    pub condemned: Vec<Digest>,
+    /// How a policy that is to take over gets on with the one before.
+    pub compared: Option<Compared>,
+    /// Milliseconds since it was said.
+    pub age_ms: u64,
+}
+
+/// A plugin that the server can hand out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginView {
+    /// Which.
+    pub plugin: PluginId,
+    /// What it is asked for.
+    pub role: PluginRole,
+    /// The bundle as a cohort is steered to it: the plugin's version, the digest and length of the file.
+    pub bundle: Release,
+    /// Of its grant.
+    pub grant: Digest,
+    /// The grant's sequence; of several of one version the highest is handed out.
+    pub sequence: u64,
 }
 
 /// How what a device runs does.
@@ -70,6 +105,9 @@ pub struct HealthView {
 pub struct CohortView {
     /// Its name.
     pub cohort: CohortId,
+    /// What is steered: its product, or its plugins.
+    #[serde(default)]
+    pub channel: Channel,
     /// What it is on its way to, or turned away from.
     pub rollout: Option<RolloutId>,
     /// That rollout's release.
@@ -144,6 +182,9 @@ pub struct PlanView {
 pub struct StartRollout {
     /// Whose.
     pub cohort: CohortId,
+    /// Of this plugin; the product if it is left out.
+    #[serde(default)]
+    pub plugin: Option<PluginId>,
     /// To which release, by its version. It has to be the only one of that version here.
     pub version: Version,
     /// What to call it; made up if it is left out. A name is never used twice.
@@ -293,6 +334,8 @@ pub enum Quarantined {
     Release,
     /// A policy that failed too often.
     Policy,
+    /// A plugin that a cohort was turned away from.
+    Plugin,
 }
 
 /// Lifts a quarantine.
@@ -318,6 +361,9 @@ pub struct Lifted {
 pub struct BreakerView {
     /// Whose.
     pub cohort: CohortId,
+    /// For what: its product, or its plugins.
+    #[serde(default)]
+    pub channel: Channel,
     /// Where it stands.
     pub state: BreakerState,
     /// Milliseconds until it lets a small stage through, if it is open.

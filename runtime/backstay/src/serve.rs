@@ -6,11 +6,13 @@
 //!
 //! Where things are: *config* and *setup* say what it is told; *mail* says what is believed, *hearing* what follows;
 //! *calls* answers operators and *view* shows them what is known; *director* signs, *post* knows what is due,
-//! *diary*, *kept* and *floors* remember; *door* lets callers in; *register*, *archive*, *catalogue*, *orders* and *sighting* are what there is.
+//! *diary*, *kept* and *floors* remember; *door* lets callers in; *register*, *archive*, *catalogue*, *bundles*,
+//! *orders* and *sighting* are what there is, and a *lane* is what is steered by itself.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
 mod archive;
+mod bundles;
 mod calls;
 mod catalogue;
 mod clock;
@@ -23,6 +25,7 @@ mod floors;
 mod hearing;
 mod judge;
 mod kept;
+mod lane;
 mod mail;
 mod orders;
 mod post;

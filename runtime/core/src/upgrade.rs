@@ -297,7 +297,9 @@ impl Upgrade {
             UpgradeInput::Lost(bundle) => self.lost(&bundle),
             UpgradeInput::Enrolled(identity) => self.enrolled(identity, &mut out),
             UpgradeInput::Steered(steered) => self.steered(steered, &mut out),
-            UpgradeInput::Fetched { ticket, fetched } => self.fetched(now, retries, ticket, fetched, &mut out),
+            UpgradeInput::Fetched { ticket, fetched } => {
+                self.fetched(now, retries, ticket, fetched, &mut out)
+            }
             UpgradeInput::Handover { grant, step, goes_on } => self.moved(&grant, step, goes_on, &mut out),
             UpgradeInput::Quarantined { grant, why } => self.failed(&grant, &why, &mut out),
             UpgradeInput::Told(word) => self.told(word, &mut out),
@@ -465,14 +467,7 @@ impl Upgrade {
             .is_some_and(|setback| Some(&setback.rollout) == steered && setback.wait != Wait::Over)
     }
 
-    fn fetched(
-        &mut self,
-        now: Mono,
-        retries: &Retries,
-        ticket: Ticket,
-        fetched: Fetched,
-        out: &mut Effects,
-    ) {
+    fn fetched(&mut self, now: Mono, retries: &Retries, ticket: Ticket, fetched: Fetched, out: &mut Effects) {
         let (rollout, release) = match &self.phase {
             Phase::Fetching { ticket: open, rollout, bundle } if *open == ticket => {
                 (rollout.clone(), bundle.clone())
@@ -483,7 +478,9 @@ impl Upgrade {
         match fetched {
             // A hold or a turn came while it was on its way.
             Fetched::Ready { .. } | Fetched::Unfit { .. } if !self.is_still_wanted(&release) => {}
-            Fetched::Ready { plugin, role, grant } => self.try_out(plugin, role, Bundle { release, grant }, out),
+            Fetched::Ready { plugin, role, grant } => {
+                self.try_out(plugin, role, Bundle { release, grant }, out)
+            }
             Fetched::Unfit { why } => self.condemn(&release, None, &why, out),
             Fetched::Not { transience, why } => {
                 self.set_back(now, retries, rollout, transience, Cause::NotVetted { why }, out);

@@ -36,6 +36,6 @@ pub use order::{Order, Outcome, Task, Transience};
 pub use plugged::{Came, Equipped, Memo, PluginRole, Told};
 pub use release::{Release, SchemaRange, WayHome};
 pub use report::{Beat, Health, Report, Standing};
-pub use steer::{Direction, Generation, Reach, Selector, Steer, Word};
+pub use steer::{Channel, Direction, Generation, Reach, Selector, Steer, Word};
 pub use time::{BootId, Fence, Millis, Mono, Permille, Ticket, UnixMs};
 pub use upgrade::{Compared, PluginReport, PluginUpgrade, UpgradeStep};

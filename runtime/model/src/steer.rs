@@ -2,6 +2,7 @@
 //! device makes of it (`core`).
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +11,44 @@ use crate::{CohortId, DeviceId, Digest, Label, Millis, Release, RolloutId};
 /// Which version of the steering of a cohort: the next is always one more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Generation(pub u64);
+
+/// What a steering message is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Channel {
+    /// The product that devices run.
+    #[default]
+    Product,
+    /// The plugins that judge and act.
+    Plugins,
+}
+
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl core::str::FromStr for Channel {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|channel| channel.as_str() == text).ok_or("expected product or plugins")
+    }
+}
+
+impl Channel {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Product, Self::Plugins];
+
+    /// Its name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Product => "product",
+            Self::Plugins => "plugins",
+        }
+    }
+}
 
 /// Where a cohort is to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -189,18 +189,33 @@ impl fmt::Display for PluginUpgrade {
         match step {
             UpgradeStep::Steered { rollout, generation, direction, reach } => {
                 let (generation, reach) = (generation.0, reach.get() / 1000);
-                write!(f, "plugins steered {direction}: rollout {rollout}, generation {generation}, {bundle}, reach {reach} permille")
+                write!(
+                    f,
+                    "plugins steered {direction}: rollout {rollout}, generation {generation}, {bundle}, reach {reach} permille"
+                )
             }
             UpgradeStep::TrialBegan { plugin, role, grant, back: Some(back) } => {
-                write!(f, "{role} {plugin} {bundle} is on trial under grant {}; {back} is the way home", grant.short())
+                write!(
+                    f,
+                    "{role} {plugin} {bundle} is on trial under grant {}; {back} is the way home",
+                    grant.short()
+                )
             }
             UpgradeStep::TrialBegan { plugin, role, grant, back: None } => {
-                write!(f, "{role} {plugin} {bundle} is on trial under grant {}; there was none", grant.short())
+                write!(
+                    f,
+                    "{role} {plugin} {bundle} is on trial under grant {}; there was none",
+                    grant.short()
+                )
             }
             UpgradeStep::Confirmed => write!(f, "plugin {bundle} is confirmed"),
             UpgradeStep::Condemned { why } => write!(f, "plugin {bundle} is condemned: {why}"),
-            UpgradeStep::Left { to: Some(to), cause } => write!(f, "plugin {bundle} was left for {to}: {cause}"),
-            UpgradeStep::Left { to: None, cause } => write!(f, "plugin {bundle} was left, and there is no other: {cause}"),
+            UpgradeStep::Left { to: Some(to), cause } => {
+                write!(f, "plugin {bundle} was left for {to}: {cause}")
+            }
+            UpgradeStep::Left { to: None, cause } => {
+                write!(f, "plugin {bundle} was left, and there is no other: {cause}")
+            }
         }
     }
 }

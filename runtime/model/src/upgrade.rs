@@ -8,8 +8,8 @@ use alloc::{string::String, vec::Vec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BootId, Cause, CohortId, Digest, Direction, Generation, Health, Mono, PluginId, PluginRole, Reach, Release,
-    Report, RolloutId, Standing,
+    BootId, Cause, CohortId, Digest, Direction, Generation, Health, Mono, PluginId, PluginRole, Reach,
+    Release, Report, RolloutId, Standing,
 };
 
 /// What a device says of its plugins: of the one that steering is about, or of its policy while there is no steering.

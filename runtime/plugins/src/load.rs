@@ -14,7 +14,9 @@ use backstay_host::{
     CallError, Config, Description, Engine, Executor, Plugin, Policy, Problem, Value, engine_profile,
     world_executor, world_policy,
 };
-use backstay_model::{Digest, Equipped, Event, Name, PluginId, PluginRole, Reason, Release, UnixMs, Version, causes};
+use backstay_model::{
+    Digest, Equipped, Event, Name, PluginId, PluginRole, Reason, Release, UnixMs, Version, causes,
+};
 use backstay_trust::{
     Accepted, Artifact, Bundle, BundleError, Floor, GrantedPlugin, Keyring, PluginError, Target,
     VerifiedPlugin, Want, World,

@@ -33,4 +33,4 @@ pub use error::{DecodeError, EncodeError, OutOfBounds};
 pub use item::{HEADER_BYTES, Item, Items};
 pub use message::{Presence, TrustFloor};
 pub use schema::Schema;
-pub use topic::{Channel, Leaf, Qos, Retain, Sender, Topic, TopicError, TopicFilter, TopicKind};
+pub use topic::{Leaf, Qos, Retain, Sender, Topic, TopicError, TopicFilter, TopicKind};

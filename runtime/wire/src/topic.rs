@@ -6,32 +6,12 @@
 use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
-use backstay_model::{Beat, CohortId, DeviceId, FleetId, NameError, PluginReport, Report, Steer};
+use backstay_model::{Beat, Channel, CohortId, DeviceId, FleetId, NameError, PluginReport, Report, Steer};
 
 use crate::{Body, DeviceOrder, LogBatch, Presence, Receipt, TrustFloor};
 
 /// The version of the whole tree of topics.
 const ROOT: &str = "backstay/1";
-
-/// What a steering message is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Channel {
-    /// The product that devices run.
-    Product,
-    /// The plugins that judge and act.
-    Plugins,
-}
-
-impl Channel {
-    /// As a topic level.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Product => "product",
-            Self::Plugins => "plugins",
-        }
-    }
-}
 
 /// Where a message goes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -288,9 +268,7 @@ impl Topic {
         match *levels.as_slice() {
             [f, "trust"] => Ok(Self::Trust { fleet: fleet(f)? }),
             [f, "steer", cohort, channel] => {
-                let channels = [Channel::Product, Channel::Plugins];
-                let channel = channels.into_iter().find(|known| known.as_str() == channel);
-                let channel = channel.ok_or_else(foreign)?;
+                let channel = channel.parse().map_err(|_| foreign())?;
                 let cohort = CohortId::parse(cohort).map_err(name)?;
                 Ok(Self::Steer { fleet: fleet(f)?, cohort, channel })
             }
@@ -404,8 +382,7 @@ impl TopicFilter {
     #[must_use]
     pub fn for_server(fleet: &FleetId) -> Vec<Self> {
         let filter = |kind, rest: &str| Self { text: format!("{ROOT}/{fleet}/{rest}"), kind };
-        let of_devices =
-            [Leaf::State, Leaf::Plugins, Leaf::Presence, Leaf::Beat, Leaf::Log, Leaf::Order];
+        let of_devices = [Leaf::State, Leaf::Plugins, Leaf::Presence, Leaf::Beat, Leaf::Log, Leaf::Order];
         let of_devices =
             of_devices.into_iter().map(|leaf| filter(leaf.kind(), &format!("device/+/{}", leaf.as_str())));
         [filter(TopicKind::Steer, "steer/+/+"), filter(TopicKind::Trust, "trust")]

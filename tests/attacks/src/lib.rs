@@ -12,8 +12,9 @@ use std::{collections::BTreeMap, error::Error};
 use backstay_core::{Device, Effect, Freshness, Identity, Input, Second, Steered, Watermarks};
 use backstay_host::{Machine, compile_component, engine_profile, machine, world_of, world_policy};
 use backstay_model::{
-    BootId, CohortId, DeviceId, Digest, Direction, Event, FleetId, Generation, Millis, Mono, Name, Order,
-    PluginId, Reach, Refused, Release, RolloutId, Selector, SlotStatus, Standing, Steer, UnixMs, Version,
+    BootId, Channel, CohortId, DeviceId, Digest, Direction, Event, FleetId, Generation, Millis, Mono, Name,
+    Order, PluginId, Reach, Refused, Release, RolloutId, Selector, SlotStatus, Standing, Steer, UnixMs,
+    Version,
 };
 use backstay_test_stories::{release, settings};
 use backstay_trust::{
@@ -21,7 +22,7 @@ use backstay_trust::{
     Permissions, PluginRelease, Role, SecretKey, Stamp, Vendor, VerifiedOrder, VerifiedPlugin, Want,
     sign_order,
 };
-use backstay_wire::{Channel, Topic, decode, encode};
+use backstay_wire::{Topic, decode, encode};
 
 /// The keys of a fleet, all made from numbers.
 pub struct Keys {

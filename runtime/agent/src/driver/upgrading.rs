@@ -77,8 +77,7 @@ impl Loop {
     }
 
     fn fetch_bundle(&self, ticket: Ticket, bundle: Release) {
-        let (bundles, fetch, done) =
-            (self.all.bundles.clone(), self.all.fetch.clone(), self.done.clone());
+        let (bundles, fetch, done) = (self.all.bundles.clone(), self.all.fetch.clone(), self.done.clone());
         tokio::spawn(async move {
             let came = bundles.get(fetch, &bundle).await;
             let _ = done.send(Done::Bundle { ticket, bundle: bundle.digest, came }).await;
@@ -241,5 +240,9 @@ pub(crate) fn recorded(effects: &[UpgradeEffect]) -> Vec<Event> {
 /// What an error in loading says of a bundle.
 fn unusable(error: &LoadError) -> Fetched {
     let why = Reason::new(causes::in_one_line(error)).0;
-    if error.is_unfit() { Fetched::Unfit { why } } else { Fetched::Not { transience: Transience::Permanent, why } }
+    if error.is_unfit() {
+        Fetched::Unfit { why }
+    } else {
+        Fetched::Not { transience: Transience::Permanent, why }
+    }
 }

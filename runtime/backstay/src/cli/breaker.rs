@@ -1,7 +1,7 @@
 //! `backstay breaker`: cohorts' promotion breakers. After a turn nothing is promoted for a while, and then only a little.
 
 use backstay_api::{Because, BreakerState, BreakerView, CloseRequest, Closed};
-use backstay_model::CohortId;
+use backstay_model::{Channel, CohortId};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -27,6 +27,9 @@ struct Breakers<'a> {
 pub(crate) struct Close {
     /// Whose
     cohort: CohortId,
+    /// For its product, or for its plugins
+    #[arg(long, value_name = "product|plugins", default_value = "product")]
+    channel: Channel,
     /// What for: it is written into the server's journal
     #[arg(long)]
     reason: Because,
@@ -41,9 +44,10 @@ impl Breaker {
                 desk.printer.show("breakers", &Breakers { breakers: &all }, || table(&all))?;
                 Ok(Exit::Done)
             }
-            Self::Close(Close { cohort, reason }) => {
+            Self::Close(Close { cohort, channel, reason }) => {
                 let request = CloseRequest { reason: reason.clone() };
-                let done: Closed = client.post(&format!("/v1/breakers/{cohort}/close"), &request)?;
+                let done: Closed =
+                    client.post(&format!("/v1/breakers/{cohort}/close?channel={channel}"), &request)?;
                 desk.printer.show("breaker-closed", &done, || {
                     if done.changed { format!("the breaker of {cohort} is closed\n") } else { String::new() }
                 })?;
@@ -64,7 +68,11 @@ fn table(all: &[BreakerView]) -> String {
             BreakerState::HalfOpen => ("half-open", "now".into()),
             BreakerState::Open => ("open", format!("in {}", text::age(view.left_ms.unwrap_or(0)))),
         };
-        table.row([view.cohort.to_string(), state.into(), when]);
+        let cohort = match view.channel {
+            Channel::Product => view.cohort.to_string(),
+            Channel::Plugins => format!("{}, plugins", view.cohort),
+        };
+        table.row([cohort, state.into(), when]);
     }
     table.to_string()
 }
@@ -76,7 +84,12 @@ mod tests {
     #[test]
     fn a_breaker_says_when_it_lets_go() {
         let cohort = CohortId::parse("canary").unwrap();
-        let open = BreakerView { cohort, state: BreakerState::Open, left_ms: Some(1_500_000) };
+        let open = BreakerView {
+            cohort,
+            channel: Channel::Product,
+            state: BreakerState::Open,
+            left_ms: Some(1_500_000),
+        };
         let half = BreakerView { state: BreakerState::HalfOpen, left_ms: None, ..open.clone() };
         assert_eq!(
             table(&[open, half]),

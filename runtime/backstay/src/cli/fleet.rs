@@ -1,7 +1,7 @@
 //! `backstay fleet`: the devices as far as the server knows them.
 
-use backstay_api::{DeviceView, FleetView};
-use backstay_model::{CohortId, DeviceId};
+use backstay_api::{DeviceView, FleetView, PluginsView};
+use backstay_model::{CohortId, Compared, DeviceId};
 use clap::{Args, Subcommand};
 
 use crate::{
@@ -102,7 +102,7 @@ fn watch(desk: &Desk, client: &Client, which: &Which, pace: &Pace) -> Result<Exi
         } else {
             for view in &fleet.cohorts {
                 let line = format!("{}; {}", tree::cohort(view), tree::counts(view));
-                screen.line(&format!("cohort {}", view.cohort), &line)?;
+                screen.line(&format!("cohort {}", tree::name(view)), &line)?;
             }
             for view in &fleet.devices {
                 screen.line(view.device.as_str(), &tree::change(view))?;
@@ -153,8 +153,28 @@ fn one(view: &DeviceView) -> String {
     for digest in &view.condemned {
         list.say("condemned", digest);
     }
+    if let Some(plugins) = &view.plugins {
+        list.say("plugin", self::plugins(plugins));
+        for digest in &plugins.condemned {
+            list.say("condemned plugin", digest);
+        }
+    }
     list.say("journal", journal(view));
     list.to_string()
+}
+
+/// The plugin that it is steered to, or else its policy, and how far that is proven.
+fn plugins(view: &PluginsView) -> String {
+    let mut told = format!("{}, {}", view.trusted, standing(Some(view.standing)));
+    if view.runs.digest != view.trusted.digest {
+        told.push_str(&format!(" with {}", view.runs));
+    }
+    if let Some(Compared { deciding, windows, differed }) = view.compared {
+        let how = if deciding { "decides" } else { "is asked beside" };
+        told.push_str(&format!(": the new one {how}, and differed in {differed} of {windows} windows"));
+    }
+    told.push_str(&format!(", {} ago", age(view.age_ms)));
+    told
 }
 
 /// How it does, how old that is, and how much it is worth.

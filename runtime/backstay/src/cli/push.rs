@@ -5,7 +5,7 @@
 //! check what comes of it; this only picks.
 
 use backstay_api::{CohortView, FleetView, Operation, PlanView, ReleaseView, StartRollout};
-use backstay_model::{CohortId, Direction, FleetId, Version};
+use backstay_model::{Channel, CohortId, Direction, FleetId, Version};
 use clap::Args;
 
 use crate::{Desk, Exit, Failure, rollout};
@@ -66,7 +66,8 @@ impl Push {
             return Err(Failure::new(Exit::NotFound, what).help("name its fleet, or another --server"));
         }
         let releases: Vec<ReleaseView> = client.get("/v1/releases")?;
-        let known = view.cohorts.iter().find(|view| view.cohort == *cohort);
+        let of = |view: &&CohortView| view.cohort == *cohort && view.channel == Channel::Product;
+        let known = view.cohorts.iter().find(of);
         match way(known, &releases, version) {
             Way::There => {
                 desk.printer
@@ -80,12 +81,13 @@ impl Push {
             Way::Back => {
                 desk.printer
                     .say(format_args!("{version} is the way home: everybody on the release goes back"));
-                rollout::operate(desk, &client, cohort, Operation::Rollback)
+                rollout::operate(desk, &client, &rollout::Cohort::product(cohort), Operation::Rollback)
             }
             Way::Forward => {
                 let (cohort, version) = (cohort.clone(), version.clone());
                 let plan = PlanView::default();
-                let request = StartRollout { cohort, version, rollout: None, back: None, labels: None, plan };
+                let (plugin, rollout, back, labels) = (None, None, None, None);
+                let request = StartRollout { cohort, plugin, version, rollout, back, labels, plan };
                 rollout::start(desk, &client, &request)?;
                 Ok(Exit::Done)
             }

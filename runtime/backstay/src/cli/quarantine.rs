@@ -68,6 +68,7 @@ const fn kind(view: &QuarantineView) -> &'static str {
     match view.kind {
         Quarantined::Release => "release",
         Quarantined::Policy => "policy",
+        Quarantined::Plugin => "plugin",
     }
 }
 

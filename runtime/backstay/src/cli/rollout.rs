@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use backstay_api::{CohortView, Operation, PlanView, StartRollout, Started};
 use backstay_config::Span;
-use backstay_model::{CohortId, Label, RolloutId, Version};
+use backstay_model::{Channel, CohortId, Label, PluginId, RolloutId, Version};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -22,9 +22,10 @@ use crate::{
 /// Rollouts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Rollout {
-    /// Start a rollout of a release in a cohort
+    /// Start a rollout of a release, or of a plugin, in a cohort
     #[command(
-        after_help = "Example:\n  backstay rollout start --cohort canary --version 2.0.0 --wave 10% --wave 50% --wave 100%"
+        after_help = "Examples:\n  backstay rollout start --cohort canary --version 2.0.0 --wave 10% --wave 50% --wave 100%\n  \
+        backstay rollout start --cohort canary --plugin acme/policy-pump --version 1.1.0"
     )]
     Start(Start),
     /// How a cohort's rollout stands; the exit code says the same
@@ -68,11 +69,21 @@ pub(crate) enum Rollout {
     Thaw(Cohort),
 }
 
+impl Cohort {
+    /// A cohort's product.
+    pub(crate) fn product(cohort: &CohortId) -> Self {
+        Self { cohort: cohort.clone(), channel: Channel::Product }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Cohort {
     /// Whose
     #[arg(long)]
     cohort: CohortId,
+    /// Of its product, or of its plugins
+    #[arg(long, value_name = "product|plugins", default_value = "product")]
+    channel: Channel,
 }
 
 #[derive(Debug, Args)]
@@ -80,14 +91,17 @@ pub(crate) struct Start {
     /// Whose
     #[arg(long)]
     cohort: CohortId,
-    /// To which release; it has to be published
+    /// Of this plugin, in place of the product
+    #[arg(long, value_name = "VENDOR/NAME")]
+    plugin: Option<PluginId>,
+    /// To which release, or version of the plugin; it has to be published
     #[arg(long)]
     version: Version,
     /// What to call it; made up if it is left out
     #[arg(long)]
     rollout: Option<RolloutId>,
     /// Where home is; what the cohort was brought to last if it is left out
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", conflicts_with = "plugin")]
     back: Option<Version>,
     /// Only the devices with all these labels
     #[arg(long = "label", value_name = "KEY=VALUE")]
@@ -142,16 +156,16 @@ impl Rollout {
                 Ok(Exit::Done)
             }
             Self::Status(of) => {
-                let view = ask(&client, &of.cohort)?;
+                let view = ask(&client, of)?;
                 status(desk, &view)?;
                 Ok(Verdict::of(&view).exit())
             }
-            Self::Watch { cohort, pace } => watch(desk, &client, &cohort.cohort, pace),
-            Self::Pause(of) => operate(desk, &client, &of.cohort, Operation::Pause),
-            Self::Resume(of) => operate(desk, &client, &of.cohort, Operation::Resume),
-            Self::Abort(of) => operate(desk, &client, &of.cohort, Operation::Abort),
-            Self::Rollback(of) => operate(desk, &client, &of.cohort, Operation::Rollback),
-            Self::Thaw(of) => operate(desk, &client, &of.cohort, Operation::Thaw),
+            Self::Watch { cohort, pace } => watch(desk, &client, cohort, pace),
+            Self::Pause(of) => operate(desk, &client, of, Operation::Pause),
+            Self::Resume(of) => operate(desk, &client, of, Operation::Resume),
+            Self::Abort(of) => operate(desk, &client, of, Operation::Abort),
+            Self::Rollback(of) => operate(desk, &client, of, Operation::Rollback),
+            Self::Thaw(of) => operate(desk, &client, of, Operation::Thaw),
             Self::Order { cohort, out } => order(desk, &client, &cohort.cohort, out),
         }
     }
@@ -167,6 +181,7 @@ impl Start {
         let some = |list: &[u16]| (!list.is_empty()).then(|| list.to_vec());
         Ok(StartRollout {
             cohort: self.cohort.clone(),
+            plugin: self.plugin.clone(),
             version: self.version.clone(),
             rollout: self.rollout.clone(),
             back: self.back.clone(),
@@ -188,7 +203,8 @@ pub(crate) fn start(desk: &Desk, client: &Client, request: &StartRollout) -> Res
     desk.printer.show("rollout-started", &started, || {
         format!("rollout {} of {} is under way in {cohort}\n", started.rollout, started.release)
     })?;
-    desk.printer.say(format_args!("next: backstay rollout watch --cohort {cohort}"));
+    let of = if request.plugin.is_some() { " --channel plugins" } else { "" };
+    desk.printer.say(format_args!("next: backstay rollout watch --cohort {cohort}{of}"));
     Ok(started)
 }
 
@@ -196,10 +212,10 @@ pub(crate) fn start(desk: &Desk, client: &Client, request: &StartRollout) -> Res
 pub(crate) fn operate(
     desk: &Desk,
     client: &Client,
-    cohort: &CohortId,
+    Cohort { cohort, channel }: &Cohort,
     operation: Operation,
 ) -> Result<Exit, Failure> {
-    let path = format!("/v1/cohorts/{cohort}/{}", operation.as_str());
+    let path = format!("/v1/cohorts/{cohort}/{}?channel={channel}", operation.as_str());
     let view: CohortView = client.post(&path, &serde_json::json!({}))?;
     status(desk, &view)?;
     Ok(Exit::Done)
@@ -214,8 +230,8 @@ fn order(desk: &Desk, client: &Client, cohort: &CohortId, out: &Path) -> Result<
     Ok(Exit::Done)
 }
 
-fn ask(client: &Client, cohort: &CohortId) -> Result<CohortView, Failure> {
-    client.get(&format!("/v1/cohorts/{cohort}"))
+fn ask(client: &Client, Cohort { cohort, channel }: &Cohort) -> Result<CohortView, Failure> {
+    client.get(&format!("/v1/cohorts/{cohort}?channel={channel}"))
 }
 
 fn status(desk: &Desk, view: &CohortView) -> Result<(), Failure> {
@@ -225,11 +241,11 @@ fn status(desk: &Desk, view: &CohortView) -> Result<(), Failure> {
 }
 
 /// Follows a rollout until there is nothing more to see of it.
-fn watch(desk: &Desk, client: &Client, cohort: &CohortId, pace: &Pace) -> Result<Exit, Failure> {
+fn watch(desk: &Desk, client: &Client, of: &Cohort, pace: &Pace) -> Result<Exit, Failure> {
     let mut screen = Screen::new(&desk.printer);
     let deadline = pace.deadline();
     loop {
-        let view = ask(client, cohort)?;
+        let view = ask(client, of)?;
         let verdict = Verdict::of(&view);
         if desk.printer.output() == Output::Json {
             let status = Status { verdict: verdict.word(), exit_code: verdict.exit().code(), cohort: &view };
@@ -260,7 +276,7 @@ fn watch(desk: &Desk, client: &Client, cohort: &CohortId, pace: &Pace) -> Result
                 | Verdict::Ended
                 | Verdict::Frozen => Err(Failure::new(
                     Exit::TimedOut,
-                    format!("the rollout in {cohort} has not come to its end"),
+                    format!("the rollout in {} has not come to its end", of.cohort),
                 )
                 .help("it goes on without being watched: backstay rollout status")),
             };
@@ -270,7 +286,7 @@ fn watch(desk: &Desk, client: &Client, cohort: &CohortId, pace: &Pace) -> Result
 
 fn table(view: &CohortView) -> String {
     let mut list = Table::list();
-    list.say("cohort", &view.cohort);
+    list.say("cohort", tree::name(view));
     list.say("verdict", Verdict::of(view).word());
     list.say("phase", &view.phase);
     if let (Some(rollout), Some(release)) = (&view.rollout, &view.release) {
@@ -312,6 +328,7 @@ mod tests {
     fn waves_grow_to_all() {
         let start = |waves: &[u16]| Start {
             cohort: CohortId::parse("canary").unwrap(),
+            plugin: None,
             version: Version::parse("2.0.0").unwrap(),
             rollout: None,
             back: None,

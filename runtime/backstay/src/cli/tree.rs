@@ -5,7 +5,7 @@
 //! there, and when it was last *heard* of.
 
 use backstay_api::{CohortView, DeviceView, FleetView};
-use backstay_model::{Direction, Health, Standing};
+use backstay_model::{Channel, Direction, Health, Standing};
 
 use crate::{
     printer::{Colour, Paint},
@@ -71,6 +71,10 @@ pub(crate) fn tree(fleet: &FleetView, columns: usize, colour: Colour) -> Vec<Str
         let (branch, below) = if last { ("`- ", "   ") } else { ("|- ", "|  ") };
         lines.push(branch, &cohort(view), Some(Paint::Strong));
         lines.push(below, &counts(view), None);
+        // The devices are listed once.
+        if view.channel == Channel::Plugins {
+            continue;
+        }
         let mut here: Vec<_> = fleet.devices.iter().filter(|device| device.cohort == view.cohort).collect();
         here.sort_by(|a, b| Look::at(a).cmp(&Look::at(b)).then_with(|| a.device.cmp(&b.device)));
         let well = here.iter().filter(|device| Look::at(device) == Look::Well).count();
@@ -93,9 +97,17 @@ pub(crate) fn tree(fleet: &FleetView, columns: usize, colour: Colour) -> Vec<Str
     lines.lines
 }
 
+/// A cohort and what is steered of it.
+pub(crate) fn name(view: &CohortView) -> String {
+    match view.channel {
+        Channel::Product => view.cohort.to_string(),
+        Channel::Plugins => format!("{}, plugins", view.cohort),
+    }
+}
+
 /// A cohort in one line.
 pub(crate) fn cohort(view: &CohortView) -> String {
-    let mut line = format!("{}: {}", view.cohort, view.phase);
+    let mut line = format!("{}: {}", name(view), view.phase);
     if let (Some(rollout), Some(release)) = (&view.rollout, &view.release) {
         let way = match view.direction {
             Some(Direction::Forward) | None => "to",
@@ -197,6 +209,7 @@ pub(crate) mod tests {
             journal: 12,
             journal_from: 1,
             journal_told: 12,
+            plugins: None,
         }
     }
 

@@ -84,7 +84,7 @@ fn settled(view: &CohortView) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use backstay_model::{CohortId, Digest, Release, RolloutId, Version};
+    use backstay_model::{Channel, CohortId, Digest, Release, RolloutId, Version};
 
     use super::*;
 
@@ -92,6 +92,7 @@ pub(crate) mod tests {
     pub(crate) fn underway() -> CohortView {
         CohortView {
             cohort: CohortId::parse("canary").unwrap(),
+            channel: Channel::Product,
             rollout: Some(RolloutId::parse("r-7").unwrap()),
             release: Some(Release {
                 version: Version::parse("2.0.0").unwrap(),

@@ -6,20 +6,23 @@ use std::error::Error;
 
 use backstay_api::{
     ApiError, Because, Call, Closed, CohortView, EnrolAnswer, Kind, LiftRequest, Lifted, MintedToken,
-    Operation, PlanView, ReleaseView, StartRollout, Started, Told, WordRequest,
+    Operation, PlanView, PluginView, Quarantined, ReleaseView, StartRollout, Started, Told, WordRequest,
 };
 use backstay_core::{Cohort, CohortInput, Leading, Plan, Rollout, StartError, Startable, Wish, WishError};
 use backstay_model::{
-    CohortId, DeviceId, Digest, Event, Label, Millis, Name, Permille, Reason, RolloutId, Selector,
+    Channel, CohortId, DeviceId, Digest, Event, Label, Millis, Name, Permille, PluginId, Reason, Release,
+    RolloutId, Selector, Version,
 };
 use backstay_trust::{EnrolToken, PublicKey, VerifiedEnrolRequest};
 
 use super::{
     because,
+    bundles::NotPublished,
     catalogue::{PublishError, Unavailable},
     clock::Now,
     diary::Diary,
     judge::Ask,
+    lane::Lane,
     orders::TooMany,
     register::{Denied, Member},
     server::Server,
@@ -34,22 +37,26 @@ impl<D: Diary, P: Ask> Server<D, P> {
         match call {
             Call::Enrol(request, reply) => drop(reply.send(self.enrol(now, &request))),
             Call::Fleet(reply) => drop(reply.send(Ok(self.fleet_view(now)))),
-            Call::Cohort(cohort, reply) => drop(reply.send(self.see(now, &cohort))),
+            Call::Cohort(cohort, channel, reply) => {
+                drop(reply.send(self.see(now, &Lane::new(&cohort, channel))));
+            }
             Call::Releases(reply) => drop(reply.send(Ok(self.release_views()))),
             Call::Publish(statement, reply) => drop(reply.send(self.publish(now, &statement))),
+            Call::Plugins(reply) => drop(reply.send(Ok(self.plugin_views()))),
+            Call::PublishPlugin(digest, reply) => drop(reply.send(self.publish_plugin(now, &digest))),
             Call::Trust(reply) => drop(reply.send(Ok(self.trust_view()))),
             Call::Heed(statement, reply) => drop(reply.send(self.heed(now, &statement))),
             Call::Statement(digest, reply) => drop(reply.send(self.trust.statement(&digest))),
             Call::Order(cohort, reply) => drop(reply.send(self.order(now, &cohort))),
             Call::Start(request, reply) => drop(reply.send(self.start(now, request))),
-            Call::Operate(cohort, operation, reply) => {
-                drop(reply.send(self.operate(now, &cohort, operation)))
+            Call::Operate(cohort, channel, operation, reply) => {
+                drop(reply.send(self.operate(now, &Lane::new(&cohort, channel), operation)));
             }
             Call::Quarantine(reply) => drop(reply.send(Ok(self.quarantine_views()))),
             Call::Lift(digest, request, reply) => drop(reply.send(self.lift(now, digest, request))),
             Call::Breakers(reply) => drop(reply.send(Ok(self.breaker_views(now)))),
-            Call::CloseBreaker(cohort, reason, reply) => {
-                drop(reply.send(self.close_breaker(now, &cohort, &reason)));
+            Call::CloseBreaker(cohort, channel, reason, reply) => {
+                drop(reply.send(self.close_breaker(now, &Lane::new(&cohort, channel), &reason)));
             }
             Call::Tell(device, request, reply) => drop(reply.send(self.tell(now, &device, &request))),
             Call::Mint(answer, reply) => drop(reply.send(self.mint(now, answer))),
@@ -100,10 +107,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let member = admitted.map_err(|denied| told(&denied))?;
         let Member { device, cohort, labels, .. } = member.clone();
         self.floors.forget(&device);
+        self.plugin_floors.forget(&device);
         if let Some(before) = before.filter(|before| *before != cohort) {
-            self.step(now, &before, CohortInput::Left { device: device.clone() });
+            self.step_both(now, &before, &CohortInput::Left { device: device.clone() });
         }
-        self.step(now, &cohort, CohortInput::Enrolled { device: device.clone(), labels });
+        self.step_both(now, &cohort, &CohortInput::Enrolled { device: device.clone(), labels });
         self.record(now, &[Event::Enrolled { device, cohort, key: key.id().0 }]);
         Ok(member)
     }
@@ -138,17 +146,18 @@ impl<D: Diary, P: Ask> Server<D, P> {
         view.ok_or_else(|| ApiError::new(Kind::NotFound, "the release is gone again"))
     }
 
+    fn publish_plugin(&mut self, now: Now, digest: &Digest) -> Result<PluginView, ApiError> {
+        let published = self.bundles.publish(digest, self.director.keyring());
+        let view = published.map_err(|error| unpublished(&error))?.view();
+        self.by_hand(now, format!("published plugin {} {}", view.plugin, view.bundle))?;
+        Ok(view)
+    }
+
     fn start(&mut self, now: Now, request: StartRollout) -> Result<Started, ApiError> {
-        let StartRollout { cohort, version, rollout, back, labels, plan } = request;
-        let found = self.catalogue.find(&version, now.unix).map_err(|why| unavailable(&version, &why))?;
-        let (release, way) = (found.release().clone(), found.way_home().clone());
-        let named = match &back {
-            Some(version) => {
-                Some(self.catalogue.find_here(version).map_err(|why| unavailable(version, &why))?.release())
-            }
-            None => None,
-        };
-        let machine = self.cohorts.get(&cohort).ok_or_else(|| no_cohort(&cohort))?;
+        let StartRollout { cohort, plugin, version, rollout, back, labels, plan } = request;
+        let channel = if plugin.is_some() { Channel::Plugins } else { Channel::Product };
+        let lane = Lane::new(&cohort, channel);
+        let machine = self.lanes.get(&lane).ok_or_else(|| no_cohort(&cohort))?;
         let selector = match labels {
             None => Selector::All,
             Some(labels) if labels.is_empty() => {
@@ -162,24 +171,65 @@ impl<D: Diary, P: Ask> Server<D, P> {
         };
         let rollout = match rollout {
             Some(rollout) => rollout,
-            None => made_up(machine),
+            None => made_up(&lane, machine),
+        };
+        let (release, back) = match &plugin {
+            None => self.product_ways(now, machine, &rollout, &version, back.as_ref())?,
+            Some(plugin) => (self.plugin_to(plugin, &version, back.as_ref())?, None),
         };
         let plan = adapt(self.plan.clone(), plan)?;
-        let leading = Leading { rollout: &rollout, release: &release, way: &way };
-        let back = machine
-            .way_back(leading, named, |digest| self.catalogue.has(digest))
-            .map_err(|why| refused_start(&why))?;
         let wanted = Rollout { rollout, release, back, selector, policies: Vec::new(), plan };
         let started = Started { rollout: wanted.rollout.clone(), release: wanted.release.clone() };
         match machine.may_start(now.mono, &wanted).map_err(|why| refused_start(&why))? {
             Startable::Already => return Ok(started),
             Startable::New => {}
         }
-        self.step(now, &cohort, CohortInput::Start { who: operator(), rollout: wanted });
+        self.step(now, &lane, CohortInput::Start { who: operator(), rollout: wanted });
         self.written().map(|()| started)
     }
 
-    fn operate(&mut self, now: Now, cohort: &CohortId, operation: Operation) -> Result<CohortView, ApiError> {
+    /// A release of the product, and where home is from there.
+    fn product_ways(
+        &self,
+        now: Now,
+        machine: &Cohort,
+        rollout: &RolloutId,
+        version: &Version,
+        back: Option<&Version>,
+    ) -> Result<(Release, Option<Release>), ApiError> {
+        let found = self.catalogue.find(version, now.unix).map_err(|why| unavailable(version, &why))?;
+        let named = match back {
+            Some(version) => {
+                Some(self.catalogue.find_here(version).map_err(|why| unavailable(version, &why))?.release())
+            }
+            None => None,
+        };
+        let leading = Leading { rollout, release: found.release(), way: found.way_home() };
+        let back = machine
+            .way_back(leading, named, |digest| self.catalogue.has(digest))
+            .map_err(|why| refused_start(&why))?;
+        Ok((found.release().clone(), back))
+    }
+
+    /// A bundle. Home from it is what each device has kept: no other one could be had for certain when it is needed.
+    fn plugin_to(
+        &self,
+        plugin: &PluginId,
+        version: &Version,
+        back: Option<&Version>,
+    ) -> Result<Release, ApiError> {
+        if back.is_some() {
+            let what = "a plugin is left for the one that each device had before";
+            return Err(ApiError::new(Kind::Usage, what).help("leave the way back out"));
+        }
+        let found = self.bundles.find(plugin, version).ok_or_else(|| {
+            ApiError::new(Kind::NotFound, format!("no plugin {plugin} {version} was published here"))
+                .help("publish its bundle: backstay plugin publish")
+        })?;
+        Ok(found.bundle.clone())
+    }
+
+    fn operate(&mut self, now: Now, lane: &Lane, operation: Operation) -> Result<CohortView, ApiError> {
         let wish = match operation {
             Operation::Pause => Wish::Pause,
             Operation::Resume => Wish::Resume,
@@ -187,32 +237,39 @@ impl<D: Diary, P: Ask> Server<D, P> {
             Operation::Rollback => Wish::Rollback,
             Operation::Thaw => Wish::Thaw,
         };
-        let machine = self.cohorts.get(cohort).ok_or_else(|| no_cohort(cohort))?;
+        let machine = self.lanes.get(lane).ok_or_else(|| no_cohort(&lane.cohort))?;
         machine.may(now.mono, &wish).map_err(|why| {
-            let what = format!("cannot {wish} in cohort {cohort}: {why}");
+            let what = format!("cannot {wish} in cohort {lane}: {why}");
             with_help(ApiError::new(Kind::Refused, what), why.help())
         })?;
-        self.step(now, cohort, CohortInput::Operator { who: operator(), wish, reason: None });
+        self.step(now, lane, CohortInput::Operator { who: operator(), wish, reason: None });
         // Holding and going home is said even if it can't be written down; the caller hears of the disk in the log.
         match operation {
             Operation::Pause | Operation::Abort | Operation::Rollback => {}
             Operation::Resume | Operation::Thaw => self.written()?,
         }
-        self.see(now, cohort)
+        self.see(now, lane)
     }
 
     /// Lets a release, or a policy, be used again wherever it is quarantined. Done twice it is done once.
     fn lift(&mut self, now: Now, digest: Digest, request: LiftRequest) -> Result<Lifted, ApiError> {
         let LiftRequest { reason, cohort } = request;
-        if let Some(cohort) = cohort.as_ref().filter(|cohort| !self.cohorts.contains_key(cohort)) {
+        let is_known = |of: &CohortId| self.lanes.keys().any(|lane| lane.cohort == *of);
+        if let Some(cohort) = cohort.as_ref().filter(|cohort| !is_known(cohort)) {
             return Err(no_cohort(cohort));
         }
         let is_meant = |of: &Option<CohortId>| cohort.is_none() || *of == cohort;
         let mut lifted = self.quarantine_views();
         lifted.retain(|view| view.digest == digest && is_meant(&view.cohort));
         for view in &lifted {
+            let channel = match view.kind {
+                Quarantined::Release | Quarantined::Policy => Channel::Product,
+                Quarantined::Plugin => Channel::Plugins,
+            };
             match &view.cohort {
-                Some(cohort) => self.wish(now, cohort, Wish::Lift(digest), &reason),
+                Some(cohort) => {
+                    self.wish(now, &Lane::new(cohort, channel), Wish::Lift(digest), &reason);
+                }
                 None => {
                     self.confidence.lift(&digest);
                     let what =
@@ -230,27 +287,27 @@ impl<D: Diary, P: Ask> Server<D, P> {
         Ok(Lifted { lifted })
     }
 
-    fn close_breaker(&mut self, now: Now, cohort: &CohortId, reason: &Because) -> Result<Closed, ApiError> {
-        let machine = self.cohorts.get(cohort).ok_or_else(|| no_cohort(cohort))?;
+    fn close_breaker(&mut self, now: Now, lane: &Lane, reason: &Because) -> Result<Closed, ApiError> {
+        let machine = self.lanes.get(lane).ok_or_else(|| no_cohort(&lane.cohort))?;
         let changed = match machine.may(now.mono, &Wish::CloseBreaker) {
             Ok(()) => {
-                self.wish(now, cohort, Wish::CloseBreaker, reason);
+                self.wish(now, lane, Wish::CloseBreaker, reason);
                 self.written()?;
                 true
             }
             Err(WishError::BreakerClosed) => false,
             Err(why) => return Err(with_help(ApiError::new(Kind::Refused, why.to_string()), why.help())),
         };
-        Ok(Closed { cohort: cohort.clone(), changed })
+        Ok(Closed { cohort: lane.cohort.clone(), changed })
     }
 
-    fn wish(&mut self, now: Now, cohort: &CohortId, wish: Wish, reason: &Because) {
+    fn wish(&mut self, now: Now, lane: &Lane, wish: Wish, reason: &Because) {
         let reason = Some(reason.as_str().to_owned());
-        self.step(now, cohort, CohortInput::Operator { who: operator(), wish, reason });
+        self.step(now, lane, CohortInput::Operator { who: operator(), wish, reason });
     }
 
-    fn see(&self, now: Now, cohort: &CohortId) -> Result<CohortView, ApiError> {
-        self.cohort_view(now, cohort).ok_or_else(|| no_cohort(cohort))
+    fn see(&self, now: Now, lane: &Lane) -> Result<CohortView, ApiError> {
+        self.lane_view(now, lane).ok_or_else(|| no_cohort(&lane.cohort))
     }
 
     fn tell(&mut self, now: Now, device: &DeviceId, request: &WordRequest) -> Result<Told, ApiError> {
@@ -295,11 +352,15 @@ fn operator() -> Name {
 }
 
 /// A name that is not used twice: generations only grow.
-fn made_up(cohort: &Cohort) -> RolloutId {
+fn made_up(lane: &Lane, cohort: &Cohort) -> RolloutId {
     let next = cohort.helm().generation().0.saturating_add(1);
     let room = 64 - "r--18446744073709551615".len();
-    let cohort: String = cohort.helm().cohort().as_str().chars().take(room).collect();
-    RolloutId::parse(&format!("r-{cohort}-{next}")).expect("a part of a name and a number are a name")
+    let cohort: String = lane.cohort.as_str().chars().take(room).collect();
+    let kind = match lane.channel {
+        Channel::Product => "r",
+        Channel::Plugins => "p",
+    };
+    RolloutId::parse(&format!("{kind}-{cohort}-{next}")).expect("a part of a name and a number are a name")
 }
 
 fn adapt(usual: Plan, wanted: PlanView) -> Result<Plan, ApiError> {
@@ -345,7 +406,25 @@ fn refused_start(error: &StartError) -> ApiError {
     with_help(ApiError::new(kind, because(error)), error.help())
 }
 
-fn unavailable(version: &backstay_model::Version, why: &Unavailable) -> ApiError {
+fn unpublished(error: &NotPublished) -> ApiError {
+    let what = error.to_string();
+    match error {
+        NotPublished::NoArtifact(_) => {
+            ApiError::new(Kind::NotFound, what).help("upload it: backstay plugin publish")
+        }
+        NotPublished::Untrusted(why) => {
+            with_help(ApiError::new(Kind::Untrusted, format!("{what}: {}", because(why))), why.help())
+        }
+        NotPublished::Bundle(why) => {
+            with_help(ApiError::new(Kind::Untrusted, format!("{what}: {why}")), why.help())
+        }
+        NotPublished::Older { .. } => ApiError::new(Kind::Refused, what)
+            .help("publish the newer bundle, or grant anew with a larger --sequence"),
+        NotPublished::Shelf(why) => unkept("the bundle", why),
+    }
+}
+
+fn unavailable(version: &Version, why: &Unavailable) -> ApiError {
     match why {
         Unavailable::Unknown => {
             ApiError::new(Kind::NotFound, format!("no release {version} was published here"))

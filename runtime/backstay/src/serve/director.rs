@@ -6,13 +6,13 @@
 use std::fmt;
 
 use backstay_link::{Outgoing, Qos, Token};
-use backstay_model::{CohortId, DeviceId, Direction, FleetId, Millis, Steer, UnixMs};
+use backstay_model::{Channel, CohortId, DeviceId, Direction, FleetId, Millis, Steer, UnixMs};
 use backstay_trust::{Audience, Enrolment, Keyring, OrderKind, SecretKey, SignError, Stamp, sign_order};
 use backstay_wire::{
-    Channel, DeviceOrder, EncodeError, Leaf, Qos as WireQos, Receipt, Retain, Topic, TrustFloor, encode,
+    DeviceOrder, EncodeError, Leaf, Qos as WireQos, Receipt, Retain, Topic, TrustFloor, encode,
 };
 
-use super::register::Member;
+use super::{lane::Lane, register::Member};
 
 /// What the broker acknowledges is a hint only, so nobody asks which it was.
 const TOKEN: Token = Token(0);
@@ -77,7 +77,7 @@ impl Director {
 
     /// An order to a cohort that was signed before, by others as well.
     pub(crate) fn seconded(&self, cohort: &CohortId, signed: Vec<u8>) -> Outgoing {
-        outgoing(&self.steering(cohort), signed)
+        outgoing(&self.steering(&Lane::new(cohort, Channel::Product)), signed)
     }
 
     /// Says whom the fleet trusts.
@@ -89,8 +89,8 @@ impl Director {
         self.say(OrderKind::TrustFloor, Audience::Fleet(fleet), stamp, &payload, &topic)
     }
 
-    /// Steers a cohort. Forward expires, so that a mailbox that is held back moves nobody; home and hold don't.
-    pub(crate) fn steer(&self, steer: &Steer, at: UnixMs) -> Result<Outgoing, Unsaid> {
+    /// Steers a lane. Forward expires, so that a mailbox that is held back moves nobody; home and hold don't.
+    pub(crate) fn steer(&self, channel: Channel, steer: &Steer, at: UnixMs) -> Result<Outgoing, Unsaid> {
         let expires = match steer.direction {
             Direction::Forward => Some(UnixMs(at.0.saturating_add(self.steer_expires.0))),
             Direction::Hold | Direction::Home => None,
@@ -98,7 +98,11 @@ impl Director {
         let stamp = Stamp { sequence: steer.generation.0, issued: at, expires };
         let payload = encode(steer).map_err(Unsaid::Encode)?;
         let audience = Audience::Cohort(self.fleet().clone(), steer.cohort.clone());
-        self.say(OrderKind::SteerProduct, audience, stamp, &payload, &self.steering(&steer.cohort))
+        let kind = match channel {
+            Channel::Product => OrderKind::SteerProduct,
+            Channel::Plugins => OrderKind::SteerPlugins,
+        };
+        self.say(kind, audience, stamp, &payload, &self.steering(&Lane::new(&steer.cohort, channel)))
     }
 
     /// Tells one device something.
@@ -136,9 +140,10 @@ impl Director {
         enrolment.sign(&self.key, self.fleet().clone(), stamp).map_err(Unsaid::Sign)
     }
 
-    /// Where a cohort is steered.
-    pub(crate) fn steering(&self, cohort: &CohortId) -> Topic {
-        Topic::Steer { fleet: self.fleet().clone(), cohort: cohort.clone(), channel: Channel::Product }
+    /// Where a lane is steered.
+    fn steering(&self, lane: &Lane) -> Topic {
+        let Lane { cohort, channel } = lane.clone();
+        Topic::Steer { fleet: self.fleet().clone(), cohort, channel }
     }
 
     fn say_to(

@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     archive::Archive,
+    bundles::Bundles,
     catalogue::Catalogue,
     clock::Clock,
     config::Config,
@@ -64,9 +65,13 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
     let (statements, artifacts) =
         (Shelf::open(state.join("statements"))?, Shelf::open(state.join("artifacts"))?);
     let (catalogue, left_out) = Catalogue::open(statements.clone(), artifacts.clone(), director.keyring());
+    let plugins = Shelf::open(state.join("plugins"))?;
+    let (bundles, not_granted) = Bundles::open(plugins, artifacts.clone(), director.keyring());
     let (floors, forgotten) = Floors::open(&state.join("reports"));
+    let (plugin_floors, forgotten_too) = Floors::open(&state.join("plugin-reports"));
     let untold = untold.iter().map(|error| causes::in_one_line(error));
-    let lost = lost.into_iter().chain(left_out).chain(forgotten).chain(untold);
+    let forgotten = forgotten.into_iter().chain(forgotten_too);
+    let lost = lost.into_iter().chain(left_out).chain(not_granted).chain(forgotten).chain(untold);
     let odd: Vec<Event> = recalled.findings.into_iter().chain(lost.map(degraded)).collect();
 
     let filters = TopicFilter::for_server(director.fleet());
@@ -81,6 +86,8 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
         catalogue,
         keeper,
         floors,
+        plugin_floors,
+        bundles,
         trusted,
         director,
     };

@@ -5,7 +5,7 @@
 use backstay_core::{CohortInput, Contact};
 use backstay_evidence::Frame;
 use backstay_link::{Happening, Message};
-use backstay_model::{CohortId, Event, Steer};
+use backstay_model::{Channel, Event, Steer};
 use backstay_wire::{Entry, LogBatch, Receipt, TopicKind, decode};
 
 use super::{
@@ -14,6 +14,7 @@ use super::{
     clock::Now,
     diary::Diary,
     judge::Ask,
+    lane::Lane,
     mail::{self, Junk, Mail},
     refusals::{Ground, Refusal},
     register::Member,
@@ -79,10 +80,25 @@ impl<D: Diary, P: Ask> Server<D, P> {
                     Ok(News::New) => {
                         self.floors.heard(now.mono);
                         let Member { device, cohort, labels, .. } = member;
-                        self.step(now, &cohort, CohortInput::Report { device, report, labels });
+                        let lane = Lane::new(&cohort, Channel::Product);
+                        self.step(now, &lane, CohortInput::Report { device, report, labels });
                     }
                     Ok(News::Again) => {}
                     Err(refusal) => self.refuse(now, Some(TopicKind::State), topic, refusal),
+                }
+            }
+            Mail::PluginReport(member, report, content) => {
+                let floor = self.plugin_floors.of(&member.device);
+                let sighting = self.sightings.entry(member.device.clone()).or_default();
+                match sighting.plugin_report(now.mono, &report, content, floor) {
+                    Ok(News::New) => {
+                        self.plugin_floors.heard(now.mono);
+                        let Member { device, cohort, labels, .. } = member;
+                        let (lane, report) = (Lane::new(&cohort, Channel::Plugins), report.as_report());
+                        self.step(now, &lane, CohortInput::Report { device, report, labels });
+                    }
+                    Ok(News::Again) => {}
+                    Err(refusal) => self.refuse(now, Some(TopicKind::Plugins), topic, refusal),
                 }
             }
             Mail::Presence(member, presence) => {
@@ -90,16 +106,18 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 let contact = if presence.online { Contact::Online } else { Contact::Offline };
                 let (nonce, began) = (presence.nonce, presence.at);
                 let presence = CohortInput::Presence { device: member.device, nonce, began, contact };
-                self.step(now, &member.cohort, presence);
+                self.step_both(now, &member.cohort, &presence);
             }
             Mail::Beat(member, beat) => {
                 self.sightings.entry(member.device.clone()).or_default().beat(now.mono, beat);
-                if let Some(cohort) = self.cohorts.get_mut(&member.cohort) {
-                    cohort.beat(now.mono, &member.device, beat);
+                for lane in Lane::both(&member.cohort) {
+                    if let Some(cohort) = self.lanes.get_mut(&lane) {
+                        cohort.beat(now.mono, &member.device, beat);
+                    }
                 }
             }
             Mail::Log(member, batch) => self.file(now, &member, &batch, topic),
-            Mail::Steer(cohort, steer) => self.own_words(now, &cohort, &steer, topic),
+            Mail::Steer(lane, steer) => self.own_words(now, &lane, &steer, topic),
             Mail::Order(device, sequence) => {
                 let ours = self.orders.sequence(&device);
                 if self.orders.seen(&device, sequence) {
@@ -114,20 +132,20 @@ impl<D: Diary, P: Ask> Server<D, P> {
     }
 
     /// What the broker holds as our steering: mostly what was just said.
-    fn own_words(&mut self, now: Now, cohort: &CohortId, steer: &Steer, topic: &str) {
-        let ours = self.cohorts.get(cohort).and_then(|cohort| cohort.helm().steer());
+    fn own_words(&mut self, now: Now, lane: &Lane, steer: &Steer, topic: &str) {
+        let ours = self.lanes.get(lane).and_then(|cohort| cohort.helm().steer());
         let known = ours.as_ref().map(|ours| ours.generation);
         if known.is_none_or(|known| steer.generation > known) {
             // Our journal was lost, or is older than what was said: `core` says what counts then.
             let (steer, plan) = (steer.clone(), self.plan.clone());
-            self.step(now, cohort, CohortInput::OwnWords { steer, plan });
+            self.step(now, lane, CohortInput::OwnWords { steer, plan });
         } else if known.is_some_and(|known| steer.generation < known) {
             // An echo of the one before, or somebody has put an old one back.
             self.post.repair(now.mono);
         } else if ours.as_ref() == Some(steer) {
             // What was said last is there, so nothing newer was said.
             let (steer, plan) = (steer.clone(), self.plan.clone());
-            self.step(now, cohort, CohortInput::OwnWords { steer, plan });
+            self.step(now, lane, CohortInput::OwnWords { steer, plan });
         } else {
             let why = format!(
                 "generation {} says something else there: somebody signs with the director key",

@@ -12,18 +12,18 @@ use std::{
 
 use backstay_api::Shelf;
 use backstay_core::{Confidence, Helm};
-use backstay_model::{CohortId, Digest};
+use backstay_model::{Channel, CohortId, Digest};
 use backstay_wire::{Body, Entry, Schema, decode, encode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
-use super::orders::Orders;
+use super::{lane::Lane, orders::Orders};
 
 /// What is decided and told, apart from who is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    /// What was decided of each cohort.
-    pub(crate) helms: Vec<Helm>,
+    /// What was decided of each lane; of two of the same the later one counts.
+    pub(crate) helms: BTreeMap<Lane, Helm>,
     /// What single devices were told.
     pub(crate) orders: Orders,
     /// Which policies are no longer asked, and which is to take over.
@@ -50,6 +50,7 @@ const QUARANTINE: &str = "quarantine";
 const SUCCESSION: &str = "succession";
 const SECONDED: &str = "seconded";
 const COHORT: &str = "cohort/";
+const PLUGINS: &str = "plugins/";
 
 /// As it stands in a record.
 #[derive(Debug, Serialize, Deserialize)]
@@ -91,7 +92,7 @@ impl Keeper {
     /// If what doesn't fit can't be put beside it.
     pub(crate) fn write<'a>(
         &mut self,
-        helms: impl Iterator<Item = &'a Helm>,
+        helms: impl Iterator<Item = (&'a Lane, &'a Helm)>,
         orders: &Orders,
         Confidence { quarantine, succession }: &Confidence,
         seconded: &Seconded,
@@ -104,8 +105,12 @@ impl Keeper {
         if !seconded.is_empty() {
             parts.push((SECONDED.to_owned(), part(seconded)?));
         }
-        for helm in helms {
-            parts.push((format!("{COHORT}{}", helm.cohort()), part(helm)?));
+        for (Lane { cohort, channel }, helm) in helms {
+            let prefix = match channel {
+                Channel::Product => COHORT,
+                Channel::Plugins => PLUGINS,
+            };
+            parts.push((format!("{prefix}{cohort}"), part(helm)?));
         }
         let mut bytes: usize = parts.iter().map(|(_, part)| part.size() + PART_BYTES_MAX).sum();
         let mut largest: Vec<usize> = (0..parts.len()).collect();
@@ -152,8 +157,13 @@ impl Keeper {
         };
         for (name, part) in kept.parts {
             let read = self.fetch(part).and_then(|bytes| {
-                match name.strip_prefix(COHORT) {
-                    Some(cohort) => state.helms.push(helm(cohort, &bytes)?),
+                let product = name.strip_prefix(COHORT).map(|cohort| (cohort, Channel::Product));
+                let lane = product.or_else(|| Some((name.strip_prefix(PLUGINS)?, Channel::Plugins)));
+                match lane {
+                    Some((cohort, channel)) => {
+                        let helm = helm(cohort, &bytes)?;
+                        state.helms.insert(Lane::new(helm.cohort(), channel), helm);
+                    }
                     None if name == ORDERS => state.orders = value(&bytes)?,
                     None if name == QUARANTINE => state.confidence.quarantine = value(&bytes)?,
                     None if name == SUCCESSION => state.confidence.succession = value(&bytes)?,
@@ -211,14 +221,6 @@ fn helm(cohort: &str, bytes: &[u8]) -> Result<Helm, String> {
     if named { Ok(helm) } else { Err(format!("it is of cohort {}", helm.cohort())) }
 }
 
-/// The helms of a state by cohort.
-impl State {
-    /// Each cohort once; of two of the same name the later one counts.
-    pub(crate) fn by_cohort(helms: Vec<Helm>) -> BTreeMap<CohortId, Helm> {
-        helms.into_iter().map(|helm| (helm.cohort().clone(), helm)).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use backstay_core::Cohort;
@@ -236,6 +238,23 @@ mod tests {
         orders
     }
 
+    fn canary() -> (Lane, Cohort) {
+        let cohort = CohortId::parse("canary").unwrap();
+        (Lane::new(&cohort, Channel::Product), Cohort::new(cohort))
+    }
+
+    #[test]
+    fn a_cohort_has_what_was_decided_on_both_channels() {
+        let dir = tempfile::tempdir().unwrap();
+        let (product, cohort) = canary();
+        let plugins = Lane::new(&product.cohort, Channel::Plugins);
+        let mut keeper = Keeper::open(dir.path()).unwrap();
+        let helms = [(&product, cohort.helm()), (&plugins, cohort.helm())].into_iter();
+        let bytes = keeper.write(helms, &orders(1), &Confidence::default(), &Seconded::default()).unwrap();
+        let (state, lost) = keeper.read(&bytes);
+        assert_eq!((state.helms.into_keys().collect(), lost), (vec![product, plugins], vec![]));
+    }
+
     fn there(dir: &Path) -> usize {
         fs::read_dir(dir).unwrap().count()
     }
@@ -243,18 +262,20 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_put_beside_and_found_again() {
         let dir = tempfile::tempdir().unwrap();
-        let cohort = Cohort::new(CohortId::parse("canary").unwrap());
+        let (lane, cohort) = canary();
         let (quarantine, seconded) = (Confidence::default(), Seconded::default());
         let mut keeper = Keeper::open(dir.path()).unwrap();
-        let small = keeper.write([cohort.helm()].into_iter(), &orders(1), &quarantine, &seconded).unwrap();
+        let small =
+            keeper.write([(&lane, cohort.helm())].into_iter(), &orders(1), &quarantine, &seconded).unwrap();
         keeper.durable();
         assert_eq!(there(dir.path()), 0);
-        let large = keeper.write([cohort.helm()].into_iter(), &orders(100), &quarantine, &seconded).unwrap();
+        let large =
+            keeper.write([(&lane, cohort.helm())].into_iter(), &orders(100), &quarantine, &seconded).unwrap();
         assert!(large.len() < 1024 && there(dir.path()) == 1);
         for (bytes, devices) in [(small, 1), (large.clone(), 100)] {
             let (state, lost) = keeper.read(&bytes);
             assert_eq!((state.orders, lost), (orders(devices), vec![]));
-            assert_eq!(state.helms, [cohort.helm().clone()]);
+            assert_eq!(state.helms, BTreeMap::from([(lane.clone(), cohort.helm().clone())]));
         }
         // The next record isn't durable yet, so the one before has to stay readable, over a restart, too.
         drop(keeper);
@@ -277,16 +298,22 @@ mod tests {
         let parts = vec![(format!("{COHORT}canary"), Part::Here(old))];
         let (state, lost) = keeper.read(&encode(&Kept { parts }).unwrap());
         assert_eq!(lost, [] as [String; 0]);
-        assert_eq!(state.helms, [Cohort::new(CohortId::parse("canary").unwrap()).helm().clone()]);
+        let (lane, cohort) = canary();
+        assert_eq!(state.helms, BTreeMap::from([(lane, cohort.helm().clone())]));
     }
 
     #[test]
     fn changed_bytes_are_told_and_the_rest_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let mut keeper = Keeper::open(dir.path()).unwrap();
-        let cohort = Cohort::new(CohortId::parse("canary").unwrap());
+        let (lane, cohort) = canary();
         let bytes = keeper
-            .write([cohort.helm()].into_iter(), &orders(100), &Confidence::default(), &Seconded::default())
+            .write(
+                [(&lane, cohort.helm())].into_iter(),
+                &orders(100),
+                &Confidence::default(),
+                &Seconded::default(),
+            )
             .unwrap();
         let beside = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
         let mut damaged = fs::read(&beside).unwrap();

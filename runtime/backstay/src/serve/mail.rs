@@ -4,14 +4,13 @@
 //! Not here: what follows from it (`hearing`), and counting what is refused (`refusals`).
 
 use backstay_link::Message;
-use backstay_model::{Beat, CohortId, DeviceId, Digest, Report, Steer};
+use backstay_model::{Beat, Channel, CohortId, DeviceId, Digest, PluginReport, Report, Steer};
 use backstay_trust::{DeviceKind, Listener, OrderKind, VerifiedOrder, VerifiedWord, verify_word};
-use backstay_wire::{
-    Body, Channel, DeviceOrder, Leaf, LogBatch, Presence, Topic, TopicKind, TrustFloor, decode,
-};
+use backstay_wire::{Body, DeviceOrder, Leaf, LogBatch, Presence, Topic, TopicKind, TrustFloor, decode};
 
 use super::{
     director::Director,
+    lane::Lane,
     refusals::{Ground, Refusal},
     register::{Member, Register},
 };
@@ -21,6 +20,8 @@ use super::{
 pub(crate) enum Mail {
     /// A device's signed word on what it runs, and the digest of what it says.
     Report(Member, Box<Report>, Digest),
+    /// A device's signed word on its plugins, and the digest of what it says.
+    PluginReport(Member, Box<PluginReport>, Digest),
     /// A device's signed word on its session.
     Presence(Member, Presence),
     /// A sign of life. Anybody can have sent it.
@@ -28,7 +29,7 @@ pub(crate) enum Mail {
     /// Signed records of a device's journal.
     Log(Member, LogBatch),
     /// A steering message of this director, as the broker has it.
-    Steer(CohortId, Box<Steer>),
+    Steer(Lane, Box<Steer>),
     /// An order of this director, as the broker has it.
     Order(DeviceId, u64),
     /// Whom the fleet trusts, as the broker has it from this director.
@@ -94,18 +95,15 @@ fn of_device(
             let member = member()?;
             let word = word(payload, DeviceKind::State, &member, director)?;
             let report: Report = content(word.payload())?;
-            if report.sequence != word.stamp().sequence {
-                return Err(Refusal::new(
-                    Ground::Contradiction,
-                    "its sequence is another than that of its envelope",
-                ));
-            }
-            if report.cohort != member.cohort {
-                let why =
-                    format!("it is of cohort {}, its device is enrolled in {}", report.cohort, member.cohort);
-                return Err(Refusal::new(Ground::Contradiction, why));
-            }
+            agrees(&word, &member, report.sequence, &report.cohort)?;
             Ok(Mail::Report(member, Box::new(report), word.watermark().digest))
+        }
+        Leaf::Plugins => {
+            let member = member()?;
+            let word = word(payload, DeviceKind::Plugins, &member, director)?;
+            let report: PluginReport = content(word.payload())?;
+            agrees(&word, &member, report.sequence, &report.cohort)?;
+            Ok(Mail::PluginReport(member, Box::new(report), word.watermark().digest))
         }
         Leaf::Presence => {
             let member = member()?;
@@ -150,13 +148,20 @@ fn steer(payload: &[u8], cohort: &CohortId, channel: Channel, director: &Directo
     if steer.cohort != *cohort {
         return Err(Refusal::new(Ground::Contradiction, format!("it steers cohort {}", steer.cohort)));
     }
-    match channel {
-        Channel::Product => Ok(Mail::Steer(cohort.clone(), Box::new(steer))),
-        // Nobody steers plugins yet, so it was not this server.
-        Channel::Plugins => {
-            Err(Refusal::new(Ground::Contradiction, "plugins are not steered by this server"))
-        }
+    Ok(Mail::Steer(Lane::new(cohort, channel), Box::new(steer)))
+}
+
+/// A report that says the same as its envelope, and as its device's enrolment.
+fn agrees(word: &VerifiedWord, member: &Member, sequence: u64, cohort: &CohortId) -> Result<(), Refusal> {
+    if sequence != word.stamp().sequence {
+        let why = "its sequence is another than that of its envelope";
+        return Err(Refusal::new(Ground::Contradiction, why));
     }
+    if *cohort != member.cohort {
+        let why = format!("it is of cohort {cohort}, its device is enrolled in {}", member.cohort);
+        return Err(Refusal::new(Ground::Contradiction, why));
+    }
+    Ok(())
 }
 
 fn word(

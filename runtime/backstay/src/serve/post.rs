@@ -8,7 +8,9 @@
 use std::{collections::BTreeSet, mem};
 
 use backstay_link::Outgoing;
-use backstay_model::{CohortId, DeviceId, Millis, Mono};
+use backstay_model::{DeviceId, Millis, Mono};
+
+use super::lane::Lane;
 
 /// How long the server listens before it speaks: retained messages come first on a connection, within this.
 const LISTEN: Millis = Millis::from_secs(1);
@@ -30,7 +32,7 @@ enum Line {
 #[derive(Debug)]
 pub(crate) struct Post {
     line: Line,
-    steers: BTreeSet<CohortId>,
+    steers: BTreeSet<Lane>,
     orders: BTreeSet<DeviceId>,
     trust: bool,
     out: Vec<Outgoing>,
@@ -43,8 +45,8 @@ pub(crate) struct Post {
 /// Whose message goes out.
 #[derive(Debug)]
 pub(crate) struct Topics {
-    /// The cohorts that are steered.
-    pub(crate) steers: BTreeSet<CohortId>,
+    /// What is steered.
+    pub(crate) steers: BTreeSet<Lane>,
     /// The devices that are told something.
     pub(crate) orders: BTreeSet<DeviceId>,
     /// Whether whom the fleet trusts is said.
@@ -87,9 +89,9 @@ impl Post {
         self.out.clear();
     }
 
-    /// A cohort's steering is to be said.
-    pub(crate) fn steer(&mut self, cohort: &CohortId) {
-        self.steers.insert(cohort.clone());
+    /// A lane's steering is to be said.
+    pub(crate) fn steer(&mut self, lane: &Lane) {
+        self.steers.insert(lane.clone());
     }
 
     /// A device's order is to be said.

@@ -18,6 +18,7 @@ use backstay_wire::TopicKind;
 
 use super::{
     archive::Archive,
+    bundles::Bundles,
     catalogue::Catalogue,
     clock::Now,
     diary::Diary,
@@ -25,10 +26,11 @@ use super::{
     floors::Floors,
     judge::Ask,
     kept::{Keeper, State},
+    lane::Lane,
     orders::Orders,
     post::{Due, Post, Topics},
     refusals::{Refusal, Refusals},
-    register::Register,
+    register::{Member, Register},
     sighting::Sighting,
     trust::Trust,
 };
@@ -59,6 +61,10 @@ pub(crate) struct Parts<D, P> {
     pub(crate) keeper: Keeper,
     /// How far devices' reports were heard.
     pub(crate) floors: Floors,
+    /// How far their reports of plugins were.
+    pub(crate) plugin_floors: Floors,
+    /// The plugins that can be handed out.
+    pub(crate) bundles: Bundles,
     /// Whom the fleet trusts by now.
     pub(crate) trusted: Trusted,
 }
@@ -75,10 +81,12 @@ pub(crate) struct Server<D, P> {
     pub(super) catalogue: Catalogue,
     keeper: Keeper,
     pub(super) floors: Floors,
+    pub(super) plugin_floors: Floors,
+    pub(super) bundles: Bundles,
     pub(super) trust: Trust,
     pub(super) orders: Orders,
     pub(super) confidence: Confidence,
-    pub(super) cohorts: BTreeMap<CohortId, Cohort>,
+    pub(super) lanes: BTreeMap<Lane, Cohort>,
     /// Of enrolled devices only, so there are never more.
     pub(super) sightings: BTreeMap<DeviceId, Sighting>,
     pub(super) refusals: Refusals,
@@ -101,11 +109,12 @@ impl<D: Diary, P: Ask> Server<D, P> {
             catalogue,
             keeper,
             floors,
+            plugin_floors,
+            bundles,
             trusted,
         } = parts;
         let State { helms, orders, confidence, seconded } = state;
         let (trust, left_out) = Trust::new(trusted, seconded);
-        let restored = State::by_cohort(helms).into_iter();
         let mut server = Self {
             director,
             plan,
@@ -116,10 +125,15 @@ impl<D: Diary, P: Ask> Server<D, P> {
             catalogue,
             keeper,
             floors,
+            plugin_floors,
+            bundles,
             trust,
             orders,
             confidence,
-            cohorts: restored.map(|(id, helm)| (id, Cohort::restore(helm, Roster::default()))).collect(),
+            lanes: helms
+                .into_iter()
+                .map(|(lane, helm)| (lane, Cohort::restore(helm, Roster::default())))
+                .collect(),
             sightings: BTreeMap::new(),
             refusals: Refusals::default(),
             post: Post::new(now.mono, refresh_every),
@@ -137,12 +151,12 @@ impl<D: Diary, P: Ask> Server<D, P> {
             if let Err(error) = server.archive.know(&member.device, &instance) {
                 tracing::warn!(%error, "a device's records can't be read");
             }
-            let (device, labels) = (member.device, member.labels);
-            server.step(now, &member.cohort, CohortInput::Enrolled { device, labels });
+            let Member { device, cohort, labels, .. } = member;
+            server.step_both(now, &cohort, &CohortInput::Enrolled { device, labels });
         }
-        let cohorts: Vec<CohortId> = server.cohorts.keys().cloned().collect();
-        for cohort in cohorts {
-            server.step(now, &cohort, CohortInput::Restarted);
+        let lanes: Vec<Lane> = server.lanes.keys().cloned().collect();
+        for lane in lanes {
+            server.step(now, &lane, CohortInput::Restarted);
         }
         server
     }
@@ -153,13 +167,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
             let what = "the journal could not be written; this is the state since".to_owned();
             self.record(now, &[Event::Degraded { what }]);
         }
-        let due =
-            self.cohorts.iter().filter(|(_, cohort)| cohort.deadline().is_some_and(|at| at <= now.mono));
-        let due: Vec<CohortId> = due.map(|(id, _)| id.clone()).collect();
-        for cohort in due {
-            self.step(now, &cohort, CohortInput::Tick);
+        let due = self.lanes.iter().filter(|(_, cohort)| cohort.deadline().is_some_and(|at| at <= now.mono));
+        let due: Vec<Lane> = due.map(|(lane, _)| lane.clone()).collect();
+        for lane in due {
+            self.step(now, &lane, CohortInput::Tick);
         }
-        if self.floors.deadline().is_some_and(|at| at <= now.mono) {
+        let floors = [self.floors.deadline(), self.plugin_floors.deadline()];
+        if floors.into_iter().flatten().any(|at| at <= now.mono) {
             self.note_floors();
         }
         self.dispatch(now);
@@ -167,8 +181,9 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// The next moment at which [`Server::tick`] would change anything.
     pub(crate) fn deadline(&self) -> Mono {
-        let cohorts = self.cohorts.values().filter_map(Cohort::deadline);
-        cohorts.chain(self.retry_at).chain(self.floors.deadline()).fold(self.post.deadline(), Mono::min)
+        let lanes = self.lanes.values().filter_map(Cohort::deadline);
+        let floors = [self.floors.deadline(), self.plugin_floors.deadline()].into_iter().flatten();
+        lanes.chain(self.retry_at).chain(floors).fold(self.post.deadline(), Mono::min)
     }
 
     /// Writes down how far devices' reports were heard: now and then, and when the server stops.
@@ -176,8 +191,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let heard = self.sightings.iter().filter_map(|(device, sighting)| {
             sighting.told().map(|told| (device.clone(), told.report.sequence))
         });
-        if let Err(error) = self.floors.write(heard) {
-            tracing::warn!(%error, "how far devices' reports were heard can't be written down");
+        let plugins = self.sightings.iter().filter_map(|(device, sighting)| {
+            sighting.plugins().map(|told| (device.clone(), told.report.sequence))
+        });
+        for written in [self.floors.write(heard), self.plugin_floors.write(plugins)] {
+            if let Err(error) = written {
+                tracing::warn!(%error, "how far devices' reports were heard can't be written down");
+            }
         }
     }
 
@@ -191,11 +211,19 @@ impl<D: Diary, P: Ask> Server<D, P> {
         self.post.repair(now.mono);
     }
 
-    /// Gives a cohort an input, and does what it wants done, in order.
-    pub(super) fn step(&mut self, now: Now, cohort: &CohortId, input: CohortInput) {
+    /// Gives both lanes of a cohort an input.
+    pub(super) fn step_both(&mut self, now: Now, cohort: &CohortId, input: &CohortInput) {
+        for lane in Lane::both(cohort) {
+            self.step(now, &lane, input.clone());
+        }
+    }
+
+    /// Gives a lane an input, and does what it wants done, in order.
+    pub(super) fn step(&mut self, now: Now, lane: &Lane, input: CohortInput) {
         let (mut inputs, mut consulted) = (VecDeque::from([input]), None);
         while let Some(input) = inputs.pop_front() {
-            let machine = self.cohorts.entry(cohort.clone()).or_insert_with(|| Cohort::new(cohort.clone()));
+            let new = || Cohort::new(lane.cohort.clone());
+            let machine = self.lanes.entry(lane.clone()).or_insert_with(new);
             let effects = machine.step(now.mono, input);
             let record = |effect: &CohortEffect| match effect {
                 CohortEffect::Record(event) => Some(event.clone()),
@@ -206,13 +234,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
             // With an answer goes the call that it came from, so that it can be made again.
             let call = consulted.take_if(|(ticket, _)| events.iter().any(|event| event.answers(*ticket)));
             events.extend(call.map(|(ticket, consulted): (Ticket, Consulted)| consulted.about(ticket)));
-            let _in = tracing::info_span!("cohort", name = %cohort).entered();
+            let _in = tracing::info_span!("cohort", name = %lane).entered();
             self.record(now, &events);
             for effect in effects {
                 match effect {
                     CohortEffect::Record(_) => {}
                     // What it says is looked up when it goes out: the newest counts.
-                    CohortEffect::Publish(_) => self.post.steer(cohort),
+                    CohortEffect::Publish(_) => self.post.steer(lane),
                     CohortEffect::Ask { ticket, facts } => {
                         let reply = self.ask(now, &facts);
                         consulted = self.judge.consulted().map(|consulted| (ticket, consulted));
@@ -238,7 +266,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             return;
         }
         events.iter().for_each(tell);
-        let helms = self.cohorts.values().map(Cohort::helm);
+        let helms = self.lanes.iter().map(|(lane, cohort)| (lane, cohort.helm()));
         let durability = match self.keeper.write(helms, &self.orders, &self.confidence, &self.trust.seconded)
         {
             Ok(snapshot) => self.diary.record(now.mono, events, Some(snapshot)),
@@ -287,8 +315,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// Says everything again, as soon as it may be said.
     pub(super) fn say_all(&mut self) {
-        for cohort in self.cohorts.keys() {
-            self.post.steer(cohort);
+        for lane in self.lanes.keys() {
+            self.post.steer(lane);
         }
         for (device, _) in self.orders.open() {
             self.post.order(device);
@@ -305,18 +333,18 @@ impl<D: Diary, P: Ask> Server<D, P> {
         if trust {
             self.say_trust(now);
         }
-        for cohort in steers {
-            let Some(steer) = self.cohorts.get(&cohort).and_then(|cohort| cohort.helm().steer()) else {
+        for lane in steers {
+            let Some(steer) = self.lanes.get(&lane).and_then(|cohort| cohort.helm().steer()) else {
                 continue;
             };
             // Forward waits for the record. Hold and home only narrow: a full disk keeps nobody from going home.
             if steer.direction == Direction::Forward && !self.durable {
-                self.post.steer(&cohort);
+                self.post.steer(&lane);
                 continue;
             }
-            match self.steering(now, &steer) {
+            match self.steering(now, lane.channel, &steer) {
                 Ok(outgoing) => self.post.send(outgoing),
-                Err(why) => tracing::error!(%cohort, %why, "cannot steer"),
+                Err(why) => tracing::error!(cohort = %lane, %why, "cannot steer"),
             }
         }
         if !self.durable {
@@ -379,6 +407,7 @@ fn tell(event: &Event) {
         | Event::Equipped(_)
         | Event::Consulted { .. }
         | Event::Stepped { .. }
+        | Event::Upgrade(_)
         | Event::Trusts { .. } => tracing::info!("{event}"),
     }
 }

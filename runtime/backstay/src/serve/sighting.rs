@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use backstay_model::{Beat, Digest, Health, Mono, Report};
+use backstay_model::{Beat, Digest, Health, Mono, PluginReport, Report};
 use backstay_wire::Presence;
 
 use super::refusals::{Ground, Refusal};
@@ -18,6 +18,17 @@ pub(crate) struct Sighting {
     /// The last sign of life.
     heard: Option<Mono>,
     doing: Option<Doing>,
+    plugins: Option<PluginsTold>,
+}
+
+/// A device's last word on its plugins.
+#[derive(Clone, Debug)]
+pub(crate) struct PluginsTold {
+    /// The word.
+    pub(crate) report: PluginReport,
+    content: Digest,
+    /// When it came.
+    pub(crate) at: Mono,
 }
 
 /// How what a device runs does, as it said last.
@@ -72,29 +83,12 @@ impl Sighting {
         content: Digest,
         floor: u64,
     ) -> Result<News, Refusal> {
-        if report.sequence < floor {
-            let why = format!("report {} comes after report {floor}", report.sequence);
-            return Err(Refusal::new(Ground::Late, why));
+        let known = self.told.as_ref().map(|told| (told.report.sequence, told.content));
+        if in_order(known, (report.sequence, content), floor)? == News::Again {
+            return Ok(News::Again);
         }
         let (mut booted, mut confirmed) = (now, now);
         if let Some(before) = &self.told {
-            let (known, sequence) = (before.report.sequence, report.sequence);
-            match sequence.cmp(&known) {
-                Ordering::Less => {
-                    return Err(Refusal::new(
-                        Ground::Late,
-                        format!("report {sequence} comes after report {known}"),
-                    ));
-                }
-                Ordering::Equal if before.content == content => return Ok(News::Again),
-                Ordering::Equal => {
-                    return Err(Refusal::new(
-                        Ground::Contradiction,
-                        format!("there are two reports {sequence}"),
-                    ));
-                }
-                Ordering::Greater => {}
-            }
             if before.report.booted.digest == report.booted.digest && before.report.boot == report.boot {
                 booted = before.booted;
             }
@@ -109,6 +103,30 @@ impl Sighting {
             self.heard = Some(now);
         }
         Ok(News::New)
+    }
+
+    /// Takes a report of plugins, in order like those of releases.
+    ///
+    /// # Errors
+    /// As [`Sighting::report`].
+    pub(crate) fn plugin_report(
+        &mut self,
+        now: Mono,
+        report: &PluginReport,
+        content: Digest,
+        floor: u64,
+    ) -> Result<News, Refusal> {
+        let known = self.plugins.as_ref().map(|told| (told.report.sequence, told.content));
+        let news = in_order(known, (report.sequence, content), floor)?;
+        if news == News::New {
+            self.plugins = Some(PluginsTold { report: report.clone(), content, at: now });
+        }
+        Ok(news)
+    }
+
+    /// Its last word on its plugins.
+    pub(crate) fn plugins(&self) -> Option<&PluginsTold> {
+        self.plugins.as_ref()
     }
 
     /// Takes a presence. A farewell that comes late can't end the session after its own.
@@ -167,5 +185,25 @@ impl Sighting {
     /// Whether its session with the broker goes on, as far as is known.
     pub(crate) fn is_online(&self) -> bool {
         self.session.is_some_and(|session| session.online)
+    }
+}
+/// Whether a word with this sequence and content comes after the one that is known, and after `floor`.
+fn in_order(
+    known: Option<(u64, Digest)>,
+    (sequence, content): (u64, Digest),
+    floor: u64,
+) -> Result<News, Refusal> {
+    let late = |than: u64| Refusal::new(Ground::Late, format!("report {sequence} comes after report {than}"));
+    if sequence < floor {
+        return Err(late(floor));
+    }
+    let Some((known, said)) = known else { return Ok(News::New) };
+    match sequence.cmp(&known) {
+        Ordering::Less => Err(late(known)),
+        Ordering::Equal if said == content => Ok(News::Again),
+        Ordering::Equal => {
+            Err(Refusal::new(Ground::Contradiction, format!("there are two reports {sequence}")))
+        }
+        Ordering::Greater => Ok(News::New),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use backstay_api::{ApiError, Kind, Revoked, TrustView};
 use backstay_link::Outgoing;
 use backstay_memory::Trusted;
-use backstay_model::{CohortId, Digest, Direction, Steer, causes};
+use backstay_model::{Channel, CohortId, Digest, Direction, Steer, causes};
 use backstay_trust::{
     Audience, Domain, Keyring, Listener, OrderKind, Refusal, Statement, VerifiedOrder, VerifiedRevocation,
 };
@@ -23,6 +23,7 @@ use super::{
     director::Unsaid,
     judge::Ask,
     kept::Seconded,
+    lane::Lane,
     server::{Server, degraded},
 };
 
@@ -140,6 +141,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let mut events = vec![self.trust.trusted.told()];
         events.extend(self.judge.heed(&keyring));
         events.extend(self.catalogue.look_again(&keyring).into_iter().map(degraded));
+        events.extend(self.bundles.look_again(&keyring).into_iter().map(degraded));
         events.extend(self.trust.look_again().into_iter().map(degraded));
         if !self.director.is_trusted() {
             let what = format!(
@@ -174,7 +176,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 .help("fetch it anew and have that signed: backstay rollout order"));
         }
         self.trust.seconded.insert(cohort.clone(), bytes.to_vec());
-        self.post.steer(&cohort);
+        self.post.steer(&Lane::new(&cohort, Channel::Product));
         self.by_hand(
             now,
             format!("published a seconded order to {cohort}, generation {}", steer.generation.0),
@@ -185,13 +187,14 @@ impl<D: Diary, P: Ask> Server<D, P> {
     /// The order that a cohort is under, for operators to sign.
     pub(super) fn order(&self, now: Now, cohort: &CohortId) -> Result<Vec<u8>, ApiError> {
         let steer = self.home_of(cohort)?;
-        let signed = self.steering(now, &steer);
+        let signed = self.steering(now, Channel::Product, &steer);
         let signed = signed.map_err(|why| ApiError::new(Kind::Unavailable, why.to_string()))?;
         Ok(signed.payload.to_vec())
     }
 
     fn home_of(&self, cohort: &CohortId) -> Result<Steer, ApiError> {
-        let machine = self.cohorts.get(cohort).ok_or_else(|| no_cohort(cohort))?;
+        let lane = Lane::new(cohort, Channel::Product);
+        let machine = self.lanes.get(&lane).ok_or_else(|| no_cohort(cohort))?;
         machine.helm().steer().filter(|steer| steer.direction == Direction::Home).ok_or_else(|| {
             ApiError::new(Kind::Refused, format!("cohort {cohort} is not sent home"))
                 .help("only going home may need a second signature; begin with: backstay rollout rollback")
@@ -199,15 +202,16 @@ impl<D: Diary, P: Ask> Server<D, P> {
     }
 
     /// How a cohort is steered: as operators have signed it, too, where they have, and else as the server signs it now.
-    pub(super) fn steering(&self, now: Now, steer: &Steer) -> Result<Outgoing, Unsaid> {
+    pub(super) fn steering(&self, now: Now, channel: Channel, steer: &Steer) -> Result<Outgoing, Unsaid> {
         let cohort = &steer.cohort;
-        let seconded = self.trust.seconded.get(cohort).filter(|bytes| {
+        let seconded = self.trust.seconded.get(cohort).filter(|_| channel == Channel::Product);
+        let seconded = seconded.filter(|bytes| {
             let order = verified(self.director.keyring(), cohort, bytes);
             order.is_ok_and(|order| order.is_seconded() && says(&order, steer))
         });
         match seconded {
             Some(bytes) => Ok(self.director.seconded(cohort, bytes.clone())),
-            None => self.director.steer(steer, now.unix),
+            None => self.director.steer(channel, steer, now.unix),
         }
     }
 

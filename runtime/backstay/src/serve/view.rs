@@ -1,13 +1,16 @@
 //! What people see: reported, booted and confirmed kept apart, each with its age.
 
 use backstay_api::{
-    BreakerState, BreakerView, CohortView, DeviceView, EventView, FleetView, HealthView, PendingView, Proof,
-    QuarantineView, Quarantined, ReleaseView,
+    BreakerState, BreakerView, CohortView, DeviceView, EventView, FleetView, HealthView, PendingView,
+    PluginView, PluginsView, Proof, QuarantineView, Quarantined, ReleaseView,
 };
 use backstay_core::{Cohort, Overview, Stage};
-use backstay_model::{Breaker, CohortId, DeviceId, Digest, Direction, Mono, Reach, Release};
+use backstay_model::{Breaker, Channel, DeviceId, Direction, Mono, Reach, Release};
 
-use super::{clock::Now, diary::Diary, judge::Ask, register::Member, server::Server, sighting::Doing};
+use super::{
+    bundles::Published, clock::Now, diary::Diary, judge::Ask, lane::Lane, register::Member, server::Server,
+    sighting::Doing,
+};
 
 /// The most records in one answer; who wants more asks again from the last.
 const EVENTS_MAX: usize = 1000;
@@ -17,14 +20,20 @@ impl<D: Diary, P: Ask> Server<D, P> {
     pub(super) fn fleet_view(&self, now: Now) -> FleetView {
         FleetView {
             fleet: self.director.fleet().to_string(),
-            cohorts: self.cohorts.values().map(|cohort| cohort_view(&cohort.overview(now.mono))).collect(),
+            cohorts: self
+                .lanes
+                .iter()
+                // Of plugins there is something to see once they were steered.
+                .filter(|(lane, cohort)| lane.channel == Channel::Product || cohort.helm().steer().is_some())
+                .map(|(lane, cohort)| cohort_view(lane.channel, &cohort.overview(now.mono)))
+                .collect(),
             devices: self.register.members().map(|member| self.device_view(now, member)).collect(),
         }
     }
 
-    /// One cohort.
-    pub(super) fn cohort_view(&self, now: Now, cohort: &CohortId) -> Option<CohortView> {
-        self.cohorts.get(cohort).map(|cohort| cohort_view(&cohort.overview(now.mono)))
+    /// One cohort on one channel.
+    pub(super) fn lane_view(&self, now: Now, lane: &Lane) -> Option<CohortView> {
+        self.lanes.get(lane).map(|cohort| cohort_view(lane.channel, &cohort.overview(now.mono)))
     }
 
     /// The releases that can be handed out.
@@ -38,17 +47,25 @@ impl<D: Diary, P: Ask> Server<D, P> {
         self.catalogue.all().map(view).collect()
     }
 
+    /// The plugins that can be handed out.
+    pub(super) fn plugin_views(&self) -> Vec<PluginView> {
+        self.bundles.all().map(Published::view).collect()
+    }
+
     /// What is kept from being used: releases by cohort, then policies.
     pub(super) fn quarantine_views(&self) -> Vec<QuarantineView> {
-        let known = |digest: &Digest| self.catalogue.release(digest).map(|known| known.release().clone());
-        let releases = self.cohorts.iter().flat_map(|(cohort, machine)| {
-            machine.helm().quarantined().iter().map(move |digest| (Some(cohort.clone()), *digest))
+        let turned = self.lanes.iter().flat_map(|(lane, machine)| {
+            machine.helm().quarantined().iter().map(move |digest| (lane, *digest))
         });
-        let releases = releases.map(|(cohort, digest)| QuarantineView {
-            digest,
-            kind: Quarantined::Release,
-            cohort,
-            release: known(&digest),
+        let releases = turned.map(|(lane, digest)| {
+            let (kind, release) = match lane.channel {
+                Channel::Product => {
+                    let known = self.catalogue.release(&digest).map(|known| known.release().clone());
+                    (Quarantined::Release, known)
+                }
+                Channel::Plugins => (Quarantined::Plugin, self.bundles.bundle(&digest).cloned()),
+            };
+            QuarantineView { digest, kind, cohort: Some(lane.cohort.clone()), release }
         });
         let policies = self.confidence.quarantine.all().map(|digest| QuarantineView {
             digest: *digest,
@@ -61,15 +78,19 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// All cohorts' promotion breakers.
     pub(super) fn breaker_views(&self, now: Now) -> Vec<BreakerView> {
-        let view = |(cohort, machine): (&CohortId, &Cohort)| {
+        let view = |(lane, machine): (&Lane, &Cohort)| {
             let (state, left_ms) = match machine.helm().breaker().at(now.mono) {
                 Breaker::Closed => (BreakerState::Closed, None),
                 Breaker::HalfOpen => (BreakerState::HalfOpen, None),
                 Breaker::Open { left } => (BreakerState::Open, Some(left.0)),
             };
-            BreakerView { cohort: cohort.clone(), state, left_ms }
+            BreakerView { cohort: lane.cohort.clone(), channel: lane.channel, state, left_ms }
         };
-        self.cohorts.iter().map(view).collect()
+        // A breaker of plugins that were never steered is closed, and nobody asks.
+        let steered = |(lane, machine): &(&Lane, &Cohort)| {
+            lane.channel == Channel::Product || machine.helm().steer().is_some()
+        };
+        self.lanes.iter().filter(steered).map(view).collect()
     }
 
     /// Who waits for a yes.
@@ -106,8 +127,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
             online: sighting.is_some_and(|sighting| sighting.is_online()),
             heard_ms: sighting.and_then(|sighting| sighting.heard_at()).map(age),
             wanted: self
-                .cohorts
-                .get(&member.cohort)
+                .lanes
+                .get(&Lane::new(&member.cohort, Channel::Product))
                 .and_then(|cohort| wanted(cohort, member, told.map(|told| &told.report.booted))),
             booted: told.map(|told| proof(&told.report.booted, told.booted)),
             confirmed: told.map(|told| proof(&told.report.confirmed, told.confirmed)),
@@ -122,6 +143,14 @@ impl<D: Diary, P: Ask> Server<D, P> {
             journal,
             journal_from,
             journal_told: told.map_or(0, |told| told.report.journal),
+            plugins: sighting.and_then(|sighting| sighting.plugins()).map(|told| PluginsView {
+                runs: told.report.runs.clone(),
+                trusted: told.report.trusted.clone(),
+                standing: told.report.standing,
+                condemned: told.report.condemned.clone(),
+                compared: told.report.compared,
+                age_ms: age(told.at),
+            }),
         }
     }
 }
@@ -139,9 +168,10 @@ fn wanted(cohort: &Cohort, member: &Member, booted: Option<&Release>) -> Option<
     }
 }
 
-fn cohort_view(view: &Overview) -> CohortView {
+fn cohort_view(channel: Channel, view: &Overview) -> CohortView {
     CohortView {
         cohort: view.cohort.clone(),
+        channel,
         rollout: view.rollout.clone(),
         release: view.release.clone(),
         back: view.back.clone(),

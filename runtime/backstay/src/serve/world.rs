@@ -497,8 +497,7 @@ fn read<T: Body>(order: &VerifiedOrder) -> T {
 
 /// A topic of each kind, and two that are of none.
 pub(super) fn topics(device: &str) -> Vec<String> {
-    let leaves = [Leaf::Order, Leaf::Receipt, Leaf::State, Leaf::Presence, Leaf::Beat, Leaf::Log];
-    let mut topics: Vec<String> = leaves.iter().map(|leaf| topic(device, *leaf)).collect();
+    let mut topics: Vec<String> = Leaf::ALL.iter().map(|leaf| topic(device, *leaf)).collect();
     topics.extend(
         ["steer/canary/product", "steer/canary/plugins", "trust"]
             .map(|rest| format!("backstay/1/pumps/{rest}")),

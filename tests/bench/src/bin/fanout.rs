@@ -18,7 +18,7 @@ use std::{
 use backstay_core::{Device, Effect, Freshness, Identity, Input, Second, Steered};
 use backstay_link::{Filter, Happening, Link, Qos, Settings};
 use backstay_memory::{Durability, Memory, Options};
-use backstay_model::{BootId, CohortId, DeviceId, Event, Mono, SlotStatus, Steer};
+use backstay_model::{BootId, Channel, CohortId, DeviceId, Event, Mono, SlotStatus, Steer};
 use backstay_test_attacks::{Keys, fleet, signed, steer};
 use backstay_test_bench::{
     Arguments, Budget, Cell, Column, Count, Failure, Packet, Publisher, Rank, Report, Spread, Versions,
@@ -26,7 +26,7 @@ use backstay_test_bench::{
 };
 use backstay_test_stories::{release, settings};
 use backstay_trust::{Listener, OrderKind};
-use backstay_wire::{Channel, Topic, TopicFilter, decode};
+use backstay_wire::{Topic, TopicFilter, decode};
 use rumqttc::{AsyncClient, EventLoop, MqttOptions, QoS};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -10,6 +10,7 @@ mod inspect;
 mod ls;
 mod manifest;
 mod new;
+mod publish;
 mod run;
 mod sign;
 mod test;
@@ -72,6 +73,11 @@ pub(crate) enum Plugin {
     /// Why a device would run a bundle: each link from the keyring to the code, in a sentence
     #[command(after_help = "Example:\n  backstay plugin why policy-tree.bundle --keyring keys/keyring")]
     Why(why::Why),
+    /// Hand a bundle to the server, for its devices; without one, see what it can hand out
+    #[command(
+        after_help = "Examples:\n  backstay plugin publish policy-pump.bundle\n  backstay plugin publish --output json"
+    )]
+    Publish(publish::Publish),
     /// The bundles in a folder
     #[command(after_help = "Example:\n  backstay plugin ls plugins --keyring keys/keyring")]
     Ls(ls::Ls),
@@ -89,6 +95,7 @@ impl Plugin {
             Self::Test(test) => test.run(desk),
             Self::Run(run) => run.run(desk),
             Self::Why(why) => why.run(desk),
+            Self::Publish(publish) => publish.run(desk),
             Self::Ls(ls) => ls.run(desk),
         }
     }

@@ -1,0 +1,368 @@
+//! Stories of a device whose plugins are steered: step by step, and what it says of itself after each.
+
+use alloc::vec;
+
+use backstay_model::{CohortId, DeviceId, Label, Millis, Selector, Version};
+
+use super::*;
+use crate::{Second, succession};
+
+const RETRIES: Retries = Retries { attempts: 3, backoff: Backoff { base: Millis(1000), cap: Millis(8000) } };
+
+fn release(byte: u8) -> Release {
+    let version = Version::parse(&format!("{byte}.0")).unwrap();
+    Release { version, digest: Digest([byte; 32]), length: 1000, security_epoch: 0 }
+}
+
+/// The grant of bundle 2 is 102.
+fn bundle(byte: u8) -> Bundle {
+    Bundle { release: release(byte), grant: grant(byte) }
+}
+
+fn grant(byte: u8) -> Digest {
+    Digest([byte + 100; 32])
+}
+
+/// A device with a policy of its own, which is bundle 1, and whatever happened to it.
+struct Pump {
+    upgrade: Upgrade,
+    now: Mono,
+    generation: u64,
+    told: Vec<UpgradeEffect>,
+}
+
+impl Pump {
+    fn new() -> Self {
+        let mut pump = Self { upgrade: Upgrade::new(7), now: Mono(1000), generation: 0, told: Vec::new() };
+        pump.starts(&[(PluginRole::Policy, 1)]);
+        pump.gives(UpgradeInput::Enrolled(Identity {
+            device: DeviceId::parse("pump-1").unwrap(),
+            cohort: CohortId::parse("canary").unwrap(),
+            labels: vec![Label::parse("site=basel").unwrap()],
+        }));
+        pump
+    }
+
+    fn starts(&mut self, configured: &[(PluginRole, u8)]) {
+        let configured = configured.iter().map(|(role, byte)| (*role, bundle(*byte))).collect();
+        self.gives(UpgradeInput::Up { boot: BootId(1), configured });
+    }
+
+    fn gives(&mut self, input: UpgradeInput) -> &[UpgradeEffect] {
+        self.told = self.upgrade.step(self.now, &RETRIES, input);
+        &self.told
+    }
+
+    fn steer(&mut self, direction: Direction, rollout: &str, to: u8) -> Steer {
+        self.generation += 1;
+        Steer {
+            rollout: RolloutId::parse(rollout).unwrap(),
+            generation: Generation(self.generation),
+            cohort: CohortId::parse("canary").unwrap(),
+            selector: Selector::All,
+            release: release(to),
+            back: None,
+            reach: Reach::ALL,
+            direction,
+            frozen: false,
+            policies: Vec::new(),
+            reconnect_window: Millis(0),
+        }
+    }
+
+    fn hears(&mut self, steer: Steer) -> &[UpgradeEffect] {
+        let (digest, freshness, second) = (Digest([9; 32]), Freshness::Fresh, Second::Missing);
+        self.gives(UpgradeInput::Steered(Steered { steer, digest, freshness, second }))
+    }
+
+    fn is_steered(&mut self, direction: Direction, rollout: &str, to: u8) -> &[UpgradeEffect] {
+        let steer = self.steer(direction, rollout, to);
+        self.hears(steer)
+    }
+
+    /// The bundle that it wants to have now, if it wants one.
+    fn fetches(&self) -> Option<(Ticket, u8)> {
+        self.told.iter().find_map(|effect| match effect {
+            UpgradeEffect::Fetch { ticket, bundle } => Some((*ticket, bundle.digest.0[0])),
+            _ => None,
+        })
+    }
+
+    fn came(&mut self, role: PluginRole) -> &[UpgradeEffect] {
+        let (ticket, byte) = self.fetches().expect("something was wanted");
+        let plugin = PluginId::parse("acme/pump").unwrap();
+        self.fetched(ticket, Fetched::Ready { plugin, role, grant: grant(byte) })
+    }
+
+    fn fetched(&mut self, ticket: Ticket, fetched: Fetched) -> &[UpgradeEffect] {
+        self.gives(UpgradeInput::Fetched { ticket, fetched })
+    }
+
+    fn moves(&mut self, byte: u8, step: HandoverStep, goes_on: bool) -> &[UpgradeEffect] {
+        self.gives(UpgradeInput::Handover { grant: grant(byte), step, goes_on })
+    }
+
+    fn settles(&mut self, byte: u8) {
+        self.moves(byte, HandoverStep::TakesOver { from: grant(1), differed: 0, windows: 4 }, true);
+        assert_eq!(self.says(), (byte, 1, Standing::OnTrial), "it decides, and may still be sent back");
+        self.moves(byte, HandoverStep::Settles { differed: 0, windows: 3 }, false);
+    }
+
+    fn refused(&mut self, byte: u8) {
+        let why = "it differed in 2 of 3 windows".into();
+        self.moves(byte, HandoverStep::Refused { back_to: grant(1), was_deciding: false, why }, false);
+    }
+
+    /// What runs, what is trusted, and where it stands.
+    fn says(&mut self) -> (u8, u8, Standing) {
+        let report = self.upgrade.report_at(self.now, 0, None).unwrap();
+        (report.runs.digest.0[0], report.trusted.digest.0[0], report.standing)
+    }
+
+    fn does(&self, effect: &UpgradeEffect) -> bool {
+        self.told.contains(effect)
+    }
+}
+
+#[test]
+fn a_policy_is_tried_beside_the_one_that_decides_and_then_takes_over() {
+    let mut pump = Pump::new();
+    assert_eq!(pump.says(), (1, 1, Standing::Settled));
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    assert_eq!(pump.says(), (1, 1, Standing::Installing));
+    pump.came(PluginRole::Policy);
+    assert!(pump.does(&UpgradeEffect::Try(bundle(2))));
+    assert_eq!(pump.says(), (2, 1, Standing::OnTrial));
+    pump.settles(2);
+    assert!(pump.does(&UpgradeEffect::Promote(bundle(2))));
+    assert_eq!(pump.says(), (2, 2, Standing::Settled));
+    // The same message again is nothing new.
+    let again = pump.upgrade.steering.clone().unwrap();
+    assert_eq!(pump.hears(again), []);
+}
+
+#[test]
+fn one_that_is_refused_is_condemned_first_and_not_taken_again_until_somebody_says_so() {
+    let mut pump = Pump::new();
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    pump.came(PluginRole::Policy);
+    pump.refused(2);
+    let steps: Vec<&UpgradeStep> = pump
+        .told
+        .iter()
+        .filter_map(|effect| match effect {
+            UpgradeEffect::Record(Event::Upgrade(upgrade)) => Some(&upgrade.step),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        matches!(
+            steps.as_slice(),
+            [UpgradeStep::Condemned { .. }, UpgradeStep::Left { to: Some(to), cause: Cause::IsCondemned }]
+                if *to == release(1)
+        ),
+        "{steps:?}"
+    );
+    assert!(pump.does(&UpgradeEffect::Dismiss(bundle(2))));
+    assert_eq!(pump.says(), (1, 1, Standing::Settled));
+    assert_eq!(pump.upgrade.report_at(pump.now, 0, None).unwrap().condemned, [Digest([2; 32])]);
+    pump.is_steered(Direction::Forward, "p-2", 2);
+    assert_eq!(pump.fetches(), None, "whatever the rollout is called");
+    // Its grant or its bundle, either name will do.
+    pump.gives(UpgradeInput::Told(Word::Lift(grant(2))));
+    assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(2));
+}
+
+#[test]
+fn one_that_fails_later_is_left_for_the_one_before_it() {
+    let mut pump = Pump::new();
+    for byte in [2, 3] {
+        pump.is_steered(Direction::Forward, &format!("p-{byte}"), byte);
+        pump.came(PluginRole::Policy);
+        pump.moves(byte, HandoverStep::TakesOver { from: grant(1), differed: 0, windows: 0 }, false);
+        assert_eq!(pump.says(), (byte, byte, Standing::Settled), "terms without a soak");
+    }
+    pump.gives(UpgradeInput::Quarantined { grant: grant(3), why: "it trapped".into() });
+    assert_eq!(pump.says(), (2, 2, Standing::Settled), "not the one of the configuration");
+    // Of two that came by steering the older one is kept, of three the oldest goes.
+    pump.gives(UpgradeInput::Quarantined { grant: grant(2), why: "it trapped".into() });
+    assert_eq!(pump.says(), (1, 1, Standing::Settled));
+    let own = UpgradeInput::Quarantined { grant: grant(1), why: "it trapped".into() };
+    assert_eq!(pump.gives(own), [], "what the configuration names is not steering's to take");
+}
+
+#[test]
+fn home_leads_to_the_one_before_and_that_rollout_never_goes_forward_again() {
+    let mut pump = Pump::new();
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    pump.came(PluginRole::Policy);
+    pump.settles(2);
+    pump.is_steered(Direction::Home, "p-1", 2);
+    assert!(pump.does(&UpgradeEffect::Dismiss(bundle(2))));
+    assert_eq!(pump.says(), (1, 1, Standing::Settled));
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    assert_eq!(pump.fetches(), None);
+    pump.is_steered(Direction::Forward, "p-2", 2);
+    assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(2), "going on is a new rollout");
+    // Turned round while it is on its way, it is not tried when it comes.
+    let (ticket, _) = pump.fetches().unwrap();
+    pump.is_steered(Direction::Home, "p-2", 2);
+    let plugin = PluginId::parse("acme/pump").unwrap();
+    let ready = Fetched::Ready { plugin, role: PluginRole::Policy, grant: grant(2) };
+    assert_eq!(pump.fetched(ticket, ready), []);
+    assert_eq!(pump.says(), (1, 1, Standing::Settled));
+}
+
+#[test]
+fn an_executor_has_the_job_as_soon_as_it_is_here_and_gives_it_back_when_it_fails() {
+    let mut pump = Pump::new();
+    pump.starts(&[(PluginRole::Policy, 1), (PluginRole::Executor, 5)]);
+    pump.is_steered(Direction::Forward, "p-1", 6);
+    pump.came(PluginRole::Executor);
+    assert!(pump.does(&UpgradeEffect::Promote(bundle(6))));
+    assert_eq!(pump.says(), (6, 6, Standing::Settled));
+    pump.gives(UpgradeInput::Quarantined { grant: grant(6), why: "3 strikes".into() });
+    let report = pump.upgrade.report_at(pump.now, 0, None).unwrap();
+    assert_eq!((report.condemned, report.standing), (vec![Digest([6; 32])], Standing::Settled));
+    assert_eq!(pump.upgrade.seats.trusted(PluginRole::Executor), Some(&bundle(5)));
+}
+
+#[test]
+fn a_device_without_a_policy_takes_one_at_once() {
+    let mut pump = Pump::new();
+    pump.starts(&[]);
+    assert_eq!(pump.upgrade.report_at(pump.now, 0, None), None, "there is nothing to tell of");
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    pump.came(PluginRole::Policy);
+    assert!(pump.does(&UpgradeEffect::Promote(bundle(2))));
+    assert_eq!(pump.says(), (2, 2, Standing::Settled));
+}
+
+#[test]
+fn who_is_not_meant_not_reached_held_or_frozen_begins_nothing() {
+    let mut pump = Pump::new();
+    let none = Selector::Labelled(vec![Label::parse("site=bern").unwrap()]);
+    let kept_from: [fn(&mut Steer); 4] = [
+        |steer| steer.reach = Reach::NONE,
+        |steer| steer.frozen = true,
+        |steer| steer.direction = Direction::Hold,
+        |steer| steer.selector = Selector::Nobody,
+    ];
+    for change in kept_from {
+        let mut steer = pump.steer(Direction::Forward, "p-1", 2);
+        change(&mut steer);
+        pump.hears(steer);
+        assert_eq!(pump.fetches(), None);
+    }
+    let steer = Steer { selector: none, ..pump.steer(Direction::Forward, "p-1", 2) };
+    pump.hears(steer);
+    assert_eq!(pump.fetches(), None);
+    pump.gives(UpgradeInput::Told(Word::Hold));
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    assert_eq!(pump.fetches(), None);
+    pump.gives(UpgradeInput::Told(Word::Thaw));
+    assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(2));
+}
+
+#[test]
+fn what_can_not_be_had_is_tried_again_and_then_sat_out() {
+    let mut pump = Pump::new();
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    for _ in 1..RETRIES.attempts {
+        let (ticket, _) = pump.fetches().unwrap();
+        let why = "no route".into();
+        pump.fetched(ticket, Fetched::Not { transience: Transience::Transient, why });
+        assert_eq!(pump.says().2, Standing::Excluded);
+        pump.now = pump.upgrade.deadline().unwrap();
+        pump.gives(UpgradeInput::Tick);
+    }
+    let (ticket, _) = pump.fetches().unwrap();
+    pump.fetched(ticket, Fetched::Not { transience: Transience::Transient, why: "no route".into() });
+    assert_eq!((pump.says().2, pump.upgrade.deadline()), (Standing::Excluded, None), "for good");
+    pump.is_steered(Direction::Forward, "p-2", 2);
+    let (ticket, _) = pump.fetches().expect("another rollout is another try");
+    // What may not run here is no fault of the plugin: nothing is condemned.
+    pump.fetched(ticket, Fetched::Not { transience: Transience::Permanent, why: "not granted".into() });
+    let report = pump.upgrade.report_at(pump.now, 0, None).unwrap();
+    assert_eq!((report.standing, report.condemned), (Standing::Excluded, vec![]));
+}
+
+#[test]
+fn one_that_refuses_the_settings_is_condemned() {
+    let mut pump = Pump::new();
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    let (ticket, _) = pump.fetches().unwrap();
+    pump.fetched(ticket, Fetched::Unfit { why: "unknown setting \"floor\"".into() });
+    let report = pump.upgrade.report_at(pump.now, 0, None).unwrap();
+    assert_eq!((report.standing, report.condemned), (Standing::Settled, vec![Digest([2; 32])]));
+}
+
+#[test]
+fn old_and_contradicting_messages_change_nothing() {
+    let mut pump = Pump::new();
+    let old = pump.steer(Direction::Forward, "p-0", 9);
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    let generation = Generation(pump.generation);
+    let other = Steer { generation, ..old.clone() };
+    let foreign =
+        Steer { cohort: CohortId::parse("field").unwrap(), generation: Generation(99), ..old.clone() };
+    for (steer, why) in [
+        (old, "generation 1 is older than 2"),
+        (other, "another message already came as generation 2"),
+        (foreign, "this device belongs to canary"),
+    ] {
+        let [UpgradeEffect::Refuse(refused)] = pump.hears(steer) else { panic!("{:?}", pump.told) };
+        assert_eq!(refused.why, why);
+    }
+    // Also where all is lost but the mark beside the journal.
+    pump.upgrade = Upgrade::new(7);
+    pump.upgrade.remember(Generation(50));
+    assert_eq!(pump.upgrade.generation(), Generation(50));
+}
+
+#[test]
+fn a_trial_goes_on_after_a_restart_and_a_file_that_is_gone_is_fetched_anew() {
+    let mut pump = Pump::new();
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    pump.came(PluginRole::Policy);
+    pump.starts(&[(PluginRole::Policy, 1)]);
+    assert_eq!(pump.upgrade.wanted().on_trial, Some(bundle(2)));
+    pump.settles(2);
+    assert_eq!(pump.upgrade.wanted().trusted, [(PluginRole::Policy, bundle(2))]);
+    pump.starts(&[(PluginRole::Policy, 1)]);
+    assert_eq!(pump.says(), (2, 2, Standing::Settled));
+    pump.gives(UpgradeInput::Lost(Digest([2; 32])));
+    assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(2));
+}
+
+#[test]
+fn who_changes_the_configuration_wants_that_one() {
+    let mut pump = Pump::new();
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    pump.came(PluginRole::Policy);
+    pump.settles(2);
+    pump.is_steered(Direction::Hold, "p-1", 2);
+    pump.starts(&[(PluginRole::Policy, 4)]);
+    assert!(pump.upgrade.wanted().trusted.is_empty());
+    assert_eq!(pump.says(), (4, 4, Standing::Settled));
+}
+
+#[test]
+fn a_newer_wish_takes_the_place_of_a_trial_and_a_report_tells_how_a_trial_goes() {
+    let mut pump = Pump::new();
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    pump.came(PluginRole::Policy);
+    let standing = succession::Standing {
+        candidate: grant(2),
+        before: grant(1),
+        deciding: false,
+        windows: 5,
+        differed: 1,
+    };
+    let report = pump.upgrade.report_at(pump.now, 40, Some(standing)).unwrap();
+    assert_eq!(report.compared, Some(Compared { deciding: false, windows: 5, differed: 1 }));
+    assert_eq!((report.journal, report.as_report().booted), (40, release(2)));
+    pump.is_steered(Direction::Forward, "p-2", 3);
+    assert!(pump.does(&UpgradeEffect::Dismiss(bundle(2))));
+    assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(3));
+}
