@@ -95,7 +95,7 @@ impl Domain {
             Self::DeviceLog => "device log",
             Self::Keyring => "keyring",
             Self::Revocation => "revocation",
-            Self::DevicePlugins => "device plugins",
+            Self::DevicePlugins => "device plugin state",
         }
     }
 

@@ -278,6 +278,7 @@ fn name(kind: Kind) -> &'static str {
         Kind::Order(OrderKind::TrustFloor) => "trust-floor",
         Kind::Order(OrderKind::Receipt) => "receipt",
         Kind::Word(DeviceKind::State) => "device-state",
+        Kind::Word(DeviceKind::Plugins) => "device-plugins",
         Kind::Word(DeviceKind::Presence) => "device-presence",
         Kind::Word(DeviceKind::Log) => "device-log",
         Kind::Consent => "consent",

@@ -8,7 +8,7 @@ use std::{
     cell::Cell,
 };
 
-use backstay_model::{Beat, Digest, Report, Steer};
+use backstay_model::{Beat, Digest, PluginReport, Report, Steer};
 use backstay_wire::{
     AnchorWords, Body, DecodeError, DeviceOrder, EncodeError, Entry, HEADER_BYTES, Item, Items, LogBatch,
     Presence, Receipt, Topic, TrustFloor, decode, encode,
@@ -77,6 +77,7 @@ fn tries_all(bytes: &[u8]) -> usize {
         one::<DeviceOrder>(bytes),
         one::<Report>(bytes),
         one::<Presence>(bytes),
+        one::<PluginReport>(bytes),
         one::<Beat>(bytes),
         one::<LogBatch>(bytes),
         one::<Receipt>(bytes),
@@ -88,12 +89,13 @@ fn tries_all(bytes: &[u8]) -> usize {
     .unwrap()
 }
 
-fn all() -> [Vec<u8>; 10] {
+fn all() -> [Vec<u8>; 11] {
     [
         encode(&samples::entry()),
         encode(&samples::steer()),
         encode(&samples::device_order()),
         encode(&samples::report()),
+        encode(&samples::plugin_report()),
         encode(&samples::presence()),
         encode(&samples::beat()),
         encode(&samples::log_batch()),

@@ -15,7 +15,7 @@ use backstay_host::{
 };
 use backstay_model::{Action, Event as Told, HandoverStep, Millis, Mono, Name, PluginRole};
 use backstay_plugins::{
-    Adviser as _, Judge, LoadError, Loader, Ready, Tier, trace,
+    Adviser as _, Judge, LoadError, Loader, Ready, Tier, as_release, trace,
     worker::{ARGUMENT, Program},
 };
 use backstay_test_attacks::{Keys, Shipped, guests};
@@ -223,7 +223,15 @@ fn no_plugin_of_the_corpus_takes_over_and_no_question_is_lost() {
         let which = (plugin.id(), plugin.version(), plugin.grant());
         let nothing = Description { about: String::new(), settings: vec![] };
         let equipped = trace::equipped(PluginRole::Policy, which, &config, &nothing);
-        Ready { plugin, config, granted: verified.granted().clone(), equipped, revoked: false, mark: None }
+        Ready {
+            plugin,
+            config,
+            granted: verified.granted().clone(),
+            equipped,
+            bundle: as_release(verified.version(), component),
+            revoked: false,
+            mark: None,
+        }
     };
     let limits = Limits { call: Limits::MAX.call, ..Limits::DEFAULT };
     let good = |sequence| {

@@ -201,6 +201,8 @@ restart = {{ service = "restart" }}
 
 [policy]
 bundle = "{plugins}/policy-tree.bundle"
+windows = 3
+soak = 3
 
 [executor]
 bundle = "{plugins}/executor-ota.bundle"

@@ -129,7 +129,9 @@ impl Layout {
         let cli = Cli::new(programs, &layout.url(), &token).trusting(ca);
         cli.local(&["keys", "init", "--fleet", "demo", "--dir", &text(&layout.keys)])?;
         for plugin in ["policy-tree", "executor-ota"] {
-            sign(&cli, &layout, components, plugin)?;
+            let component = components.join(format!("{plugin}.wasm"));
+            let build = Build { plugin, component: &component, version: None, sequence: 1 };
+            layout.grant(&cli, components, build)?;
         }
         Ok((layout, cli))
     }
@@ -363,28 +365,60 @@ impl Drop for Fleet {
     }
 }
 
-fn sign(cli: &Cli, layout: &Layout, components: &Path, plugin: &str) -> Result<(), Trouble> {
-    let file = |name: &str| text(&layout.plugins.join(name));
-    let key = |name: &str| text(&layout.keys.join(name));
-    let component = text(&components.join(format!("{plugin}.wasm")));
-    let (release, bundle) = (file(&format!("{plugin}.release")), file(&format!("{plugin}.bundle")));
-    let manifest = text(&components.join(format!("{plugin}.toml")));
-    let vendor = key("vendor.pem");
-    let mut arguments = vec!["plugin", "sign", "--manifest", &manifest, "--component", &component];
-    arguments.extend(["--key", &vendor, "--sequence", "1", "--out", &release]);
-    cli.local(&arguments)?;
-    let permissions = file(&format!("{plugin}.grant.toml"));
-    let granted = if plugin == "executor-ota" {
-        "[permissions]\ncommands = [\"restart\"]\nslots = true\n"
-    } else {
-        "[permissions]\n"
-    };
-    fs::write(&permissions, granted).map_err(trouble("cannot write a grant"))?;
-    let (operator, keyring) = (key("operator.pem"), key("keyring"));
-    let mut arguments = vec!["plugin", "grant", "--release", &release, "--component", &component];
-    arguments.extend(["--key", &operator, "--keyring", &keyring, "--permissions", &permissions]);
-    arguments.extend(["--sequence", "1", "--out", &bundle]);
-    cli.local(&arguments).map(drop)
+/// What becomes a bundle.
+#[derive(Clone, Copy, Debug)]
+pub struct Build<'a> {
+    /// The plugin's name, and its manifest's.
+    pub plugin: &'a str,
+    /// What is signed as it.
+    pub component: &'a Path,
+    /// The version that it is signed as; none is the manifest's own.
+    pub version: Option<&'a str>,
+    /// Of release and grant.
+    pub sequence: u64,
+}
+
+impl Layout {
+    /// Signs and grants a plugin, as vendor and operator do. Gives the bundle.
+    ///
+    /// # Errors
+    /// Says what did not work out.
+    pub fn grant(&self, cli: &Cli, manifests: &Path, build: Build<'_>) -> Result<PathBuf, Trouble> {
+        let Build { plugin, component, version, sequence } = build;
+        let name = version.map_or_else(|| plugin.to_owned(), |version| format!("{plugin}-{version}"));
+        let file = |kind: &str| self.plugins.join(format!("{name}.{kind}"));
+        let key = |name: &str| text(&self.keys.join(name));
+        let manifest = manifests.join(format!("{plugin}.toml"));
+        let said = fs::read_to_string(&manifest).map_err(trouble("cannot read a manifest"))?;
+        let is_version = |line: &&str| line.starts_with("version");
+        let said: Vec<String> = said
+            .lines()
+            .map(|line| match version.filter(|_| is_version(&line)) {
+                Some(version) => format!("version = \"{version}\""),
+                None => line.to_owned(),
+            })
+            .collect();
+        let (manifest, permissions) = (file("toml"), file("grant.toml"));
+        fs::write(&manifest, said.join("\n")).map_err(trouble("cannot write a manifest"))?;
+        let granted = if plugin == "executor-ota" {
+            "[permissions]\ncommands = [\"restart\"]\nslots = true\n"
+        } else {
+            "[permissions]\n"
+        };
+        fs::write(&permissions, granted).map_err(trouble("cannot write a grant"))?;
+        let (component, manifest, permissions) = (text(component), text(&manifest), text(&permissions));
+        let (release, bundle, sequence) = (text(&file("release")), file("bundle"), sequence.to_string());
+        let vendor = key("vendor.pem");
+        let mut arguments = vec!["plugin", "sign", "--manifest", &manifest, "--component", &component];
+        arguments.extend(["--key", &vendor, "--sequence", &sequence, "--out", &release]);
+        cli.local(&arguments)?;
+        let (operator, keyring, out) = (key("operator.pem"), key("keyring"), text(&bundle));
+        let mut arguments = vec!["plugin", "grant", "--release", &release, "--component", &component];
+        arguments.extend(["--key", &operator, "--keyring", &keyring, "--permissions", &permissions]);
+        arguments.extend(["--sequence", &sequence, "--out", &out]);
+        cli.local(&arguments)?;
+        Ok(bundle)
+    }
 }
 
 fn text(path: &Path) -> String {

@@ -12,7 +12,7 @@ mod process;
 pub use broker::Broker;
 pub use cli::Cli;
 pub use device::Device;
-pub use fleet::{Fleet, Layout, Pace, Tls, VERSIONS};
+pub use fleet::{Build, Fleet, Layout, Pace, Tls, VERSIONS};
 pub use process::{Process, free_port, stop_on_signals};
 
 /// Something that a fleet needs did not work out.

@@ -109,7 +109,7 @@ fn whatever_is_published_changes_nothing_and_is_recorded_with_its_reason() {
 
     let mut topics =
         vec![steer.to_owned(), "backstay/1/demo/trust".into(), "backstay/1/demo/steer/canary/plugins".into()];
-    for leaf in ["order", "receipt", "state", "presence", "beat", "log"] {
+    for leaf in ["order", "receipt", "state", "plugins", "presence", "beat", "log"] {
         topics.extend((1..=3).map(|n| format!("backstay/1/demo/device/pump-{n}/{leaf}")));
     }
     let own = |n: usize, leaf: &str| format!("backstay/1/demo/device/pump-{n}/{leaf}");

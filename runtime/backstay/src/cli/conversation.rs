@@ -6,11 +6,11 @@
 use std::{fs, net::SocketAddr, path::PathBuf, thread};
 
 use backstay_api::{
-    ApiError, BreakerState, BreakerView, Call, Calls, Closed, EventView, FleetView, Kind, Lifted,
-    MintedToken, PendingView, QuarantineView, Quarantined, ReleaseView, Shelf, Started, Token, Told,
-    TrustView, routes,
+    ApiError, BreakerState, BreakerView, Call, Calls, Closed, CohortView, EventView, FleetView, Kind, Lifted,
+    MintedToken, PendingView, PluginView, QuarantineView, Quarantined, ReleaseView, Shelf, Started, Token,
+    Told, TrustView, routes,
 };
-use backstay_model::{CohortId, Digest, Hardware, Release, Standing, Version};
+use backstay_model::{Channel, CohortId, Digest, Hardware, PluginId, PluginRole, Release, Standing, Version};
 use clap::Parser;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Builder};
@@ -40,6 +40,17 @@ fn release(version: &str, bytes: &[u8], home: &[Digest]) -> ReleaseView {
     ReleaseView { release, hardware, home: home.to_vec(), artifact: true }
 }
 
+fn plugin(digest: Digest) -> PluginView {
+    let version = Version::parse("1.1.0").unwrap();
+    PluginView {
+        plugin: PluginId::parse("acme/policy-pump").unwrap(),
+        role: PluginRole::Policy,
+        bundle: Release { version, digest, length: 3, security_epoch: 0 },
+        grant: Digest([8; 32]),
+        sequence: 2,
+    }
+}
+
 fn quarantined(digest: Digest) -> QuarantineView {
     let cohort = Some(CohortId::parse("canary").unwrap());
     QuarantineView { digest, kind: Quarantined::Release, cohort, release: None }
@@ -56,13 +67,17 @@ fn answer(call: Call) {
             cohorts: vec![underway()],
             devices: vec![device("pump-7", Standing::OnTrial)],
         }))),
-        Call::Cohort(cohort, to) => drop(to.send(known(&cohort))),
-        Call::Operate(cohort, _, to) => drop(to.send(known(&cohort))),
+        // Who asks for one channel is answered for that one.
+        Call::Cohort(cohort, channel, to) | Call::Operate(cohort, channel, _, to) => {
+            drop(to.send(known(&cohort).map(|view| CohortView { channel, ..view })));
+        }
         Call::Releases(to) => {
             let mut new = release("2.0.0", b"new", &[old.release.digest]);
             new.release.digest = Digest([0xab; 32]);
             drop(to.send(Ok(vec![old, new])));
         }
+        Call::Plugins(to) => drop(to.send(Ok(vec![plugin(Digest([7; 32]))]))),
+        Call::PublishPlugin(digest, to) => drop(to.send(Ok(plugin(digest)))),
         Call::Publish(_, to) => drop(to.send(Ok(old))),
         Call::Start(request, to) if request.version.as_str() == "9.9.9" => {
             drop(to.send(Err(ApiError::new(Kind::Refused, "the breaker is open"))));
@@ -75,9 +90,14 @@ fn answer(call: Call) {
         Call::Lift(digest, _, to) => drop(to.send(Ok(Lifted { lifted: vec![quarantined(digest)] }))),
         Call::Breakers(to) => {
             let cohort = CohortId::parse("canary").unwrap();
-            drop(to.send(Ok(vec![BreakerView { cohort, state: BreakerState::Open, left_ms: Some(5) }])));
+            drop(to.send(Ok(vec![BreakerView {
+                cohort,
+                channel: Channel::Product,
+                state: BreakerState::Open,
+                left_ms: Some(5),
+            }])));
         }
-        Call::CloseBreaker(cohort, _, to) => drop(to.send(match known(&cohort) {
+        Call::CloseBreaker(cohort, _, _, to) => drop(to.send(match known(&cohort) {
             Ok(_) => Ok(Closed { cohort, changed: true }),
             Err(why) => Err(why),
         })),
@@ -184,6 +204,12 @@ fn every_command_is_understood_and_answered() {
         "backstay rollout rollback --cohort canary",
         "backstay rollout thaw --cohort canary",
         "backstay rollout order --cohort canary --out @/home.order",
+        "backstay rollout start --cohort canary --plugin acme/policy-pump --version 1.1.0 --wave 10% --wave 100%",
+        "backstay rollout status --cohort canary --channel plugins --output json",
+        "backstay rollout rollback --cohort canary --channel plugins",
+        "backstay breaker close canary --channel plugins --reason mended",
+        "backstay plugin publish @/old.img",
+        "backstay plugin publish --output json",
         "backstay keys publish",
         "backstay keys publish @/home.order --output json",
         "backstay rollout start --cohort canary --version 2.0.0 --back 1.4.0",

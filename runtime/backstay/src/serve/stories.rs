@@ -1,12 +1,14 @@
 //! What a server does, told as stories: the real state, in virtual time, with a broker that anybody may write to. In
-//! `stories/`: what an old copy of the state leads to, what people lift and name, and whom the fleet trusts.
+//! `stories/`: what an old copy of the state leads to, what people lift and name, plugins that are steered, and whom the
+//! fleet trusts.
 
 mod people;
+mod plugins;
 mod restored;
 mod trust;
 
 use backstay_api::{Call, Kind, Operation, WordRequest};
-use backstay_model::{Direction, Event, Standing, Word};
+use backstay_model::{Channel, Direction, Event, Standing, Word};
 use backstay_trust::{DeviceKind, Freshness, SecretKey};
 use backstay_wire::{Leaf, LogBatch, TopicKind};
 
@@ -54,7 +56,7 @@ fn a_release_goes_out_wave_by_wave() {
         }
     }
     world.waits_secs(25);
-    let view = world.calls(|reply| Call::Cohort(cohort("canary"), reply)).unwrap();
+    let view = world.calls(|reply| Call::Cohort(cohort("canary"), Channel::Product, reply)).unwrap();
     assert_eq!((view.phase.as_str(), view.confirmed, view.frozen), ("complete", 3, false));
     let device = &world.calls(Call::Fleet).unwrap().devices[0];
     assert_eq!(device.confirmed.as_ref().unwrap().release.version.as_str(), NEW);
@@ -92,7 +94,9 @@ fn a_full_disk_holds_forward_back_and_lets_home_through() {
     world.waits_secs(10);
     assert_eq!(world.steer("canary").unwrap().direction, Direction::Forward);
     world.disk.set(Disk::Full);
-    world.calls(|reply| Call::Operate(cohort("canary"), Operation::Rollback, reply)).unwrap();
+    world
+        .calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Rollback, reply))
+        .unwrap();
     assert_eq!(world.steer("canary").unwrap().direction, Direction::Home, "home does not wait");
     world.disk.set(Disk::Good);
     world.waits_secs(10);
@@ -109,7 +113,9 @@ fn a_restart_loses_nothing() {
     world.pushes("canary", NEW).unwrap();
     let wave = reached(&mut world);
     world.reports(&wave[0], NEW, OLD, Standing::OnTrial);
-    world.calls(|reply| Call::Operate(cohort("canary"), Operation::Rollback, reply)).unwrap();
+    world
+        .calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Rollback, reply))
+        .unwrap();
     let device = world.pumps["pump-1"].id.clone();
     let words = WordRequest { words: vec![Word::Hold] };
     assert_eq!(world.calls(|reply| Call::Tell(device.clone(), words, reply)).unwrap().sequence, 1);
@@ -127,7 +133,7 @@ fn a_restart_loses_nothing() {
     );
     assert!(after.stamp().issued > before.stamp().issued, "signed afresh");
     assert_eq!(world.told("pump-1").words, [Word::Hold]);
-    let view = world.calls(|reply| Call::Cohort(cohort("canary"), reply)).unwrap();
+    let view = world.calls(|reply| Call::Cohort(cohort("canary"), Channel::Product, reply)).unwrap();
     assert!(view.frozen && view.devices == 3, "{view:?}");
     assert_eq!(world.calls(Call::Releases).unwrap().len(), 2);
     assert_eq!(world.pushes("canary", NEW).unwrap_err().kind, Kind::Refused, "frozen");
@@ -144,7 +150,9 @@ fn a_restart_loses_nothing() {
 fn a_server_that_lost_its_journal_goes_on_from_the_largest_generation() {
     let mut world = fleet_of_three();
     world.pushes("canary", NEW).unwrap();
-    world.calls(|reply| Call::Operate(cohort("canary"), Operation::Rollback, reply)).unwrap();
+    world
+        .calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Rollback, reply))
+        .unwrap();
     let known = world.steer("canary").unwrap();
     world.kills();
     for lost in ["journal", "view", "beside"] {
@@ -153,10 +161,10 @@ fn a_server_that_lost_its_journal_goes_on_from_the_largest_generation() {
     world.starts();
     world.connects();
     assert_eq!(world.steer("canary").unwrap(), known, "it says the same");
-    let view = world.calls(|reply| Call::Cohort(cohort("canary"), reply)).unwrap();
+    let view = world.calls(|reply| Call::Cohort(cohort("canary"), Channel::Product, reply)).unwrap();
     assert!(view.frozen && view.breaker_ms.is_some(), "{view:?}");
     assert_eq!(world.pushes("canary", NEW).unwrap_err().kind, Kind::Refused, "frozen");
-    world.calls(|reply| Call::Operate(cohort("canary"), Operation::Thaw, reply)).unwrap();
+    world.calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Thaw, reply)).unwrap();
     assert!(world.steer("canary").unwrap().generation > known.generation);
 }
 
@@ -185,7 +193,7 @@ fn what_is_put_over_our_words_is_covered_again() {
     world.pushes("canary", NEW).unwrap();
     let place = "backstay/1/pumps/steer/canary/product";
     let old = world.broker[place].clone();
-    world.calls(|reply| Call::Operate(cohort("canary"), Operation::Pause, reply)).unwrap();
+    world.calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Pause, reply)).unwrap();
     let hold = world.steer("canary").unwrap();
     assert_eq!(hold.direction, Direction::Hold);
     let published = world.published.len();
@@ -275,12 +283,12 @@ fn a_flood_of_garbage_drowns_nobody() {
         }
     }
     let refusals = &world.server().refusals;
-    assert_eq!(refusals.total(), 33_000);
+    assert_eq!(refusals.total(), 36_000);
     assert!(refusals.kinds() <= 50, "{} kinds are counted", refusals.kinds());
     let records = world.written.borrow().len() - written;
-    assert!(records < 400, "33,000 messages cost {records} records");
+    assert!(records < 400, "36,000 messages cost {records} records");
     assert_eq!(world.server().sightings.len(), 3, "only devices that are enrolled are remembered");
-    assert_eq!(world.server().cohorts.len(), 1);
+    assert_eq!(world.server().lanes.len(), 2, "one cohort, on both channels");
     assert_eq!(world.published.len(), published, "nothing was answered");
     let kinds: std::collections::BTreeSet<String> =
         world.refused().into_iter().map(|(what, ..)| what).collect();

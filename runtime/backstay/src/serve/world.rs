@@ -16,12 +16,13 @@ use backstay_link::{Happening, Message, Outgoing};
 use backstay_memory::{Durability, Memory, Options, Trusted};
 use backstay_model::{
     Action, Beat, BootId, CohortId, Decision, DeviceId, Digest, Event, Facts, FleetId, Hardware, Health,
-    Millis, Mono, Permille, Reason, Release, Report, SchemaRange, Standing, Steer, UnixMs, Version, WayHome,
+    Millis, Mono, Name, Permille, Reason, Release, Report, SchemaRange, Standing, Steer, UnixMs, Version,
+    WayHome,
 };
 use backstay_plugins::{Asked, Consulted};
 use backstay_trust::{
     DeviceKind, EnrolRequest, EnrolToken, Enrolment, Keyring, KeyringParts, Listener, OrderKind,
-    ProductRelease, Role, SecretKey, Stamp, VerifiedOrder, sign_word,
+    ProductRelease, Role, SecretKey, Stamp, Vendor, VerifiedOrder, sign_word,
 };
 use backstay_wire::{
     Body, DeviceOrder, Entry, Leaf, LogBatch, Presence, Receipt, Topic, TopicKind, decode, encode,
@@ -32,6 +33,7 @@ use tokio::sync::oneshot;
 
 use super::{
     archive::Archive,
+    bundles::Bundles,
     catalogue::Catalogue,
     clock::Now,
     diary::Diary,
@@ -149,7 +151,8 @@ pub(super) fn fleet() -> FleetId {
 pub(super) fn keyring() -> Keyring {
     let role = |seed| Role::of(key(seed).public());
     let first = KeyringParts::first(fleet(), role(1), role(2), role(3));
-    Keyring::new(KeyringParts { root: role(4), revoker: role(5), ..first }).unwrap()
+    let vendors = vec![Vendor { prefix: Name::parse("acme").unwrap(), role: role(16) }];
+    Keyring::new(KeyringParts { root: role(4), revoker: role(5), vendors, ..first }).unwrap()
 }
 
 pub(super) fn digest(text: &str) -> Digest {
@@ -212,7 +215,10 @@ impl World {
             (Shelf::open(path("statements")).unwrap(), Shelf::open(path("artifacts")).unwrap());
         let (trusted, _) = Trusted::open(keyring(), self.dir.path());
         let (catalogue, left_out) = Catalogue::open(statements, artifacts, &trusted.keyring());
-        let odd = lost.into_iter().chain(left_out).map(degraded);
+        let (plugins, artifacts) =
+            (Shelf::open(path("plugins")).unwrap(), Shelf::open(path("artifacts")).unwrap());
+        let (bundles, not_granted) = Bundles::open(plugins, artifacts, &trusted.keyring());
+        let odd = lost.into_iter().chain(left_out).chain(not_granted).map(degraded);
         let parts = Parts {
             director: Director::new(trusted.keyring(), key(3), Millis::from_secs(3600)).unwrap(),
             plan: plan(),
@@ -224,6 +230,8 @@ impl World {
             catalogue,
             keeper,
             floors: Floors::open(&path("reports")).0,
+            plugin_floors: Floors::open(&path("plugin-reports")).0,
+            bundles,
             trusted,
         };
         let odd = recalled.findings.into_iter().chain(odd).collect();
@@ -365,6 +373,7 @@ impl World {
     ) -> Result<backstay_api::Started, ApiError> {
         let request = StartRollout {
             cohort: cohort(into),
+            plugin: None,
             version: Version::parse(version).unwrap(),
             rollout: None,
             back: back.map(|version| Version::parse(version).unwrap()),

@@ -58,13 +58,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Order(OrderKind::SteerProduct),
         Self::Order(OrderKind::SteerPlugins),
         Self::Order(OrderKind::DeviceOrder),
         Self::Order(OrderKind::TrustFloor),
         Self::Order(OrderKind::Receipt),
         Self::Word(DeviceKind::State),
+        Self::Word(DeviceKind::Plugins),
         Self::Word(DeviceKind::Presence),
         Self::Word(DeviceKind::Log),
         Self::Consent,

@@ -3,8 +3,8 @@
 use backstay_model::{
     Action, BootId, Breaker, Came, Cause, CohortId, Decision, DeviceId, Digest, Direction, Equipped, Event,
     Excluded, Facts, Fence, Generation, Handover, HandoverStep, Infra, InfraKind, Memo, Millis, Mono, Name,
-    Objective, Order, Outcome, Permille, PluginId, PluginRole, Reach, Reason, Refused, RolloutId, Schema,
-    Scope, Task, Ticket, Told, Transience, Window, Word,
+    Objective, Order, Outcome, Permille, PluginId, PluginRole, PluginUpgrade, Reach, Reason, Refused,
+    RolloutId, Schema, Scope, Task, Ticket, Told, Transience, UpgradeStep, Window, Word,
 };
 
 use crate::samples::release;
@@ -68,6 +68,7 @@ pub(crate) fn causes() -> Vec<Cause> {
         Cause::CohortFailed { failed: 3, tried: 40 },
         Cause::Dependency { probe: name() },
         Cause::NotVetted { why: "other hardware".into() },
+        Cause::Reconfigured,
     ]
 }
 
@@ -91,6 +92,7 @@ pub(crate) fn cause_number(cause: &Cause) -> usize {
         Cause::CohortFailed { .. } => 15,
         Cause::Dependency { .. } => 16,
         Cause::NotVetted { .. } => 17,
+        Cause::Reconfigured => 18,
     }
 }
 
@@ -175,12 +177,32 @@ pub(crate) fn all() -> Vec<Event> {
         handover(HandoverStep::Shadows { beside: Digest([8; 32]) }),
         Event::BroughtDown { plugin: PluginId::parse("acme/policy-pump").unwrap(), grant: Digest([7; 32]) },
         Event::Trusts { number: 2, keyring: Digest([8; 32]), revocation: Some(5) },
+        upgrade(UpgradeStep::Confirmed),
     ]
 }
 
 fn handover(step: HandoverStep) -> Event {
     let (plugin, version) = (PluginId::parse("acme/policy-pump").unwrap(), "2.0".parse().unwrap());
     Event::Handover(Handover { plugin, version, grant: Digest([7; 32]), step })
+}
+
+fn upgrade(step: UpgradeStep) -> Event {
+    Event::Upgrade(PluginUpgrade { bundle: release("1.1.0", 7), step })
+}
+
+/// Every step of a device that is steered to a plugin, in the order of their numbers.
+pub(crate) fn upgrades() -> Vec<Event> {
+    let (generation, reach) = (Generation(3), Reach::ALL);
+    let plugin = PluginId::parse("acme/policy-pump").unwrap();
+    let (role, grant, back) = (PluginRole::Policy, Digest([6; 32]), Some(release("1.0.0", 6)));
+    let steps = [
+        UpgradeStep::Steered { rollout: rollout(), generation, direction: Direction::Forward, reach },
+        UpgradeStep::TrialBegan { plugin, role, grant, back: back.clone() },
+        UpgradeStep::Confirmed,
+        UpgradeStep::Condemned { why: "it did not answer".into() },
+        UpgradeStep::Left { to: back, cause: Cause::IsCondemned },
+    ];
+    steps.map(upgrade).into()
 }
 
 /// Every step of a plugin that takes over, in the order of their numbers.
@@ -237,5 +259,6 @@ pub(crate) fn number(event: &Event) -> usize {
         Event::Handover(_) => 36,
         Event::BroughtDown { .. } => 37,
         Event::Trusts { .. } => 38,
+        Event::Upgrade(_) => 39,
     }
 }

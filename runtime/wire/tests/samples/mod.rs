@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test file uses what it needs of it")]
 
 use backstay_model::{
-    Beat, BootId, Cause, Digest, Direction, Event, Generation, Health, Label, Millis, Mono, Reach, Release,
-    Report, RolloutId, Selector, Standing, Steer, UnixMs, Version, Word,
+    Beat, BootId, Cause, Compared, Digest, Direction, Event, Generation, Health, Label, Millis, Mono,
+    PluginReport, Reach, Release, Report, RolloutId, Selector, Standing, Steer, UnixMs, Version, Word,
 };
 use backstay_wire::{AnchorWords, DeviceOrder, Entry, LogBatch, Mark, Presence, Receipt, Stream, TrustFloor};
 
@@ -48,6 +48,22 @@ pub(crate) fn steer() -> Steer {
 pub(crate) fn device_order() -> DeviceOrder {
     let lift = Word::Lift(Digest([5; 32]));
     DeviceOrder { sequence: 4, words: vec![Word::Hold, Word::Thaw, lift] }
+}
+
+pub(crate) fn plugin_report() -> PluginReport {
+    PluginReport {
+        sequence: 17,
+        at: Mono(61_000),
+        boot: BootId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef),
+        cohort: "canary".parse().unwrap(),
+        steered: Some((RolloutId::parse("p-12").unwrap(), Generation(3))),
+        runs: release("1.1.0", 7),
+        trusted: release("1.0.0", 6),
+        standing: Standing::OnTrial,
+        condemned: vec![Digest([8; 32])],
+        compared: Some(Compared { deciding: true, windows: 40, differed: 1 }),
+        journal: 900,
+    }
 }
 
 pub(crate) fn report() -> Report {

@@ -2,8 +2,8 @@
 
 use backstay_core::Effect;
 use backstay_model::{
-    Beat, BootId, CohortId, DeviceId, Digest, Direction, Event, Hardware, Health, Mono, Report, SchemaRange,
-    Standing, Steer, UnixMs, WayHome,
+    Beat, BootId, CohortId, DeviceId, Digest, Direction, Event, Hardware, Health, Mono, PluginReport, Report,
+    SchemaRange, Standing, Steer, UnixMs, WayHome,
 };
 use backstay_test_stories::release;
 use backstay_trust::{
@@ -175,6 +175,7 @@ impl Word {
         let keys = Keys::new();
         let result = match self.what.as_str() {
             "state" => self.device_says(&keys, DeviceKind::State),
+            "plugins" => self.device_says(&keys, DeviceKind::Plugins),
             "presence" => self.device_says(&keys, DeviceKind::Presence),
             "log" => self.device_says(&keys, DeviceKind::Log),
             "receipt" => self.receipt(&keys),
@@ -190,6 +191,7 @@ impl Word {
         let payload = match kind {
             _ if self.beat => encode(&Beat { nonce: 1, count: 1, health: Health::Good }),
             DeviceKind::State => encode(&report()),
+            DeviceKind::Plugins => encode(&plugin_report()),
             DeviceKind::Presence => encode(&Presence { online: true, nonce: 4, at: Mono(9) }),
             DeviceKind::Log => encode(&LogBatch { epoch: 1, first: 1, count: 1, records: vec![7; 60] }),
         };
@@ -197,6 +199,7 @@ impl Word {
             Some("presence") => DeviceKind::Presence,
             Some("log") => DeviceKind::Log,
             Some("state") => DeviceKind::State,
+            Some("plugins") => DeviceKind::Plugins,
             Some(_) | None => kind,
         };
         let device = DeviceId::parse(&self.device).unwrap();
@@ -211,6 +214,9 @@ impl Word {
             .map_err(|refused| Verdict::of(&refused, refused.help()))?;
         let told = match kind {
             DeviceKind::State => decode::<Report>(word.payload(), usize::MAX).map(|told| format!("{told:?}")),
+            DeviceKind::Plugins => {
+                decode::<PluginReport>(word.payload(), usize::MAX).map(|told| format!("{told:?}"))
+            }
             DeviceKind::Presence => {
                 decode::<Presence>(word.payload(), usize::MAX).map(|told| format!("{told:?}"))
             }
@@ -296,6 +302,26 @@ impl Word {
 
 fn stamp() -> Stamp {
     Stamp { sequence: 3, issued: UnixMs(1_000), expires: None }
+}
+
+fn plugin_report() -> PluginReport {
+    let Report {
+        sequence, at, boot, cohort, steered, booted, confirmed, standing, condemned, journal, ..
+    } = report();
+    let (runs, trusted, compared) = (booted, confirmed, None);
+    PluginReport {
+        sequence,
+        at,
+        boot,
+        cohort,
+        steered,
+        runs,
+        trusted,
+        standing,
+        condemned,
+        compared,
+        journal,
+    }
 }
 
 fn report() -> Report {

@@ -1,7 +1,7 @@
 //! What people name, lift and look at.
 
 use backstay_api::{Because, BreakerState, Call, Kind, LiftRequest, Operation, Quarantined};
-use backstay_model::{Digest, Direction, Event, Health, Standing};
+use backstay_model::{Channel, Digest, Direction, Event, Health, Standing};
 
 use super::fleet_of_three;
 use crate::serve::world::{NEW, OLD, World, cohort, digest, release};
@@ -13,7 +13,9 @@ fn reason(text: &str) -> Because {
 }
 
 fn rolls_back(world: &mut World) {
-    world.calls(|reply| Call::Operate(cohort("canary"), Operation::Rollback, reply)).unwrap();
+    world
+        .calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Rollback, reply))
+        .unwrap();
 }
 
 /// Everything that a person did, as it was written down.
@@ -32,7 +34,7 @@ fn a_rollout_knows_where_home_is() {
     world.waits_secs(60);
     world.pushes("canary", NEW).unwrap();
     assert_eq!(world.steer("canary").unwrap().back, Some(release(OLD)));
-    let view = world.calls(|reply| Call::Cohort(cohort("canary"), reply)).unwrap();
+    let view = world.calls(|reply| Call::Cohort(cohort("canary"), Channel::Product, reply)).unwrap();
     assert_eq!(view.back, Some(release(OLD)));
     world.reports("pump-1", NEW, OLD, Standing::OnTrial);
     rolls_back(&mut world);
@@ -74,7 +76,7 @@ fn a_quarantine_and_a_breaker_are_lifted_with_a_reason() {
     let mut world = fleet_of_three();
     world.pushes("canary", NEW).unwrap();
     rolls_back(&mut world);
-    world.calls(|reply| Call::Operate(cohort("canary"), Operation::Thaw, reply)).unwrap();
+    world.calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Thaw, reply)).unwrap();
     let kept = world.calls(Call::Quarantine).unwrap();
     assert_eq!((kept.len(), kept[0].digest, kept[0].kind), (1, digest(NEW), Quarantined::Release));
     assert_eq!((&kept[0].cohort, &kept[0].release), (&Some(cohort("canary")), &Some(release(NEW))));
@@ -83,7 +85,9 @@ fn a_quarantine_and_a_breaker_are_lifted_with_a_reason() {
     assert!(breakers[0].left_ms.is_some());
 
     let close = |world: &mut World, name: &str| {
-        world.calls(|reply| Call::CloseBreaker(cohort(name), reason("the cause is found"), reply))
+        world.calls(|reply| {
+            Call::CloseBreaker(cohort(name), Channel::Product, reason("the cause is found"), reply)
+        })
     };
     assert!(close(&mut world, "canary").unwrap().changed);
     assert!(!close(&mut world, "canary").unwrap().changed, "twice is once");

@@ -1,7 +1,7 @@
 //! A server whose disk is from an old copy: what the broker and the devices know better.
 
 use backstay_api::{Call, Operation};
-use backstay_model::{Direction, Event, Generation, Standing, Steer};
+use backstay_model::{Channel, Direction, Event, Generation, Standing, Steer};
 use backstay_trust::{Audience, OrderKind, Stamp, sign_order};
 use backstay_wire::{Leaf, encode};
 
@@ -27,7 +27,9 @@ fn forward_and_a_copy() -> (World, tempfile::TempDir) {
 #[test]
 fn home_is_not_covered_by_a_server_that_forgot_it() {
     let (mut world, copy) = forward_and_a_copy();
-    world.calls(|reply| Call::Operate(cohort("canary"), Operation::Rollback, reply)).unwrap();
+    world
+        .calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Rollback, reply))
+        .unwrap();
     for name in ["pump-1", "pump-2", "pump-3"] {
         world.reports(name, OLD, OLD, Standing::Settled);
     }
@@ -40,7 +42,7 @@ fn home_is_not_covered_by_a_server_that_forgot_it() {
     assert_eq!(world.steer("canary").unwrap(), home);
     let forward = world.published[said..].iter().filter(|sent| sent.topic == PLACE).count();
     assert!(forward > 0, "it is signed afresh");
-    let view = world.calls(|reply| Call::Cohort(cohort("canary"), reply)).unwrap();
+    let view = world.calls(|reply| Call::Cohort(cohort("canary"), Channel::Product, reply)).unwrap();
     assert!(view.frozen && view.breaker_ms.is_some(), "{view:?}");
     assert_eq!(world.calls(Call::Quarantine).unwrap().len(), 1);
     let events = world.calls(|reply| Call::Events(0, reply)).unwrap();
@@ -69,7 +71,7 @@ fn a_newer_forward_is_taken_over() {
         world.reports(name, NEW, NEW, Standing::Settled);
     }
     world.waits_secs(60);
-    let view = world.calls(|reply| Call::Cohort(cohort("canary"), reply)).unwrap();
+    let view = world.calls(|reply| Call::Cohort(cohort("canary"), Channel::Product, reply)).unwrap();
     assert_eq!((view.phase.as_str(), view.confirmed), ("complete", 3));
 }
 

@@ -1,7 +1,7 @@
 //! Whom the fleet trusts: what is published, announced, handed out, and signed by operators, too.
 
 use backstay_api::{Call, Kind, Operation, TrustView};
-use backstay_model::{Digest, Direction, Event, Standing, UnixMs};
+use backstay_model::{Channel, Digest, Direction, Event, Standing, UnixMs};
 use backstay_trust::{
     Keyring, KeyringParts, Listener, OrderKind, Revocation, Role, SecretKey, Stamp, Statement,
 };
@@ -174,7 +174,9 @@ fn an_order_that_operators_have_signed_is_the_one_that_is_said() {
     assert_eq!(asks(&mut world).unwrap_err().kind, Kind::Refused, "nobody is sent home");
     world.pushes("canary", NEW).unwrap();
     world.reports("pump-1", NEW, NEW, Standing::Settled);
-    world.calls(|reply| Call::Operate(cohort("canary"), Operation::Rollback, reply)).unwrap();
+    world
+        .calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Rollback, reply))
+        .unwrap();
     assert!(!world.order("canary").unwrap().is_seconded());
     let alone = asks(&mut world).unwrap();
     assert_eq!(publishes(&mut world, &alone), Err(Kind::Refused), "operators have not signed");
@@ -199,7 +201,7 @@ fn an_order_that_operators_have_signed_is_the_one_that_is_said() {
     assert_eq!(world.order("canary").unwrap(), order);
 
     // The server says something else: their word was for what it said then.
-    world.calls(|reply| Call::Operate(cohort("canary"), Operation::Thaw, reply)).unwrap();
+    world.calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Thaw, reply)).unwrap();
     assert!(!world.order("canary").unwrap().is_seconded());
     assert_eq!(publishes(&mut world, &with(&key(1), &alone)).unwrap_err(), Kind::Refused);
     world.publishes("3.0.0");
