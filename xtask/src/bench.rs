@@ -13,7 +13,7 @@ use crate::dist;
 use crate::plugins;
 use crate::programs;
 use crate::setup::{self, Need};
-use crate::steps::run_loudly;
+use crate::steps::{run_long, run_loudly};
 use crate::toolchain::{self, WASM, cargo_for};
 use crate::trouble::Trouble;
 use crate::workspace::{Workspace, cargo};
@@ -97,6 +97,19 @@ fn measure(workspace: &Workspace, name: &str, arguments: &[OsString]) -> Result<
         }
         PLUGINS => {
             plugins::build(workspace)?;
+            // Two engines with their compilers: that takes longer than a measurement may.
+            let mut peers = cargo();
+            peers.args([
+                "build",
+                "--profile",
+                PROFILE,
+                "--manifest-path",
+                PEERS,
+                "--bin",
+                name,
+                "--target-dir",
+            ]);
+            run_long(peers.arg(&workspace.target), "build the peers")?;
             command
                 .args(["run", "--profile", PROFILE, "--manifest-path", PEERS, "--bin", name, "--target-dir"])
                 .arg(&workspace.target)

@@ -17,6 +17,8 @@ use crate::trouble::Trouble;
 
 /// The longest that one command of a step may run: a hanging test ends here, and not with the pipeline.
 const COMMAND_MAX: Duration = Duration::from_secs(25 * 60);
+/// The longest that a build may take which holds two engines, on a machine that has other things to do.
+const LONG_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 /// How often a running command is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How much of a failed step's output is shown, in bytes from the end. All of it stays in the file.
@@ -228,9 +230,17 @@ pub(crate) fn run_for_at_most(most: Duration, command: &mut Command) -> io::Resu
 
 /// Runs one command that writes to the terminal.
 pub(crate) fn run_loudly(command: &mut Command, what: &str) -> Result<(), Trouble> {
+    run_loudly_within(COMMAND_MAX, command, what)
+}
+
+/// The same for a build that is longer than any other.
+pub(crate) fn run_long(command: &mut Command, what: &str) -> Result<(), Trouble> {
+    run_loudly_within(LONG_MAX, command, what)
+}
+
+fn run_loudly_within(most: Duration, command: &mut Command, what: &str) -> Result<(), Trouble> {
     let failed = || Trouble::new(format!("cannot {what}"));
-    let status =
-        run_for_at_most(COMMAND_MAX, command.stdin(Stdio::null())).map_err(|why| failed().why(why))?;
+    let status = run_for_at_most(most, command.stdin(Stdio::null())).map_err(|why| failed().why(why))?;
     if status.success() { Ok(()) } else { Err(failed().why(format!("cargo ended with {status}"))) }
 }
 

@@ -191,9 +191,7 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
         device.remember(&backstay_core::Watermarks {
             condemned: words.condemned.clone(),
             floor: words.security_floor,
-            generation: backstay_model::Generation(
-                words.mark(Stream::Product).map_or(0, |mark| mark.counter),
-            ),
+            generation: Generation(words.mark(Stream::Product).map_or(0, |mark| mark.counter)),
             told: words.mark(Stream::Order).map_or(0, |mark| mark.counter),
             last_known_good: words.last_known_good.clone(),
         });

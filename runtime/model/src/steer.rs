@@ -160,7 +160,8 @@ pub struct Steer {
     pub direction: Direction,
     /// Whether the cohort takes no other rollout until this is lifted.
     pub frozen: bool,
-    /// The policy plugins that devices judge by, by the digest of their grants. At most 8.
+    /// The policy plugins that devices judge by, by the digest of their grants. At most 8. Empty: plugins are steered on a
+    /// channel of their own.
     pub policies: Vec<Digest>,
     /// The span over which devices spread when they reconnect.
     pub reconnect_window: Millis,

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use backstay_test_fleet::{Fleet, Pace, Tls};
+use backstay_test_fleet::{Build, Fleet, Pace, Tls};
 use backstay_test_real::{Built, built, commands, program};
 
 /// An authority's certificate, and a certificate with its key that it signed for this machine.
@@ -46,6 +46,10 @@ fn what_the_pages_show_is_what_comes_out() {
 
     let here = dir.path();
     fs::copy(here.join("server/token"), here.join("token")).unwrap();
+    let tree = plugins.join("policy-tree.wasm");
+    let build = Build { plugin: "policy-tree", component: &tree, version: Some("1.1.0"), sequence: 2 };
+    let bundle = fleet.layout.grant(&fleet.cli, &plugins, build).unwrap();
+    fs::copy(bundle, here.join("policy-tree-1.1.0.bundle")).unwrap();
     fs::write(here.join("app-1.4.0.img"), "one").unwrap();
     fs::write(here.join("app-2.0.0.img"), "two").unwrap();
     let wrong =

@@ -44,8 +44,8 @@ pub struct Rollout {
     pub back: Option<Release>,
     /// Who of the cohort is meant.
     pub selector: Selector,
-    /// The policies that devices judge by. At most 8. Nobody reads them yet: a device judges by the policies of its own
-    /// configuration until plugins are steered, so the server leaves this empty, and it is shown nowhere.
+    /// The policies that devices judge by. At most 8. Nobody reads them, and the server leaves this empty: plugins are
+    /// steered on a channel of their own (decision 19).
     pub policies: Vec<Digest>,
     /// How.
     pub plan: Plan,
