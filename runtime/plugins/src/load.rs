@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Read as _},
+    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -39,6 +39,15 @@ impl Tier {
         match self {
             Self::Device => Artifact::DEVICE_BYTES_MAX,
             Self::Server => Artifact::BYTES_MAX,
+        }
+    }
+
+    /// The largest bundle that is read, in bytes.
+    #[must_use]
+    pub fn bundle_bytes_max(self) -> usize {
+        match self {
+            Self::Device => Bundle::DEVICE_BYTES_MAX,
+            Self::Server => Bundle::BYTES_MAX,
         }
     }
 }
@@ -141,14 +150,14 @@ impl Loader<'_> {
         config: &PluginConfig,
     ) -> impl Iterator<Item = Result<Ready<Executor>, LoadError>> {
         bundles(config).map(|path| {
-            let bytes = read(path)?;
+            let bytes = read(path, self.tier)?;
             let calls = (Plugin::into_executor, Executor::describe, Executor::validate);
             self.ready(path, &bytes, values(config), PluginRole::Executor, calls)
         })
     }
 
     fn policy(&self, path: &Path, config: &PluginConfig) -> Result<Ready<Policy>, LoadError> {
-        let bytes = read(path)?;
+        let bytes = read(path, self.tier)?;
         let calls = (Plugin::into_policy, Policy::describe, Policy::validate);
         self.ready(path, &bytes, values(config), PluginRole::Policy, calls)
     }
@@ -231,18 +240,17 @@ pub(crate) fn bundles(config: &PluginConfig) -> impl Iterator<Item = &Path> {
     [Some(&config.bundle), config.last_good.as_ref()].into_iter().flatten().map(PathBuf::as_path)
 }
 
-/// A whole bundle, or not more of what can be none than is needed to know that.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+/// A whole bundle, or not a byte of one that is larger than any that is of use here.
+pub(crate) fn read(path: &Path, tier: Tier) -> Result<Vec<u8>, LoadError> {
+    let cannot = |source| LoadError::Read { path: path.into(), source };
+    let file = fs::File::open(path).map_err(cannot)?;
+    let (has, most) = (file.metadata().map_err(cannot)?.len(), tier.bundle_bytes_max() as u64);
+    if has > most {
+        return Err(LoadError::LargeBundle { path: path.into(), has, most });
+    }
     let mut bytes = Vec::new();
-    let mut read = || {
-        let file = fs::File::open(path)?;
-        if file.metadata()?.len() > Bundle::BYTES_MAX as u64 {
-            let why = format!("a bundle has at most {} bytes", Bundle::BYTES_MAX);
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
-        }
-        file.take(Bundle::BYTES_MAX as u64).read_to_end(&mut bytes)
-    };
-    read().map_err(|source| LoadError::Read { path: path.into(), source })?;
+    // It may grow meanwhile, or be no plain file: then it is cut here, and what is cut is no bundle.
+    file.take(most).read_to_end(&mut bytes).map_err(cannot)?;
     Ok(bytes)
 }
 
@@ -298,15 +306,85 @@ pub fn taken_back(keyring: &Keyring, granted: &GrantedPlugin) -> Option<Event> {
 
 #[cfg(test)]
 mod tests {
+    use backstay_model::FleetId;
+    use backstay_trust::{
+        Grant, KeyringParts, Limits, Permissions, PluginRelease, Role, SecretKey, Stamp, Vendor,
+    };
+
     use super::*;
+
+    const MIB: u64 = 1 << 20;
 
     #[test]
     fn what_is_too_large_to_be_a_bundle_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("huge.bundle");
-        fs::File::create(&path).unwrap().set_len(Bundle::BYTES_MAX as u64 + 1).unwrap();
-        let error = read(&path).unwrap_err();
-        let told = causes::in_one_line(&error);
-        assert!(told.contains("huge.bundle") && told.contains("a bundle has at most"), "{told}");
+        let file = fs::File::create(&path).unwrap();
+        for (tier, most) in [(Tier::Device, 48 * MIB + MIB / 8), (Tier::Server, 128 * MIB)] {
+            file.set_len(most + 1).unwrap();
+            let error = read(&path, tier).unwrap_err();
+            assert!(matches!(error, LoadError::LargeBundle { .. }), "{error}");
+            let told = error.to_string();
+            assert!(told.contains("huge.bundle") && told.contains(&most.to_string()), "{told}");
+            assert!(error.help().is_some());
+        }
+        file.set_len(1000).unwrap();
+        assert_eq!(read(&path, Tier::Device).unwrap().len(), 1000);
+    }
+
+    /// A bundle without code, whose grant names so many bytes of it: the length is looked at before the code is.
+    fn granted(code_bytes: u64) -> (Keyring, Vec<u8>) {
+        let [operator, product, director, vendor] = [1, 2, 3, 4].map(|n| SecretKey::from_random(&[n; 32]));
+        let role = |key: &SecretKey| Role::of(key.public());
+        let fleet = FleetId::parse("pumps").unwrap();
+        let first = KeyringParts::first(fleet.clone(), role(&operator), role(&product), role(&director));
+        let vendors = vec![Vendor { prefix: Name::parse("acme").unwrap(), role: role(&vendor) }];
+        let keyring = Keyring::new(KeyringParts { vendors, ..first }).unwrap();
+        let stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };
+        let release = PluginRelease {
+            id: PluginId::parse("acme/large").unwrap(),
+            version: Version::parse("1.0.0").unwrap(),
+            component: Digest([3; 32]),
+            component_bytes: 1,
+            world: world_policy(),
+            wants: Vec::new(),
+            limits: Limits::DEFAULT,
+        };
+        let release = release.sign(&vendor, stamp).unwrap();
+        let artifact = Artifact {
+            target: backstay_host::machine(),
+            engine: engine_profile(),
+            compiler: Version::parse("48.0.8").unwrap(),
+            digest: Digest([4; 32]),
+            length: code_bytes,
+        };
+        let grant = Grant {
+            release: *keyring.verify_plugin_release(&release).unwrap().digest(),
+            permissions: Permissions::default(),
+            limits: Limits::DEFAULT,
+            artifacts: vec![artifact],
+        };
+        let grant = grant.sign(&operator, fleet, stamp).unwrap();
+        let bundle = Bundle::new(&release, &grant, &[]).encode().unwrap();
+        (keyring, bundle)
+    }
+
+    #[test]
+    fn a_device_refuses_more_code_than_it_has_room_for() {
+        let engine = Engine::new().unwrap();
+        let refused = |tier, code_bytes| {
+            let (keyring, bundle) = granted(code_bytes);
+            let loader = Loader::new(tier, &engine, &keyring);
+            loader.verify(Path::new("large.bundle"), &bundle, engine.target(), &world_policy()).unwrap_err()
+        };
+        let error = refused(Tier::Device, 16 * MIB + 1);
+        let LoadError::TooLarge { has: 16_777_217, most: 16_777_216, .. } = error else { panic!("{error}") };
+        // What fits, and what is for a server, gets as far as to be looked for in the bundle.
+        for (tier, code_bytes) in
+            [(Tier::Device, 16 * MIB), (Tier::Server, 16 * MIB + 1), (Tier::Server, 48 * MIB)]
+        {
+            let error = refused(tier, code_bytes);
+            assert!(matches!(error, LoadError::NoCode { .. }), "{tier:?}: {error}");
+        }
     }
 }

@@ -15,6 +15,15 @@ pub enum LoadError {
         /// Why.
         source: io::Error,
     },
+    /// "the bundle ... has 60000000 bytes, and 50462720 are the most here"
+    LargeBundle {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        has: u64,
+        /// How many at most.
+        most: u64,
+    },
     /// "... is no bundle"
     Bundle {
         /// The file.
@@ -86,6 +95,9 @@ impl LoadError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Read { .. } => Some("check the path under [policy] and [executor], and who may read it"),
+            Self::LargeBundle { .. } => Some(
+                "it is made for a server, or is no bundle: grant it for fewer machines (backstay plugin grant --targets)",
+            ),
             Self::Bundle { source, .. } => source.help(),
             Self::Untrusted { source, .. } => source.help(),
             Self::NoCode { .. } => Some("grant it for this machine too: backstay plugin grant --targets"),
@@ -110,6 +122,9 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { path, .. } => write!(f, "cannot read the bundle {}", path.display()),
+            Self::LargeBundle { path, has, most } => {
+                write!(f, "the bundle {} has {has} bytes, and {most} are the most here", path.display())
+            }
             Self::Bundle { path, .. } => write!(f, "{} is no plugin bundle", path.display()),
             Self::Untrusted { path, .. } => write!(f, "the plugin in {} may not run here", path.display()),
             Self::NoCode { path } => {
@@ -147,7 +162,8 @@ impl error::Error for LoadError {
             Self::Load { source, .. } => Some(source),
             Self::Silent { source, .. } => Some(source),
             Self::Apart { source, .. } => Some(source.as_ref()),
-            Self::NoCode { .. }
+            Self::LargeBundle { .. }
+            | Self::NoCode { .. }
             | Self::TooLarge { .. }
             | Self::Settings { .. }
             | Self::Out { .. }
