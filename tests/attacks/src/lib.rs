@@ -7,19 +7,18 @@
 pub mod corpus;
 pub mod guests;
 
-use std::{collections::BTreeMap, error::Error};
+use std::error::Error;
 
 use backstay_core::{Device, Effect, Freshness, Identity, Input, Second, Steered, Watermarks};
-use backstay_host::{Machine, compile_component, engine_profile, machine, world_of, world_policy};
+use backstay_host::{Machine, engine_profile, machine, world_policy};
 use backstay_model::{
     BootId, CohortId, DeviceId, Digest, Direction, Event, FleetId, Generation, Millis, Mono, Name, Order,
     PluginId, Reach, Refused, Release, RolloutId, Selector, SlotStatus, Standing, Steer, UnixMs, Version,
 };
 use backstay_test_stories::{release, settings};
 use backstay_trust::{
-    Artifact, Audience, Bundle, EffectKind, Grant, Keyring, KeyringParts, Limits, Listener, OrderKind,
-    Permissions, PluginRelease, Role, SecretKey, Stamp, Vendor, VerifiedOrder, VerifiedPlugin, Want,
-    sign_order,
+    Artifact, Audience, Bundle, Grant, Keyring, KeyringParts, Limits, Listener, OrderKind, Permissions,
+    PluginRelease, Role, SecretKey, Stamp, Vendor, VerifiedOrder, sign_order,
 };
 use backstay_wire::{Channel, Topic, decode, encode};
 
@@ -170,47 +169,6 @@ pub fn here() -> Machine {
 #[must_use]
 pub fn digest(bytes: &[u8]) -> Digest {
     *Bundle::new(&[], &[], &[bytes]).artifacts().next().unwrap()
-}
-
-/// A component, compiled, released by the vendor, and granted all that is said here.
-#[must_use]
-pub fn granted(component: &[u8], permissions: Permissions, limits: Limits) -> VerifiedPlugin {
-    let compiled = compile_component(component, here()).unwrap_or_else(|why| panic!("{}", chain(&why)));
-    let keys = Keys::new();
-    let stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };
-    let world = world_of(component).unwrap();
-    let release = PluginRelease {
-        id: PluginId::parse("backstay/guest").unwrap(),
-        version: Version::parse("0.1.0").unwrap(),
-        component: digest(component),
-        component_bytes: component.len() as u64,
-        world: world.clone(),
-        wants: vec![
-            EffectKind::Http,
-            EffectKind::Run,
-            EffectKind::Slot,
-            EffectKind::File,
-            EffectKind::Publish,
-        ],
-        limits,
-    };
-    let release = release.sign(&keys.vendor, stamp).unwrap();
-    let grant = Grant {
-        release: *keys.keyring.verify_plugin_release(&release).unwrap().digest(),
-        permissions,
-        limits,
-        artifacts: vec![Artifact {
-            target: compiled.target,
-            engine: compiled.engine,
-            compiler: compiled.compiler,
-            digest: digest(&compiled.bytes),
-            length: compiled.bytes.len() as u64,
-        }],
-    };
-    let grant = grant.sign(&keys.operator, fleet(), stamp).unwrap();
-    let (target, engine, floors) = (machine(), engine_profile(), BTreeMap::new());
-    let want = Want { target: &target, engine: &engine, world: &world, floors: &floors, attested: None };
-    keys.keyring.verify_plugin(&release, &grant, compiled.bytes, &want).unwrap()
 }
 
 /// A forward message of `generation` for everybody in the cohort.
