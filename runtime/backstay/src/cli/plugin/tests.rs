@@ -266,6 +266,22 @@ fn what_is_no_plugin_is_not_signed() {
     assert_eq!(bench.sign().run(&Desk::quiet()).unwrap_err().exit(), Exit::Usage);
 }
 
+/// A component at which the compiler panics is no more than one that can't be compiled, and it is named by its plugin.
+#[test]
+fn a_compiler_that_gives_up_is_told_with_the_plugin() {
+    let attack = include_str!("../../../../../tests/attacks/corpus/compiler-brought-down/attack.toml");
+    let text = attack.split("'''").nth(1).unwrap();
+    let bench = Bench::new();
+    fs::write(bench.path("seven.wasm"), wat::parse_str(text).unwrap()).unwrap();
+    bench.sign().run(&Desk::quiet()).unwrap();
+    let failure = bench.grant().run(&Desk::quiet()).unwrap_err();
+    assert_eq!(failure.exit(), Exit::Trouble);
+    let told = failure.to_string();
+    assert!(told.contains("cannot compile acme/policy-seven"), "{told}");
+    assert!(told.contains("for x86_64-linux") && told.contains("the compiler gave up: "), "{told}");
+    assert!(!bench.path("seven.bundle").exists());
+}
+
 #[test]
 fn the_chain_is_told_link_by_link_and_ends_where_it_breaks() {
     let bench = Bench::new().made();
