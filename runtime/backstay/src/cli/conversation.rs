@@ -42,7 +42,7 @@ fn release(version: &str, bytes: &[u8], home: &[Digest]) -> ReleaseView {
 
 fn quarantined(digest: Digest) -> QuarantineView {
     let cohort = Some(CohortId::parse("canary").unwrap());
-    QuarantineView { digest, kind: Quarantined::Release, cohort, release: None }
+    QuarantineView { digest, kind: Quarantined::Release, cohort, release: None, plugin: None }
 }
 
 fn answer(call: Call) {

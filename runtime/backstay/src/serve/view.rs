@@ -1,16 +1,17 @@
-//! What people see: reported, booted and confirmed kept apart, each with its age.
+//! What people see: reported, booted and confirmed kept apart, each with its age. Not here: what is kept from being used
+//! (`held_back`).
 
 use backstay_api::{
     BreakerState, BreakerView, CohortView, DeviceView, EventView, FleetView, HealthView, PendingView, Proof,
-    QuarantineView, Quarantined, ReleaseView,
+    ReleaseView,
 };
 use backstay_core::{Cohort, Overview, Stage};
-use backstay_model::{Breaker, CohortId, DeviceId, Digest, Direction, Mono, Reach, Release};
+use backstay_model::{Breaker, CohortId, DeviceId, Direction, Mono, Reach, Release};
 
 use super::{clock::Now, diary::Diary, judge::Ask, register::Member, server::Server, sighting::Doing};
 
 /// The most records in one answer; who wants more asks again from the last.
-const EVENTS_MAX: usize = 1000;
+pub(super) const EVENTS_MAX: usize = 1000;
 
 impl<D: Diary, P: Ask> Server<D, P> {
     /// All that is known.
@@ -36,27 +37,6 @@ impl<D: Diary, P: Ask> Server<D, P> {
             artifact,
         };
         self.catalogue.all().map(view).collect()
-    }
-
-    /// What is kept from being used: releases by cohort, then policies.
-    pub(super) fn quarantine_views(&self) -> Vec<QuarantineView> {
-        let known = |digest: &Digest| self.catalogue.release(digest).map(|known| known.release().clone());
-        let releases = self.cohorts.iter().flat_map(|(cohort, machine)| {
-            machine.helm().quarantined().iter().map(move |digest| (Some(cohort.clone()), *digest))
-        });
-        let releases = releases.map(|(cohort, digest)| QuarantineView {
-            digest,
-            kind: Quarantined::Release,
-            cohort,
-            release: known(&digest),
-        });
-        let policies = self.confidence.quarantine.all().map(|digest| QuarantineView {
-            digest: *digest,
-            kind: Quarantined::Policy,
-            cohort: None,
-            release: None,
-        });
-        releases.chain(policies).collect()
     }
 
     /// All cohorts' promotion breakers.

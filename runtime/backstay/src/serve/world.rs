@@ -10,13 +10,14 @@ use std::{
 };
 
 use backstay_api::{ApiError, Call, EnrolAnswer, Reply, Shelf, StartRollout};
-use backstay_core::{Confidence, Plan};
+use backstay_core::{Bench, Confidence, Move, Plan, Terms};
 use backstay_evidence::{Chain, Frame, Head, Place, Record};
 use backstay_link::{Happening, Message, Outgoing};
 use backstay_memory::{Durability, Memory, Options, Trusted};
 use backstay_model::{
-    Action, Beat, BootId, CohortId, Decision, DeviceId, Digest, Event, Facts, FleetId, Hardware, Health,
-    Millis, Mono, Permille, Reason, Release, Report, SchemaRange, Standing, Steer, UnixMs, Version, WayHome,
+    Action, Beat, BootId, CohortId, Decision, DeviceId, Digest, Event, Facts, FleetId, Handover,
+    HandoverStep, Hardware, Health, Millis, Mono, Permille, PluginId, Reason, Release, Report, SchemaRange,
+    Standing, Steer, UnixMs, Version, WayHome,
 };
 use backstay_plugins::{Asked, Consulted};
 use backstay_trust::{
@@ -77,16 +78,24 @@ impl Diary for Paper {
 }
 
 /// A policy that says the same to everything.
-pub(super) struct Says(Action);
+pub(super) struct Says {
+    action: Action,
+    /// The grants of the plugins that are said to be loaded.
+    loaded: Vec<Digest>,
+}
 
 impl Ask for Says {
     fn ask(&mut self, _: Mono, _: &Facts, _: &mut Confidence) -> Asked {
         let reasons = vec![Reason::new("the story says so".into())];
-        Asked { answer: Ok(Decision { action: self.0.clone(), reasons }), events: Vec::new() }
+        Asked { answer: Ok(Decision { action: self.action.clone(), reasons }), events: Vec::new() }
     }
 
     fn seat(&self, _: &mut Confidence) -> Option<Event> {
         None
+    }
+
+    fn has(&self, grant: &Digest) -> bool {
+        self.loaded.contains(grant)
     }
 
     fn equipped(&self) -> Vec<Event> {
@@ -116,6 +125,8 @@ pub(super) struct World {
     dir: TempDir,
     now: Mono,
     server: Option<Server<Paper, Says>>,
+    /// The grants of the policies that are loaded at the next start.
+    pub(super) loaded: Vec<Digest>,
     pub(super) disk: Rc<Cell<Disk>>,
     pub(super) written: Rc<RefCell<Vec<Event>>>,
     pub(super) pumps: BTreeMap<String, Pump>,
@@ -190,6 +201,7 @@ impl World {
             dir: tempfile::tempdir().unwrap(),
             now: Mono(0),
             server: None,
+            loaded: Vec::new(),
             disk: Rc::new(Cell::new(Disk::Good)),
             written: Rc::default(),
             pumps: BTreeMap::new(),
@@ -218,7 +230,7 @@ impl World {
             plan: plan(),
             refresh_every: Millis::from_secs(900),
             diary: Paper { memory, disk: Rc::clone(&self.disk), written: Rc::clone(&self.written) },
-            judge: Says(Action::Proceed),
+            judge: Says { action: Action::Proceed, loaded: self.loaded.clone() },
             register: Register::open(&path("register")).unwrap(),
             archive: Archive::open(&path("archive")).unwrap(),
             catalogue,
@@ -283,6 +295,33 @@ impl World {
             self.published.push(outgoing);
         }
         done
+    }
+
+    /// A policy fails until it is out, and is written down.
+    pub(super) fn fails(&mut self, grant: Digest) {
+        self.does(|server, now| {
+            let strikes = (0..3).filter_map(|_| server.confidence.quarantine.strike(now.mono, grant)).last();
+            let (plugin, why) = (PluginId::parse("acme/failing").unwrap(), "it trapped".into());
+            server.record(now, &[Event::Quarantined { plugin, grant, strikes: strikes.unwrap(), why }]);
+        });
+    }
+
+    /// A policy that was to take over takes the process with it, is sent back, and that is written down.
+    pub(super) fn sends_back(&mut self, grant: Digest) {
+        let before = Digest([1; 32]);
+        self.does(|server, now| {
+            let Confidence { quarantine, succession } = &mut server.confidence;
+            let bench = Bench { candidate: Some(&grant), proven: &[before] };
+            succession.seat(bench, &Terms::default(), quarantine).unwrap();
+            let Some(Move::Refused { why, back_to, was_deciding, .. }) = succession.brought_down(&grant)
+            else {
+                panic!("it was to take over")
+            };
+            let step = HandoverStep::Refused { back_to, was_deciding, why: why.to_string() };
+            let (plugin, version) =
+                (PluginId::parse("acme/taking-over").unwrap(), Version::parse("0.2.0").unwrap());
+            server.record(now, &[Event::Handover(Handover { plugin, version, grant, step })]);
+        });
     }
 
     /// A connection: everything retained comes, and a second later the server speaks.
