@@ -297,7 +297,7 @@ impl World {
         done
     }
 
-    /// A policy fails until it is out, and is written down.
+    /// A policy fails until it is out, and that is written down.
     pub(super) fn fails(&mut self, grant: Digest) {
         self.does(|server, now| {
             let strikes = (0..3).filter_map(|_| server.confidence.quarantine.strike(now.mono, grant)).last();
@@ -306,16 +306,25 @@ impl World {
         });
     }
 
-    /// A policy that was to take over takes the process with it, is sent back, and that is written down.
+    /// A policy begins to take over from another.
+    pub(super) fn shadows(&mut self, grant: Digest) {
+        self.does(|server, _| {
+            let Confidence { quarantine, succession } = &mut server.confidence;
+            let bench = Bench { candidate: Some(&grant), proven: &[Digest([1; 32])] };
+            succession.seat(bench, &Terms::default(), quarantine).unwrap();
+        });
+    }
+
+    /// It is sent back because it is out, or because it takes the process with it, and that is written down.
     pub(super) fn sends_back(&mut self, grant: Digest) {
-        let before = Digest([1; 32]);
         self.does(|server, now| {
             let Confidence { quarantine, succession } = &mut server.confidence;
-            let bench = Bench { candidate: Some(&grant), proven: &[before] };
-            succession.seat(bench, &Terms::default(), quarantine).unwrap();
-            let Some(Move::Refused { why, back_to, was_deciding, .. }) = succession.brought_down(&grant)
-            else {
-                panic!("it was to take over")
+            let moved = match quarantine.is_out(&grant) {
+                true => succession.heard(&Terms::default(), Some(&Action::Proceed), None, quarantine).pop(),
+                false => succession.brought_down(&grant),
+            };
+            let Some(Move::Refused { why, back_to, was_deciding, .. }) = moved else {
+                panic!("it was to take over: {moved:?}")
             };
             let step = HandoverStep::Refused { back_to, was_deciding, why: why.to_string() };
             let (plugin, version) =

@@ -128,30 +128,31 @@ fn a_candidate_that_was_sent_back_is_seen_and_lifted() {
     world.kills();
     world.starts();
     world.connects();
-    world.fails(failed);
-    world.waits_secs(60);
-    world.sends_back(sent_back);
-    // One that failed on its way was sent back, too; it is there once, as what it is first of all.
-    world.fails(sent_back);
-    let way = |kept: &[QuarantineView]| -> Vec<_> {
-        kept.iter().map(|kept| (kept.digest, kept.plugin.as_ref().unwrap().way)).collect()
-    };
-    let kept = world.calls(Call::Quarantine).unwrap();
-    assert_eq!(way(&kept), [(sent_back, WayOut::Failed), (failed, WayOut::Failed)]);
-    lift(&mut world, sent_back);
-    assert_eq!(way(&world.calls(Call::Quarantine).unwrap()), [(failed, WayOut::Failed)]);
-
-    world.sends_back(sent_back);
-    world.waits_secs(5);
     let told = |kept: &QuarantineView| {
         let KeptOut { way, loaded, recorded } = kept.plugin.clone().unwrap();
         let Recorded { plugin, version, why, age_ms, record } = recorded.unwrap();
         assert!(record > 0);
         (way, loaded, plugin.to_string(), version.map(|version| version.to_string()), why, age_ms)
     };
+    world.fails(failed);
+    world.waits_secs(60);
+    // One that fails on its way is sent back because of that: it is there once, with what it failed at.
+    world.shadows(sent_back);
+    world.fails(sent_back);
+    world.sends_back(sent_back);
     let kept = world.calls(Call::Quarantine).unwrap();
-    let trapped = (WayOut::Failed, false, "acme/failing".into(), None, "it trapped".into(), 65_000);
-    assert_eq!(told(&kept[0]), trapped);
+    assert_eq!(kept.iter().map(|kept| kept.digest).collect::<Vec<_>>(), [sent_back, failed]);
+    let trapped =
+        |loaded, age| (WayOut::Failed, loaded, "acme/failing".into(), None, "it trapped".into(), age);
+    assert_eq!(told(&kept[0]), trapped(true, 0));
+    lift(&mut world, sent_back);
+    assert_eq!(world.calls(Call::Quarantine).unwrap().len(), 1);
+
+    world.shadows(sent_back);
+    world.sends_back(sent_back);
+    world.waits_secs(5);
+    let kept = world.calls(Call::Quarantine).unwrap();
+    assert_eq!(told(&kept[0]), trapped(false, 65_000));
     let (who, version, why) = ("acme/taking-over", "0.2.0", "it brought the process down");
     assert_eq!(told(&kept[1]), (WayOut::SentBack, true, who.into(), Some(version.into()), why.into(), 5_000));
     assert_eq!(lift(&mut world, failed), kept[..1]);
