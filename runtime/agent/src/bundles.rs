@@ -52,8 +52,8 @@ impl Bundles {
     /// If it can't be had or kept.
     pub async fn get(&self, fetch: Option<Fetch>, bundle: &Release) -> Result<(), Missing> {
         let (digest, length) = (bundle.digest, bundle.length);
-        if length > Bundle::BYTES_MAX as u64 {
-            let why = format!("it has {length} bytes, and a bundle has at most {}", Bundle::BYTES_MAX);
+        if length > Bundle::DEVICE_BYTES_MAX as u64 {
+            let why = format!("it has {length} bytes, and {} are the most here", Bundle::DEVICE_BYTES_MAX);
             return Err(Missing::new(Transience::Permanent, why));
         }
         let no_server = || Missing::new(Transience::Permanent, "no [server] is configured to fetch from");

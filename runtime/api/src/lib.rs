@@ -19,7 +19,7 @@ pub use routes::{Token, routes};
 pub use shelf::{Shelf, ShelfError};
 pub use types::{
     Because, BreakerState, BreakerView, CloseRequest, Closed, CohortView, DeviceView, EnrolAnswer, EventView,
-    FleetView, HealthView, LiftRequest, Lifted, MintedToken, Operation, PendingView, PlanView, PluginView,
-    PluginsView, Proof, QuarantineView, Quarantined, ReleaseView, Revoked, StartRollout, Started, Told,
-    TrustView, WordRequest,
+    FleetView, HealthView, KeptOut, LiftRequest, Lifted, MintedToken, Operation, PendingView, PlanView,
+    PluginView, PluginsView, Proof, QuarantineView, Quarantined, Recorded, ReleaseView, Revoked,
+    StartRollout, Started, Told, TrustView, WayOut, WordRequest,
 };

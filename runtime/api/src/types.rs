@@ -324,6 +324,46 @@ pub struct QuarantineView {
     pub cohort: Option<CohortId>,
     /// The release, if it is known here.
     pub release: Option<Release>,
+    /// About a policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<KeptOut>,
+}
+
+/// A plugin that is not asked any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptOut {
+    /// How it came to that.
+    pub way: WayOut,
+    /// Whether it is loaded. Then it is asked again as soon as it is lifted; otherwise after the server's next start,
+    /// if the configuration names it.
+    pub loaded: bool,
+    /// What the journal says of it; none, if that is older than the journal.
+    pub recorded: Option<Recorded>,
+}
+
+/// How a plugin came not to be asked any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WayOut {
+    /// It failed too often.
+    Failed,
+    /// It was to take over from another, and was sent back.
+    SentBack,
+}
+
+/// When and why a plugin was put out, as it was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Which plugin.
+    pub plugin: PluginId,
+    /// For people. Of one that failed too often, the record doesn't say it.
+    pub version: Option<Version>,
+    /// In words.
+    pub why: String,
+    /// Milliseconds since then.
+    pub age_ms: u64,
+    /// The number of the record.
+    pub record: u64,
 }
 
 /// What can be quarantined.
@@ -332,7 +372,7 @@ pub struct QuarantineView {
 pub enum Quarantined {
     /// A release that a cohort was turned away from.
     Release,
-    /// A policy that failed too often.
+    /// A policy that failed too often, or that was to take over and was sent back.
     Policy,
     /// A plugin that a cohort was turned away from.
     Plugin,

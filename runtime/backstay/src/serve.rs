@@ -23,6 +23,7 @@ mod door;
 mod driver;
 mod floors;
 mod hearing;
+mod held_back;
 mod judge;
 mod kept;
 mod lane;

@@ -311,6 +311,11 @@ impl Succession {
         self.refused.contains(grant)
     }
 
+    /// Those that were sent back, newest first.
+    pub fn refused(&self) -> impl Iterator<Item = &Digest> {
+        self.refused.iter()
+    }
+
     /// For people: what is under way, none where nothing is.
     #[must_use]
     pub fn standing(&self) -> Option<Standing> {

@@ -1,8 +1,8 @@
 //! From a core module to a component, and from a component to native code. For the server and the build.
 //!
 //! The code is for the baseline of a kind of machine, never for the one that compiles: it has to run on the
-//! oldest device. It is compiled twice and has to come out the same, byte for byte: a grant names it by its
-//! digest, and somebody else has to be able to check that.
+//! oldest device. What is signed for is compiled twice and has to come out the same, byte for byte: a grant names it by
+//! its digest, and somebody else has to be able to check that.
 
 use std::{
     any::Any,
@@ -156,12 +156,30 @@ fn function_import(resolve: &Resolve, world: WorldId) -> Option<String> {
     Some(resolve.name_world_key(key))
 }
 
-/// Compiles a component for a kind of machine, without the system that it may import.
+/// Compiles a component for a kind of machine, without the system that it may import; twice, and compares: for whoever signs
+/// for the code, or says that somebody can.
 ///
 /// # Errors
-/// It isn't a component of a contract that is known here, it can't be compiled, or two compilations differ.
+/// As [`compile_once`], or two compilations differ.
 pub fn compile_component(component: &[u8], machine: Machine) -> Result<Compiled, CompileError> {
     let (_, stubbed) = closed(component)?;
+    let compiled = compile(&stubbed, machine)?;
+    if compile(&stubbed, machine)? != compiled {
+        return Err(CompileError::Unstable { target: compiled.target });
+    }
+    Ok(compiled)
+}
+
+/// Compiles a component for a kind of machine, without the system that it may import: for whoever tries it out at once.
+///
+/// # Errors
+/// It isn't a component of a contract that is known here, or it can't be compiled.
+pub fn compile_once(component: &[u8], machine: Machine) -> Result<Compiled, CompileError> {
+    let (_, stubbed) = closed(component)?;
+    compile(&stubbed, machine)
+}
+
+fn compile(stubbed: &Stubbed<'_>, machine: Machine) -> Result<Compiled, CompileError> {
     if is_composed(&stubbed.bytes) {
         return Err(CompileError::Composed);
     }
@@ -172,16 +190,10 @@ pub fn compile_component(component: &[u8], machine: Machine) -> Result<Compiled,
         config.cranelift_nan_canonicalization(true);
         wasmtime::Engine::new(&config)?.precompile_component(&stubbed.bytes)
     };
-    let compile = || {
-        // A compiler that gives up in the middle is not worth the server that it runs in.
-        let came = panic::catch_unwind(AssertUnwindSafe(once));
-        let came = came.unwrap_or_else(|panic| Err(wasmtime::Error::msg(words(panic.as_ref()))));
-        came.map_err(|source| CompileError::Compile { target: target.clone(), source })
-    };
-    let bytes = compile()?;
-    if bytes != compile()? {
-        return Err(CompileError::Unstable { target });
-    }
+    // A compiler that gives up in the middle is not worth the server that it runs in.
+    let came = panic::catch_unwind(AssertUnwindSafe(once));
+    let came = came.unwrap_or_else(|panic| Err(wasmtime::Error::msg(words(panic.as_ref()))));
+    let bytes = came.map_err(|source| CompileError::Compile { target: target.clone(), source })?;
     if bytes.len() as u64 > Artifact::BYTES_MAX {
         return Err(CompileError::TooLarge { bytes: bytes.len() });
     }

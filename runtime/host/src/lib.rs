@@ -29,7 +29,9 @@ mod stub;
 mod ticker;
 
 #[cfg(feature = "compile")]
-pub use compile::{CompileError, Compiled, Machine, compile_component, componentize, system_of, world_of};
+pub use compile::{
+    CompileError, Compiled, Machine, compile_component, compile_once, componentize, system_of, world_of,
+};
 pub use config::{Config, ConfigError, Description, Kind, Problem, SettingInfo, Value};
 pub use engine::{Engine, EngineError, engine_profile, machine, world_executor, world_policy};
 pub use error::{CallError, Strike, StrikeKind};

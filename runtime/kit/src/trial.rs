@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::{error, fmt};
 
-use backstay_host::{CompileError, Machine, compile_component, engine_profile, world_of};
+use backstay_host::{CompileError, Compiled, Machine, compile_once, engine_profile, world_of};
 use backstay_model::{Digest, FleetId, Name, PluginId, UnixMs, Version};
 use backstay_trust::{
     Artifact, Bundle, EffectKind, Grant, Keyring, KeyringParts, Limits, Permissions, PluginRelease, Role,
@@ -68,10 +68,19 @@ impl TrialError {
 }
 
 impl Trial {
-    /// Compiles the component for each of these machines, and signs for it.
+    /// Compiles a component for each of these machines, once: nobody but a trial has to believe the code.
     ///
     /// # Errors
-    /// It can't be compiled, or nobody could grant what is asked for.
+    /// It can't be compiled.
+    pub fn code(component: &[u8], machines: &[Machine]) -> Result<Vec<Compiled>, TrialError> {
+        let compile = |machine: &Machine| compile_once(component, *machine).map_err(TrialError::Compile);
+        machines.iter().map(compile).collect()
+    }
+
+    /// Signs for a component and the code that was made of it.
+    ///
+    /// # Errors
+    /// It is no plugin, or nobody could grant what is asked for.
     pub fn of(
         component: &[u8],
         id: &PluginId,
@@ -79,13 +88,9 @@ impl Trial {
         wants: &[EffectKind],
         permissions: &Permissions,
         limits: Limits,
-        machines: &[Machine],
+        parts: &[Compiled],
     ) -> Result<Self, TrialError> {
         let world = world_of(component).map_err(TrialError::Compile)?;
-        let mut parts = Vec::new();
-        for machine in machines {
-            parts.push(compile_component(component, *machine).map_err(TrialError::Compile)?);
-        }
         // Keys of nobody: what they sign is believed by the keyring beside it and by no other. That they can be
         // guessed harms nobody, and makes the same component the same trial everywhere.
         let [vendor, operator, release, director] = [1, 2, 3, 4].map(|n| SecretKey::from_random(&[n; 32]));

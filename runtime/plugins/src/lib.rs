@@ -9,6 +9,7 @@
 
 mod judge;
 mod load;
+mod load_error;
 mod mark;
 mod run;
 pub mod trace;
@@ -16,6 +17,7 @@ pub mod trace;
 pub mod worker;
 
 pub use judge::{Adviser, Asked, Consulted, Judge};
-pub use load::{LoadError, Loader, Ready, Tier, as_release, floors_after, taken_back, terms};
+pub use load::{Loader, Ready, Tier, as_release, floors_after, taken_back, terms};
+pub use load_error::LoadError;
 pub use mark::{Left, Mark};
 pub use run::{Next, Run, Steps, Stuck};

@@ -1,9 +1,11 @@
 //! From a bundle on disk to a plugin that can be asked.
+//!
+//! Not here: why there may be none (`load_error`).
 
 use std::{
     collections::BTreeMap,
-    error, fmt, fs,
-    io::{self, Read as _},
+    fs,
+    io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,11 +20,10 @@ use backstay_model::{
     Digest, Equipped, Event, Name, PluginId, PluginRole, Reason, Release, UnixMs, Version, causes,
 };
 use backstay_trust::{
-    Accepted, Artifact, Bundle, BundleError, Floor, GrantedPlugin, Keyring, PluginError, Target,
-    VerifiedPlugin, Want, World,
+    Accepted, Artifact, Bundle, Floor, GrantedPlugin, Keyring, Target, VerifiedPlugin, Want, World,
 };
 
-use crate::{Mark, trace};
+use crate::{LoadError, Mark, trace};
 
 /// What kind of instance loads a plugin: how much code it has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,15 @@ impl Tier {
         match self {
             Self::Device => Artifact::DEVICE_BYTES_MAX,
             Self::Server => Artifact::BYTES_MAX,
+        }
+    }
+
+    /// The largest bundle that is read, in bytes.
+    #[must_use]
+    pub fn bundle_bytes_max(self) -> usize {
+        match self {
+            Self::Device => Bundle::DEVICE_BYTES_MAX,
+            Self::Server => Bundle::BYTES_MAX,
         }
     }
 }
@@ -91,173 +101,6 @@ pub(crate) fn marked<T>(
     match mark {
         Some(mark) => mark.around(plugin, version, grant, call),
         None => call(),
-    }
-}
-
-/// A plugin that can't be used.
-#[derive(Debug)]
-pub enum LoadError {
-    /// "cannot read the bundle /usr/share/backstay/policy-tree.bundle"
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// "... is no bundle"
-    Bundle {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: BundleError,
-    },
-    /// "the plugin in ... may not run here"
-    Untrusted {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: PluginError,
-    },
-    /// "the bundle ... holds no code for this machine"
-    NoCode {
-        /// The file.
-        path: PathBuf,
-    },
-    /// "the plugin in ... has 36000000 bytes of code, and 16777216 are the most here"
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// How many.
-        has: u64,
-        /// How many at most.
-        most: u64,
-    },
-    /// "the plugin in ... can't be loaded"
-    Load {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: backstay_host::LoadError,
-    },
-    /// "the settings of ... are not what it takes: ..."
-    Settings {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with which.
-        problems: Vec<Problem>,
-    },
-    /// "the plugin in ... did not say what can be set"
-    Silent {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: CallError,
-    },
-    /// "the plugin in ... is not used: it failed here before"
-    Out {
-        /// The file.
-        path: PathBuf,
-    },
-    /// "an executor has no candidate"
-    NoShadow,
-    /// "the plugin in ... has no process of its own"
-    Apart {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Box<dyn error::Error + Send + Sync>,
-    },
-}
-
-impl LoadError {
-    /// Whether it may run here and doesn't, by its own doing. Otherwise it could not be had, or may not.
-    #[must_use]
-    pub fn is_unfit(&self) -> bool {
-        match self {
-            Self::Settings { .. } | Self::Silent { .. } | Self::Out { .. } => true,
-            Self::Read { .. }
-            | Self::Bundle { .. }
-            | Self::Untrusted { .. }
-            | Self::NoCode { .. }
-            | Self::TooLarge { .. }
-            | Self::Load { .. }
-            | Self::NoShadow
-            | Self::Apart { .. } => false,
-        }
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub fn help(&self) -> Option<&'static str> {
-        match self {
-            Self::Read { .. } => Some("check the path under [policy] and [executor], and who may read it"),
-            Self::Bundle { source, .. } => source.help(),
-            Self::Untrusted { source, .. } => source.help(),
-            Self::NoCode { .. } => Some("grant it for this machine too: backstay plugin grant --targets"),
-            Self::TooLarge { .. } => Some(
-                "it is made for a server: backstay plugin check says how large a plugin for devices may be",
-            ),
-            Self::Load { .. } => Some("grant it again with the Backstay that runs here"),
-            Self::Settings { .. } => Some("see what can be set: backstay plugin inspect"),
-            Self::Silent { .. } => None,
-            Self::Out { .. } => Some(
-                "look at why in the events; sign that it may be tried again (backstay device tell), then start again",
-            ),
-            Self::NoShadow => Some("what an executor does can't be done twice to compare: remove the key"),
-            Self::Apart { .. } => {
-                Some("look at the limits on processes and memory, and whether seccomp is allowed")
-            }
-        }
-    }
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read { path, .. } => write!(f, "cannot read the bundle {}", path.display()),
-            Self::Bundle { path, .. } => write!(f, "{} is no plugin bundle", path.display()),
-            Self::Untrusted { path, .. } => write!(f, "the plugin in {} may not run here", path.display()),
-            Self::NoCode { path } => {
-                write!(f, "the bundle {} holds no code for this machine", path.display())
-            }
-            Self::TooLarge { path, has, most } => {
-                let path = path.display();
-                write!(f, "the plugin in {path} has {has} bytes of code, and {most} are the most here")
-            }
-            Self::Load { path, .. } => write!(f, "the plugin in {} can't be loaded", path.display()),
-            Self::Settings { path, problems } => {
-                write!(f, "the settings for {} are not what it takes", path.display())?;
-                problems.iter().try_for_each(|problem| write!(f, "; {problem}"))
-            }
-            Self::Silent { path, .. } => {
-                write!(f, "the plugin in {} did not say what can be set", path.display())
-            }
-            Self::Out { path } => {
-                write!(f, "the plugin in {} is not used: it failed here before", path.display())
-            }
-            Self::NoShadow => f.write_str("an executor has no candidate"),
-            Self::Apart { path, .. } => {
-                write!(f, "the plugin in {} has no process of its own", path.display())
-            }
-        }
-    }
-}
-
-impl error::Error for LoadError {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Read { source, .. } => Some(source),
-            Self::Bundle { source, .. } => Some(source),
-            Self::Untrusted { source, .. } => Some(source),
-            Self::Load { source, .. } => Some(source),
-            Self::Silent { source, .. } => Some(source),
-            Self::Apart { source, .. } => Some(source.as_ref()),
-            Self::NoCode { .. }
-            | Self::TooLarge { .. }
-            | Self::Settings { .. }
-            | Self::Out { .. }
-            | Self::NoShadow => None,
-        }
     }
 }
 
@@ -318,7 +161,7 @@ impl Loader<'_> {
     /// # Errors
     /// If it can't be read, or is none of such a vendor.
     pub fn role(&self, path: &Path) -> Result<PluginRole, LoadError> {
-        let bytes = read(path)?;
+        let bytes = read(path, self.tier)?;
         let bundle =
             Bundle::decode(&bytes).map_err(|source| LoadError::Bundle { path: path.into(), source })?;
         let released = self.keyring.verify_plugin_release(bundle.release);
@@ -333,7 +176,7 @@ impl Loader<'_> {
     /// # Errors
     /// If it can't be used.
     pub fn executor(&self, path: &Path, config: &PluginConfig) -> Result<Ready<Executor>, LoadError> {
-        let bytes = read(path)?;
+        let bytes = read(path, self.tier)?;
         let calls = (Plugin::into_executor, Executor::describe, Executor::validate);
         self.ready(path, &bytes, values(config), PluginRole::Executor, calls)
     }
@@ -343,7 +186,7 @@ impl Loader<'_> {
     /// # Errors
     /// If it can't be used.
     pub fn policy(&self, path: &Path, config: &PluginConfig) -> Result<Ready<Policy>, LoadError> {
-        let bytes = read(path)?;
+        let bytes = read(path, self.tier)?;
         let calls = (Plugin::into_policy, Policy::describe, Policy::validate);
         self.ready(path, &bytes, values(config), PluginRole::Policy, calls)
     }
@@ -434,18 +277,17 @@ pub(crate) fn bundles(config: &PluginConfig) -> impl Iterator<Item = &Path> {
     [Some(&config.bundle), config.last_good.as_ref()].into_iter().flatten().map(PathBuf::as_path)
 }
 
-/// A whole bundle, or not more of what can be none than is needed to know that.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+/// A whole bundle, or not a byte of one that is larger than any that is of use here.
+pub(crate) fn read(path: &Path, tier: Tier) -> Result<Vec<u8>, LoadError> {
+    let cannot = |source| LoadError::Read { path: path.into(), source };
+    let file = fs::File::open(path).map_err(cannot)?;
+    let (has, most) = (file.metadata().map_err(cannot)?.len(), tier.bundle_bytes_max() as u64);
+    if has > most {
+        return Err(LoadError::LargeBundle { path: path.into(), has, most });
+    }
     let mut bytes = Vec::new();
-    let mut read = || {
-        let file = fs::File::open(path)?;
-        if file.metadata()?.len() > Bundle::BYTES_MAX as u64 {
-            let why = format!("a bundle has at most {} bytes", Bundle::BYTES_MAX);
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
-        }
-        file.take(Bundle::BYTES_MAX as u64).read_to_end(&mut bytes)
-    };
-    read().map_err(|source| LoadError::Read { path: path.into(), source })?;
+    // It may grow meanwhile, or be no plain file: then it is cut here, and what is cut is no bundle.
+    file.take(most).read_to_end(&mut bytes).map_err(cannot)?;
     Ok(bytes)
 }
 
@@ -501,15 +343,85 @@ pub fn taken_back(keyring: &Keyring, granted: &GrantedPlugin) -> Option<Event> {
 
 #[cfg(test)]
 mod tests {
+    use backstay_model::FleetId;
+    use backstay_trust::{
+        Grant, KeyringParts, Limits, Permissions, PluginRelease, Role, SecretKey, Stamp, Vendor,
+    };
+
     use super::*;
+
+    const MIB: u64 = 1 << 20;
 
     #[test]
     fn what_is_too_large_to_be_a_bundle_is_not_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("huge.bundle");
-        fs::File::create(&path).unwrap().set_len(Bundle::BYTES_MAX as u64 + 1).unwrap();
-        let error = read(&path).unwrap_err();
-        let told = causes::in_one_line(&error);
-        assert!(told.contains("huge.bundle") && told.contains("a bundle has at most"), "{told}");
+        let file = fs::File::create(&path).unwrap();
+        for (tier, most) in [(Tier::Device, 48 * MIB + MIB / 8), (Tier::Server, 128 * MIB)] {
+            file.set_len(most + 1).unwrap();
+            let error = read(&path, tier).unwrap_err();
+            assert!(matches!(error, LoadError::LargeBundle { .. }), "{error}");
+            let told = error.to_string();
+            assert!(told.contains("huge.bundle") && told.contains(&most.to_string()), "{told}");
+            assert!(error.help().is_some());
+        }
+        file.set_len(1000).unwrap();
+        assert_eq!(read(&path, Tier::Device).unwrap().len(), 1000);
+    }
+
+    /// A bundle without code, whose grant names so many bytes of it: the length is looked at before the code is.
+    fn granted(code_bytes: u64) -> (Keyring, Vec<u8>) {
+        let [operator, product, director, vendor] = [1, 2, 3, 4].map(|n| SecretKey::from_random(&[n; 32]));
+        let role = |key: &SecretKey| Role::of(key.public());
+        let fleet = FleetId::parse("pumps").unwrap();
+        let first = KeyringParts::first(fleet.clone(), role(&operator), role(&product), role(&director));
+        let vendors = vec![Vendor { prefix: Name::parse("acme").unwrap(), role: role(&vendor) }];
+        let keyring = Keyring::new(KeyringParts { vendors, ..first }).unwrap();
+        let stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };
+        let release = PluginRelease {
+            id: PluginId::parse("acme/large").unwrap(),
+            version: Version::parse("1.0.0").unwrap(),
+            component: Digest([3; 32]),
+            component_bytes: 1,
+            world: world_policy(),
+            wants: Vec::new(),
+            limits: Limits::DEFAULT,
+        };
+        let release = release.sign(&vendor, stamp).unwrap();
+        let artifact = Artifact {
+            target: backstay_host::machine(),
+            engine: engine_profile(),
+            compiler: Version::parse("48.0.8").unwrap(),
+            digest: Digest([4; 32]),
+            length: code_bytes,
+        };
+        let grant = Grant {
+            release: *keyring.verify_plugin_release(&release).unwrap().digest(),
+            permissions: Permissions::default(),
+            limits: Limits::DEFAULT,
+            artifacts: vec![artifact],
+        };
+        let grant = grant.sign(&operator, fleet, stamp).unwrap();
+        let bundle = Bundle::new(&release, &grant, &[]).encode().unwrap();
+        (keyring, bundle)
+    }
+
+    #[test]
+    fn a_device_refuses_more_code_than_it_has_room_for() {
+        let engine = Engine::new().unwrap();
+        let refused = |tier, code_bytes| {
+            let (keyring, bundle) = granted(code_bytes);
+            let loader = Loader::new(tier, &engine, &keyring);
+            loader.verify(Path::new("large.bundle"), &bundle, engine.target(), &world_policy()).unwrap_err()
+        };
+        let error = refused(Tier::Device, 16 * MIB + 1);
+        let LoadError::TooLarge { has: 16_777_217, most: 16_777_216, .. } = error else { panic!("{error}") };
+        // What fits, and what is for a server, gets as far as to be looked for in the bundle.
+        for (tier, code_bytes) in
+            [(Tier::Device, 16 * MIB), (Tier::Server, 16 * MIB + 1), (Tier::Server, 48 * MIB)]
+        {
+            let error = refused(tier, code_bytes);
+            assert!(matches!(error, LoadError::NoCode { .. }), "{tier:?}: {error}");
+        }
     }
 }

@@ -31,6 +31,9 @@ pub struct Bundle<'a> {
 impl<'a> Bundle<'a> {
     /// The largest bundle, in bytes.
     pub const BYTES_MAX: usize = 128 << 20;
+    /// The largest that a device reads, in bytes: both statements, and for each of the three kinds of machine that there are
+    /// as much code as a device loads. One bundle for all of a fleet's machines is how plugins are shipped.
+    pub const DEVICE_BYTES_MAX: usize = 3 * Artifact::DEVICE_BYTES_MAX as usize + (128 << 10);
 
     /// Of these parts; the digests are worked out.
     #[must_use]

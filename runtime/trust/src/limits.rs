@@ -95,4 +95,33 @@ mod tests {
         assert_eq!(greedy.least(&Limits::MAX).unfit(), None);
         assert_eq!(Limits { call: Millis(0), ..Limits::DEFAULT }.unfit(), Some("call"));
     }
+
+    /// Taken apart without `..`: a limit that is added has to be shown here to be bounded, and to be the lesser of two.
+    #[test]
+    fn each_limit_is_bounded_and_the_lesser_of_two_counts() {
+        let Limits { memory_bytes, table_elements, call, output_bytes, state_bytes, effects_per_step } =
+            Limits::MAX;
+        let usual = Limits::DEFAULT;
+        let greedy = [
+            ("memory_bytes", Limits { memory_bytes: memory_bytes + 1, ..usual }),
+            ("table_elements", Limits { table_elements: table_elements + 1, ..usual }),
+            ("call", Limits { call: Millis(call.0 + 1), ..usual }),
+            ("output_bytes", Limits { output_bytes: output_bytes + 1, ..usual }),
+            ("state_bytes", Limits { state_bytes: state_bytes + 1, ..usual }),
+            ("effects_per_step", Limits { effects_per_step: effects_per_step + 1, ..usual }),
+        ];
+        for (name, greedy) in greedy {
+            assert_eq!(greedy.unfit(), Some(name));
+            assert_eq!(greedy.least(&usual), usual, "{name}");
+            assert_eq!(usual.least(&greedy), usual, "{name}");
+        }
+        let nothing_can_run_with = [
+            ("memory_bytes", Limits { memory_bytes: (64 << 10) - 1, ..usual }),
+            ("call", Limits { call: Millis(0), ..usual }),
+            ("output_bytes", Limits { output_bytes: 0, ..usual }),
+        ];
+        for (name, meagre) in nothing_can_run_with {
+            assert_eq!(meagre.unfit(), Some(name));
+        }
+    }
 }

@@ -173,6 +173,61 @@ mod tests {
         assert_eq!(none.kinds(), []);
     }
 
+    /// Taken apart without `..`: a list that is added has to be shown here to count, and to count for nothing else.
+    #[test]
+    fn each_list_grants_its_own_kind_of_effect_and_no_other() {
+        let name = || Name::parse("it").unwrap();
+        let none = Permissions::default();
+        let Permissions { endpoints: _, commands: _, topics: _, paths: _, slots: _ } = &none;
+        let http = Deed::Http { endpoint: name(), method: "GET".into(), path: "/".into(), body: vec![] };
+        let all = [
+            (EffectKind::Http, Permissions { endpoints: vec![name()], ..none.clone() }, http),
+            (
+                EffectKind::Run,
+                Permissions { commands: vec![name()], ..none.clone() },
+                Deed::Run { command: name(), args: vec![] },
+            ),
+            (
+                EffectKind::Publish,
+                Permissions { topics: vec![name()], ..none.clone() },
+                Deed::Publish { topic: name(), payload: vec![] },
+            ),
+            (EffectKind::File, Permissions { paths: vec!["/it".into()], ..none.clone() }, file("/it")),
+            (
+                EffectKind::Slot,
+                Permissions { slots: true, ..none },
+                Deed::Slot(backstay_model::SlotDeed::Status),
+            ),
+        ];
+        for (kind, granted, _) in &all {
+            assert_eq!(granted.kinds(), [*kind]);
+            for (asked, _, deed) in &all {
+                assert_eq!(
+                    granted.check(deed).is_ok(),
+                    asked == kind,
+                    "{kind} is granted, {asked} is asked for"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn no_list_is_longer_than_anybody_would_read() {
+        let names = |count| vec![Name::parse("it").unwrap(); count];
+        let paths = |count| vec!["/it".into(); count];
+        let none = Permissions::default();
+        let of = |count| {
+            [
+                Permissions { endpoints: names(count), ..none.clone() },
+                Permissions { commands: names(count), ..none.clone() },
+                Permissions { topics: names(count), ..none.clone() },
+                Permissions { paths: paths(count), ..none.clone() },
+            ]
+        };
+        assert!(of(LIST_MAX).iter().all(|granted| granted.unfit().is_none()));
+        assert!(of(LIST_MAX + 1).iter().all(|granted| granted.unfit().is_some()));
+    }
+
     #[test]
     fn a_path_is_granted_with_what_is_below_it_and_nothing_beside_it() {
         let granted = Permissions { paths: vec!["/etc/pump".into()], ..Permissions::default() };

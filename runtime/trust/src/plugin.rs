@@ -186,3 +186,122 @@ fn signed(mut statement: Statement, key: &SecretKey) -> Result<Vec<u8>, SignErro
     statement.sign(key)?;
     statement.encode()
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::{format, string::String, vec};
+
+    use backstay_model::Name;
+
+    use super::*;
+    use crate::{Keyring, KeyringParts, PluginError, Refusal, Role, Vendor};
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_random(&[seed; 32])
+    }
+
+    fn fleet() -> FleetId {
+        FleetId::parse("pumps").unwrap()
+    }
+
+    fn keyring() -> Keyring {
+        let [operator, release, director, vendor] = [1, 2, 3, 4].map(|seed| Role::of(key(seed).public()));
+        let first = KeyringParts::first(fleet(), operator, release, director);
+        let vendors = vec![Vendor { prefix: Name::parse("acme").unwrap(), role: vendor }];
+        Keyring::new(KeyringParts { vendors, ..first }).unwrap()
+    }
+
+    fn plugin() -> PluginRelease {
+        PluginRelease {
+            id: PluginId::parse("acme/pump").unwrap(),
+            version: Version::parse("1.0.0").unwrap(),
+            component: Digest([3; 32]),
+            component_bytes: 1,
+            world: World::parse("backstay:plugin/executor@0.1.0").unwrap(),
+            wants: vec![EffectKind::File],
+            limits: Limits::DEFAULT,
+        }
+    }
+
+    fn artifact(target: &str) -> Artifact {
+        Artifact {
+            target: Target::parse(target).unwrap(),
+            engine: EngineProfile::parse("backstay-1").unwrap(),
+            compiler: Version::parse("48.0.8").unwrap(),
+            digest: Digest([4; 32]),
+            length: 1,
+        }
+    }
+
+    const STAMP: Stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };
+
+    fn greedy() -> Limits {
+        Limits { memory_bytes: u32::MAX, ..Limits::DEFAULT }
+    }
+
+    /// Somebody with the vendor's key doesn't need our tools to sign.
+    #[test]
+    fn a_release_that_nobody_could_grant_is_neither_signed_nor_believed() {
+        let keyring = keyring();
+        let by_hand = |release: &PluginRelease| {
+            let draft = Statement::draft(Domain::PluginRelease, Audience::Anyone, STAMP, &payload(release));
+            keyring.verify_plugin_release(&signed(draft.unwrap(), &key(4)).unwrap()).map(drop)
+        };
+        assert_eq!(by_hand(&plugin()), Ok(()));
+        for odd in [
+            PluginRelease { wants: vec![EffectKind::File; 17], ..plugin() },
+            PluginRelease { limits: greedy(), ..plugin() },
+        ] {
+            assert!(matches!(odd.draft(STAMP), Err(SignError::Inconsistent { .. })), "{odd:?}");
+            let refused = by_hand(&odd);
+            assert!(
+                matches!(refused, Err(PluginError::Release(Refusal::Inconsistent { .. }))),
+                "{refused:?}"
+            );
+        }
+    }
+
+    /// The same of somebody with an operator's key.
+    #[test]
+    fn a_grant_of_what_nobody_can_grant_is_neither_signed_nor_believed() {
+        let keyring = keyring();
+        let release = plugin().sign(&key(4), STAMP).unwrap();
+        let grant = Grant {
+            release: *keyring.verify_plugin_release(&release).unwrap().digest(),
+            permissions: Permissions::default(),
+            limits: Limits::DEFAULT,
+            artifacts: vec![artifact("x86_64-linux")],
+        };
+        let (target, engine, world) =
+            (artifact("x86_64-linux").target, artifact("x86_64-linux").engine, plugin().world);
+        let floors = BTreeMap::new();
+        let want = Want { target: &target, engine: &engine, world: &world, floors: &floors, attested: None };
+        let by_hand = |grant: &Grant| {
+            let draft = Statement::draft(Domain::Grant, Audience::Fleet(fleet()), STAMP, &payload(grant));
+            keyring.verify_grant(&release, &signed(draft.unwrap(), &key(1)).unwrap(), &want).map(drop)
+        };
+        assert_eq!(by_hand(&grant), Ok(()));
+        let with = |change: &dyn Fn(&mut Grant)| {
+            let mut odd = grant.clone();
+            change(&mut odd);
+            odd
+        };
+        let targets = |names: &[&str]| names.iter().map(|name| artifact(name)).collect();
+        let seventeen: Vec<_> = (0..17).map(|n| artifact(&format!("cpu-{n}"))).collect();
+        let large = |length| Artifact { length, ..artifact("x86_64-linux") };
+        assert_eq!(by_hand(&with(&|grant| grant.artifacts = vec![large(Artifact::BYTES_MAX)])), Ok(()));
+        assert_eq!(by_hand(&with(&|grant| grant.artifacts = targets(&["x86_64-linux", "pulley64"]))), Ok(()));
+        for odd in [
+            with(&|grant| grant.artifacts.clear()),
+            with(&|grant| grant.artifacts = vec![large(Artifact::BYTES_MAX + 1)]),
+            with(&|grant| grant.artifacts = targets(&["x86_64-linux", "x86_64-linux"])),
+            with(&|grant| grant.artifacts.clone_from(&seventeen)),
+            with(&|grant| grant.permissions.paths = vec![String::from("/etc/../")]),
+            with(&|grant| grant.limits = greedy()),
+        ] {
+            assert!(matches!(odd.draft(fleet(), STAMP), Err(SignError::Inconsistent { .. })), "{odd:?}");
+            let refused = by_hand(&odd);
+            assert!(matches!(refused, Err(PluginError::Grant(Refusal::Inconsistent { .. }))), "{refused:?}");
+        }
+    }
+}

@@ -5,11 +5,13 @@
 //! refusal could be about something else. Here: folders, recipes as a whole, comparing. The kinds of recipe have a file
 //! each. Not here: running all of them and counting (`tests/corpus.rs`).
 
+pub mod asked;
 mod bytes;
 mod component;
 mod config;
 mod files;
 mod guest;
+mod image;
 mod message;
 mod plugin;
 mod records;
@@ -136,12 +138,37 @@ impl Recipe {
         }
     }
 
+    /// The guest, where the recipe makes one: it can be asked elsewhere, too.
+    #[must_use]
+    pub fn guest(&self) -> Option<asked::Guest> {
+        match self {
+            Self::Policy(it) => Some(it.guest()),
+            Self::Executor(it) => Some(it.guest()),
+            Self::Component(_)
+            | Self::Run(_)
+            | Self::Plugin(_)
+            | Self::Steering(_)
+            | Self::Word(_)
+            | Self::Item(_)
+            | Self::Bundle(_)
+            | Self::Keyring(_)
+            | Self::Evidence(_)
+            | Self::Journal(_)
+            | Self::Config(_)
+            | Self::File(_)
+            | Self::Command(_)
+            | Self::Fetch(_)
+            | Self::Endpoint(_)
+            | Self::Probe(_) => None,
+        }
+    }
+
     /// Tries what the recipe makes.
     #[must_use]
     pub fn tried(&self) -> Verdict {
         match self {
-            Self::Policy(it) => it.tried(),
-            Self::Executor(it) => it.tried(),
+            Self::Policy(it) => it.guest().tried(),
+            Self::Executor(it) => it.guest().tried(),
             Self::Component(it) => it.tried(),
             Self::Run(it) => it.tried(),
             Self::Plugin(it) => it.tried(),
@@ -210,6 +237,12 @@ impl Attack {
         self.folder.file_name().unwrap().to_string_lossy().into_owned()
     }
 
+    /// Whether these are the words of the expected refusal.
+    #[must_use]
+    pub fn expects(&self, told: &str) -> bool {
+        fits(&self.refusal, told)
+    }
+
     /// Tries it.
     ///
     /// # Errors
@@ -223,7 +256,7 @@ impl Attack {
             Verdict::Refused { help: Some(help), told } if help.is_empty() => {
                 Err(format!("nobody says what to do about it: {told}"))
             }
-            Verdict::Refused { told, .. } if fits(&self.refusal, &told) => Ok(()),
+            Verdict::Refused { told, .. } if self.expects(&told) => Ok(()),
             Verdict::Refused { told, .. } => Err(format!("expected: {}\n  refused:  {told}", self.refusal)),
         }
     }
@@ -231,7 +264,7 @@ impl Attack {
     /// Writes the refusal as it is now into `attack.toml`, for review.
     pub fn rewrite(&self) {
         let Verdict::Refused { told, .. } = self.recipe.tried() else { return };
-        if fits(&self.refusal, &told) {
+        if self.expects(&told) {
             return;
         }
         let file = self.folder.join("attack.toml");

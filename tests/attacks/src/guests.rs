@@ -1,11 +1,14 @@
 //! Plugins to attack with: from a guest that is written by hand to a bundle that is signed as any other.
 
-use backstay_host::{Machine, compile_component, machine, world_of};
-use backstay_model::{Digest, PluginId, Version};
-use backstay_trust::{Artifact, EffectKind, Grant, Limits, Permissions, PluginRelease, Stamp};
-use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 
-use crate::{Keys, Shipped, UnixMs, fleet};
+use backstay_host::{compile_component, engine_profile, machine, world_of};
+use backstay_model::{PluginId, UnixMs, Version};
+use backstay_trust::{
+    Artifact, EffectKind, Grant, Limits, Permissions, PluginRelease, Stamp, VerifiedPlugin, Want,
+};
+
+use crate::{Keys, Shipped, chain, digest, fleet, here};
 
 #[path = "../../../runtime/host/tests/common/guests.rs"]
 mod by_hand;
@@ -24,11 +27,10 @@ pub fn shipped(
     limits: Limits,
     sequence: u64,
 ) -> Shipped {
-    let here = Machine::ALL.into_iter().find(|kind| kind.target() == machine()).unwrap();
-    let compiled = compile_component(component, here).unwrap();
+    let compiled = compile_component(component, here()).unwrap_or_else(|why| panic!("{}", chain(&why)));
     let stamp = Stamp { sequence, issued: UnixMs(1), expires: None };
     let release = PluginRelease {
-        id: PluginId::parse("backstay/attack").unwrap(),
+        id: PluginId::parse("backstay/guest").unwrap(),
         version: Version::parse(&format!("0.{sequence}.0")).unwrap(),
         component: digest(component),
         component_bytes: component.len() as u64,
@@ -59,6 +61,15 @@ pub fn shipped(
     Shipped { release, grant, artifact: compiled.bytes }
 }
 
-fn digest(bytes: &[u8]) -> Digest {
-    Digest(Sha256::digest(bytes).into())
+/// What was shipped, as an instance verifies it.
+///
+/// # Panics
+/// If it may not run here.
+#[must_use]
+pub fn verified(keys: &Keys, shipped: &Shipped, component: &[u8]) -> VerifiedPlugin {
+    let (target, engine, world) = (machine(), engine_profile(), world_of(component).unwrap());
+    let floors = BTreeMap::new();
+    let want = Want { target: &target, engine: &engine, world: &world, floors: &floors, attested: None };
+    let artifact = shipped.artifact.clone();
+    keys.keyring.verify_plugin(&shipped.release, &shipped.grant, artifact, &want).unwrap()
 }

@@ -7,10 +7,10 @@
 pub mod corpus;
 pub mod guests;
 
-use std::{collections::BTreeMap, error::Error};
+use std::error::Error;
 
 use backstay_core::{Device, Effect, Freshness, Identity, Input, Second, Steered, Watermarks};
-use backstay_host::{Machine, compile_component, engine_profile, machine, world_of, world_policy};
+use backstay_host::{Machine, engine_profile, machine, world_policy};
 use backstay_model::{
     BootId, Channel, CohortId, DeviceId, Digest, Direction, Event, FleetId, Generation, Millis, Mono, Name,
     Order, PluginId, Reach, Refused, Release, RolloutId, Selector, SlotStatus, Standing, Steer, UnixMs,
@@ -18,9 +18,8 @@ use backstay_model::{
 };
 use backstay_test_stories::{release, settings};
 use backstay_trust::{
-    Artifact, Audience, Bundle, EffectKind, Grant, Keyring, KeyringParts, Limits, Listener, OrderKind,
-    Permissions, PluginRelease, Role, SecretKey, Stamp, Vendor, VerifiedOrder, VerifiedPlugin, Want,
-    sign_order,
+    Artifact, Audience, Bundle, Chain, Grant, Keyring, KeyringParts, Limits, Listener, OrderKind,
+    Permissions, PluginRelease, Revocation, Role, SecretKey, Stamp, Vendor, VerifiedOrder, sign_order,
 };
 use backstay_wire::{Topic, decode, encode};
 
@@ -36,6 +35,10 @@ pub struct Keys {
     pub director: SecretKey,
     /// Releases plugins called `backstay-1/...`: somebody else, whose name looks alike.
     pub other_vendor: SecretKey,
+    /// Says who is trusted with what.
+    pub root: SecretKey,
+    /// Takes back what was trusted.
+    pub revoker: SecretKey,
     /// Somebody's, whom nobody trusts.
     pub stranger: SecretKey,
     /// What devices trust.
@@ -46,11 +49,13 @@ impl Keys {
     /// Always the same ones.
     #[must_use]
     pub fn new() -> Self {
-        let [vendor, operator, product, director, other_vendor, stranger] =
-            [1, 2, 3, 4, 5, 66].map(|seed| SecretKey::from_random(&[seed; 32]));
+        let [vendor, operator, product, director, other_vendor, root, revoker, stranger] =
+            [1, 2, 3, 4, 5, 6, 7, 66].map(|seed| SecretKey::from_random(&[seed; 32]));
         let vendors = [("backstay", &vendor), ("backstay-1", &other_vendor)];
-        let keyring = Keyring::new(Self::parts([&operator, &product, &director], &vendors)).unwrap();
-        Self { vendor, operator, product, director, other_vendor, stranger, keyring }
+        let parts = Self::parts([&operator, &product, &director], &vendors);
+        let [root_role, revoker_role] = [&root, &revoker].map(|key| Role::of(key.public()));
+        let keyring = Keyring::new(KeyringParts { root: root_role, revoker: revoker_role, ..parts }).unwrap();
+        Self { vendor, operator, product, director, other_vendor, root, revoker, stranger, keyring }
     }
 
     fn parts([operator, product, director]: [&SecretKey; 3], vendors: &[(&str, &SecretKey)]) -> KeyringParts {
@@ -72,9 +77,34 @@ impl Keys {
             "product" => &self.product,
             "director" => &self.director,
             "other-vendor" => &self.other_vendor,
+            "root" => &self.root,
+            "revoker" => &self.revoker,
             "stranger" => &self.stranger,
             _ => panic!("there is no key called {name}"),
         }
+    }
+
+    /// The keyring of a fleet whose revokers took these keys back.
+    #[must_use]
+    pub fn revoking(&self, keys: &[&SecretKey]) -> Keyring {
+        let stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };
+        let keys = keys.iter().map(|key| key.public().id()).collect();
+        let revocation =
+            Revocation { keys, ..Revocation::default() }.sign(&self.revoker, fleet(), stamp).unwrap();
+        let heeded = self.keyring.verify_revocation(&revocation).unwrap();
+        self.keyring.clone().revoking(Some(heeded))
+    }
+
+    /// The keyring that follows, says the same, and is for no longer than this.
+    #[must_use]
+    pub fn expiring(&self, expires: UnixMs) -> Keyring {
+        let (number, before) = (self.keyring.parts().number + 1, Some(*self.keyring.digest()));
+        let next = KeyringParts { number, before, ..self.keyring.parts().clone() };
+        let mut link = Keyring::new(next).unwrap().link(UnixMs(1), Some(expires)).unwrap();
+        link.sign(&self.root).unwrap();
+        let mut chain = Chain::new(self.keyring.clone());
+        chain.follow(&link.encode().unwrap()).unwrap();
+        chain.newest().clone()
     }
 
     /// A keyring that lets the vendor release under any name that is used here: to name statements, not to judge them.
@@ -171,47 +201,6 @@ pub fn here() -> Machine {
 #[must_use]
 pub fn digest(bytes: &[u8]) -> Digest {
     *Bundle::new(&[], &[], &[bytes]).artifacts().next().unwrap()
-}
-
-/// A component, compiled, released by the vendor, and granted all that is said here.
-#[must_use]
-pub fn granted(component: &[u8], permissions: Permissions, limits: Limits) -> VerifiedPlugin {
-    let compiled = compile_component(component, here()).unwrap_or_else(|why| panic!("{}", chain(&why)));
-    let keys = Keys::new();
-    let stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };
-    let world = world_of(component).unwrap();
-    let release = PluginRelease {
-        id: PluginId::parse("backstay/guest").unwrap(),
-        version: Version::parse("0.1.0").unwrap(),
-        component: digest(component),
-        component_bytes: component.len() as u64,
-        world: world.clone(),
-        wants: vec![
-            EffectKind::Http,
-            EffectKind::Run,
-            EffectKind::Slot,
-            EffectKind::File,
-            EffectKind::Publish,
-        ],
-        limits,
-    };
-    let release = release.sign(&keys.vendor, stamp).unwrap();
-    let grant = Grant {
-        release: *keys.keyring.verify_plugin_release(&release).unwrap().digest(),
-        permissions,
-        limits,
-        artifacts: vec![Artifact {
-            target: compiled.target,
-            engine: compiled.engine,
-            compiler: compiled.compiler,
-            digest: digest(&compiled.bytes),
-            length: compiled.bytes.len() as u64,
-        }],
-    };
-    let grant = grant.sign(&keys.operator, fleet(), stamp).unwrap();
-    let (target, engine, floors) = (machine(), engine_profile(), BTreeMap::new());
-    let want = Want { target: &target, engine: &engine, world: &world, floors: &floors, attested: None };
-    keys.keyring.verify_plugin(&release, &grant, compiled.bytes, &want).unwrap()
 }
 
 /// A forward message of `generation` for everybody in the cohort.

@@ -1,181 +1,60 @@
-//! Every plugin in `plugins/`: signed by a vendor and an operator who did not look, and wrong in a way of its own. Each is
-//! refused in the words that its folder names, here and in a process of its own; the process that asked survives them all.
+//! Every plugin of the corpus once more: asked twice, in a process of its own, and as the one that is to take over. Vendor
+//! and operator signed it and did not look. Each is refused in the words of its folder; whoever asked survives them all.
+//!
+//! Not here: the other attacks, and whether the refusal is about the attack (`corpus.rs`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::fs;
 
 use backstay_config::Plugin as PluginConfig;
 use backstay_core::{Confidence, Terms};
-use backstay_host::{
-    CallError, Config, Description, Engine, Event, Plugin, engine_profile, machine, world_of,
-};
-use backstay_model::{Action, Event as Told, HandoverStep, Millis, Mono, Name, PluginRole};
+use backstay_host::{CallError, Config, Description, Engine, Plugin};
+use backstay_model::{Action, Event as Told, HandoverStep, Mono, PluginRole};
 use backstay_plugins::{
     Adviser as _, Judge, LoadError, Loader, Ready, Tier, as_release, trace,
     worker::{ARGUMENT, Program},
 };
-use backstay_test_attacks::{Keys, Shipped, guests};
-use backstay_trust::{Limits, Permissions, VerifiedPlugin, Want};
-use serde::Deserialize;
+use backstay_test_attacks::{
+    Keys, Shipped, chain,
+    corpus::{
+        Attack,
+        asked::{Call, Guest, World},
+    },
+    guests,
+};
+use backstay_trust::{Limits, Permissions};
 
-/// What a folder says.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Attack {
-    /// What is wrong with it.
-    about: String,
-    #[serde(default)]
-    world: World,
-    /// What is called, where it isn't what every plugin of its world is for.
-    call: Option<Call>,
-    #[serde(default = "memory")]
-    parts: String,
-    #[serde(default = "nothing")]
-    describe: String,
-    #[serde(default = "nothing")]
-    validate: String,
-    #[serde(default)]
-    body: String,
-    #[serde(default)]
-    after: String,
-    /// What the refusal begins with.
-    expects: String,
-    #[serde(default)]
-    permissions: Granted,
-    #[serde(default)]
-    limits: Held,
+/// Fewer than these, and some have got lost.
+const PLUGINS_MIN: usize = 84;
+
+fn corpus() -> Vec<(Attack, Guest)> {
+    let guest = |attack: Attack| attack.recipe.guest().map(|guest| (attack, guest));
+    let all: Vec<_> = Attack::all().into_iter().filter_map(guest).collect();
+    assert!(all.len() >= PLUGINS_MIN, "plugins are missing: {}", all.len());
+    all
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum World {
-    #[default]
-    Policy,
-    Executor,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Call {
-    Describe,
-    Validate,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Granted {
-    endpoints: Vec<Name>,
-    commands: Vec<Name>,
-    topics: Vec<Name>,
-    paths: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Held {
-    call_ms: Option<u64>,
-}
-
-fn memory() -> String {
-    guests::MEMORY.into()
-}
-
-fn nothing() -> String {
-    guests::NOTHING.into()
-}
-
-impl Attack {
-    fn component(&self) -> Vec<u8> {
-        let (world, own) = match self.world {
-            World::Policy => ("policy", guests::deciding(&self.body)),
-            World::Executor => ("executor", guests::stepping(&self.body, &self.after)),
-        };
-        guests::guest(world, &self.parts, &self.describe, &self.validate, &own)
-    }
-
-    fn shipped(&self, keys: &Keys) -> Shipped {
-        let Granted { endpoints, commands, topics, paths } = &self.permissions;
-        let permissions = Permissions {
-            endpoints: endpoints.clone(),
-            commands: commands.clone(),
-            topics: topics.clone(),
-            paths: paths.clone(),
-            slots: false,
-        };
-        // All the time that can be granted, but for those who use it up: the machine may be busy.
-        let call = self.limits.call_ms.map_or(Limits::MAX.call, Millis);
-        let limits = Limits { call, ..Limits::DEFAULT };
-        guests::shipped(keys, &self.component(), permissions, limits, 1)
-    }
-}
-
-fn corpus() -> Vec<(String, Attack)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins");
-    let mut folders: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
-    let read = |folder: PathBuf| {
-        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
-        let text = fs::read_to_string(folder.join("attack.toml")).unwrap();
-        let attack = toml::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        (name, attack)
-    };
-    folders.into_iter().map(read).collect()
-}
-
-fn load(engine: &Engine, keys: &Keys, shipped: &Shipped, component: &[u8]) -> Plugin {
-    Plugin::load(engine, &verified(keys, shipped, component)).unwrap()
-}
-
-fn verified(keys: &Keys, shipped: &Shipped, component: &[u8]) -> VerifiedPlugin {
-    let (target, profile, world) = (machine(), engine_profile(), world_of(component).unwrap());
-    let floors = BTreeMap::new();
-    let want = Want { target: &target, engine: &profile, world: &world, floors: &floors, attested: None };
-    let artifact = shipped.artifact.clone();
-    keys.keyring.verify_plugin(&shipped.release, &shipped.grant, artifact, &want).unwrap()
-}
-
-fn attacked(plugin: &Plugin, call: Option<Call>) -> CallError {
-    let config = Config::default();
-    let begin = Event::Begin(guests::order());
-    let error = match (plugin, call) {
-        (Plugin::Policy(policy), None) => policy.decide(&config, &guests::facts(), b"").err(),
-        (Plugin::Executor(executor), None) => executor.step(&config, b"", &begin).err(),
-        (Plugin::Policy(policy), Some(Call::Describe)) => policy.describe().err(),
-        (Plugin::Executor(executor), Some(Call::Describe)) => executor.describe().err(),
-        (Plugin::Policy(policy), Some(Call::Validate)) => policy.validate(&config).err(),
-        (Plugin::Executor(executor), Some(Call::Validate)) => executor.validate(&config).err(),
-    };
-    error.unwrap_or_else(|| panic!("it was answered"))
-}
-
-fn holds(name: &str, attack: &Attack, error: &CallError) {
-    let told = error.to_string();
-    assert!(told.starts_with(&attack.expects), "{name} ({}): {told}", attack.about);
+fn holds(attack: &Attack, error: &CallError) {
+    let (name, told) = (attack.name(), chain(error));
+    assert!(attack.expects(&told), "{name} ({}): {told}", attack.attack);
     assert!(told.len() < 1024 && error.help().is_some(), "{name}: {told}");
 }
 
 #[test]
 fn every_plugin_of_the_corpus_is_refused_in_its_words_and_the_host_goes_on() {
     let (keys, engine) = (Keys::new(), Engine::new().unwrap());
-    let good = guests::policy(guests::MEMORY, "");
-    let shipped = guests::shipped(&keys, &good, Permissions::default(), Limits::DEFAULT, 1);
-    let good = load(&engine, &keys, &shipped, &good);
+    let good = Guest::good();
+    let good_one = Plugin::load(&engine, &good.verified(&keys)).unwrap();
     let corpus = corpus();
-    for (name, attack) in &corpus {
-        let plugin = load(&engine, &keys, &attack.shipped(&keys), &attack.component());
+    for (attack, guest) in &corpus {
+        let plugin = Plugin::load(&engine, &guest.verified(&keys)).unwrap();
         // As bad the second time, and nobody else feels it.
         for _ in 0..2 {
-            holds(name, attack, &attacked(&plugin, attack.call));
+            holds(attack, &guest.asked(&plugin).unwrap_err());
         }
-        let Plugin::Policy(good) = &good else { panic!("it is a policy") };
-        assert!(good.decide(&Config::default(), &guests::facts(), b"").is_ok(), "after {name}");
+        assert!(good.asked(&good_one).is_ok(), "after {}", attack.name());
     }
     println!("{} plugins were refused", corpus.len());
-    assert!(corpus.len() >= 58, "plugins are missing: {}", corpus.len());
 }
 
 #[test]
@@ -183,30 +62,30 @@ fn every_plugin_of_the_corpus_is_refused_by_its_worker_which_goes_on() {
     let (keys, engine, dir) = (Keys::new(), Engine::new().unwrap(), tempfile::tempdir().unwrap());
     let program = Program { path: env!("CARGO_BIN_EXE_worker").into(), arguments: vec![ARGUMENT.into()] };
     let bundle = dir.path().join("attack.bundle");
-    let keyring = &keys.keyring;
-    let loader = Loader::new(Tier::Device, &engine, keyring);
+    let loader = Loader::new(Tier::Device, &engine, &keys.keyring);
     let config = PluginConfig { bundle: bundle.clone(), ..PluginConfig::default() };
-    for (name, attack) in corpus() {
-        fs::write(&bundle, attack.shipped(&keys).bundle()).unwrap();
-        let workers = match attack.world {
+    for (attack, guest) in corpus() {
+        let name = attack.name();
+        fs::write(&bundle, guest.shipped(&keys).bundle()).unwrap();
+        let workers = match guest.world {
             World::Policy => loader.policy_workers(&config, &program),
             World::Executor => loader.executor_workers(&config, &program),
         };
-        let mut worker = match (workers, attack.call) {
-            (Ok(mut workers), None) => workers.remove(0),
+        let mut worker = match (workers, guest.call) {
+            (Ok(mut workers), Call::Own) => workers.remove(0),
             (Err(LoadError::Apart { source, .. }), _) => {
-                assert!(source.to_string().contains(&attack.expects), "{name}: {source}");
+                assert!(source.to_string().contains(&attack.refusal), "{name}: {source}");
                 continue;
             }
             (workers, _) => panic!("{name}: {workers:?}"),
         };
         let process = worker.process();
         for _ in 0..2 {
-            let error = match attack.world {
-                World::Policy => worker.decide(Mono(0), &guests::facts(), b"").err(),
-                World::Executor => worker.step(Mono(0), b"", &Event::Begin(guests::order())).err(),
+            let error = match guest.world {
+                World::Policy => worker.decide(Mono(0), &guests::facts(), &guest.before()).err(),
+                World::Executor => worker.step(Mono(0), &guest.before(), &guest.event()).err(),
             };
-            holds(&name, &attack, &error.unwrap());
+            holds(&attack, &error.unwrap());
         }
         assert_eq!(worker.process(), process, "{name} cost a process");
     }
@@ -217,7 +96,7 @@ fn every_plugin_of_the_corpus_is_refused_by_its_worker_which_goes_on() {
 fn no_plugin_of_the_corpus_takes_over_and_no_question_is_lost() {
     let (keys, engine) = (Keys::new(), Engine::new().unwrap());
     let ready = |component: &[u8], shipped: &Shipped| {
-        let verified = verified(&keys, shipped, component);
+        let verified = guests::verified(&keys, shipped, component);
         let plugin = Plugin::load(&engine, &verified).unwrap().into_policy().unwrap();
         let config = Config::default();
         let which = (plugin.id(), plugin.version(), plugin.grant());
@@ -251,13 +130,14 @@ fn no_plugin_of_the_corpus_takes_over_and_no_question_is_lost() {
         let step = |told| if let Told::Handover(handover) = told { Some(handover.step) } else { None };
         steps.into_iter().filter_map(step).collect::<Vec<_>>()
     };
-    for (name, attack) in corpus() {
-        if attack.world != World::Policy || attack.call.is_some() {
+    for (attack, guest) in corpus() {
+        // What it is shown here fits, and what it says of its settings is heard when it is loaded.
+        if guest.world != World::Policy || guest.call != Call::Own || guest.shown > 0 {
             continue;
         }
-        let candidate = ready(&attack.component(), &attack.shipped(&keys));
+        let candidate = ready(&guest.component, &guest.shipped(&keys));
         let steps = asked(candidate, terms);
-        let last = steps.last().unwrap();
+        let (name, last) = (attack.name(), steps.last().unwrap());
         assert!(matches!(last, HandoverStep::Refused { was_deciding: false, .. }), "{name}: {last:?}");
     }
     // What says something else each time is well-behaved and yet not the same policy.

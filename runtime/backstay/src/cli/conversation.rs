@@ -53,7 +53,7 @@ fn plugin(digest: Digest) -> PluginView {
 
 fn quarantined(digest: Digest) -> QuarantineView {
     let cohort = Some(CohortId::parse("canary").unwrap());
-    QuarantineView { digest, kind: Quarantined::Release, cohort, release: None }
+    QuarantineView { digest, kind: Quarantined::Release, cohort, release: None, plugin: None }
 }
 
 fn answer(call: Call) {

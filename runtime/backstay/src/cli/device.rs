@@ -31,9 +31,9 @@ enum Say {
     Hold,
     /// End a hold or a freeze, and try again what was given up
     Thaw,
-    /// A release that failed there may be tried again
+    /// A release, or a plugin, that failed there may be tried again
     Lift {
-        /// The digest of the release
+        /// The digest of the release, or of the plugin's grant
         digest: Digest,
     },
 }
@@ -60,6 +60,10 @@ impl Device {
         let sent = Sent { device, word, sequence };
         desk.printer
             .show("device-word", &sent, || format!("{device} is told {said} (order {sequence})\n"))?;
+        if matches!(word, Word::Lift(_)) {
+            desk.printer
+                .say("a plugin that was not loaded because of it is loaded at the device's next start");
+        }
         desk.printer.say("it has followed when its journal says so: backstay evidence show");
         Ok(Exit::Done)
     }

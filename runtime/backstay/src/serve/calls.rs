@@ -52,7 +52,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             Call::Operate(cohort, channel, operation, reply) => {
                 drop(reply.send(self.operate(now, &Lane::new(&cohort, channel), operation)));
             }
-            Call::Quarantine(reply) => drop(reply.send(Ok(self.quarantine_views()))),
+            Call::Quarantine(reply) => drop(reply.send(Ok(self.quarantine_views(now)))),
             Call::Lift(digest, request, reply) => drop(reply.send(self.lift(now, digest, request))),
             Call::Breakers(reply) => drop(reply.send(Ok(self.breaker_views(now)))),
             Call::CloseBreaker(cohort, channel, reason, reply) => {
@@ -259,7 +259,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             return Err(no_cohort(cohort));
         }
         let is_meant = |of: &Option<CohortId>| cohort.is_none() || *of == cohort;
-        let mut lifted = self.quarantine_views();
+        let mut lifted = self.quarantine_views(now);
         lifted.retain(|view| view.digest == digest && is_meant(&view.cohort));
         for view in &lifted {
             let channel = match view.kind {

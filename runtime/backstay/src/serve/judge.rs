@@ -1,7 +1,7 @@
 //! Who is asked about a rollout.
 
 use backstay_core::Confidence;
-use backstay_model::{Event, Facts, Mono};
+use backstay_model::{Digest, Event, Facts, Mono};
 use backstay_plugins::{Asked, Consulted, Judge};
 use backstay_trust::Keyring;
 
@@ -12,6 +12,9 @@ pub(crate) trait Ask {
 
     /// Holds what is remembered against who is here, before the first question.
     fn seat(&self, confidence: &mut Confidence) -> Option<Event>;
+
+    /// Whether the plugin under this grant is loaded.
+    fn has(&self, grant: &Digest) -> bool;
 
     /// How each of those who are asked is configured, to be recorded before the first answer.
     fn equipped(&self) -> Vec<Event>;
@@ -30,6 +33,10 @@ impl Ask for Judge {
 
     fn seat(&self, confidence: &mut Confidence) -> Option<Event> {
         self.seat(confidence)
+    }
+
+    fn has(&self, grant: &Digest) -> bool {
+        self.granted().any(|granted| granted.grant() == grant)
     }
 
     fn equipped(&self) -> Vec<Event> {

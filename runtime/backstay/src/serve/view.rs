@@ -1,8 +1,9 @@
-//! What people see: reported, booted and confirmed kept apart, each with its age.
+//! What people see: reported, booted and confirmed kept apart, each with its age. Not here: what is kept from being used
+//! (`held_back`).
 
 use backstay_api::{
     BreakerState, BreakerView, CohortView, DeviceView, EventView, FleetView, HealthView, PendingView,
-    PluginView, PluginsView, Proof, QuarantineView, Quarantined, ReleaseView,
+    PluginView, PluginsView, Proof, ReleaseView,
 };
 use backstay_core::{Cohort, Overview, Stage};
 use backstay_model::{Breaker, Channel, DeviceId, Direction, Mono, Reach, Release};
@@ -13,7 +14,7 @@ use super::{
 };
 
 /// The most records in one answer; who wants more asks again from the last.
-const EVENTS_MAX: usize = 1000;
+pub(super) const EVENTS_MAX: usize = 1000;
 
 impl<D: Diary, P: Ask> Server<D, P> {
     /// All that is known.
@@ -50,30 +51,6 @@ impl<D: Diary, P: Ask> Server<D, P> {
     /// The plugins that can be handed out.
     pub(super) fn plugin_views(&self) -> Vec<PluginView> {
         self.bundles.all().map(Published::view).collect()
-    }
-
-    /// What is kept from being used: releases by cohort, then policies.
-    pub(super) fn quarantine_views(&self) -> Vec<QuarantineView> {
-        let turned = self.lanes.iter().flat_map(|(lane, machine)| {
-            machine.helm().quarantined().iter().map(move |digest| (lane, *digest))
-        });
-        let releases = turned.map(|(lane, digest)| {
-            let (kind, release) = match lane.channel {
-                Channel::Product => {
-                    let known = self.catalogue.release(&digest).map(|known| known.release().clone());
-                    (Quarantined::Release, known)
-                }
-                Channel::Plugins => (Quarantined::Plugin, self.bundles.bundle(&digest).cloned()),
-            };
-            QuarantineView { digest, kind, cohort: Some(lane.cohort.clone()), release }
-        });
-        let policies = self.confidence.quarantine.all().map(|digest| QuarantineView {
-            digest: *digest,
-            kind: Quarantined::Policy,
-            cohort: None,
-            release: None,
-        });
-        releases.chain(policies).collect()
     }
 
     /// All cohorts' promotion breakers.

@@ -10,14 +10,14 @@ use std::{
 };
 
 use backstay_api::{ApiError, Call, EnrolAnswer, Reply, Shelf, StartRollout};
-use backstay_core::{Confidence, Plan};
+use backstay_core::{Bench, Confidence, Move, Plan, Terms};
 use backstay_evidence::{Chain, Frame, Head, Place, Record};
 use backstay_link::{Happening, Message, Outgoing};
 use backstay_memory::{Durability, Memory, Options, Trusted};
 use backstay_model::{
-    Action, Beat, BootId, CohortId, Decision, DeviceId, Digest, Event, Facts, FleetId, Hardware, Health,
-    Millis, Mono, Name, Permille, Reason, Release, Report, SchemaRange, Standing, Steer, UnixMs, Version,
-    WayHome,
+    Action, Beat, BootId, CohortId, Decision, DeviceId, Digest, Event, Facts, FleetId, Handover,
+    HandoverStep, Hardware, Health, Millis, Mono, Name, Permille, PluginId, Reason, Release, Report,
+    SchemaRange, Standing, Steer, UnixMs, Version, WayHome,
 };
 use backstay_plugins::{Asked, Consulted};
 use backstay_trust::{
@@ -79,16 +79,24 @@ impl Diary for Paper {
 }
 
 /// A policy that says the same to everything.
-pub(super) struct Says(Action);
+pub(super) struct Says {
+    action: Action,
+    /// The grants of the plugins that are said to be loaded.
+    loaded: Vec<Digest>,
+}
 
 impl Ask for Says {
     fn ask(&mut self, _: Mono, _: &Facts, _: &mut Confidence) -> Asked {
         let reasons = vec![Reason::new("the story says so".into())];
-        Asked { answer: Ok(Decision { action: self.0.clone(), reasons }), events: Vec::new() }
+        Asked { answer: Ok(Decision { action: self.action.clone(), reasons }), events: Vec::new() }
     }
 
     fn seat(&self, _: &mut Confidence) -> Option<Event> {
         None
+    }
+
+    fn has(&self, grant: &Digest) -> bool {
+        self.loaded.contains(grant)
     }
 
     fn equipped(&self) -> Vec<Event> {
@@ -118,6 +126,8 @@ pub(super) struct World {
     dir: TempDir,
     now: Mono,
     server: Option<Server<Paper, Says>>,
+    /// The grants of the policies that are loaded at the next start.
+    pub(super) loaded: Vec<Digest>,
     pub(super) disk: Rc<Cell<Disk>>,
     pub(super) written: Rc<RefCell<Vec<Event>>>,
     pub(super) pumps: BTreeMap<String, Pump>,
@@ -193,6 +203,7 @@ impl World {
             dir: tempfile::tempdir().unwrap(),
             now: Mono(0),
             server: None,
+            loaded: Vec::new(),
             disk: Rc::new(Cell::new(Disk::Good)),
             written: Rc::default(),
             pumps: BTreeMap::new(),
@@ -224,7 +235,7 @@ impl World {
             plan: plan(),
             refresh_every: Millis::from_secs(900),
             diary: Paper { memory, disk: Rc::clone(&self.disk), written: Rc::clone(&self.written) },
-            judge: Says(Action::Proceed),
+            judge: Says { action: Action::Proceed, loaded: self.loaded.clone() },
             register: Register::open(&path("register")).unwrap(),
             archive: Archive::open(&path("archive")).unwrap(),
             catalogue,
@@ -291,6 +302,42 @@ impl World {
             self.published.push(outgoing);
         }
         done
+    }
+
+    /// A policy fails until it is out, and that is written down.
+    pub(super) fn fails(&mut self, grant: Digest) {
+        self.does(|server, now| {
+            let strikes = (0..3).filter_map(|_| server.confidence.quarantine.strike(now.mono, grant)).last();
+            let (plugin, why) = (PluginId::parse("acme/failing").unwrap(), "it trapped".into());
+            server.record(now, &[Event::Quarantined { plugin, grant, strikes: strikes.unwrap(), why }]);
+        });
+    }
+
+    /// A policy begins to take over from another.
+    pub(super) fn shadows(&mut self, grant: Digest) {
+        self.does(|server, _| {
+            let Confidence { quarantine, succession } = &mut server.confidence;
+            let bench = Bench { candidate: Some(&grant), proven: &[Digest([1; 32])] };
+            succession.seat(bench, &Terms::default(), quarantine).unwrap();
+        });
+    }
+
+    /// It is sent back because it is out, or because it takes the process with it, and that is written down.
+    pub(super) fn sends_back(&mut self, grant: Digest) {
+        self.does(|server, now| {
+            let Confidence { quarantine, succession } = &mut server.confidence;
+            let moved = match quarantine.is_out(&grant) {
+                true => succession.heard(&Terms::default(), Some(&Action::Proceed), None, quarantine).pop(),
+                false => succession.brought_down(&grant),
+            };
+            let Some(Move::Refused { why, back_to, was_deciding, .. }) = moved else {
+                panic!("it was to take over: {moved:?}")
+            };
+            let step = HandoverStep::Refused { back_to, was_deciding, why: why.to_string() };
+            let (plugin, version) =
+                (PluginId::parse("acme/taking-over").unwrap(), Version::parse("0.2.0").unwrap());
+            server.record(now, &[Event::Handover(Handover { plugin, version, grant, step })]);
+        });
     }
 
     /// A connection: everything retained comes, and a second later the server speaks.

@@ -36,14 +36,16 @@ pub(crate) fn trial(package: &str, version: &str) -> Trial {
         (Vec::new(), Permissions::default())
     };
     let here = Machine::ALL.into_iter().find(|kind| kind.target() == machine()).unwrap();
+    let component = component(package);
+    let code = Trial::code(&component, &[here, Machine::Pulley64]).unwrap();
     Trial::of(
-        &component(package),
+        &component,
         &format!("backstay/{package}").parse().unwrap(),
         &version.parse().unwrap(),
         &wants,
         &permissions,
         Limits::DEFAULT,
-        &[here, Machine::Pulley64],
+        &code,
     )
     .unwrap()
 }

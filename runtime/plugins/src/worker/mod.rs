@@ -162,7 +162,7 @@ impl Loader<'_> {
         role: PluginRole,
         program: &Program,
     ) -> Result<Worker, LoadError> {
-        let bundle = read(path)?;
+        let bundle = read(path, self.tier)?;
         let world = match role {
             PluginRole::Policy => world_policy(),
             PluginRole::Executor => world_executor(),

@@ -6,10 +6,11 @@ use backstay_config::Plugin as Configured;
 use backstay_host::{
     Engine, Machine, compile_component, engine_profile, machine, world_executor, world_policy,
 };
-use backstay_model::{PluginId, UnixMs, Version};
+use backstay_model::{Digest, PluginId, UnixMs, Version};
 use backstay_plugins::{Loader, Tier};
 use backstay_trust::{
-    Artifact, Bundle, EffectKind, EngineProfile, Floor, Grant, Limits, Permissions, PluginRelease, Stamp,
+    Accepted, Artifact, Bundle, EffectKind, EngineProfile, Floor, Grant, Limits, Permissions, PluginRelease,
+    Stamp,
 };
 use serde::Deserialize;
 
@@ -34,6 +35,14 @@ pub struct Plugin {
     sequence: u64,
     /// The sequence of the grant that was accepted before.
     floor: u64,
+    /// The sequence of the release that was accepted with it, if another grant than this was.
+    floor_release: Option<u64>,
+    /// Whose key the fleet's revokers have taken back.
+    revoked: Option<String>,
+    /// The keyring has expired by the time that the server attests.
+    keyring_expired: bool,
+    /// The grant has.
+    grant_expired: bool,
     /// The grant is for another release of the plugin.
     other_release: bool,
     /// The vendor asks for slots and the operator grants commands.
@@ -46,6 +55,10 @@ pub struct Plugin {
     code_for: String,
     /// The code in the bundle is what the grant names, or there is none.
     without_code: bool,
+    /// So many bytes of code are said to be granted.
+    code_bytes: Option<u64>,
+    /// What is done to the code before it is signed.
+    built: Vec<Damage>,
     /// What is done to the vendor's statement.
     release: Vec<Damage>,
     /// What is done to the operator's statement.
@@ -66,12 +79,18 @@ impl Default for Plugin {
             fleet: "pumps".into(),
             sequence: 7,
             floor: 7,
+            floor_release: None,
+            revoked: None,
+            keyring_expired: false,
+            grant_expired: false,
             other_release: false,
             grants_more: false,
             target: "here".into(),
             engine: None,
             code_for: "here".into(),
             without_code: false,
+            code_bytes: None,
+            built: vec![],
             release: vec![],
             grant: vec![],
             code: vec![],
@@ -99,13 +118,26 @@ impl Plugin {
         let path = dir.path().join("policy.bundle");
         fs::write(&path, self.made(&keys)).unwrap();
         let engine = Engine::new().unwrap();
-        let floors = BTreeMap::from([(PluginId::parse(&self.id).unwrap(), Floor::of_sequence(self.floor))]);
-        let loader = Loader { floors: &floors, ..Loader::new(Tier::Device, &engine, &keys.keyring) };
+        let floors = BTreeMap::from([(PluginId::parse(&self.id).unwrap(), self.accepted())]);
+        let keyring = match &self.revoked {
+            Some(stolen) => keys.revoking(&[keys.called(stolen)]),
+            None if self.keyring_expired => keys.expiring(UnixMs(5_000)),
+            None => keys.keyring.clone(),
+        };
+        let attested = (self.keyring_expired || self.grant_expired).then_some(UnixMs(5_000));
+        let loader = Loader { floors: &floors, attested, ..Loader::new(Tier::Device, &engine, &keyring) };
         let config = Configured { bundle: path, ..Configured::default() };
         match loader.policies(&config) {
             Ok(ready) => Verdict::Accepted(format!("{} plugin runs", ready.len())),
             Err(error) => Verdict::of(&error, error.help()),
         }
+    }
+
+    /// What was accepted here before: this very grant, if its sequence is the same and nothing more is said.
+    fn accepted(&self) -> Floor {
+        let Some(release) = self.floor_release else { return Floor::of_sequence(self.floor) };
+        let newest = Accepted { sequence: self.floor, grant: Some(Digest([1; 32])), release };
+        Floor { newest, before: None }
     }
 
     fn made(&self, keys: &Keys) -> Vec<u8> {
@@ -129,6 +161,7 @@ impl Plugin {
         // What names a statement doesn't depend on who signed it.
         let granted = keys.everybodys().verify_plugin_release(&granted).unwrap();
         let mut artifact = code(&self.code_for);
+        Damage::all(&self.built, &mut artifact);
         let named = Artifact {
             target: if self.target == "here" { machine() } else { self.target.parse().unwrap() },
             engine: self
@@ -137,7 +170,7 @@ impl Plugin {
                 .map_or_else(engine_profile, |name| EngineProfile::parse(name).unwrap()),
             compiler: Version::parse("48.0.8").unwrap(),
             digest: digest(&artifact),
-            length: artifact.len() as u64,
+            length: self.code_bytes.unwrap_or(artifact.len() as u64),
         };
         let mut permissions = Permissions { slots: true, ..Permissions::default() };
         if self.grants_more {
@@ -150,7 +183,9 @@ impl Plugin {
             artifacts: vec![named],
         };
         let operator = keys.called(&self.operator);
-        let mut grant = grant.sign(operator, fleet_called(&self.fleet), stamp(self.sequence)).unwrap();
+        let expires = self.grant_expired.then_some(UnixMs(5_000));
+        let granted = Stamp { expires, ..stamp(self.sequence) };
+        let mut grant = grant.sign(operator, fleet_called(&self.fleet), granted).unwrap();
         Damage::all(&self.release, &mut release);
         Damage::all(&self.grant, &mut grant);
         let whole = artifact.clone();

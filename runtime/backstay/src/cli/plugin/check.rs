@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
-use backstay_host::{Machine, system_of, world_executor, world_of, world_policy};
-use backstay_kit::{Settings, Trial, Tried, asks};
+use backstay_host::{Machine, compile_component, system_of, world_executor, world_of, world_policy};
+use backstay_kit::{Settings, Trial, TrialError, Tried, asks};
 use backstay_model::{Digest, Name};
 use backstay_trust::{Artifact, EffectKind, Limits};
 use clap::{Args, ValueEnum};
@@ -102,7 +102,11 @@ impl Check {
         // What the code can ask for isn't written in it: it is tried.
         if world.is_ok() {
             let (id, version, wants) = (&identity.id, &identity.version, &identity.wants);
-            let trial = Trial::of(&component, id, version, wants, &permissions, limits, &Machine::ALL);
+            // Twice for each machine, unlike where it is only tried out: that it comes out the same is one of the checks.
+            let compile = |machine| compile_component(&component, machine).map_err(TrialError::Compile);
+            let code: Result<Vec<_>, _> = Machine::ALL.into_iter().map(compile).collect();
+            let trial =
+                code.and_then(|code| Trial::of(&component, id, version, wants, &permissions, limits, &code));
             match trial {
                 Ok(trial) => {
                     let sizes: Vec<_> = trial

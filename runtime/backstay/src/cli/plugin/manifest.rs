@@ -154,6 +154,56 @@ mod tests {
         assert!(read("").unwrap().identity(Path::new("m")).is_err());
     }
 
+    /// All of it taken apart without `..`: a field that is added has to arrive somewhere, and be shown here to do so.
+    #[test]
+    fn every_field_of_a_manifest_arrives() {
+        let manifest = read(
+            r#"
+            id = "acme/pump"
+            version = "1.2.3"
+            world = "backstay:plugin/executor@0.1.0"
+            description = "for whoever reads the file"
+            wants = ["http", "run", "slot", "file", "publish"]
+
+            [limits]
+            memory-bytes = 100001
+            table-elements = 102
+            call-ms = 103
+            output-bytes = 104
+            state-bytes = 105
+            effects-per-step = 106
+
+            [permissions]
+            endpoints = ["an-endpoint"]
+            commands = ["a-command"]
+            topics = ["a-topic"]
+            paths = ["/a/path"]
+            slots = true
+            "#,
+        )
+        .unwrap();
+        let Manifest { id: _, version: _, world: _, _description: said, wants: _, limits: _, permissions: _ } =
+            &manifest;
+        assert_eq!(said.as_deref(), Some("for whoever reads the file"));
+        let Identity { id, version, world, wants } = manifest.identity(Path::new("m")).unwrap();
+        assert_eq!((id.as_str(), version.as_str()), ("acme/pump", "1.2.3"));
+        assert_eq!(world.unwrap().as_str(), "backstay:plugin/executor@0.1.0");
+        let all =
+            [EffectKind::Http, EffectKind::Run, EffectKind::Slot, EffectKind::File, EffectKind::Publish];
+        assert_eq!(wants, all);
+        let Limits { memory_bytes, table_elements, call, output_bytes, state_bytes, effects_per_step } =
+            manifest.limits(Limits::DEFAULT);
+        assert_eq!((memory_bytes, table_elements, call), (100_001, 102, Millis(103)));
+        assert_eq!((output_bytes, state_bytes, effects_per_step), (104, 105, 106));
+        let Permissions { endpoints, commands, topics, paths, slots } = manifest.permissions();
+        let named = |name: &str| vec![Name::parse(name).unwrap()];
+        assert_eq!(
+            (endpoints, commands, topics),
+            (named("an-endpoint"), named("a-command"), named("a-topic"))
+        );
+        assert_eq!((paths, slots), (vec!["/a/path".to_owned()], true));
+    }
+
     #[test]
     fn the_manifests_of_the_plugins_that_ship_are_read() {
         let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");

@@ -97,7 +97,8 @@ impl Run {
         let here = Machine::ALL.into_iter().find(|machine| machine.target() == backstay_host::machine());
         let here = here.ok_or_else(|| Failure::new(Exit::Trouble, "this machine can't run plugins"))?;
         let (id, version, wants) = (&identity.id, &identity.version, &identity.wants);
-        let trial = Trial::of(&component, id, version, wants, &permissions, limits, &[here]);
+        let trial = Trial::code(&component, &[here])
+            .and_then(|code| Trial::of(&component, id, version, wants, &permissions, limits, &code));
         let trial = trial.map_err(|why| {
             let help = why.help();
             let what = format!("{} can't be run", self.component.display());

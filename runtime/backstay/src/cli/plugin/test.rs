@@ -114,16 +114,10 @@ impl Test {
             );
         }
         desk.printer.say(format_args!("compiling {} for three kinds of machine", self.component.display()));
-        let trial = Trial::of(
-            &component,
-            &identity.id,
-            &identity.version,
-            &identity.wants,
-            &permissions,
-            limits,
-            &Machine::ALL,
-        )
-        .map_err(|why| {
+        let (id, version, wants) = (&identity.id, &identity.version, &identity.wants);
+        let trial = Trial::code(&component, &Machine::ALL)
+            .and_then(|code| Trial::of(&component, id, version, wants, &permissions, limits, &code));
+        let trial = trial.map_err(|why| {
             let help = why.help();
             let what = format!("{} can't be tried out", self.component.display());
             Failure::new(Exit::Usage, what).why(why).maybe_help(help)

@@ -1,13 +1,17 @@
 //! From a component to a bundle that is believed, and what isn't.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
-use backstay_host::Machine;
-use backstay_model::{FleetId, Name};
-use backstay_trust::{Keyring, KeyringParts, Role, SecretKey, Vendor};
+use backstay_host::{Machine, compile_component, engine_profile, world_policy};
+use backstay_model::{Digest, FleetId, Millis, Name, PluginId, UnixMs, Version};
+use backstay_trust::{
+    Artifact, Bundle, EffectKind, Keyring, KeyringParts, Limits, Permissions, PluginRelease, Role, SecretKey,
+    Stamp, Vendor, Want,
+};
 use tempfile::TempDir;
 
 use super::{grant::Grant, inspect::Inspect, sign::Sign};
@@ -108,6 +112,91 @@ fn what_is_signed_and_granted_is_what_a_device_believes() {
     assert_eq!(bare.run(&Desk::quiet()).unwrap(), Exit::Done);
 }
 
+/// What the files and the command line say, each in a way of its own, is what is signed.
+#[test]
+fn what_is_signed_is_what_was_said() {
+    let bench = Bench::new();
+    let world = "world = \"backstay:plugin/policy@0.1.0\"\n";
+    let limits = "[limits]\ncall-ms = 17\n";
+    fs::write(bench.path("manifest.toml"), format!("{world}{MANIFEST}{limits}")).unwrap();
+    Sign { sequence: 11, ..bench.sign() }.run(&Desk::quiet()).unwrap();
+    fs::write(bench.path("grant.toml"), "[permissions]\ncommands = [\"stop\"]\n[limits]\nstate-bytes = 18\n")
+        .unwrap();
+    Grant { permissions: Some(bench.path("grant.toml")), sequence: 12, ..bench.grant() }
+        .run(&Desk::quiet())
+        .unwrap();
+
+    let keyring = crate::file::read_keyring(&bench.path("keyring")).unwrap();
+    let component = fs::read(bench.path("seven.wasm")).unwrap();
+    let bytes = fs::read(bench.path("seven.bundle")).unwrap();
+    let bundle = Bundle::decode(&bytes).unwrap();
+    let verified = keyring.verify_plugin_release(bundle.release).unwrap();
+    assert_eq!(verified.stamp().sequence, 11);
+    let said = Limits { call: Millis(17), ..Limits::DEFAULT };
+    let release = PluginRelease {
+        id: PluginId::parse("acme/policy-seven").unwrap(),
+        version: Version::parse("1.0.0").unwrap(),
+        component: crate::file::digest_of(&component),
+        component_bytes: component.len() as u64,
+        world: world_policy(),
+        wants: vec![EffectKind::Run],
+        limits: said,
+    };
+    assert_eq!(*verified.release(), release);
+    let (engine, world, floors) = (engine_profile(), world_policy(), BTreeMap::new());
+    for machine in bench.grant().targets {
+        let target = machine.target();
+        let want = Want { target: &target, engine: &engine, world: &world, floors: &floors, attested: None };
+        let granted = keyring.verify_grant(bundle.release, bundle.grant, &want).unwrap();
+        let compiled = compile_component(&component, machine).unwrap();
+        let artifact = Artifact {
+            target: compiled.target,
+            engine: compiled.engine,
+            compiler: compiled.compiler,
+            digest: crate::file::digest_of(&compiled.bytes),
+            length: compiled.bytes.len() as u64,
+        };
+        assert_eq!(*granted.artifact(), artifact);
+        let plugin = granted.with_artifact(bundle.artifact(&artifact.digest).unwrap().to_vec()).unwrap();
+        assert_eq!(plugin.stamp().sequence, 12);
+        assert_eq!(plugin.limits(), Limits { state_bytes: 18, ..said });
+        let commands = vec![Name::parse("stop").unwrap()];
+        assert_eq!(*plugin.permissions(), Permissions { commands, ..Permissions::default() });
+    }
+}
+
+/// A release names its component by digest and length. One that lies about either is not granted.
+#[test]
+fn a_release_that_lies_about_its_component_is_not_granted() {
+    let bench = Bench::new();
+    let component = fs::read(bench.path("seven.wasm")).unwrap();
+    let true_one = PluginRelease {
+        id: PluginId::parse("acme/policy-seven").unwrap(),
+        version: Version::parse("1.0.0").unwrap(),
+        component: crate::file::digest_of(&component),
+        component_bytes: component.len() as u64,
+        world: world_policy(),
+        wants: vec![EffectKind::Run],
+        limits: Limits::DEFAULT,
+    };
+    let stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };
+    let release = |release: &PluginRelease| {
+        let signed = release.sign(&SecretKey::from_random(&[4; 32]), stamp).unwrap();
+        fs::write(bench.path("seven.release"), signed).unwrap();
+        bench.grant().run(&Desk::quiet())
+    };
+    assert_eq!(release(&true_one).unwrap(), Exit::Done);
+    fs::remove_file(bench.path("seven.bundle")).unwrap();
+    for lie in [
+        PluginRelease { component: Digest([7; 32]), ..true_one.clone() },
+        PluginRelease { component_bytes: true_one.component_bytes + 1, ..true_one.clone() },
+    ] {
+        let failure = release(&lie).unwrap_err();
+        assert!(failure.to_string().contains("is not the component of"), "{failure}");
+        assert!(!bench.path("seven.bundle").exists());
+    }
+}
+
 #[test]
 fn a_flipped_byte_anywhere_in_a_bundle_is_found() {
     let bench = Bench::new().made();
@@ -175,6 +264,22 @@ fn what_is_no_plugin_is_not_signed() {
     let bench = Bench::new();
     fs::write(bench.path("seven.wasm"), b"\0asm\x01\0\0\0").unwrap();
     assert_eq!(bench.sign().run(&Desk::quiet()).unwrap_err().exit(), Exit::Usage);
+}
+
+/// A component at which the compiler panics is no more than one that can't be compiled, and it is named by its plugin.
+#[test]
+fn a_compiler_that_gives_up_is_told_with_the_plugin() {
+    let attack = include_str!("../../../../../tests/attacks/corpus/compiler-brought-down/attack.toml");
+    let text = attack.split("'''").nth(1).unwrap();
+    let bench = Bench::new();
+    fs::write(bench.path("seven.wasm"), wat::parse_str(text).unwrap()).unwrap();
+    bench.sign().run(&Desk::quiet()).unwrap();
+    let failure = bench.grant().run(&Desk::quiet()).unwrap_err();
+    assert_eq!(failure.exit(), Exit::Trouble);
+    let told = failure.to_string();
+    assert!(told.contains("cannot compile acme/policy-seven"), "{told}");
+    assert!(told.contains("for x86_64-linux") && told.contains("the compiler gave up: "), "{told}");
+    assert!(!bench.path("seven.bundle").exists());
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! What people name, lift and look at.
 
-use backstay_api::{Because, BreakerState, Call, Kind, LiftRequest, Operation, Quarantined};
+use backstay_api::{
+    Because, BreakerState, Call, KeptOut, Kind, LiftRequest, Operation, QuarantineView, Quarantined,
+    Recorded, WayOut,
+};
 use backstay_model::{Channel, Digest, Direction, Event, Health, Standing};
 
 use super::fleet_of_three;
@@ -117,6 +120,61 @@ fn a_quarantine_and_a_breaker_are_lifted_with_a_reason() {
     assert_eq!(world.calls(Call::Quarantine).unwrap(), []);
     assert_eq!(world.calls(Call::Breakers).unwrap()[0].state, BreakerState::Closed);
     world.pushes("canary", NEW).unwrap();
+}
+
+/// A policy that was sent back on its way to take over is kept out as one that failed is: both are seen with who, why and
+/// since when, and lifted. One that isn't loaded is said to wait for the next start.
+#[test]
+fn a_candidate_that_was_sent_back_is_seen_and_lifted() {
+    let (failed, sent_back) = (Digest([7; 32]), Digest([8; 32]));
+    let mut world = fleet_of_three();
+    world.loaded.push(sent_back);
+    world.kills();
+    world.starts();
+    world.connects();
+    let told = |kept: &QuarantineView| {
+        let KeptOut { way, loaded, recorded } = kept.plugin.clone().unwrap();
+        let Recorded { plugin, version, why, age_ms, record } = recorded.unwrap();
+        assert!(record > 0);
+        (way, loaded, plugin.to_string(), version.map(|version| version.to_string()), why, age_ms)
+    };
+    world.fails(failed);
+    world.waits_secs(60);
+    // One that fails on its way is sent back because of that: it is there once, with what it failed at.
+    world.shadows(sent_back);
+    world.fails(sent_back);
+    world.sends_back(sent_back);
+    let kept = world.calls(Call::Quarantine).unwrap();
+    assert_eq!(kept.iter().map(|kept| kept.digest).collect::<Vec<_>>(), [sent_back, failed]);
+    let trapped =
+        |loaded, age| (WayOut::Failed, loaded, "acme/failing".into(), None, "it trapped".into(), age);
+    assert_eq!(told(&kept[0]), trapped(true, 0));
+    lift(&mut world, sent_back);
+    assert_eq!(world.calls(Call::Quarantine).unwrap().len(), 1);
+
+    world.shadows(sent_back);
+    world.sends_back(sent_back);
+    world.waits_secs(5);
+    let kept = world.calls(Call::Quarantine).unwrap();
+    assert_eq!(told(&kept[0]), trapped(false, 65_000));
+    let (who, version, why) = ("acme/taking-over", "0.2.0", "it brought the process down");
+    assert_eq!(told(&kept[1]), (WayOut::SentBack, true, who.into(), Some(version.into()), why.into(), 5_000));
+    assert_eq!(lift(&mut world, failed), kept[..1]);
+    assert_eq!(lift(&mut world, sent_back), kept[1..]);
+    let did = by_hand(&world);
+    assert_eq!(
+        did.iter().filter(|what| what.contains(&sent_back.short().to_string())).count(),
+        2,
+        "once each"
+    );
+    world.kills();
+    world.starts();
+    assert_eq!(world.calls(Call::Quarantine).unwrap(), []);
+}
+
+fn lift(world: &mut World, what: Digest) -> Vec<QuarantineView> {
+    let request = LiftRequest { reason: reason("tested again"), cohort: None };
+    world.calls(|reply| Call::Lift(what, request, reply)).unwrap().lifted
 }
 
 /// Reports come when something changes; how a device does meanwhile, its beats say. Nothing is decided on them.
