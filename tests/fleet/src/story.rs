@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
-use backstay_test_fleet::{Fleet, Pace, Trouble};
+use backstay_test_fleet::{Build, Fleet, Pace, Trouble};
 use serde_json::Value;
 
 use crate::show::{Show, table};
@@ -36,6 +36,7 @@ pub(crate) fn tell(programs: &Path, plugins: &Path, dir: &Path, devices: usize) 
         show.tell("mosquitto is not installed: the server brings a broker of its own, and the second story is left out");
     }
     let names = gather(&mut fleet, devices, &mut show)?;
+    next_policy(&fleet, plugins, &mut show)?;
     first_cohort(&mut fleet, &mut show)?;
     if fleet.broker.is_some() {
         second_cohort(&mut fleet, &mut show)?;
@@ -61,6 +62,33 @@ fn gather(fleet: &mut Fleet, devices: usize, show: &mut Show) -> Result<Vec<Stri
         (settled == devices, format!("{settled} of {devices} are settled on 1.4.0"))
     })?;
     Ok(names)
+}
+
+/// The next version of the policy, for one cohort: asked beside the old one, then in its place. What follows it decides.
+fn next_policy(fleet: &Fleet, components: &Path, show: &mut Show) -> Result<(), Trouble> {
+    let component = components.join("policy-tree.wasm");
+    let build = Build { plugin: "policy-tree", component: &component, version: Some("1.1.0"), sequence: 2 };
+    let bundle = fleet.layout.grant(&fleet.cli, components, build)?;
+    fleet.cli.ask(&["plugin", "publish", &bundle.display().to_string()])?;
+    let start = "rollout start --cohort canary --plugin backstay/policy-tree --version 1.1.0";
+    show.tell(&format!("$ backstay {start}"));
+    let words: Vec<&str> = start.split(' ').chain(["--wave", "50%", "--wave", "100%"]).collect();
+    fleet.cli.ask(&[words.as_slice(), &["--good-windows", "1"]].concat())?;
+    until(fleet, show, "the canary cohort decides by policy 1.1.0", |view| {
+        let (all, mut have, mut tried) = (count(view, in_canary), 0, 0);
+        for device in devices(view).filter(|device| in_canary(device)) {
+            let plugins = &device["plugins"];
+            have += usize::from(plugins["trusted"]["version"] == "1.1.0");
+            tried += usize::from(plugins["standing"] == "OnTrial");
+        }
+        (have == all, format!("{tried} devices ask 1.1.0 beside 0.1.0, {have} of {all} decide by it"))
+    })?;
+    show.tell("each device asked it beside the old one, found no difference, and decides by it now");
+    Ok(())
+}
+
+fn in_canary(device: &Value) -> bool {
+    device["cohort"] == "canary"
 }
 
 /// A release that starts well and then fails: the devices go home by themselves, the server turns the cohort.
