@@ -125,8 +125,12 @@ fn small(target: &str) -> &'static [&'static str] {
         // Linked by rust-lld itself: functions with the same code become one. rustc links this target to a fixed place, so
         // there is nothing to relocate at the start. Where size is all, LLVM moves repeated instructions into functions of
         // their own on this CPU, and counts the instructions only: each such function also takes 28 bytes of unwinding
-        // tables, so it has to save more than these.
-        ARM_MUSL => &["-Clink-arg=--icf=all", "-Cllvm-args=-outliner-benefit-threshold=32"],
+        // tables, so it has to save more than these. Those functions have repetitions of their own, so it looks again.
+        ARM_MUSL => &[
+            "-Clink-arg=--icf=all",
+            "-Cllvm-args=-outliner-benefit-threshold=32",
+            "-Cllvm-args=-machine-outliner-reruns=2",
+        ],
         // This one may lie anywhere. Relocations that only add where it lies take some bits each instead of 24 bytes;
         // musl does them since 1.2.4, and std brings a later one.
         INTEL_MUSL => &["-Clink-arg=--pack-dyn-relocs=relr", "-Clink-arg=--icf=all"],

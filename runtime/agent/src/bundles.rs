@@ -4,13 +4,12 @@
 //! loaded, wherever it came from.
 
 use std::{
-    fs,
-    io::{self, Read as _},
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
 use backstay_hands::{Fetch, FetchError};
-use backstay_memory::keep_file;
 use backstay_model::{Digest, Release, Transience, causes};
 use backstay_trust::Bundle;
 
@@ -46,7 +45,7 @@ impl Bundles {
         self.0.join(format!("{bundle}.bundle"))
     }
 
-    /// Has a bundle here, fetched if it isn't yet. It is the one of this digest, and nothing else is known of it.
+    /// Fetches a bundle and keeps it. It is the one of this digest, and nothing else is known of it.
     ///
     /// # Errors
     /// If it can't be had or kept.
@@ -60,19 +59,23 @@ impl Bundles {
         let fetched = fetch.ok_or_else(no_server)?.get(digest, length).await;
         let fetched = fetched
             .map_err(|error| Missing::new(FetchError::transience(&error), causes::in_one_line(&error)))?;
-        let (folder, path) = (self.0.clone(), self.path(&digest));
-        let kept = tokio::task::spawn_blocking(move || {
-            fs::create_dir_all(&folder)?;
-            // What was fetched goes when its room is wanted; this stays for as long as it is used.
-            let mut bytes = Vec::new();
-            fetched.file.take(length).read_to_end(&mut bytes)?;
-            keep_file(&path, &bytes)
-        });
-        let stopped = |_| io::Error::other("the agent is stopping");
-        kept.await
-            .map_err(stopped)
-            .and_then(|kept| kept)
+        self.keep(&fetched.path, &digest)
             .map_err(|error| Missing::new(Transience::Transient, format!("it can't be kept: {error}")))
+    }
+
+    /// Keeps a file that was fetched beyond the time that its room is wanted for something else: it gets a second name.
+    fn keep(&self, fetched: &Path, digest: &Digest) -> io::Result<()> {
+        fs::create_dir_all(&self.0)?;
+        let path = self.path(digest);
+        match fs::hard_link(fetched, &path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                // Not every file system knows two names. A copy that a power cut breaks off is no bundle, and fetched anew.
+                fs::copy(fetched, &path)?;
+                File::open(&path)?.sync_all()?;
+            }
+            _ => {}
+        }
+        File::open(&self.0)?.sync_all()
     }
 
     /// Removes all but these.
@@ -89,6 +92,19 @@ impl Bundles {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_there_when_the_cache_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (bundles, digest) = (Bundles::of(dir.path()), Digest([1; 32]));
+        let fetched = dir.path().join("fetched");
+        fs::write(&fetched, b"bytes").unwrap();
+        for _ in 0..2 {
+            bundles.keep(&fetched, &digest).unwrap();
+        }
+        fs::remove_file(&fetched).unwrap();
+        assert_eq!(fs::read(bundles.path(&digest)).unwrap(), b"bytes");
+    }
 
     #[test]
     fn what_is_not_used_any_more_goes() {

@@ -86,6 +86,8 @@ pub struct Driver {
     pub confidence: Confidence,
     /// Which plugins the device was steered to.
     pub upgrade: Upgrade,
+    /// The newest grants that the configuration has brought.
+    pub pinned: std::collections::BTreeMap<backstay_model::PluginId, backstay_trust::Accepted>,
     /// Where those are kept.
     pub bundles: Bundles,
     /// Where they are fetched from.
@@ -128,6 +130,10 @@ struct Loop {
     picked: Option<(Order, usize)>,
     /// A plugin that came and that nobody was told yet what to do with.
     loaded: Option<Loaded>,
+    /// What fetches a bundle: one at a time.
+    fetching: Option<tokio::task::AbortHandle>,
+    /// The grant of an executor that goes once its run has ended.
+    outgoing: Option<Digest>,
     /// Runs up to this one were let go of: what is still done for them is broken off.
     let_go: watch::Sender<Ticket>,
     uplink: Option<Uplink>,
@@ -149,6 +155,8 @@ impl Driver {
             consulted: None,
             picked: None,
             loaded: None,
+            fetching: None,
+            outgoing: None,
             let_go: watch::Sender::new(Ticket(0)),
             uplink: None,
             done,
@@ -188,7 +196,8 @@ impl Loop {
             }
             if ticked {
                 self.take(Input::Tick).await;
-                if self.all.upgrade.deadline().is_some_and(|at| at <= self.all.clock.now()) {
+                let now = self.all.clock.now();
+                if self.all.upgrade.deadline(now).is_some_and(|at| at <= now) {
                     self.upgrade(UpgradeInput::Tick).await;
                 }
             }
@@ -205,7 +214,7 @@ impl Loop {
 
     fn deadline(&self) -> Mono {
         let own = self.all.device.deadline();
-        let upgrade = self.all.upgrade.deadline();
+        let upgrade = self.all.upgrade.deadline(self.all.clock.now());
         let uplink = self.uplink.as_ref().and_then(Uplink::deadline);
         let beat = self.uplink.is_some().then_some(self.next_beat);
         let soonest =
@@ -276,8 +285,9 @@ impl Loop {
         for event in events {
             tracing::info!(at = now.0, "{event}");
         }
-        let Driver { device, confidence, floors, heard, upgrade, .. } = &self.all;
-        let kept = Kept::of(device.state(), confidence, floors, self.attested(), *heard, upgrade);
+        let Driver { device, confidence, floors, heard, upgrade, pinned, .. } = &self.all;
+        let plugins = (upgrade, pinned);
+        let kept = Kept::of(device.state(), confidence, floors, self.attested(), *heard, plugins);
         // A disk that takes nothing stops nobody from going home; it is said, where anybody can hear it.
         if let Durability::Degraded(why) = self.all.memory.record(now, events, kept.encode()) {
             tracing::error!(why, "what happens is not recorded any more; the device goes on deciding");
@@ -337,7 +347,10 @@ impl Loop {
         self.record_of_plugins(asked.events);
         match asked.answer {
             Ok(decision) => Input::Answered { ticket, decision },
-            Err(why) => Input::Unanswered { ticket, why },
+            Err(why) => {
+                self.mind_the_trial();
+                Input::Unanswered { ticket, why }
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use backstay_core::{Confidence, DeviceState, Quarantine, StateTail, Succession, Upgrade};
 use backstay_model::{PluginId, UnixMs};
-use backstay_trust::Floor;
+use backstay_trust::{Accepted, Floor};
 use backstay_wire::{Body, DecodeError, Schema, decode, encode};
 use serde::{Deserialize, Serialize};
 
@@ -31,19 +31,8 @@ pub struct Kept {
     pub succession: Succession,
     /// Which plugins the device was steered to. Since version 3; none where it never was.
     pub upgrade: Option<Upgrade>,
-}
-
-/// All of it, as version 2 had it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Second {
-    device: DeviceState,
-    quarantine: Quarantine,
-    floors: BTreeMap<PluginId, u64>,
-    attested: Option<UnixMs>,
-    tail: StateTail,
-    accepted: BTreeMap<PluginId, Floor>,
-    heard: Option<Heard>,
-    succession: Succession,
+    /// The newest grants that the configuration has brought: they stay good beside what came by steering since.
+    pub pinned: BTreeMap<PluginId, Accepted>,
 }
 
 impl Body for Kept {
@@ -52,19 +41,10 @@ impl Body for Kept {
     const OPTIONAL: bool = false;
     const BYTES_MAX: usize = 64 * 1024;
 
-    fn from_previous(version: u16, body: &[u8]) -> Result<Self, DecodeError> {
-        let Second { device, quarantine, floors, attested, tail, accepted, heard, succession } =
-            Second::from_body(version, body)?;
-        let upgrade = None;
-        Ok(Self { device, quarantine, floors, attested, tail, accepted, heard, succession, upgrade })
+    fn from_previous(_: u16, body: &[u8]) -> Result<Self, DecodeError> {
+        // It had all but the last two fields, and nothing of either is a zero: no other form to read, and less of a program.
+        Self::from_body(Self::VERSION, &[body, &[0, 0]].concat())
     }
-}
-
-impl Body for Second {
-    const SCHEMA: Schema = Kept::SCHEMA;
-    const VERSION: u16 = 2;
-    const OPTIONAL: bool = Kept::OPTIONAL;
-    const BYTES_MAX: usize = Kept::BYTES_MAX;
 }
 
 impl Kept {
@@ -76,7 +56,7 @@ impl Kept {
         accepted: &BTreeMap<PluginId, Floor>,
         attested: Option<UnixMs>,
         heard: Option<Heard>,
-        upgrade: &Upgrade,
+        (upgrade, pinned): (&Upgrade, &BTreeMap<PluginId, Accepted>),
     ) -> Self {
         let sequence = |(plugin, floor): (&PluginId, &Floor)| (plugin.clone(), floor.newest.sequence);
         let mut floors = BTreeMap::new();
@@ -91,6 +71,7 @@ impl Kept {
             heard,
             succession: confidence.succession.clone(),
             upgrade: Some(upgrade.clone()),
+            pinned: pinned.clone(),
         }
     }
 
@@ -104,9 +85,9 @@ impl Kept {
     /// begins anew from what its slots and anchors say.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let kept: Self = decode(bytes, usize::MAX).ok()?;
-        let Self { device, tail, .. } = kept.clone();
-        Some(Self { device: device.with_tail(tail), ..kept })
+        let mut kept: Self = decode(bytes, usize::MAX).ok()?;
+        kept.device = kept.device.with_tail(kept.tail.clone());
+        Some(kept)
     }
 }
 
@@ -120,6 +101,26 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, tests::SMALL};
+
+    /// All of it, as version 2 had it.
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Second {
+        device: DeviceState,
+        quarantine: Quarantine,
+        floors: BTreeMap<PluginId, u64>,
+        attested: Option<UnixMs>,
+        tail: StateTail,
+        accepted: BTreeMap<PluginId, Floor>,
+        heard: Option<Heard>,
+        succession: Succession,
+    }
+
+    impl Body for Second {
+        const SCHEMA: Schema = Kept::SCHEMA;
+        const VERSION: u16 = 2;
+        const OPTIONAL: bool = Kept::OPTIONAL;
+        const BYTES_MAX: usize = Kept::BYTES_MAX;
+    }
 
     /// The slot that was left may hold an older agent, and this one what the older one wrote.
     #[test]

@@ -12,17 +12,21 @@ use std::{
 };
 
 use backstay_config::Span;
-use backstay_core::{Bundle, Confidence, Device, Input, Upgrade, UpgradeEffect, UpgradeInput, Wanted};
+use backstay_core::{
+    Bundle, Confidence, Configured, Device, Input, Upgrade, UpgradeEffect, UpgradeInput, Wanted,
+};
 use backstay_hands::{
     Command as HandsCommand, Commands, Depot, ExtraArgs, Fetch, FileAge, Hands, HttpProbe, Probe, ProbeKind,
     Probes, Program, ProgramOutput, Roots, Sources, Supervised,
 };
 use backstay_host::{Engine, Executor, Policy};
 use backstay_memory::{Memory, Options, Recalled, Trusted};
-use backstay_model::{Event, Generation, Millis, Mono, Name, PluginRole, Reason, Release, Scope, causes};
+use backstay_model::{
+    Event, Generation, Millis, Mono, Name, PluginId, PluginRole, Reason, Release, Scope, causes,
+};
 use backstay_plugins::{Judge, LoadError, Loader, Mark, Ready, Tier, floors_after, terms};
 use backstay_slots::{Files, Slots as _, Tries};
-use backstay_trust::{GrantedPlugin, Keyring};
+use backstay_trust::{Accepted, GrantedPlugin, Keyring};
 use backstay_wire::Stream;
 use tokio::sync::mpsc;
 
@@ -142,9 +146,13 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
     let marks = mark.clone();
     let loader = Loader { tier, engine: &engine, keyring: &keyring, floors: &floors, attested, mark, held };
     let bundles = Bundles::of(&config.state);
+    let mut pinned = kept.as_ref().map(|kept| kept.pinned.clone()).unwrap_or_default();
+    let is_held = kept.as_ref().is_some_and(|kept| kept.device.is_held());
+    let mut plugging =
+        Plugging { upgrade: &mut upgrade, pinned: &mut pinned, first: &mut first, follow: &mut follow };
     let Plugged { policies, executors, candidate } =
-        plugged(&loader, &config, &bundles, (&mut upgrade, clock), &mut first, &mut follow);
-    let judge = (!policies.is_empty()).then(|| Judge::new(policies));
+        plugging.plug(&loader, &config, &bundles, (clock, is_held));
+    let judge = (!policies.is_empty() || candidate.is_some()).then(|| Judge::new(policies));
     let judge = judge.map(|judge| match candidate {
         Some(candidate) => judge.with_candidate(candidate, terms(&config.policy)),
         None => judge,
@@ -206,6 +214,7 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
         executors,
         confidence,
         upgrade,
+        pinned,
         bundles,
         fetch,
         engine,
@@ -234,56 +243,89 @@ struct Plugged {
     candidate: Option<Ready<Policy>>,
 }
 
-/// Loads those of the configuration and those that came by steering. Where the newest can't be used there is the last good
-/// one. Without a policy the device holds, without an executor it can't act; it starts all the same, and says so.
-fn plugged(
-    loader: &Loader<'_>,
-    config: &Config,
-    bundles: &Bundles,
-    (upgrade, now): (&mut Upgrade, Mono),
-    first: &mut Vec<Event>,
-    follow: &mut Vec<UpgradeEffect>,
-) -> Plugged {
-    let mut unusable = |error: LoadError| first.push(degraded(&causes::in_one_line(&error)));
-    let mut policies: Vec<_> =
-        loader.each_policy(&config.policy).filter_map(|loaded| loaded.map_err(&mut unusable).ok()).collect();
-    let mut executors: Vec<_> = loader
-        .each_executor(&config.executor)
-        .filter_map(|loaded| loaded.map_err(&mut unusable).ok())
-        .collect();
-    let mut candidate =
-        loader.candidate(&config.policy).and_then(|loaded| loaded.map_err(&mut unusable).ok());
+/// What loading them changes, or is told of.
+struct Plugging<'a> {
+    upgrade: &'a mut Upgrade,
+    pinned: &'a mut BTreeMap<PluginId, Accepted>,
+    first: &'a mut Vec<Event>,
+    follow: &'a mut Vec<UpgradeEffect>,
+}
 
-    let policy = policies.first().map(|ready| (PluginRole::Policy, bundle(&ready.bundle, &ready.granted)));
-    let executor =
-        executors.first().map(|ready| (PluginRole::Executor, bundle(&ready.bundle, &ready.granted)));
-    let configured = policy.into_iter().chain(executor).collect();
-    let retries = config.retries();
-    follow.extend(upgrade.step(now, &retries, UpgradeInput::Up { boot: boot_id(), configured }));
-    let Wanted { trusted, on_trial } = upgrade.wanted();
-    let mut lost = Vec::new();
-    // The newest ends up in front.
-    for (role, Bundle { release, .. }) in trusted.into_iter().rev() {
-        let path = bundles.path(&release.digest);
-        let loaded = match role {
-            PluginRole::Policy => loader.policy(&path, &config.policy).map(|ready| policies.insert(0, ready)),
-            PluginRole::Executor => {
-                loader.executor(&path, &config.executor).map(|ready| executors.insert(0, ready))
+impl Plugging<'_> {
+    /// Loads those of the configuration and those that came by steering. Where the newest can't be used there is the last
+    /// good one. Without a policy the device holds, without an executor it can't act; it starts all the same, and says so.
+    fn plug(
+        &mut self,
+        loader: &Loader<'_>,
+        config: &Config,
+        bundles: &Bundles,
+        (now, held): (Mono, bool),
+    ) -> Plugged {
+        // What the configuration has brought stays good, whatever came by steering since.
+        let mut floors = loader.floors.clone();
+        for (plugin, accepted) in &*self.pinned {
+            if let Some(floor) = floors.get_mut(plugin) {
+                floor.before = Some(*accepted);
             }
-        };
-        lost.extend(loaded.map_err(|error| (release.digest, error)).err());
-    }
-    if let Some(Bundle { release, .. }) = on_trial {
-        match loader.policy(&bundles.path(&release.digest), &config.policy) {
-            Ok(ready) => candidate = Some(ready),
-            Err(error) => lost.push((release.digest, error)),
         }
+        let own = Loader { floors: &floors, mark: loader.mark.clone(), ..*loader };
+        let (mut policies, policy) = self.configured(PluginRole::Policy, own.each_policy(&config.policy));
+        let (mut executors, executor) =
+            self.configured(PluginRole::Executor, own.each_executor(&config.executor));
+        let mut candidate = own.candidate(&config.policy).and_then(|loaded| self.usable(loaded));
+
+        let retries = config.retries();
+        let up = UpgradeInput::Up { boot: boot_id(), configured: vec![policy, executor], held };
+        self.follow.extend(self.upgrade.step(now, &retries, up));
+        let Wanted { trusted, on_trial, .. } = self.upgrade.wanted();
+        let mut lost = Vec::new();
+        // The newest ends up in front.
+        for (role, Bundle { release, .. }) in trusted.into_iter().rev() {
+            let path = bundles.path(&release.digest);
+            let came = match role {
+                PluginRole::Policy => {
+                    self.usable(loader.policy(&path, &config.policy)).map(|ready| policies.insert(0, ready))
+                }
+                PluginRole::Executor => self
+                    .usable(loader.executor(&path, &config.executor))
+                    .map(|ready| executors.insert(0, ready)),
+            };
+            lost.extend(came.is_none().then_some(release.digest));
+        }
+        if let Some(Bundle { release, .. }) = on_trial {
+            match self.usable(loader.policy(&bundles.path(&release.digest), &config.policy)) {
+                Some(ready) => candidate = Some(ready),
+                None => lost.push(release.digest),
+            }
+        }
+        for bundle in lost {
+            self.follow.extend(self.upgrade.step(now, &retries, UpgradeInput::Lost(bundle)));
+        }
+        Plugged { policies, executors, candidate }
     }
-    for (bundle, error) in lost {
-        unusable(error);
-        follow.extend(upgrade.step(now, &retries, UpgradeInput::Lost(bundle)));
+
+    /// Those of the configuration for a job that can be used, newest first.
+    fn configured<P>(
+        &mut self,
+        role: PluginRole,
+        loaded: impl Iterator<Item = Result<Ready<P>, LoadError>>,
+    ) -> (Vec<Ready<P>>, Configured) {
+        let (mut named, mut usable) = (None, Vec::new());
+        for (at, loaded) in loaded.enumerate() {
+            let Some(ready) = self.usable(loaded) else { continue };
+            if at == 0 {
+                named = Some(ready.bundle.digest);
+                self.pinned.insert(ready.granted.id().clone(), ready.granted.accepted());
+            }
+            usable.push(ready);
+        }
+        let first = usable.first().map(|ready| bundle(&ready.bundle, &ready.granted));
+        (usable, Configured { role, named, usable: first })
     }
-    Plugged { policies, executors, candidate }
+
+    fn usable<P>(&mut self, loaded: Result<Ready<P>, LoadError>) -> Option<Ready<P>> {
+        loaded.map_err(|error| self.first.push(degraded(&causes::in_one_line(&error)))).ok()
+    }
 }
 
 fn bundle(release: &Release, granted: &GrantedPlugin) -> Bundle {

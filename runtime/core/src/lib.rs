@@ -36,5 +36,5 @@ pub use lock::{Lock, Locked, Stale};
 pub use quarantine::Quarantine;
 pub use rng::Rng;
 pub use succession::{Bench, Confidence, Move, Said, Standing, Succession, Terms, Trouble, Turn};
-pub use upgrade::{Bundle, Fetched, Retries, Upgrade, UpgradeEffect, UpgradeInput, Wanted};
+pub use upgrade::{Bundle, Configured, Fetched, Retries, Upgrade, UpgradeEffect, UpgradeInput, Wanted};
 pub use windows::{Watched, Windows};

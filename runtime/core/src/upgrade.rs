@@ -1,7 +1,7 @@
 //! How a device follows steering of its plugins: to another bundle, on trial there, and back.
 //!
-//! Here: who is meant, what is fetched, when a bundle has the job, and when it is left. In `upgrade/seat`: which bundles a
-//! device has for one job. Not here: when one policy may take over from another (`succession`), what may run here at all
+//! Here: who is meant, what is fetched, when a bundle has the job, and when it is left. In `upgrade/`: what goes in and comes out
+//! (`input`), and which bundles a device has for one job (`seat`). Not here: when one policy may take over from another (`succession`), what may run here at all
 //! (`trust`), and whom the server reaches when (`cohort`, which leads bundles as it leads releases).
 //!
 //! ```text
@@ -10,124 +10,37 @@
 //!   Trial, Confirmed -- home --> Left (Idle), the one before; that rollout never goes forward again
 //! ```
 //!
-//! Home from a bundle is the one that had the job before: it is still there, and was accepted here. Where nothing could be
-//! compared (an executor; a device without a policy), the bundle has the job as soon as it is here, and what it does
-//! badly counts against it like against any plugin.
+//! Home from a bundle is the one that had the job before: it is still there, and was accepted here. That is one step; further
+//! back leads only what operators grant anew. Where nothing can be compared (an executor; a device without a policy that
+//! may be asked), the bundle has the job as soon as it is here, and what it does badly counts against it like against any
+//! plugin.
 
+mod input;
 mod seat;
 #[cfg(test)]
 mod stories;
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, vec::Vec};
 
 use backstay_model::{
-    BootId, Cause, Compared, Digest, Direction, Event, Excluded, Generation, HandoverStep, Mono, PluginId,
-    PluginReport, PluginRole, PluginUpgrade, Reach, Refused, Release, RolloutId, Standing, Steer, Ticket,
-    Transience, UpgradeStep, Word,
+    BootId, Cause, Compared, Digest, Direction, Event, Excluded, Generation, HandoverStep, Millis, Mono,
+    PluginId, PluginReport, PluginRole, PluginUpgrade, Reach, Refused, Release, RolloutId, Standing, Steer,
+    Ticket, Transience, UpgradeStep, Word,
 };
 use serde::{Deserialize, Serialize};
 
-pub use self::seat::Bundle;
 use self::seat::Seats;
-use crate::{Backoff, Freshness, Identity, Rng, Steered, device::Wait, succession};
+pub use self::{
+    input::{Configured, Fetched, Retries, UpgradeEffect, UpgradeInput, Wanted},
+    seat::Bundle,
+};
+use crate::{Allowance, Budget, Freshness, Identity, Rng, Steered, device::Wait, succession};
 
 /// The most bundles that are remembered as condemned, and rollouts as turned round.
 const REMEMBERED_MAX: usize = 32;
-
-/// What comes in.
-#[derive(Clone, Debug, PartialEq)]
-pub enum UpgradeInput {
-    /// The instance is up. Comes first, once.
-    Up {
-        /// Which boot of the machine.
-        boot: BootId,
-        /// The bundles of the configuration, by job; those that could be loaded.
-        configured: Vec<(PluginRole, Bundle)>,
-    },
-    /// A bundle of [`Upgrade::wanted`] could not be loaded: it has to be had anew.
-    Lost(Digest),
-    /// The device was enrolled, or its labels changed.
-    Enrolled(Identity),
-    /// A verified steering message of the channel for plugins.
-    Steered(Steered),
-    /// What came of [`UpgradeEffect::Fetch`].
-    Fetched {
-        /// The question.
-        ticket: Ticket,
-        /// What came.
-        fetched: Fetched,
-    },
-    /// A candidate came a step nearer to taking over, or was sent back.
-    Handover {
-        /// Of its grant.
-        grant: Digest,
-        /// Which step.
-        step: HandoverStep,
-        /// Whether there is more to come before it has the job for good.
-        goes_on: bool,
-    },
-    /// A plugin failed too often, or was revoked: it is not asked any more.
-    Quarantined {
-        /// Of its grant.
-        grant: Digest,
-        /// Why.
-        why: String,
-    },
-    /// A signed word for this device.
-    Told(Word),
-    /// The time of [`Upgrade::deadline`] has come.
-    Tick,
-}
-
-/// What came of fetching a bundle.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fetched {
-    /// It is here, and may run.
-    Ready {
-        /// The plugin in it.
-        plugin: PluginId,
-        /// What it is asked for.
-        role: PluginRole,
-        /// Of its grant.
-        grant: Digest,
-    },
-    /// It is here, may run, and does not: it refuses the settings, or fails at once.
-    Unfit {
-        /// Why. At most 256 bytes.
-        why: String,
-    },
-    /// It could not be had, or may not run here.
-    Not {
-        /// Whether asking again can help.
-        transience: Transience,
-        /// Why. At most 256 bytes.
-        why: String,
-    },
-}
-
-/// What is wanted done, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UpgradeEffect {
-    /// Write it down; durable, with the state after the step, before anything that follows.
-    Record(Event),
-    /// Something came in that changed nothing: to be counted with all else that is refused.
-    Refuse(Refused),
-    /// Fetch this bundle, see whether it may run and does, and say so. Nothing of it is asked yet.
-    Fetch {
-        /// Ties the answer to it.
-        ticket: Ticket,
-        /// Version, digest and length of the bundle.
-        bundle: Release,
-    },
-    /// Ask the policy that was fetched beside the one that has the job.
-    Try(Bundle),
-    /// Ask the plugin first from now on. Those that are there stay behind it.
-    Promote(Bundle),
-    /// Do not ask the plugin any more.
-    Dismiss(Bundle),
-    /// Tell the server, if anybody listens: [`Upgrade::report_at`].
-    Report,
-}
+/// How many bundles a device fetches a day: one an hour, retries among them. Whoever steers without end wears out nobody's
+/// flash.
+const ALLOWANCE: Allowance = Allowance { switches: 24, span: Millis::from_secs(86_400) };
 
 type Effects = Vec<UpgradeEffect>;
 
@@ -172,27 +85,10 @@ pub struct Upgrade {
     turned: Vec<RolloutId>,
     setback: Option<Setback>,
     held: bool,
+    budget: Budget,
     ticket: Ticket,
     reports: u64,
     rng: Rng,
-}
-
-/// How often a bundle that can't be had is tried in a rollout, and how far apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retries {
-    /// The most tries.
-    pub attempts: u32,
-    /// Between two.
-    pub backoff: Backoff,
-}
-
-/// The bundles beside those of the configuration that are to be there at the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// Those that have a job or had it before, newest first.
-    pub trusted: Vec<(PluginRole, Bundle)>,
-    /// The one that is to take over.
-    pub on_trial: Option<Bundle>,
 }
 
 impl Upgrade {
@@ -211,6 +107,7 @@ impl Upgrade {
             turned: Vec::new(),
             setback: None,
             held: false,
+            budget: Budget::default(),
             ticket: Ticket(0),
             reports: 0,
             rng: Rng::new(seed),
@@ -220,6 +117,8 @@ impl Upgrade {
     /// Steering of a lower generation is of the past, also where nothing else is remembered.
     pub fn remember(&mut self, generation: Generation) {
         self.least = self.least.max(generation);
+        // What was left behind long ago is not followed; what took its place comes again with the next connection.
+        self.steering.take_if(|steer| steer.generation < generation);
     }
 
     /// The highest generation that was accepted.
@@ -228,14 +127,30 @@ impl Upgrade {
         self.steering.as_ref().map_or(self.least, |steer| steer.generation.max(self.least))
     }
 
-    /// What is to be loaded at the start, after [`UpgradeInput::Up`].
+    /// What is to be there: at the start, after [`UpgradeInput::Up`], it is to be loaded; later the rest may go.
     #[must_use]
     pub fn wanted(&self) -> Wanted {
-        let on_trial = match &self.phase {
-            Phase::Trial { bundle, .. } => Some(bundle.clone()),
-            Phase::Idle | Phase::Fetching { .. } => None,
+        let (on_trial, fetched) = match &self.phase {
+            Phase::Trial { bundle, .. } => (Some(bundle.clone()), None),
+            Phase::Fetching { bundle, .. } => (None, Some(bundle.digest)),
+            Phase::Idle => (None, None),
         };
-        Wanted { trusted: self.seats.taken(), on_trial }
+        Wanted { trusted: self.seats.taken(), on_trial, fetched }
+    }
+
+    /// Whether a bundle is on trial.
+    #[must_use]
+    pub fn is_trying(&self) -> bool {
+        matches!(self.phase, Phase::Trial { .. })
+    }
+
+    /// Whether what comes of a question is still waited for: else a bundle isn't even looked into.
+    #[must_use]
+    pub fn awaits(&self, question: Ticket) -> bool {
+        match &self.phase {
+            Phase::Fetching { ticket, bundle, .. } => *ticket == question && self.is_still_wanted(bundle),
+            Phase::Idle | Phase::Trial { .. } => false,
+        }
     }
 
     /// The grant of a bundle that was condemned, if it came so far.
@@ -246,14 +161,16 @@ impl Upgrade {
 
     /// When [`UpgradeInput::Tick`] would change anything.
     #[must_use]
-    pub fn deadline(&self) -> Option<Mono> {
-        match self.setback.as_ref()?.wait {
-            Wait::Until(until) => Some(until),
-            Wait::Over | Wait::ForGood => None,
+    pub fn deadline(&self, now: Mono) -> Option<Mono> {
+        let wanted = self.steering.as_ref().is_some_and(|steer| self.is_wanted(steer));
+        let waits = self.budget.free_at(now, ALLOWANCE).filter(|_| wanted && self.phase == Phase::Idle);
+        match self.setback.as_ref().map(|setback| setback.wait) {
+            Some(Wait::Until(until)) => Some(until),
+            Some(Wait::Over | Wait::ForGood) | None => waits,
         }
     }
 
-    /// What the device says of its plugins, once it is enrolled and has one. `handover`: how far a candidate is.
+    /// What the device says of its plugins, once it is enrolled. `handover`: how far a candidate is.
     pub fn report_at(
         &mut self,
         now: Mono,
@@ -268,7 +185,6 @@ impl Upgrade {
             Phase::Idle if self.sits_out() => (trusted.clone(), Standing::Excluded),
             Phase::Idle => (trusted.clone(), Standing::Settled),
         };
-        let (runs, trusted) = (runs?, trusted?);
         self.reports = self.reports.saturating_add(1);
         Some(PluginReport {
             sequence: self.reports,
@@ -293,8 +209,11 @@ impl Upgrade {
     pub fn step(&mut self, now: Mono, retries: &Retries, input: UpgradeInput) -> Vec<UpgradeEffect> {
         let mut out = Vec::new();
         match input {
-            UpgradeInput::Up { boot, configured } => self.up(now, boot, configured, &mut out),
-            UpgradeInput::Lost(bundle) => self.lost(&bundle),
+            UpgradeInput::Up { boot, configured, held } => {
+                self.held = held;
+                self.up(now, boot, configured, &mut out);
+            }
+            UpgradeInput::Lost(bundle) => self.leave(&bundle, Cause::Lost, &mut out),
             UpgradeInput::Enrolled(identity) => self.enrolled(identity, &mut out),
             UpgradeInput::Steered(steered) => self.steered(steered, &mut out),
             UpgradeInput::Fetched { ticket, fetched } => {
@@ -302,6 +221,9 @@ impl Upgrade {
             }
             UpgradeInput::Handover { grant, step, goes_on } => self.moved(&grant, step, goes_on, &mut out),
             UpgradeInput::Quarantined { grant, why } => self.failed(&grant, &why, &mut out),
+            UpgradeInput::Alone => self.alone(&mut out),
+            // What wasn't to be trusted may be now.
+            UpgradeInput::TrustChanged => self.setback = None,
             UpgradeInput::Told(word) => self.told(word, &mut out),
             UpgradeInput::Tick => {}
         }
@@ -311,7 +233,7 @@ impl Upgrade {
         {
             setback.wait = Wait::Over;
         }
-        self.consider(&mut out);
+        self.consider(now, &mut out);
         out
     }
 
@@ -324,31 +246,35 @@ impl Upgrade {
         }
     }
 
-    fn up(&mut self, now: Mono, boot: BootId, configured: Vec<(PluginRole, Bundle)>, out: &mut Effects) {
+    fn up(&mut self, now: Mono, boot: BootId, configured: Vec<Configured>, out: &mut Effects) {
         self.boot = boot;
         // Reports are not recorded one by one: each start counts on from a number that none before it can have reached.
         let starts = (self.reports >> 32).saturating_add(1).max(now.0 / 1000);
         self.reports = starts << 32;
+        let is_named = |digest: &Digest| configured.iter().any(|of| of.named.as_ref() == Some(digest));
+        match &self.phase {
+            // What was on its way when the instance ended is asked for anew.
+            Phase::Fetching { .. } => self.phase = Phase::Idle,
+            // What is on trial and has the job by now has nobody to take over from.
+            Phase::Trial { bundle, .. } if is_named(&bundle.release.digest) => self.phase = Phase::Idle,
+            Phase::Idle | Phase::Trial { .. } => {}
+        }
         for (left, to) in self.seats.configure(configured) {
-            out.push(record(left, UpgradeStep::Left { to: Some(to), cause: Cause::Reconfigured }));
-        }
-        // What was on its way when the instance ended is asked for anew.
-        if matches!(self.phase, Phase::Fetching { .. }) {
-            self.phase = Phase::Idle;
-        }
-    }
-
-    fn lost(&mut self, lost: &Digest) {
-        self.seats.remove(lost);
-        if matches!(&self.phase, Phase::Trial { bundle, .. } if bundle.release.digest == *lost) {
-            self.phase = Phase::Idle;
+            // Somebody wants another one than steering does, and has said so later.
+            let rollout = self.steering.as_ref().filter(|steer| steer.release.digest == left.digest);
+            if let Some(rollout) = rollout.map(|steer| steer.rollout.clone()) {
+                self.turn_from(rollout);
+            }
+            out.push(record(left, UpgradeStep::Left { to, cause: Cause::Reconfigured }));
         }
     }
 
     fn enrolled(&mut self, identity: Identity, out: &mut Effects) {
         let moved = self.identity.as_ref().is_some_and(|known| known.cohort != identity.cohort);
         if moved {
+            // Generations are counted by cohort, so what one cohort was told says nothing in another.
             self.steering = None;
+            self.least = Generation(0);
         }
         self.identity = Some(identity);
         out.push(UpgradeEffect::Report);
@@ -392,19 +318,42 @@ impl Upgrade {
 
     /// Leaves what nobody wants any more, and never follows that rollout forward again.
     fn turn(&mut self, steer: &Steer, out: &mut Effects) {
-        self.turned.retain(|turned| *turned != steer.rollout);
-        self.turned.insert(0, steer.rollout.clone());
-        self.turned.truncate(REMEMBERED_MAX);
+        self.turn_from(steer.rollout.clone());
+        let bundle = &steer.release.digest;
         let cause = Cause::Steering { rollout: steer.rollout.clone(), generation: steer.generation };
-        self.leave(&steer.release.digest, cause, out);
+        let is_tried =
+            matches!(&self.phase, Phase::Trial { bundle: tried, .. } if tried.release.digest == *bundle);
+        match self.seats.step_back(bundle) {
+            _ if is_tried => self.leave(bundle, cause, out),
+            Some(Ok(())) => self.leave(bundle, cause, out),
+            // It is on its way here, or nowhere.
+            None => self.call_off(bundle),
+            // One step leads back, to what was granted and had the job: whoever steers leaves nobody without.
+            Some(Err(why)) => {
+                let what = format!("plugin {} is called home", steer.release);
+                out.push(UpgradeEffect::Refuse(Refused { what, why: why.into(), count: 1 }));
+            }
+        }
+    }
+
+    fn turn_from(&mut self, rollout: RolloutId) {
+        self.turned.retain(|turned| *turned != rollout);
+        self.turned.insert(0, rollout);
+        self.turned.truncate(REMEMBERED_MAX);
+    }
+
+    /// What is on its way is not waited for any more.
+    fn call_off(&mut self, bundle: &Digest) {
+        if matches!(&self.phase, Phase::Fetching { bundle: wanted, .. } if wanted.digest == *bundle) {
+            self.phase = Phase::Idle;
+        }
     }
 
     /// Has the one before do the job of a bundle, wherever on its way that is.
     fn leave(&mut self, bundle: &Digest, cause: Cause, out: &mut Effects) {
+        self.call_off(bundle);
         let on_trial = match core::mem::take(&mut self.phase) {
             Phase::Trial { role, bundle: tried } if tried.release.digest == *bundle => Some((role, tried)),
-            // What is on its way is not waited for any more.
-            Phase::Fetching { bundle: wanted, .. } if wanted.digest == *bundle => None,
             phase => {
                 self.phase = phase;
                 None
@@ -413,7 +362,10 @@ impl Upgrade {
         let Some((role, left)) = on_trial.or_else(|| self.seats.remove(bundle)) else { return };
         let to = self.seats.trusted(role).map(|to| to.release.clone());
         out.push(record(left.release.clone(), UpgradeStep::Left { to, cause }));
-        out.push(UpgradeEffect::Dismiss(left));
+        // What the configuration has is asked by that, too.
+        if !self.seats.is_configured(&left.grant) {
+            out.push(UpgradeEffect::Dismiss(left));
+        }
         out.push(UpgradeEffect::Report);
     }
 
@@ -425,7 +377,7 @@ impl Upgrade {
     }
 
     /// Begins what steering asks for, where nothing keeps this device from it.
-    fn consider(&mut self, out: &mut Effects) {
+    fn consider(&mut self, now: Mono, out: &mut Effects) {
         let Some(steer) = self.steering.clone().filter(|steer| self.is_wanted(steer)) else { return };
         match &self.phase {
             Phase::Fetching { bundle, .. } if *bundle == steer.release => return,
@@ -438,6 +390,12 @@ impl Upgrade {
             }
             Phase::Idle | Phase::Fetching { .. } => {}
         }
+        if self.budget.check(now, ALLOWANCE).is_err() {
+            // It is fetched when the oldest one is past.
+            self.phase = Phase::Idle;
+            return;
+        }
+        self.budget.spend(now);
         self.ticket = Ticket(self.ticket.0.saturating_add(1));
         let (ticket, rollout, bundle) = (self.ticket, steer.rollout, steer.release);
         out.push(UpgradeEffect::Fetch { ticket, bundle: bundle.clone() });
@@ -465,6 +423,13 @@ impl Upgrade {
         self.setback
             .as_ref()
             .is_some_and(|setback| Some(&setback.rollout) == steered && setback.wait != Wait::Over)
+            || self.gave_up_forward()
+    }
+
+    /// Steering asks for what the configuration was changed away from.
+    fn gave_up_forward(&self) -> bool {
+        let forward = self.steering.as_ref().filter(|steer| steer.direction == Direction::Forward);
+        forward.is_some_and(|steer| self.turned.contains(&steer.rollout))
     }
 
     fn fetched(&mut self, now: Mono, retries: &Retries, ticket: Ticket, fetched: Fetched, out: &mut Effects) {
@@ -477,11 +442,12 @@ impl Upgrade {
         self.phase = Phase::Idle;
         match fetched {
             // A hold or a turn came while it was on its way.
+            Fetched::CalledOff => {}
             Fetched::Ready { .. } | Fetched::Unfit { .. } if !self.is_still_wanted(&release) => {}
-            Fetched::Ready { plugin, role, grant } => {
-                self.try_out(plugin, role, Bundle { release, grant }, out)
+            Fetched::Ready { plugin, role, grant, rival } => {
+                self.try_out(plugin, role, Bundle { release, grant }, rival, out);
             }
-            Fetched::Unfit { why } => self.condemn(&release, None, &why, out),
+            Fetched::Unfit { grant, why } => self.condemn(&release, grant, &why, out),
             Fetched::Not { transience, why } => {
                 self.set_back(now, retries, rollout, transience, Cause::NotVetted { why }, out);
             }
@@ -493,16 +459,30 @@ impl Upgrade {
         self.steering.as_ref().is_some_and(|steer| steer.release == *bundle && self.is_wanted(steer))
     }
 
-    fn try_out(&mut self, plugin: PluginId, role: PluginRole, bundle: Bundle, out: &mut Effects) {
+    fn try_out(
+        &mut self,
+        plugin: PluginId,
+        role: PluginRole,
+        bundle: Bundle,
+        rival: bool,
+        out: &mut Effects,
+    ) {
         let back = self.seats.trusted(role).map(|back| back.release.clone());
-        let can_be_compared = role == PluginRole::Policy && back.is_some();
         let step = UpgradeStep::TrialBegan { plugin, role, grant: bundle.grant, back };
         out.push(record(bundle.release.clone(), step));
-        if can_be_compared {
+        if rival {
             out.push(UpgradeEffect::Try(bundle.clone()));
             self.phase = Phase::Trial { role, bundle };
         } else {
             self.confirm(role, bundle, out);
+        }
+    }
+
+    /// To hold for ever is no better than one that could not be compared.
+    fn alone(&mut self, out: &mut Effects) {
+        match core::mem::take(&mut self.phase) {
+            Phase::Trial { role, bundle } => self.confirm(role, bundle, out),
+            phase @ (Phase::Idle | Phase::Fetching { .. }) => self.phase = phase,
         }
     }
 

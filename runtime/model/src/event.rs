@@ -393,6 +393,8 @@ pub enum Cause {
     },
     /// The configuration names another one.
     Reconfigured,
+    /// What was kept of it can't be used any more.
+    Lost,
 }
 
 /// Something that came in, was not believed or not understood, and changed nothing.

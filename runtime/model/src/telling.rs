@@ -125,6 +125,7 @@ impl fmt::Display for Cause {
             Self::Operator { who } => write!(f, "{who} said so"),
             Self::CohortFailed { failed, tried } => write!(f, "{failed} of {tried} devices failed"),
             Self::NotVetted { why } => write!(f, "the release was not vetted: {why}"),
+            Self::Lost => f.write_str("what was kept of it can't be used any more"),
             Self::Reconfigured => f.write_str("the configuration names another one"),
             Self::Dependency { probe } => write!(f, "{probe} fails, which is not this device's own"),
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BootId, Cause, CohortId, Digest, Direction, Generation, Health, Mono, PluginId, PluginRole, Reach,
-    Release, Report, RolloutId, Standing,
+    Release, Report, RolloutId, Standing, Version,
 };
 
 /// What a device says of its plugins: of the one that steering is about, or of its policy while there is no steering.
@@ -25,10 +25,10 @@ pub struct PluginReport {
     pub cohort: CohortId,
     /// The newest steering that it accepted, and of which rollout.
     pub steered: Option<(RolloutId, Generation)>,
-    /// The bundle that is in use: one that is asked beside the other is, too.
-    pub runs: Release,
-    /// The bundle that has the job, and keeps it after a restart.
-    pub trusted: Release,
+    /// The bundle that is in use: one that is asked beside the other is, too. None: there is none.
+    pub runs: Option<Release>,
+    /// The bundle that has the job, and keeps it after a restart. None: nobody has it.
+    pub trusted: Option<Release>,
     /// Where the device stands with it.
     pub standing: Standing,
     /// Bundles that this device will not take by itself. At most 32, newest first.
@@ -55,20 +55,27 @@ impl PluginReport {
     /// so one that is in use does well.
     #[must_use]
     pub fn as_report(&self) -> Report {
+        let or_nobody = |bundle: &Option<Release>| bundle.clone().unwrap_or_else(nobody);
         Report {
             sequence: self.sequence,
             at: self.at,
             boot: self.boot,
             cohort: self.cohort.clone(),
             steered: self.steered.clone(),
-            booted: self.runs.clone(),
-            confirmed: self.trusted.clone(),
+            booted: or_nobody(&self.runs),
+            confirmed: or_nobody(&self.trusted),
             standing: self.standing,
             health: Health::Good,
             condemned: self.condemned.clone(),
             journal: self.journal,
         }
     }
+}
+
+/// Stands where there is no bundle: no bundle has its digest.
+fn nobody() -> Release {
+    let version = Version::parse("none").expect("it is a version");
+    Release { version, digest: Digest([0; 32]), length: 0, security_epoch: 0 }
 }
 
 /// Something that happened to a bundle which a device is steered to or away from.

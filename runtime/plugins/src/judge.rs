@@ -173,9 +173,17 @@ impl Judge {
         self.proven.insert(0, Seat::of(adviser));
     }
 
-    /// Whoever runs under `grant` is not asked any more.
+    /// Whoever runs under `grant` is not asked any more: the one that is to take over, or else one that stands in the row.
     pub fn dismiss(&mut self, grant: &Digest) {
-        self.retain(|granted| granted.grant() != grant);
+        if self.candidate.take_if(|seat| seat.adviser.grant() == grant).is_none() {
+            self.proven.retain(|seat| seat.adviser.grant() != grant);
+        }
+    }
+
+    /// Whether there is one, apart from the one that is to take over, that may be asked.
+    #[must_use]
+    pub fn decides(&self, confidence: &Confidence) -> bool {
+        confidence.quarantine.choose(&self.proven_grants()).is_some()
     }
 
     /// The call that the last answer came from. None: nobody was called.

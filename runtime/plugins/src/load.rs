@@ -210,7 +210,7 @@ impl Loader<'_> {
         let verified = self.verify(path, bundle, self.engine.target(), &world)?;
         let grant = verified.grant();
         if self.held.is_some_and(|held| held.quarantine.is_out(grant) || held.succession.is_refused(grant)) {
-            return Err(LoadError::Out { path: path.into() });
+            return Err(LoadError::Out { path: path.into(), grant: *grant });
         }
         let config = config(path, settings)?;
         // Loading is marked, too: code that does harm there is as much to blame.

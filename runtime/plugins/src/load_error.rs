@@ -3,6 +3,7 @@
 use std::{error, fmt, io, path::PathBuf};
 
 use backstay_host::{CallError, Problem};
+use backstay_model::{Digest, Transience};
 use backstay_trust::{BundleError, PluginError};
 
 /// A plugin that can't be used.
@@ -77,6 +78,8 @@ pub enum LoadError {
     Out {
         /// The file.
         path: PathBuf,
+        /// Of its grant.
+        grant: Digest,
     },
     /// "an executor has no candidate"
     NoShadow,
@@ -93,18 +96,31 @@ impl LoadError {
     /// Whether it may run here and doesn't, by its own doing. Otherwise it could not be had, or may not.
     #[must_use]
     pub fn is_unfit(&self) -> bool {
+        matches!(self, Self::Settings { .. } | Self::Silent { .. } | Self::Out { .. })
+    }
+
+    /// Whether it may be otherwise later: the file comes, or keys that are to be trusted do.
+    #[must_use]
+    pub fn transience(&self) -> Transience {
         match self {
-            Self::Settings { .. } | Self::Silent { .. } | Self::Out { .. } => true,
-            Self::Read { .. }
-            | Self::LargeBundle { .. }
+            Self::Read { .. } | Self::Untrusted { .. } => Transience::Transient,
+            Self::LargeBundle { .. }
             | Self::Bundle { .. }
-            | Self::Untrusted { .. }
             | Self::NoCode { .. }
             | Self::TooLarge { .. }
             | Self::Load { .. }
+            | Self::Settings { .. }
+            | Self::Silent { .. }
+            | Self::Out { .. }
             | Self::NoShadow
-            | Self::Apart { .. } => false,
+            | Self::Apart { .. } => Transience::Permanent,
         }
+    }
+
+    /// The grant of one that is out.
+    #[must_use]
+    pub fn out(&self) -> Option<Digest> {
+        if let Self::Out { grant, .. } = self { Some(*grant) } else { None }
     }
 
     /// What to do about it.
@@ -159,7 +175,7 @@ impl fmt::Display for LoadError {
             Self::Silent { path, .. } => {
                 write!(f, "the plugin in {} did not say what can be set", path.display())
             }
-            Self::Out { path } => {
+            Self::Out { path, .. } => {
                 write!(f, "the plugin in {} is not used: it failed here before", path.display())
             }
             Self::NoShadow => f.write_str("an executor has no candidate"),

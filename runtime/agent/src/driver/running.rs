@@ -24,7 +24,10 @@ impl Loop {
     pub(super) fn pick(&mut self, order: Order, grant: Option<Digest>) -> Vec<Input> {
         let ticket = order.ticket;
         let Driver { executors, confidence: Confidence { quarantine, .. }, .. } = &self.all;
-        let asked = executors.iter().filter(|ready| !ready.revoked);
+        let outgoing = self.outgoing;
+        let asked = executors
+            .iter()
+            .filter(|ready| !ready.revoked && outgoing.is_none_or(|grant| grant != *ready.plugin.grant()));
         let grants: Vec<Digest> = asked.map(|ready| *ready.plugin.grant()).collect();
         let chosen = match &grant {
             None => quarantine.choose(&grants),
@@ -138,6 +141,7 @@ impl Loop {
 
     pub(super) fn run_ended(&mut self, ticket: Ticket, outcome: Outcome) {
         self.run = None;
+        self.see_off();
         self.look(ticket, outcome, Look::First);
     }
 

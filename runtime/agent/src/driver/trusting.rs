@@ -3,7 +3,7 @@
 //! Only the roots and the revokers are believed; the server's word is where to look. Not here: fetching (`trust`), and
 //! what holds (the crate `trust`).
 
-use backstay_core::Input;
+use backstay_core::{Input, UpgradeInput};
 use backstay_model::{Reason, Refused, causes};
 use backstay_plugins::taken_back;
 use backstay_trust::{Succession, Watermark};
@@ -86,10 +86,13 @@ impl Loop {
         self.all.keyring = keyring;
         // The last good one takes over with the next question; a run that a revoked one has begun no other goes on with.
         self.record_of_plugins(events);
+        self.seat_again();
         let revoked = self.run.take_if(|(_, at)| self.all.executors[*at].revoked);
         if let Some(ticket) = revoked.map(|(run, _)| run.order().ticket) {
             self.let_go.send_replace(ticket);
+            self.see_off();
             self.take(Input::Halted { ticket, why: "its executor was revoked".into() }).await;
         }
+        self.upgrade(UpgradeInput::TrustChanged).await;
     }
 }

@@ -3,9 +3,10 @@
 //! Not here: which bundle when (`core`: `Upgrade`), whether it may run (`trust`), where it is kept (`bundles`), and who is
 //! asked a question (`plugins`).
 
+use backstay_config::Span;
 use backstay_core::{Bundle, Fetched, Input, UpgradeEffect, UpgradeInput};
 use backstay_host::{Executor, Policy};
-use backstay_model::{Digest, Event, PluginRole, Reason, Release, Ticket, Transience, causes};
+use backstay_model::{Digest, Event, Mono, PluginRole, Reason, Release, Ticket, causes};
 use backstay_plugins::{Judge, LoadError, Loader, Ready, Tier, floors_after, terms};
 
 use super::{Done, Loop};
@@ -76,17 +77,22 @@ impl Loop {
         }
     }
 
-    fn fetch_bundle(&self, ticket: Ticket, bundle: Release) {
+    fn fetch_bundle(&mut self, ticket: Ticket, bundle: Release) {
         let (bundles, fetch, done) = (self.all.bundles.clone(), self.all.fetch.clone(), self.done.clone());
-        tokio::spawn(async move {
+        let fetching = tokio::spawn(async move {
             let came = bundles.get(fetch, &bundle).await;
             let _ = done.send(Done::Bundle { ticket, bundle: bundle.digest, came }).await;
         });
+        // One at a time: the one before is not waited for any more.
+        if let Some(before) = self.fetching.replace(fetching.abort_handle()) {
+            before.abort();
+        }
     }
 
-    /// A bundle is here, or isn't. It is loaded before anything is said of it.
+    /// A bundle is here, or isn't. It is loaded before anything is said of it, and not even that if nobody waits for it.
     pub(super) async fn bundle_came(&mut self, ticket: Ticket, bundle: Digest, came: Result<(), Missing>) {
         let fetched = match came {
+            _ if !self.all.upgrade.awaits(ticket) => Fetched::CalledOff,
             Ok(()) => self.load_bundle(&bundle),
             Err(Missing { transience, why }) => Fetched::Not { transience, why: Reason::new(why).0 },
         };
@@ -97,10 +103,14 @@ impl Loop {
     }
 
     fn load_bundle(&mut self, bundle: &Digest) -> Fetched {
+        // Whether anything was heard of trust lately is looked at now: a new grant is taken on nothing older.
+        let silent = self.all.clock.now().since(self.all.heard.map_or(Mono(0), |heard| heard.at));
+        let unheard_max = self.all.config.trust.unheard_max.map(Span::millis);
+        let keyring = self.all.trust.keyring().unheard_for(silent, unheard_max);
         let loader = Loader {
             tier: Tier::Device,
             engine: &self.all.engine,
-            keyring: &self.all.keyring,
+            keyring: &keyring,
             floors: &self.all.floors,
             attested: self.attested(),
             mark: self.all.mark.clone(),
@@ -115,8 +125,11 @@ impl Loop {
             Ok(loaded) => {
                 let equipped = loaded.equipped();
                 let (plugin, role, grant) = (equipped.plugin.clone(), equipped.role, equipped.grant);
+                let decides =
+                    self.all.judge.as_ref().is_some_and(|judge| judge.decides(&self.all.confidence));
                 self.loaded = Some(loaded);
-                Fetched::Ready { plugin, role, grant }
+                // What an executor does can't be done twice to compare.
+                Fetched::Ready { plugin, role, grant, rival: role == PluginRole::Policy && decides }
             }
             Err(error) => unusable(&error),
         }
@@ -172,23 +185,65 @@ impl Loop {
         if let Some(judge) = &mut self.all.judge {
             judge.dismiss(&bundle.grant);
         }
-        // A run that it has begun it brings to its end.
-        let of = |ready: &&mut Ready<Executor>| *ready.granted.grant() == bundle.grant;
-        self.all.executors.iter_mut().filter(of).for_each(|ready| ready.revoked = true);
+        if let Some(at) = self.executor_at(&bundle.grant) {
+            // A run that it has begun it brings to its end.
+            let works = self.run.as_ref().is_some_and(|(_, works)| *works == at);
+            if works || self.picked.as_ref().is_some_and(|(_, picked)| *picked == at) {
+                self.outgoing = Some(bundle.grant);
+            } else {
+                self.remove_executor(at);
+            }
+        }
         self.seat_again();
         self.tidy_bundles();
+    }
+
+    /// The oldest of a grant: the same one may have come again.
+    fn executor_at(&self, grant: &Digest) -> Option<usize> {
+        self.all.executors.iter().rposition(|ready| ready.granted.grant() == grant)
+    }
+
+    fn remove_executor(&mut self, at: usize) {
+        self.all.executors.remove(at);
+        let behind = self.run.iter_mut().map(|(_, works)| works);
+        for works in
+            behind.chain(self.picked.iter_mut().map(|(_, picked)| picked)).filter(|works| **works > at)
+        {
+            *works -= 1;
+        }
+    }
+
+    /// The run of an executor that was dismissed has ended.
+    pub(super) fn see_off(&mut self) {
+        if let Some(at) = self.outgoing.take().and_then(|grant| self.executor_at(&grant)) {
+            self.remove_executor(at);
+            self.tidy_bundles();
+        }
+    }
+
+    /// A trial that has nobody to be compared with any more would never end.
+    pub(super) fn mind_the_trial(&mut self) {
+        let decides = self.all.judge.as_ref().is_none_or(|judge| judge.decides(&self.all.confidence));
+        if self.all.upgrade.is_trying() && !decides {
+            let effects = self.step_upgrade(UpgradeInput::Alone);
+            self.record(&recorded(&effects));
+            self.act(effects);
+        }
     }
 
     /// Who came or went has the turns looked at again.
     pub(super) fn seat_again(&mut self) {
         let seated = self.seat();
         self.record_of_plugins(seated.into_iter().collect());
+        self.mind_the_trial();
     }
 
     fn tidy_bundles(&self) {
         let wanted = self.all.upgrade.wanted();
         let trusted = wanted.trusted.into_iter().map(|(_, bundle)| bundle);
-        let used: Vec<Digest> = trusted.chain(wanted.on_trial).map(|bundle| bundle.release.digest).collect();
+        let loaded = self.all.executors.iter().map(|ready| ready.bundle.digest);
+        let used = trusted.chain(wanted.on_trial).map(|bundle| bundle.release.digest);
+        let used: Vec<Digest> = used.chain(wanted.fetched).chain(loaded).collect();
         self.all.bundles.retain(&used);
     }
 }
@@ -239,10 +294,10 @@ pub(crate) fn recorded(effects: &[UpgradeEffect]) -> Vec<Event> {
 
 /// What an error in loading says of a bundle.
 fn unusable(error: &LoadError) -> Fetched {
-    let why = Reason::new(causes::in_one_line(error)).0;
+    let (why, transience) = (Reason::new(causes::in_one_line(error)).0, error.transience());
     if error.is_unfit() {
-        Fetched::Unfit { why }
+        Fetched::Unfit { grant: error.out(), why }
     } else {
-        Fetched::Not { transience: Transience::Permanent, why }
+        Fetched::Not { transience, why }
     }
 }

@@ -163,7 +163,8 @@ impl Member {
             return if tried { Mark::Failed } else { Mark::SitsOut };
         }
         // It may try again once a person has lifted the verdict, and then it is neither good nor bad yet.
-        if self.was_on && !on && word.standing != Standing::Installing {
+        // One that sits it out was kept from it by something else than the release.
+        if self.was_on && !on && !matches!(word.standing, Standing::Installing | Standing::Excluded) {
             return Mark::Failed;
         }
         match word.standing {

@@ -163,6 +163,12 @@ impl DeviceState {
         }
     }
 
+    /// Whether the device was told to start nothing.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// What the first version's form of this state leaves out. Keep it with the state.
     #[must_use]
     pub fn tail(&self) -> StateTail {

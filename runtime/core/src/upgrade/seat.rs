@@ -2,10 +2,12 @@
 //!
 //! Not here: when one of them gets a job or loses it (`upgrade`), and where they are kept.
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 
 use backstay_model::{Digest, PluginRole, Release};
 use serde::{Deserialize, Serialize};
+
+use super::input::Configured;
 
 /// The most bundles of one job that came by steering: the one that has it, and the one before.
 const TAKEN_MAX: usize = 2;
@@ -26,9 +28,14 @@ pub(super) struct Seats(Vec<Seat>);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Seat {
     role: PluginRole,
+    /// The digest of the bundle that the configuration names.
+    named: Option<Digest>,
+    /// The first of the configuration's that can be used.
     configured: Option<Bundle>,
     /// Newest first.
     taken: Vec<Bundle>,
+    /// Steering has led back since the newest came.
+    stepped_back: bool,
 }
 
 impl Seat {
@@ -38,22 +45,21 @@ impl Seat {
 }
 
 impl Seats {
-    /// Takes note of the configuration. Where it has another bundle than before, somebody wants that: what came by
+    /// Takes note of the configuration. Where it names another bundle than before, somebody wants that: what came by
     /// steering is given up for it. Gives what was given up, and for what.
-    pub(super) fn configure(&mut self, configured: Vec<(PluginRole, Bundle)>) -> Vec<(Release, Release)> {
+    pub(super) fn configure(&mut self, configured: Vec<Configured>) -> Vec<(Release, Option<Release>)> {
         let mut given_up = Vec::new();
-        // One that can't be used has no job.
-        let is_there = |role| configured.iter().any(|(of, _)| *of == role);
-        self.0.iter_mut().filter(|seat| !is_there(seat.role)).for_each(|seat| seat.configured = None);
-        for (role, bundle) in configured {
+        for Configured { role, named, usable } in configured {
             let seat = self.seat(role);
-            let is_other =
-                seat.configured.as_ref().is_some_and(|known| known.release.digest != bundle.release.digest);
+            let is_other = seat.named.is_some() && named.is_some() && seat.named != named;
             if is_other && let Some(had) = seat.taken.first() {
-                given_up.push((had.release.clone(), bundle.release.clone()));
+                let to = usable.as_ref().map(|to| to.release.clone());
+                given_up.push((had.release.clone(), to));
                 seat.taken.clear();
             }
-            seat.configured = Some(bundle);
+            seat.taken.retain(|taken| Some(taken.release.digest) != named);
+            seat.named = named.or(seat.named);
+            seat.configured = usable;
         }
         given_up
     }
@@ -89,9 +95,32 @@ impl Seats {
         self.0.iter().flat_map(|seat| &seat.taken).find(|bundle| bundle.grant == *grant).cloned()
     }
 
+    /// Whether steering may lead back from a bundle. None: it has no job.
+    pub(super) fn step_back(&mut self, bundle: &Digest) -> Option<Result<(), &'static str>> {
+        let has = |seat: &&mut Seat| seat.trusted().is_some_and(|trusted| trusted.release.digest == *bundle);
+        let seat = self.0.iter_mut().find(has)?;
+        let is_taken = seat.taken.first().is_some_and(|taken| taken.release.digest == *bundle);
+        Some(if !is_taken {
+            Err("the configuration names it, and no other one is here")
+        } else if seat.taken.len() == 1 && seat.configured.is_none() {
+            Err("no other one is here")
+        } else if core::mem::replace(&mut seat.stepped_back, true) {
+            Err("this device came back already, and further back leads what operators grant anew")
+        } else {
+            Ok(())
+        })
+    }
+
+    /// Whether the configuration's own bundle runs under a grant.
+    pub(super) fn is_configured(&self, grant: &Digest) -> bool {
+        self.0.iter().filter_map(|seat| seat.configured.as_ref()).any(|of| of.grant == *grant)
+    }
+
     /// Gives a bundle its job. What there is no more room for comes back.
     pub(super) fn take(&mut self, role: PluginRole, bundle: Bundle) -> Option<Bundle> {
-        let taken = &mut self.seat(role).taken;
+        let seat = self.seat(role);
+        seat.stepped_back = false;
+        let taken = &mut seat.taken;
         taken.retain(|other| other.release.digest != bundle.release.digest);
         taken.insert(0, bundle);
         (taken.len() > TAKEN_MAX).then(|| taken.pop()).flatten()
@@ -109,7 +138,8 @@ impl Seats {
         if let Some(at) = self.0.iter().position(|seat| seat.role == role) {
             return &mut self.0[at];
         }
-        self.0.extend(vec![Seat { role, configured: None, taken: Vec::new() }]);
+        let (named, configured) = (None, None);
+        self.0.push(Seat { role, named, configured, taken: Vec::new(), stepped_back: false });
         let last = self.0.len() - 1;
         &mut self.0[last]
     }

@@ -5,7 +5,7 @@ use alloc::vec;
 use backstay_model::{CohortId, DeviceId, Label, Millis, Selector, Version};
 
 use super::*;
-use crate::{Second, succession};
+use crate::{Backoff, Second, succession};
 
 const RETRIES: Retries = Retries { attempts: 3, backoff: Backoff { base: Millis(1000), cap: Millis(8000) } };
 
@@ -21,6 +21,11 @@ fn bundle(byte: u8) -> Bundle {
 
 fn grant(byte: u8) -> Digest {
     Digest([byte + 100; 32])
+}
+
+fn ready(role: PluginRole, byte: u8, rival: bool) -> Fetched {
+    let plugin = PluginId::parse("acme/pump").unwrap();
+    Fetched::Ready { plugin, role, grant: grant(byte), rival }
 }
 
 /// A device with a policy of its own, which is bundle 1, and whatever happened to it.
@@ -44,8 +49,11 @@ impl Pump {
     }
 
     fn starts(&mut self, configured: &[(PluginRole, u8)]) {
-        let configured = configured.iter().map(|(role, byte)| (*role, bundle(*byte))).collect();
-        self.gives(UpgradeInput::Up { boot: BootId(1), configured });
+        let configured = [PluginRole::Policy, PluginRole::Executor].map(|role| {
+            let byte = configured.iter().find(|(of, _)| *of == role).map(|(_, byte)| *byte);
+            Configured { role, named: byte.map(|byte| release(byte).digest), usable: byte.map(bundle) }
+        });
+        self.gives(UpgradeInput::Up { boot: BootId(1), configured: configured.into(), held: false });
     }
 
     fn gives(&mut self, input: UpgradeInput) -> &[UpgradeEffect] {
@@ -90,8 +98,8 @@ impl Pump {
 
     fn came(&mut self, role: PluginRole) -> &[UpgradeEffect] {
         let (ticket, byte) = self.fetches().expect("something was wanted");
-        let plugin = PluginId::parse("acme/pump").unwrap();
-        self.fetched(ticket, Fetched::Ready { plugin, role, grant: grant(byte) })
+        let rival = role == PluginRole::Policy && self.upgrade.seats.trusted(role).is_some();
+        self.fetched(ticket, ready(role, byte, rival))
     }
 
     fn fetched(&mut self, ticket: Ticket, fetched: Fetched) -> &[UpgradeEffect] {
@@ -104,7 +112,8 @@ impl Pump {
 
     fn settles(&mut self, byte: u8) {
         self.moves(byte, HandoverStep::TakesOver { from: grant(1), differed: 0, windows: 4 }, true);
-        assert_eq!(self.says(), (byte, 1, Standing::OnTrial), "it decides, and may still be sent back");
+        let (runs, _, standing) = self.says();
+        assert_eq!((runs, standing), (byte, Standing::OnTrial), "it decides, and may still be sent back");
         self.moves(byte, HandoverStep::Settles { differed: 0, windows: 3 }, false);
     }
 
@@ -116,7 +125,8 @@ impl Pump {
     /// What runs, what is trusted, and where it stands.
     fn says(&mut self) -> (u8, u8, Standing) {
         let report = self.upgrade.report_at(self.now, 0, None).unwrap();
-        (report.runs.digest.0[0], report.trusted.digest.0[0], report.standing)
+        let byte = |bundle: Option<Release>| bundle.map_or(0, |bundle| bundle.digest.0[0]);
+        (byte(report.runs), byte(report.trusted), report.standing)
     }
 
     fn does(&self, effect: &UpgradeEffect) -> bool {
@@ -207,9 +217,8 @@ fn home_leads_to_the_one_before_and_that_rollout_never_goes_forward_again() {
     // Turned round while it is on its way, it is not tried when it comes.
     let (ticket, _) = pump.fetches().unwrap();
     pump.is_steered(Direction::Home, "p-2", 2);
-    let plugin = PluginId::parse("acme/pump").unwrap();
-    let ready = Fetched::Ready { plugin, role: PluginRole::Policy, grant: grant(2) };
-    assert_eq!(pump.fetched(ticket, ready), []);
+    assert!(!pump.upgrade.awaits(ticket), "it is not even looked into");
+    assert_eq!(pump.fetched(ticket, ready(PluginRole::Policy, 2, true)), []);
     assert_eq!(pump.says(), (1, 1, Standing::Settled));
 }
 
@@ -231,11 +240,89 @@ fn an_executor_has_the_job_as_soon_as_it_is_here_and_gives_it_back_when_it_fails
 fn a_device_without_a_policy_takes_one_at_once() {
     let mut pump = Pump::new();
     pump.starts(&[]);
-    assert_eq!(pump.upgrade.report_at(pump.now, 0, None), None, "there is nothing to tell of");
+    assert_eq!(pump.says(), (0, 0, Standing::Settled), "there is nothing, and that is told");
     pump.is_steered(Direction::Forward, "p-1", 2);
     pump.came(PluginRole::Policy);
     assert!(pump.does(&UpgradeEffect::Promote(bundle(2))));
     assert_eq!(pump.says(), (2, 2, Standing::Settled));
+    // Called home there is nowhere to go: it stays, and that is said.
+    assert!(matches!(
+        pump.is_steered(Direction::Home, "p-1", 2)[1..],
+        [UpgradeEffect::Refuse(_), UpgradeEffect::Report]
+    ));
+    assert_eq!(pump.says(), (2, 2, Standing::Settled));
+    // Failing is another matter: then there is none, and the server hears of it.
+    pump.gives(UpgradeInput::Quarantined { grant: grant(2), why: "it trapped".into() });
+    assert_eq!(pump.says(), (0, 0, Standing::Settled));
+}
+
+/// The policy that has the job is in quarantine, and the cure comes by steering; or it goes out in the middle of a trial.
+#[test]
+fn where_nobody_may_be_asked_there_is_nothing_to_wait_for() {
+    let mut pump = Pump::new();
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    let (ticket, _) = pump.fetches().unwrap();
+    pump.fetched(ticket, ready(PluginRole::Policy, 2, false));
+    assert!(pump.does(&UpgradeEffect::Promote(bundle(2))));
+    pump.is_steered(Direction::Forward, "p-2", 3);
+    pump.came(PluginRole::Policy);
+    assert_eq!(pump.says(), (3, 2, Standing::OnTrial));
+    pump.gives(UpgradeInput::Alone);
+    assert_eq!(pump.says(), (3, 3, Standing::Settled));
+    assert_eq!(pump.gives(UpgradeInput::Alone), []);
+}
+
+#[test]
+fn steering_leads_one_step_back_and_no_further() {
+    let mut pump = Pump::new();
+    for byte in [2, 3] {
+        pump.is_steered(Direction::Forward, &format!("p-{byte}"), byte);
+        pump.came(PluginRole::Policy);
+        pump.settles(byte);
+    }
+    pump.is_steered(Direction::Home, "x", 3);
+    assert_eq!(pump.says(), (2, 2, Standing::Settled));
+    let refuses =
+        |told: &[UpgradeEffect]| matches!(told[1..], [UpgradeEffect::Refuse(_), UpgradeEffect::Report]);
+    assert!(refuses(pump.is_steered(Direction::Home, "y", 2)));
+    assert_eq!(pump.says(), (2, 2, Standing::Settled));
+    // Nor away from what the configuration names.
+    let mut other = Pump::new();
+    assert!(refuses(other.is_steered(Direction::Home, "y", 1)));
+    // What was not its own any more when it was called home is left alone.
+    pump.is_steered(Direction::Home, "z", 3);
+    assert_eq!(pump.says(), (2, 2, Standing::Settled));
+}
+
+#[test]
+fn another_cohort_counts_anew() {
+    let mut pump = Pump::new();
+    pump.generation = 56;
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    pump.gives(UpgradeInput::Enrolled(Identity {
+        device: DeviceId::parse("pump-1").unwrap(),
+        cohort: CohortId::parse("field").unwrap(),
+        labels: vec![],
+    }));
+    pump.generation = 2;
+    let steer =
+        Steer { cohort: CohortId::parse("field").unwrap(), ..pump.steer(Direction::Forward, "p-9", 3) };
+    pump.hears(steer);
+    assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(3));
+}
+
+#[test]
+fn who_steers_without_end_wears_out_nobody() {
+    let mut pump = Pump::new();
+    for n in 0..100_u32 {
+        pump.now = pump.now.after(Millis(1000));
+        pump.is_steered(Direction::Forward, &format!("p-{n}"), if n % 2 == 0 { 2 } else { 3 });
+        assert_eq!(pump.fetches().is_some(), n < ALLOWANCE.switches, "{n}");
+    }
+    let free = pump.upgrade.deadline(pump.now).unwrap();
+    pump.now = free;
+    pump.gives(UpgradeInput::Tick);
+    assert!(pump.fetches().is_some(), "a day later");
 }
 
 #[test]
@@ -273,18 +360,21 @@ fn what_can_not_be_had_is_tried_again_and_then_sat_out() {
         let why = "no route".into();
         pump.fetched(ticket, Fetched::Not { transience: Transience::Transient, why });
         assert_eq!(pump.says().2, Standing::Excluded);
-        pump.now = pump.upgrade.deadline().unwrap();
+        pump.now = pump.upgrade.deadline(pump.now).unwrap();
         pump.gives(UpgradeInput::Tick);
     }
     let (ticket, _) = pump.fetches().unwrap();
     pump.fetched(ticket, Fetched::Not { transience: Transience::Transient, why: "no route".into() });
-    assert_eq!((pump.says().2, pump.upgrade.deadline()), (Standing::Excluded, None), "for good");
+    assert_eq!((pump.says().2, pump.upgrade.deadline(pump.now)), (Standing::Excluded, None), "for good");
     pump.is_steered(Direction::Forward, "p-2", 2);
     let (ticket, _) = pump.fetches().expect("another rollout is another try");
     // What may not run here is no fault of the plugin: nothing is condemned.
     pump.fetched(ticket, Fetched::Not { transience: Transience::Permanent, why: "not granted".into() });
     let report = pump.upgrade.report_at(pump.now, 0, None).unwrap();
     assert_eq!((report.standing, report.condemned), (Standing::Excluded, vec![]));
+    // It may be signed by keys that are heard of later.
+    pump.gives(UpgradeInput::TrustChanged);
+    assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(2));
 }
 
 #[test]
@@ -292,7 +382,7 @@ fn one_that_refuses_the_settings_is_condemned() {
     let mut pump = Pump::new();
     pump.is_steered(Direction::Forward, "p-1", 2);
     let (ticket, _) = pump.fetches().unwrap();
-    pump.fetched(ticket, Fetched::Unfit { why: "unknown setting \"floor\"".into() });
+    pump.fetched(ticket, Fetched::Unfit { grant: None, why: "unknown setting \"floor\"".into() });
     let report = pump.upgrade.report_at(pump.now, 0, None).unwrap();
     assert_eq!((report.standing, report.condemned), (Standing::Settled, vec![Digest([2; 32])]));
 }
@@ -315,9 +405,8 @@ fn old_and_contradicting_messages_change_nothing() {
         assert_eq!(refused.why, why);
     }
     // Also where all is lost but the mark beside the journal.
-    pump.upgrade = Upgrade::new(7);
     pump.upgrade.remember(Generation(50));
-    assert_eq!(pump.upgrade.generation(), Generation(50));
+    assert_eq!((pump.upgrade.steering.clone(), pump.upgrade.generation()), (None, Generation(50)));
 }
 
 #[test]
@@ -332,6 +421,8 @@ fn a_trial_goes_on_after_a_restart_and_a_file_that_is_gone_is_fetched_anew() {
     pump.starts(&[(PluginRole::Policy, 1)]);
     assert_eq!(pump.says(), (2, 2, Standing::Settled));
     pump.gives(UpgradeInput::Lost(Digest([2; 32])));
+    let left = UpgradeStep::Left { to: Some(release(1)), cause: Cause::Lost };
+    assert!(pump.does(&record(release(2), left)));
     assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(2));
 }
 
@@ -341,10 +432,18 @@ fn who_changes_the_configuration_wants_that_one() {
     pump.is_steered(Direction::Forward, "p-1", 2);
     pump.came(PluginRole::Policy);
     pump.settles(2);
-    pump.is_steered(Direction::Hold, "p-1", 2);
     pump.starts(&[(PluginRole::Policy, 4)]);
+    assert_eq!(pump.fetches(), None, "also where steering still asks for what it had");
     assert!(pump.upgrade.wanted().trusted.is_empty());
-    assert_eq!(pump.says(), (4, 4, Standing::Settled));
+    assert_eq!(pump.says(), (4, 4, Standing::Excluded), "it sits that rollout out");
+    pump.is_steered(Direction::Forward, "p-2", 5);
+    assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(5), "a later wish counts again");
+    // One that can't be read is no other wish, and one that is on trial and named has the job.
+    pump.came(PluginRole::Policy);
+    pump.starts(&[]);
+    assert_eq!(pump.upgrade.wanted().on_trial, Some(bundle(5)));
+    pump.starts(&[(PluginRole::Policy, 5)]);
+    assert_eq!(pump.says(), (5, 5, Standing::Settled));
 }
 
 #[test]

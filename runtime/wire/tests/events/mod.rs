@@ -69,6 +69,7 @@ pub(crate) fn causes() -> Vec<Cause> {
         Cause::Dependency { probe: name() },
         Cause::NotVetted { why: "other hardware".into() },
         Cause::Reconfigured,
+        Cause::Lost,
     ]
 }
 
@@ -93,6 +94,7 @@ pub(crate) fn cause_number(cause: &Cause) -> usize {
         Cause::Dependency { .. } => 16,
         Cause::NotVetted { .. } => 17,
         Cause::Reconfigured => 18,
+        Cause::Lost => 19,
     }
 }
 
