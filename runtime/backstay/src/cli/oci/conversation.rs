@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::{
+    session::Session,
     tests::{bundle, claim},
     *,
 };
@@ -295,7 +296,7 @@ fn a_registry_on_another_machine_is_reached_with_encryption_unless_it_is_said_ot
     let Place::Registry(repository, _) = "registry.example.invalid/pump:1".parse().unwrap() else {
         panic!("it is one")
     };
-    let new = |access: &Access| Registry::new(&repository, Purpose::Pull, access, Sources::default());
+    let new = |access: &Access| Session::new(&repository, Purpose::Pull, access, Sources::default());
     let origin = |access: &Access| new(access).unwrap().origin().to_owned();
     assert_eq!(origin(&Access::default()), "https://registry.example.invalid");
     let plain = Access { plain_http: true, registry_ca: None };

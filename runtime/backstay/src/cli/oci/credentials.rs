@@ -1,7 +1,7 @@
 //! Name and password for a registry: from the environment, or from where `docker login` and `oras login` leave them.
 //!
 //! Never from an argument, where every user of the machine can read it, and never printed. Not here: to whom they are
-//! sent (`registry`, `token`). Helpers that keep them elsewhere (`credsStore`) are programs, and are not started.
+//! sent (`session`). Helpers that keep them elsewhere (`credsStore`) are programs, and are not started.
 
 use std::{collections::BTreeMap, env, path::PathBuf};
 

@@ -12,6 +12,7 @@ mod credentials;
 mod layout;
 mod place;
 mod registry;
+mod session;
 mod token;
 
 use std::{
@@ -25,13 +26,14 @@ pub(crate) use self::{
     artifact::Claim,
     layout::Layout,
     place::{At, Place, layout_folder},
-    registry::Access,
+    session::Access,
 };
 use self::{
     artifact::{Artifact, Blob, Layer, MANIFEST_BYTES_MAX},
     credentials::Sources,
     place::SHA256,
-    registry::{Purpose, Registry},
+    registry::Registry,
+    session::Purpose,
 };
 use crate::{Exit, Failure, file};
 

@@ -1,7 +1,7 @@
 //! How a registry asks who somebody is, and the way to a token: the header `WWW-Authenticate` (RFC 9110, 11.6.1), and
 //! where it sends the asker.
 //!
-//! Here: reading it, and the address that follows. Not here: asking, and whether credentials may go there (`registry`).
+//! Here: reading it, and the address that follows. Not here: asking, and whether credentials may go there (`session`).
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
