@@ -90,7 +90,7 @@ impl Store for Registry {
         let answer =
             self.session.ask(Method::GET, &self.url(&format!("manifests/{which}")), MANIFESTS, &[])?;
         if answer.status() != StatusCode::OK {
-            return Err(self.refused(&format!("cannot find {}{at}", self.name()), answer));
+            return Err(self.refused(&format!("cannot get {}{at}", self.name()), answer));
         }
         let said = answer.headers().get("docker-content-digest").and_then(|value| value.to_str().ok());
         let digest = said.and_then(|text| read_digest(text).ok());
