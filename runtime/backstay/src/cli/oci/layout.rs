@@ -35,6 +35,8 @@ use crate::{Exit, Failure, file};
 const VERSION: &str = "1.0.0";
 /// The largest index, in bytes: some ten thousand names.
 const INDEX_BYTES_MAX: usize = 4 << 20;
+/// How many names are told to whoever asked for one that isn't there.
+const NAMES_MAX: usize = 10;
 
 /// An image layout.
 pub(crate) struct Layout {
@@ -120,9 +122,10 @@ impl Layout {
             index.manifests().iter().filter(|descriptor| name_of(descriptor) == Some(tag)).collect();
         let none = |what: String| Failure::new(Exit::NotFound, what);
         let Some(first) = found.first() else {
-            let names: Vec<_> = index.manifests().iter().filter_map(name_of).collect();
+            let names: Vec<_> = index.manifests().iter().filter_map(name_of).take(NAMES_MAX).collect();
             let there = if names.is_empty() { "nothing".into() } else { names.join(", ") };
-            return Err(none(format!("there is no {tag} in {}", self.name())).help(format!("it has {there}")));
+            let failure = none(format!("there is no {tag} in {}", self.name()));
+            return Err(failure.help(format!("it has {there}")));
         };
         // The format allows it. Which of them is meant, nobody can tell.
         if found.iter().any(|other| other.digest() != first.digest()) {

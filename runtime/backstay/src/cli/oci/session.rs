@@ -27,16 +27,18 @@ use crate::{Exit, Failure, client};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long nothing may come or go.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a registry may take to answer, once it has been sent all: it works out digests, and may copy to a store.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long nothing may come or go. Before it answers, a registry works out digests, and may copy to a store of its own.
+const STALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a request may take in all: the largest bundle, at 40 kB/s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(3600);
 /// How often the way to a blob may go on elsewhere.
 const REDIRECTS_MAX: u32 = 4;
 /// The largest answer that says what went wrong, or holds a token, in bytes.
 const WORDS_BYTES_MAX: u64 = 64 << 10;
+
+/// What is told to whoever would have to send a password in the open.
+const UNSAFE_HELP: &str = "leave out --plain-http: no password is sent to another machine without encryption";
+
 /// How a registry is reached.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Registry")]
@@ -45,7 +47,7 @@ pub(crate) struct Access {
     #[arg(long)]
     pub(crate) plain_http: bool,
     /// Certificates (PEM) that the registry's has to go back to, instead of the system's
-    #[arg(long, env = "BACKSTAY_REGISTRY_CA", value_name = "FILE", conflicts_with = "plain_http")]
+    #[arg(long, env = "BACKSTAY_REGISTRY_CA", value_name = "FILE")]
     pub(crate) registry_ca: Option<PathBuf>,
 }
 
@@ -88,7 +90,6 @@ impl Session {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_per_read(Some(STALL_TIMEOUT))
             .timeout_per_write(Some(STALL_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
             .timeout_global(Some(CALL_TIMEOUT));
         if here {
             // What is said on this machine is no proxy's business.
@@ -135,7 +136,8 @@ impl Session {
             Failure::new(Exit::Trouble, format!("{} names an address that is none", self.repository.registry))
                 .why(why)
         };
-        let uri: Uri = url.parse().map_err(|_| wrong(url.into()))?;
+        // Not the address itself: it may hold what lets its holder write there.
+        let uri: Uri = url.parse().map_err(|_| wrong("it is no URL".into()))?;
         let reads = matches!(*method, Method::GET | Method::HEAD);
         let mut request = Request::builder().method(method).uri(&uri);
         request = request.header(if reads { ACCEPT } else { CONTENT_TYPE }, kind);
@@ -180,7 +182,7 @@ impl Session {
                 None => {
                     Err(Failure::new(Exit::Refused, format!("{registry} asks for a name and a password"))
                         .why("they are not sent without encryption to another machine")
-                        .help("leave out --plain-http"))
+                        .help(UNSAFE_HELP))
                 }
             },
             Some(Challenge::Bearer { realm, service }) => {
@@ -228,7 +230,8 @@ impl Session {
         let mut answer = self.agent.run(request).map_err(|why| self.unreachable(why))?;
         if !answer.status().is_success() {
             let failure = refused(format!("{host} answered {}", told(&mut answer)));
-            return Err(if anonymous { failure.help(credentials::HELP) } else { failure });
+            let help = if self.safe { credentials::HELP } else { UNSAFE_HELP };
+            return Err(if anonymous { failure.help(help) } else { failure });
         }
         let bytes = answer.body_mut().with_config().limit(WORDS_BYTES_MAX).read_to_vec();
         let bytes = Zeroizing::new(bytes.map_err(|why| self.unreachable(why))?);
