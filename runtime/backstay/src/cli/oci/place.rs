@@ -7,12 +7,16 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use backstay_model::Digest;
-use oci_spec::distribution::Reference;
 
 /// How a digest of the only kind that is taken begins.
 pub(super) const SHA256: &str = "sha256:";
 /// What a folder is typed with.
 const LAYOUT: &str = "oci:";
+/// The longest name of a repository, in characters: what clients agree on.
+const REPOSITORY_MAX: usize = 255;
+/// Docker Hub is the one registry whose name is not that of the machine that answers.
+const HUB: &str = "docker.io";
+const HUB_HOST: &str = "registry-1.docker.io";
 /// The longest tag, in characters: what the distribution specification allows.
 const TAG_MAX: usize = 128;
 
@@ -136,23 +140,58 @@ fn layout(text: &str) -> Result<Place, PlaceError> {
 }
 
 fn registry(text: &str) -> Result<Place, PlaceError> {
-    let reference: Reference = text.parse().map_err(|_| PlaceError::NotAReference)?;
-    // The parser knows what is usually meant by a short name, and writes it down. Here that is refused.
-    if reference.whole() != text {
+    let (name, digest) = match text.split_once('@') {
+        Some((name, digest)) => (name, Some(read_digest(digest)?)),
+        None => (text, None),
+    };
+    // A colon before the last slash is a port's.
+    let tag = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'));
+    let (name, tag) = match tag {
+        Some((name, tag)) => (name, Some(read_tag(tag)?)),
+        None => (name, None),
+    };
+    let (registry, repository) = name.split_once('/').ok_or(PlaceError::Short)?;
+    // `acme/pump` is a repository, and which registry's is not said: a registry is known by its dot, or by its port.
+    if !registry.contains(['.', ':']) && registry != "localhost" {
+        return Err(if is_repository(name) { PlaceError::Short } else { PlaceError::NotAReference });
+    }
+    if !is_registry(registry) || !is_repository(repository) {
+        return Err(PlaceError::NotAReference);
+    }
+    let host = if registry == HUB { HUB_HOST } else { registry };
+    if registry == HUB && !repository.contains('/') {
         return Err(PlaceError::Short);
     }
-    let at = match (reference.digest(), reference.tag()) {
+    let at = match (digest, tag) {
         // A digest says exactly which; a tag beside it is for people.
-        (Some(digest), _) => At::Digest(read_digest(digest)?),
-        (None, Some(tag)) => At::Tag(read_tag(tag)?),
+        (Some(digest), _) => At::Digest(digest),
+        (None, Some(tag)) => At::Tag(tag),
         (None, None) => return Err(PlaceError::Short),
     };
-    let repository = Repository {
-        registry: reference.registry().into(),
-        host: reference.resolve_registry().into(),
-        name: reference.repository().into(),
-    };
+    let repository = Repository { registry: registry.into(), host: host.into(), name: repository.into() };
     Ok(Place::Registry(repository, at))
+}
+
+/// A host by its name or its IPv4 address, and perhaps a port.
+fn is_registry(text: &str) -> bool {
+    let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+    let letter = |c: char| c.is_ascii_alphanumeric();
+    let label = |label: &str| {
+        label.starts_with(letter) && label.ends_with(letter) && label.chars().all(|c| letter(c) || c == '-')
+    };
+    host.split('.').all(label) && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+/// As the distribution specification has it: lower-case words, with `.`, `_`, `__` or hyphens between them, in parts with
+/// `/` between those.
+fn is_repository(text: &str) -> bool {
+    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let between = |text: &str| matches!(text, "." | "_" | "__") || text.chars().all(|c| c == '-');
+    let part = |part: &str| {
+        let ends = part.starts_with(letter) && part.ends_with(letter);
+        ends && part.split(letter).filter(|text| !text.is_empty()).all(between)
+    };
+    text.len() <= REPOSITORY_MAX && text.split('/').all(part)
 }
 
 /// The folder of `oci:FOLDER`, where all of its artifacts are meant.
@@ -188,6 +227,8 @@ mod tests {
             "registry.example:5000/team/acme/pump:v1",
             &format!("127.0.0.1:5000/pump@{DIGEST}"),
             "docker.io/acme/pump:1",
+            "localhost/pump:1",
+            "Registry.example/a.b_c__d---e/f0:1",
         ] {
             assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
         }
@@ -204,11 +245,21 @@ mod tests {
             ("docker.io/pump:1.0.0", PlaceError::Short),
             ("registry.example/pump", PlaceError::Short),
             ("oci:shelf", PlaceError::Short),
-            ("", PlaceError::NotAReference),
+            ("", PlaceError::Short),
             ("https://registry.example/pump:1", PlaceError::NotAReference),
             ("registry.example/Pump:1", PlaceError::NotAReference),
             ("registry.example/../pump:1", PlaceError::NotAReference),
-            ("user:password@registry.example/pump:1", PlaceError::NotAReference),
+            ("registry.example//pump:1", PlaceError::NotAReference),
+            ("registry.example/pump/:1", PlaceError::NotAReference),
+            ("registry.example/pu___mp:1", PlaceError::NotAReference),
+            ("registry.example/pump?x=1:1", PlaceError::NotAReference),
+            ("registry.example:0/pump:1", PlaceError::NotAReference),
+            ("registry.example:port/pump:1", PlaceError::NotAReference),
+            ("registry..example/pump:1", PlaceError::NotAReference),
+            ("-registry.example/pump:1", PlaceError::NotAReference),
+            ("[::1]:5000/pump:1", PlaceError::NotAReference),
+            ("../pump:1", PlaceError::NotAReference),
+            ("user:password@registry.example/pump:1", PlaceError::Digest),
             ("oci::1.0.0", PlaceError::Folder),
             ("oci:shelf:", PlaceError::Tag),
             ("oci:shelf:-1", PlaceError::Tag),
