@@ -67,25 +67,34 @@ impl Layout {
     pub(super) fn make(folder: &Path) -> Result<Self, Failure> {
         let layout = Self { folder: folder.into() };
         let cannot = |why| Failure::new(Exit::Trouble, format!("cannot make {}", folder.display())).why(why);
-        let mut inside = match fs::read_dir(folder) {
-            Ok(inside) => Some(inside),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => None,
-            Err(why) => return Err(cannot(why)),
-        };
+        fs::create_dir_all(folder).map_err(cannot)?;
+        let lock = layout.lock()?;
         if !layout.marker().exists() {
-            if inside.as_mut().is_some_and(|inside| inside.next().is_some()) {
+            if fs::read_dir(folder).map_err(cannot)?.next().is_some() {
                 let what = format!("{} holds something, and is no OCI image layout", folder.display());
                 return Err(Failure::new(Exit::Refused, what)
                     .help("name an empty folder, or one that isn't there yet"));
             }
-            fs::create_dir_all(folder).map_err(cannot)?;
             let said = OciLayoutBuilder::default().image_layout_version(VERSION).build();
             let said = said.map_err(|why| Failure::new(Exit::Trouble, "cannot write a layout").why(why))?;
             write_json(&layout.marker(), &said)?;
         }
-        let layout = Self::open(folder)?;
         fs::create_dir_all(layout.folder.join("blobs/sha256")).map_err(cannot)?;
-        Ok(layout)
+        drop(lock);
+        Self::open(folder)
+    }
+
+    /// One writer at a time: two who push at once would each write the index without the other's name. The lock goes with
+    /// what is returned, and with the process.
+    fn lock(&self) -> Result<File, Failure> {
+        let lock = File::open(&self.folder).and_then(|folder| folder.lock().map(|()| folder));
+        lock.map_err(|why| {
+            Failure::new(Exit::Trouble, format!("cannot lock {}", self.folder.display())).why(why)
+        })
+    }
+
+    fn keep(&self, blob: &Blob<'_>) -> Result<(), Failure> {
+        file::write(&self.file_of(&blob.digest), blob.bytes)
     }
 
     /// The names of the bundles in it, in order. Other artifacts are left out.
@@ -183,15 +192,12 @@ impl Store for Layout {
     }
 
     fn put(&self, blob: &Blob<'_>) -> Result<(), Failure> {
-        file::write(&self.file_of(&blob.digest), blob.bytes)
+        let _lock = self.lock()?;
+        self.keep(blob)
     }
 
     fn tag(&self, artifact: &Artifact<'_>, tag: &str) -> Result<(), Failure> {
-        let marker = self.marker();
-        let cannot = |why| Failure::new(Exit::Trouble, format!("cannot lock {}", marker.display())).why(why);
-        // Two who push at once would each write the index without the other's name. The lock goes with the file.
-        let lock = File::open(&marker).map_err(cannot)?;
-        lock.lock().map_err(cannot)?;
+        let _lock = self.lock()?;
         let mut index = match self.index() {
             Ok(index) => index,
             Err(failure) if failure.exit() == Exit::NotFound => empty()?,
@@ -203,7 +209,7 @@ impl Store for Layout {
         manifests.retain(|other| name_of(other) != Some(tag));
         manifests.push(descriptor);
         index.set_manifests(manifests);
-        self.put(&artifact.manifest())?;
+        self.keep(&artifact.manifest())?;
         write_json(&self.index_file(), &index)
     }
 }

@@ -278,11 +278,10 @@ fn nothing_is_made_among_other_files_and_nothing_under_a_digest() {
     shelf.push(&bundle, "1.2.0").unwrap();
 }
 
-/// Two pipelines push to one folder at once. Neither's name is lost.
+/// Pipelines push to one folder at once, that isn't there yet. Nobody's name is lost.
 #[test]
 fn many_who_push_at_once_all_find_their_name() {
     let shelf = Shelf::new();
-    shelf.push(&bundle(b"first"), "first").unwrap();
     std::thread::scope(|scope| {
         for number in 0..8_u8 {
             let shelf = &shelf;
@@ -292,5 +291,5 @@ fn many_who_push_at_once_all_find_their_name() {
     for number in 0..8_u8 {
         assert_eq!(shelf.pull(&format!(":v{number}")).unwrap().bytes, bundle(&[number]));
     }
-    assert_eq!(Layout::open(&shelf.folder()).unwrap().bundles().unwrap().len(), 9);
+    assert_eq!(Layout::open(&shelf.folder()).unwrap().bundles().unwrap().len(), 8);
 }
