@@ -20,6 +20,9 @@ const DOWNLOAD_MAX: Duration = Duration::from_secs(15 * 60);
 /// The longest that building a tool may take: hundreds of packages, on a machine that does other things as well.
 const INSTALL_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// The registry of the CNCF: the one that others are held against.
+const REGISTRY: &str = "github.com/distribution/distribution/v3/cmd/registry@v3.0.0";
+
 /// One thing that a machine needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -46,6 +49,8 @@ pub(crate) enum Need {
     PluginsInC,
     PluginsInPython,
     PluginsInJs,
+    /// The registry that plugins are pushed to in tests. It stays below the target folder, too.
+    Registry,
     /// Looks into what comes in from outside: licences, sources, advisories.
     SupplyChain,
 }
@@ -64,9 +69,10 @@ impl Need {
     ];
 
     /// What takes long to get and is wanted by one command only, which gets it by itself.
-    const RARE: [Need; 6] = [
+    const RARE: [Need; 7] = [
         Need::ArmGnu,
         Need::IntelMusl,
+        Need::Registry,
         Need::SupplyChain,
         Need::PluginsInC,
         Need::PluginsInPython,
@@ -88,6 +94,7 @@ impl Need {
             Need::ArmRunner => "qemu-aarch64-static",
             Need::Broker => "mosquitto",
             Need::BrokerClients => "mosquitto_pub",
+            Need::Registry => "registry",
             Need::SupplyChain => "cargo-deny",
             Need::PluginsInC => "ziglang",
             Need::PluginsInPython => "componentize-py",
@@ -104,6 +111,7 @@ impl Need {
             Need::ArmRunner => "trying out what cargo xtask dist built, and cargo xtask test real",
             Need::Broker => "tests/real, and the demo (else: its own small broker)",
             Need::BrokerClients => "tests/real",
+            Need::Registry => "cargo xtask test",
             Need::SupplyChain => "cargo xtask check --supply-chain",
             Need::PluginsInC | Need::PluginsInPython | Need::PluginsInJs => "cargo xtask test plugins",
         }
@@ -120,6 +128,7 @@ impl Need {
                 .find_map(|target| toolchain::way(target).map(|way| format!("{target}, {}", told(way)))),
             Need::ArmGnu => toolchain::way(ARM_GNU).map(told),
             Need::IntelMusl => toolchain::way(INTEL_MUSL).map(told),
+            Need::Registry => toolchain::of_languages("go/registry"),
             Need::SupplyChain => works("deny"),
             Need::ArmCompiler => on_path(self.name()).filter(|compiler| finds_headers(compiler)),
             Need::ArmRunner | Need::Broker | Need::BrokerClients => on_path(self.name()),
@@ -134,6 +143,8 @@ impl Need {
         match self {
             Need::Formatter | Need::Linter | Need::Wasm | Need::Arm | Need::ArmGnu => &[],
             Need::IntelMusl | Need::SupplyChain => &[],
+            // Its own is built for an older Go than the one that the registry asks for.
+            Need::Registry => &[],
             Need::PluginsInC | Need::PluginsInPython => &["python3-venv"],
             Need::PluginsInJs => &["npm"],
             // The headers are only recommended by the compiler, and recommendations are left out.
@@ -157,6 +168,7 @@ impl Need {
             Need::Arm => vec![rustup(&["target", "add", ARM_MUSL]), Attempt::debian_for_arm()],
             Need::ArmGnu => vec![rustup(&["target", "add", ARM_GNU]), Attempt::debian_for_arm()],
             Need::IntelMusl => vec![rustup(&["target", "add", INTEL_MUSL])],
+            Need::Registry => vec![Attempt::go(REGISTRY)],
             Need::SupplyChain => vec![Attempt::cargo("cargo-deny@^0.20")],
             Need::ArmCompiler | Need::ArmRunner | Need::Broker | Need::BrokerClients => {
                 vec![Attempt::apt(&[], self.debian())]
@@ -211,20 +223,32 @@ pub(crate) fn on_path(program: &str) -> Option<String> {
 /// One way to get something: commands that are run in order.
 struct Attempt {
     commands: Vec<Vec<String>>,
+    /// What they are told by the environment.
+    variables: Vec<(&'static str, String)>,
     needs_root: bool,
     /// The longest that one of them may take.
     at_most: Duration,
 }
 
 impl Attempt {
+    fn of(commands: Vec<Vec<String>>, at_most: Duration) -> Self {
+        Attempt { commands, variables: Vec::new(), needs_root: false, at_most }
+    }
+
     fn rustup(arguments: &[&str]) -> Self {
-        Attempt { commands: vec![words("rustup", arguments)], needs_root: false, at_most: DOWNLOAD_MAX }
+        Attempt::of(vec![words("rustup", arguments)], DOWNLOAD_MAX)
     }
 
     /// A tool that is built from its source.
     fn cargo(package: &str) -> Self {
-        let commands = vec![words("cargo", &["install", "--locked", package])];
-        Attempt { commands, needs_root: false, at_most: INSTALL_MAX }
+        Attempt::of(vec![words("cargo", &["install", "--locked", package])], INSTALL_MAX)
+    }
+
+    /// A tool that is built from its source, in a folder of its own. Minutes the first time: it has 200 modules.
+    fn go(package: &str) -> Self {
+        let folder = toolchain::languages().join("go").display().to_string();
+        let commands = vec![words("go", &["install", package])];
+        Attempt { variables: vec![("GOBIN", folder)], ..Attempt::of(commands, INSTALL_MAX) }
     }
 
     /// A package from PyPI, in an environment of its own.
@@ -235,7 +259,7 @@ impl Attempt {
             words("python3", &["-m", "venv", &folder]),
             words(&pip, &["install", "--quiet", "--disable-pip-version-check", package]),
         ];
-        Attempt { commands, needs_root: false, at_most: DOWNLOAD_MAX }
+        Attempt::of(commands, DOWNLOAD_MAX)
     }
 
     /// A package from npm, in a folder of its own.
@@ -243,7 +267,7 @@ impl Attempt {
         let folder = toolchain::languages().join("node").display().to_string();
         let commands =
             vec![words("npm", &["install", "--silent", "--no-save", "--prefix", &folder, package])];
-        Attempt { commands, needs_root: false, at_most: DOWNLOAD_MAX }
+        Attempt::of(commands, DOWNLOAD_MAX)
     }
 
     /// Debian's compiler, with the standard library that Debian built for arm64.
@@ -260,16 +284,17 @@ impl Attempt {
         let mut install = words("apt-get", &["install", "-y", "-qq", "--no-install-recommends"]);
         install.extend(packages.iter().map(|package| (*package).to_owned()));
         commands.push(install);
-        Attempt { commands, needs_root: true, at_most: DOWNLOAD_MAX }
+        Attempt { needs_root: true, ..Attempt::of(commands, DOWNLOAD_MAX) }
     }
 
     /// As a person would type it.
     fn line(&self) -> String {
         let sudo = if self.needs_root { "sudo " } else { "" };
+        let told: String = self.variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
         let lines: Vec<_> = self
             .commands
             .iter()
-            .map(|words| format!("{sudo}{}", words.join(" ").replace(" -qq", "")))
+            .map(|words| format!("{sudo}{told}{}", words.join(" ").replace(" -qq", "")))
             .collect();
         lines.join(" && ")
     }
@@ -288,6 +313,7 @@ impl Attempt {
             eprintln!("      $ {}", words.join(" "));
             let mut command = Command::new(&words[0]);
             command.args(&words[1..]).stdin(Stdio::null()).env("DEBIAN_FRONTEND", "noninteractive");
+            command.envs(self.variables.iter().map(|(name, value)| (name, value)));
             if self.needs_root {
                 // Hundreds of lines about packages being unpacked. What goes wrong is on stderr.
                 command.stdout(Stdio::null());
@@ -403,5 +429,10 @@ mod tests {
         let typed = "sudo dpkg --add-architecture arm64 && sudo apt-get update && \
                      sudo apt-get install -y --no-install-recommends mosquitto";
         assert_eq!(told, typed);
+        let told = Attempt::go("example.org/x@v1.0.0").line();
+        assert!(
+            told.starts_with("GOBIN=/") && told.ends_with("/go go install example.org/x@v1.0.0"),
+            "{told}"
+        );
     }
 }

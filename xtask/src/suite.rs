@@ -57,6 +57,9 @@ const EMULATED_AGENT_MISSING: &str = "BACKSTAY_AGENT_AARCH64_MISSING";
 /// What `backstay replay` is told: the program that makes recorded calls again there.
 const EMULATED_RERUN: &str = "BACKSTAY_RERUN_AARCH64";
 
+/// What tests/real are told if there is no registry to start, and why.
+const REGISTRY_MISSING: &str = "BACKSTAY_REGISTRY_MISSING";
+
 /// The tier whose long form makes plugins in every language: toolchains are downloads of up to 100 MB, and Python's native
 /// code takes minutes to compile.
 const LANGUAGES_TIER: &str = "plugins";
@@ -68,6 +71,9 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
     // Only the tests that talk to a broker can do without one: they are told as not run.
     let broker = setup::ensure_all(&[Need::Broker, Need::BrokerClients]);
     setup::ensure(Need::Wasm)?;
+    let pushes = selected.iter().any(|package| package.folder == Path::new("tests").join(EMULATED_TIER));
+    // It is built by a toolchain of its own, which a machine may lack: its tests say so, and the others run.
+    let registry = if pushes { setup::ensure(Need::Registry).err() } else { None };
     if tier == Some(LANGUAGES_TIER) {
         setup::ensure_all(&Need::LANGUAGES)?;
     }
@@ -117,7 +123,8 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
             false => programs::build_with_play(&workspace).map(|_| ()),
         }
     }));
-    let told = Rc::new(RefCell::new(Vec::new()));
+    let told = Rc::new(RefCell::new(Vec::<(&str, OsString)>::new()));
+    told.borrow_mut().extend(registry.map(|trouble| (REGISTRY_MISSING, trouble.to_string().into())));
     match emulated {
         None => {}
         Some(Err(trouble)) => told.borrow_mut().push((EMULATED_AGENT_MISSING, trouble.to_string().into())),

@@ -60,10 +60,10 @@ pub struct DeviceView {
 /// What a device says of its plugins: of the one that its cohort is steered to, or else of its policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginsView {
-    /// The bundle that is in use, on trial or not.
-    pub runs: Release,
+    /// The bundle that is in use, on trial or not; none where there is none.
+    pub runs: Option<Release>,
     /// The bundle that has the job, and keeps it after a restart.
-    pub trusted: Release,
+    pub trusted: Option<Release>,
     /// Where the device stands with it.
     pub standing: Standing,
     /// Bundles that it will not take by itself.

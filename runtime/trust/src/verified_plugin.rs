@@ -70,6 +70,12 @@ impl GrantedPlugin {
         &self.grant
     }
 
+    /// The stamp of the grant.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
     /// What is to be kept once it was taken into use.
     #[must_use]
     pub fn accepted(&self) -> Accepted {

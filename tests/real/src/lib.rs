@@ -1,7 +1,7 @@
 //! What the tests against real programs share: starting such a program, and ending it.
 //!
-//! Here: mosquitto, the programs that were built, and what a page shows of a console. A program that isn't installed makes its tests print why they were skipped, and pass; the
-//! tier that runs them on purpose looks at the output.
+//! Here: mosquitto, a registry, the programs that were built, and what a page shows of a console. A program that isn't
+//! installed makes its tests print why they were skipped, and pass; the tier that runs them on purpose looks at the output.
 //!
 //! Not here: what is tested; that stands in `tests/`, one file for each thing outside.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed assumption fails the test"))]
@@ -10,10 +10,12 @@
 mod built;
 mod console;
 mod mosquitto;
+mod registry;
 
 pub use built::{Built, built};
 pub use console::{Shown, commands};
 pub use mosquitto::Mosquitto;
+pub use registry::{Guests, Registry};
 
 use std::path::PathBuf;
 

@@ -48,11 +48,12 @@ impl Breaker {
                 let request = CloseRequest { reason: reason.clone() };
                 let done: Closed =
                     client.post(&format!("/v1/breakers/{cohort}/close?channel={channel}"), &request)?;
+                let of = text::lane(cohort, *channel);
                 desk.printer.show("breaker-closed", &done, || {
-                    if done.changed { format!("the breaker of {cohort} is closed\n") } else { String::new() }
+                    if done.changed { format!("the breaker of {of} is closed\n") } else { String::new() }
                 })?;
                 if !done.changed {
-                    desk.printer.say(format_args!("the breaker of {cohort} was closed: nothing was changed"));
+                    desk.printer.say(format_args!("the breaker of {of} was closed: nothing was changed"));
                 }
                 Ok(Exit::Done)
             }
@@ -68,11 +69,7 @@ fn table(all: &[BreakerView]) -> String {
             BreakerState::HalfOpen => ("half-open", "now".into()),
             BreakerState::Open => ("open", format!("in {}", text::age(view.left_ms.unwrap_or(0)))),
         };
-        let cohort = match view.channel {
-            Channel::Product => view.cohort.to_string(),
-            Channel::Plugins => format!("{}, plugins", view.cohort),
-        };
-        table.row([cohort, state.into(), when]);
+        table.row([text::lane(&view.cohort, view.channel), state.into(), when]);
     }
     table.to_string()
 }

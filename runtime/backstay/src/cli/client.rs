@@ -3,7 +3,12 @@
 //! Every answer is bounded. A redirect is not followed: the token is for the server that was named and for no other.
 //! Not here: what the answers mean.
 
-use std::{fs::File, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use backstay_api::ApiError;
 use clap::Args;
@@ -85,7 +90,7 @@ impl Client {
             config = config.proxy(None);
         }
         if encrypted {
-            config = config.tls_config(tls(to)?);
+            config = config.tls_config(tls(to.ca.as_deref())?);
         }
         Ok(Self { agent: config.build().new_agent(), server, token })
     }
@@ -200,7 +205,7 @@ fn read<T: DeserializeOwned>(mut answer: Response<Body>) -> Result<T, Failure> {
     })
 }
 
-fn read_token(path: &std::path::Path) -> Result<Zeroizing<String>, Failure> {
+fn read_token(path: &Path) -> Result<Zeroizing<String>, Failure> {
     let bytes = Zeroizing::new(file::read(path, TOKEN_BYTES_MAX)?);
     let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
     if text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -212,8 +217,9 @@ fn read_token(path: &std::path::Path) -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(text.into()))
 }
 
-fn tls(to: &Server) -> Result<TlsConfig, Failure> {
-    let roots: Vec<Certificate<'static>> = match &to.ca {
+/// How a server's certificate is checked: with those in a file (PEM), or else with the system's.
+pub(crate) fn tls(ca: Option<&Path>) -> Result<TlsConfig, Failure> {
+    let roots: Vec<Certificate<'static>> = match ca {
         Some(path) => {
             let pem = file::read(path, CA_BYTES_MAX)?;
             let items = parse_pem(&pem).filter_map(|item| match item {

@@ -51,6 +51,11 @@ impl Failure {
         self.exit
     }
 
+    /// What failed, without why: for a line among others.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
     /// A plugin, or its signatures, are not to be trusted.
     #[must_use]
     pub fn untrusted_plugin(what: impl Into<String>, why: PluginError) -> Self {

@@ -88,13 +88,19 @@ pub(crate) fn exists(path: &Path) -> Failure {
         .help("name another place, or move it away yourself")
 }
 
-/// Writes a file, over an older one if there is one: whole, or not at all.
+/// Writes a file, over an older one if there is one: whole, or not at all, also when the power goes.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".part-{}", std::process::id()));
     let beside = path.with_file_name(name);
-    let result = fs::write(&beside, bytes).and_then(|()| fs::rename(&beside, path));
-    result.map_err(|error| {
+    let write = || {
+        let mut file = fs::File::create(&beside)?;
+        file.write_all(bytes)?;
+        // Else the new name could be on the disk before the bytes are.
+        file.sync_all()?;
+        fs::rename(&beside, path)
+    };
+    write().map_err(|error| {
         // Nothing to tell beyond the error that comes: the file beside may never have been there.
         let _ = fs::remove_file(&beside);
         cannot("write", path)(error)

@@ -10,7 +10,7 @@ use crate::{
     printer::Output,
     screen::{Pace, Screen, fit},
     table::Table,
-    text::{age, health, proof, release, standing},
+    text::{self, age, health, proof, release, standing},
     tree,
 };
 
@@ -102,7 +102,7 @@ fn watch(desk: &Desk, client: &Client, which: &Which, pace: &Pace) -> Result<Exi
         } else {
             for view in &fleet.cohorts {
                 let line = format!("{}; {}", tree::cohort(view), tree::counts(view));
-                screen.line(&format!("cohort {}", tree::name(view)), &line)?;
+                screen.line(&format!("cohort {}", text::lane(&view.cohort, view.channel)), &line)?;
             }
             for view in &fleet.devices {
                 screen.line(view.device.as_str(), &tree::change(view))?;
@@ -165,9 +165,9 @@ fn one(view: &DeviceView) -> String {
 
 /// The plugin that it is steered to, or else its policy, and how far that is proven.
 fn plugins(view: &PluginsView) -> String {
-    let mut told = format!("{}, {}", view.trusted, standing(Some(view.standing)));
-    if view.runs.digest != view.trusted.digest {
-        told.push_str(&format!(" with {}", view.runs));
+    let mut told = format!("{}, {}", release(view.trusted.as_ref()), standing(Some(view.standing)));
+    if let Some(runs) = view.runs.as_ref().filter(|_| view.runs != view.trusted) {
+        told.push_str(&format!(" with {runs}"));
     }
     if let Some(Compared { deciding, windows, differed }) = view.compared {
         let how = if deciding { "decides" } else { "is asked beside" };

@@ -25,6 +25,7 @@ mod file;
 mod fleet;
 mod key_file;
 mod keys;
+mod oci;
 mod passphrase;
 mod plugin;
 mod printer;

@@ -58,8 +58,9 @@ pub(crate) enum Rollout {
         backstay keys cosign home.order --keyring keys/keyring --key ann.pem\n  backstay keys publish home.order\n\n\
         A device whose trust.second_after is set leaves what has long been good only with that signature.")]
     Order {
-        #[command(flatten)]
-        cohort: Cohort,
+        /// Whose
+        #[arg(long)]
+        cohort: CohortId,
         /// Where the order goes
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -166,7 +167,7 @@ impl Rollout {
             Self::Abort(of) => operate(desk, &client, of, Operation::Abort),
             Self::Rollback(of) => operate(desk, &client, of, Operation::Rollback),
             Self::Thaw(of) => operate(desk, &client, of, Operation::Thaw),
-            Self::Order { cohort, out } => order(desk, &client, &cohort.cohort, out),
+            Self::Order { cohort, out } => order(desk, &client, cohort, out),
         }
     }
 }
@@ -286,7 +287,7 @@ fn watch(desk: &Desk, client: &Client, of: &Cohort, pace: &Pace) -> Result<Exit,
 
 fn table(view: &CohortView) -> String {
     let mut list = Table::list();
-    list.say("cohort", tree::name(view));
+    list.say("cohort", text::lane(&view.cohort, view.channel));
     list.say("verdict", Verdict::of(view).word());
     list.say("phase", &view.phase);
     if let (Some(rollout), Some(release)) = (&view.rollout, &view.release) {

@@ -1,7 +1,15 @@
 //! How values look in a line for people. Not here: where the lines go (`printer`) and columns (`table`).
 
 use backstay_api::Proof;
-use backstay_model::{Health, Release, Standing};
+use backstay_model::{Channel, CohortId, Health, Release, Standing};
+
+/// A cohort and what is steered of it.
+pub(crate) fn lane(cohort: &CohortId, channel: Channel) -> String {
+    match channel {
+        Channel::Product => cohort.to_string(),
+        Channel::Plugins => format!("{cohort}, plugins"),
+    }
+}
 
 /// `text` without anything that a terminal would obey. Names come from devices and from the server, and neither
 /// may move the cursor or change a colour here. Lines stay lines only where the caller makes them.

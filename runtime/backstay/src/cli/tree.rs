@@ -97,17 +97,9 @@ pub(crate) fn tree(fleet: &FleetView, columns: usize, colour: Colour) -> Vec<Str
     lines.lines
 }
 
-/// A cohort and what is steered of it.
-pub(crate) fn name(view: &CohortView) -> String {
-    match view.channel {
-        Channel::Product => view.cohort.to_string(),
-        Channel::Plugins => format!("{}, plugins", view.cohort),
-    }
-}
-
 /// A cohort in one line.
 pub(crate) fn cohort(view: &CohortView) -> String {
-    let mut line = format!("{}: {}", name(view), view.phase);
+    let mut line = format!("{}: {}", text::lane(&view.cohort, view.channel), view.phase);
     if let (Some(rollout), Some(release)) = (&view.rollout, &view.release) {
         let way = match view.direction {
             Some(Direction::Forward) | None => "to",

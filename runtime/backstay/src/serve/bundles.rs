@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, error::Error, fmt};
 
 use backstay_api::{PluginView, Shelf, ShelfError};
 use backstay_host::{Machine, engine_profile, world_policy};
-use backstay_model::{Digest, PluginId, PluginRole, Release, Version};
-use backstay_trust::{Bundle, BundleError, Keyring, PluginError, VerifiedPluginRelease, Want};
+use backstay_model::{Digest, PluginId, PluginRole, Release, UnixMs, Version};
+use backstay_trust::{Bundle, BundleError, Keyring, PluginError, Stamp, VerifiedPluginRelease, Want};
 
 /// All bundles that were published here, by their digest.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(crate) struct Published {
     pub(crate) grant: Digest,
     /// The grant's sequence.
     pub(crate) sequence: u64,
+    /// When the grant may no longer be taken into use.
+    pub(crate) expires: Option<UnixMs>,
 }
 
 /// A bundle that is not taken.
@@ -81,38 +83,48 @@ impl Error for NotPublished {
 impl Published {
     /// As people see it.
     pub(crate) fn view(&self) -> PluginView {
-        let Self { plugin, role, bundle, grant, sequence } = self.clone();
+        let Self { plugin, role, bundle, grant, sequence, expires: _ } = self.clone();
         PluginView { plugin, role, bundle, grant, sequence }
+    }
+
+    /// Why no device would take it, if none would.
+    pub(crate) fn taken_by_nobody(&self, now: UnixMs) -> Option<String> {
+        let (has, most) = (self.bundle.length, Bundle::DEVICE_BYTES_MAX as u64);
+        if has > most {
+            return Some(format!("its bundle has {has} bytes, and a device takes {most}"));
+        }
+        self.expires.filter(|expires| *expires < now).map(|_| "its grant has expired".into())
     }
 
     /// What `keyring` says of a bundle with this digest and length.
     fn of(keyring: &Keyring, bundle: &Bundle<'_>, digest: Digest, length: u64) -> Result<Self, PluginError> {
         let released = keyring.verify_plugin_release(bundle.release)?;
-        let (sequence, grant) = granted(keyring, bundle, &released)?;
+        let (grant, stamp) = granted(keyring, bundle, &released)?;
         let said = released.release();
         Ok(Self {
             plugin: said.id.clone(),
             role: if said.world == world_policy() { PluginRole::Policy } else { PluginRole::Executor },
             bundle: Release { version: said.version.clone(), digest, length, security_epoch: 0 },
             grant,
-            sequence,
+            sequence: stamp.sequence,
+            expires: stamp.expires,
         })
     }
 }
 
-/// Sequence and digest of a grant that lets the plugin run on any machine at all: which of them a fleet has, is not known.
+/// Digest and stamp of a grant that lets the plugin run on any machine at all: which of them a fleet has, is not known.
 fn granted(
     keyring: &Keyring,
     bundle: &Bundle<'_>,
     released: &VerifiedPluginRelease,
-) -> Result<(u64, Digest), PluginError> {
+) -> Result<(Digest, Stamp), PluginError> {
     let (engine, floors, world) = (engine_profile(), BTreeMap::new(), &released.release().world);
     let mut last = None;
     for machine in Machine::ALL {
         let target = machine.target();
         let want = Want { target: &target, engine: &engine, world, floors: &floors, attested: None };
         match keyring.verify_grant(bundle.release, bundle.grant, &want) {
-            Ok(granted) => return Ok((granted.accepted().sequence, *granted.grant())),
+            Ok(granted) => return Ok((*granted.grant(), granted.stamp())),
             // What is said of another machine than the first says more than that there is nothing for this one.
             Err(error) => last = Some(error),
         }

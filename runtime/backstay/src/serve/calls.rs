@@ -175,7 +175,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         };
         let (release, back) = match &plugin {
             None => self.product_ways(now, machine, &rollout, &version, back.as_ref())?,
-            Some(plugin) => (self.plugin_to(plugin, &version, back.as_ref())?, None),
+            Some(plugin) => (self.plugin_to(now, plugin, &version, back.as_ref())?, None),
         };
         let plan = adapt(self.plan.clone(), plan)?;
         let wanted = Rollout { rollout, release, back, selector, policies: Vec::new(), plan };
@@ -214,6 +214,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
     /// A bundle. Home from it is what each device has kept: no other one could be had for certain when it is needed.
     fn plugin_to(
         &self,
+        now: Now,
         plugin: &PluginId,
         version: &Version,
         back: Option<&Version>,
@@ -226,6 +227,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
             ApiError::new(Kind::NotFound, format!("no plugin {plugin} {version} was published here"))
                 .help("publish its bundle: backstay plugin publish")
         })?;
+        if let Some(why) = found.taken_by_nobody(now.unix) {
+            let what = format!("no device would take plugin {plugin} {version}: {why}");
+            return Err(ApiError::new(Kind::Refused, what).help("grant it anew: backstay plugin grant"));
+        }
         Ok(found.bundle.clone())
     }
 

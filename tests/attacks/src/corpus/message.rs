@@ -308,7 +308,7 @@ fn plugin_report() -> PluginReport {
     let Report {
         sequence, at, boot, cohort, steered, booted, confirmed, standing, condemned, journal, ..
     } = report();
-    let (runs, trusted, compared) = (booted, confirmed, None);
+    let (runs, trusted, compared) = (Some(booted), Some(confirmed), None);
     PluginReport {
         sequence,
         at,

@@ -2,7 +2,11 @@
 //!
 //! Without a keyring nothing in a bundle is believed, so nothing but its sizes and digests is shown.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    path::{Path, PathBuf},
+};
 
 use backstay_host::{Machine, engine_profile};
 use backstay_model::Digest;
@@ -23,8 +27,17 @@ pub(crate) struct Inspect {
     pub(super) keyring: Option<PathBuf>,
 }
 
+/// Takes a bundle apart, and believes nothing of it.
+pub(super) fn decode<'a>(bytes: &'a [u8], name: &dyn Display) -> Result<Bundle<'a>, Failure> {
+    Bundle::decode(bytes).map_err(|why| {
+        let help = why.help();
+        Failure::new(Exit::Untrusted, format!("cannot read {name}")).why(why).maybe_help(help)
+    })
+}
+
+/// What is shown of a bundle.
 #[derive(Debug, Serialize)]
-struct Shown {
+pub(super) struct Shown {
     /// Whether signatures were checked, and hold.
     verified: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,32 +80,35 @@ struct Line {
 impl Inspect {
     pub(super) fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
         let bytes = file::read(&self.bundle, Bundle::BYTES_MAX)?;
-        let bundle = Bundle::decode(&bytes).map_err(|why| {
-            let help = why.help();
-            Failure::new(Exit::Untrusted, format!("cannot read {}", self.bundle.display()))
-                .why(why)
-                .maybe_help(help)
-        })?;
-        let shown = match &self.keyring {
-            Some(path) => Shown::checked(&bundle, &file::read_keyring(path)?)?,
-            None => Shown::bare(&bundle),
-        };
+        let bundle = decode(&bytes, &self.bundle.display())?;
+        let shown = Shown::of(&bundle, self.keyring.as_deref())?;
         desk.printer.show("plugin", &shown, || shown.table())?;
         if self.keyring.is_none() {
             desk.printer.say("nothing was checked but digests; --keyring checks who signed it");
         }
-        if shown.artifacts.iter().all(|line| line.good) {
-            return Ok(Exit::Done);
-        }
-        Err(Failure::new(
-            Exit::Untrusted,
-            format!("{} holds code that no device runs", self.bundle.display()),
-        )
-        .help("make the bundle anew: backstay plugin grant"))
+        shown.runs(&self.bundle.display())?;
+        Ok(Exit::Done)
     }
 }
 
 impl Shown {
+    /// Held against a keyring, if there is one.
+    pub(super) fn of(bundle: &Bundle<'_>, keyring: Option<&Path>) -> Result<Self, Failure> {
+        match keyring {
+            Some(path) => Self::checked(bundle, &file::read_keyring(path)?),
+            None => Ok(Self::bare(bundle)),
+        }
+    }
+
+    /// That all code in it would run, as far as it was checked.
+    pub(super) fn runs(&self, bundle: &dyn Display) -> Result<(), Failure> {
+        if self.artifacts.iter().all(|line| line.good) {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Untrusted, format!("{bundle} holds code that no device runs"))
+            .help("make the bundle anew: backstay plugin grant"))
+    }
+
     fn bare(bundle: &Bundle<'_>) -> Self {
         let artifacts = bundle.artifacts().map(|digest| Line::unnamed(bundle, digest)).collect();
         Self { verified: false, plugin: None, artifacts }
@@ -143,7 +159,11 @@ impl Shown {
     }
 
     fn table(&self) -> String {
-        let mut list = Table::list();
+        self.table_under(Table::list())
+    }
+
+    /// The same with more above it.
+    pub(super) fn table_under(&self, mut list: Table) -> String {
         if let Some(said) = &self.plugin {
             list.say("plugin", format_args!("{} {}", said.id, said.version));
             list.say("world", &said.world);

@@ -1,17 +1,25 @@
-//! `backstay plugin ls`: the bundles in a folder.
+//! `backstay plugin ls`: the bundles in a folder, or in an image layout.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use backstay_host::{Machine, engine_profile};
 use backstay_trust::{Bundle, Keyring, PluginError, Want};
 use clap::Args;
 use serde::Serialize;
 
-use crate::{Desk, Exit, Failure, file, replay::bundles_in, table::Table};
+use crate::{
+    Desk, Exit, Failure, file,
+    oci::{self, Access, At, Layout, Place, layout_folder},
+    replay::bundles_in,
+    table::Table,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    /// The folder
+    /// The folder; an image layout is written as oci:FOLDER
     pub(super) folder: PathBuf,
     /// The fleet's keyring: what it does not vouch for is marked
     #[arg(long, value_name = "FILE")]
@@ -42,32 +50,55 @@ struct Shown<'a> {
 impl Ls {
     pub(super) fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
         let keyring = file::read_keyring(&self.keyring)?;
-        let mut lines = Vec::new();
-        for path in bundles_in(&self.folder)? {
-            let bytes = file::read(&path, Bundle::BYTES_MAX)?;
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            lines.push(Line::of(name, &keyring, &bytes));
-        }
+        let layout = self.folder.to_str().and_then(layout_folder);
+        let lines = match &layout {
+            Some(folder) => in_layout(folder, &keyring)?,
+            None => in_folder(&self.folder, &keyring)?,
+        };
         desk.printer.show("plugin-list", &Shown { bundles: &lines }, || table(&lines))?;
         if lines.is_empty() {
-            desk.printer
-                .say(format_args!("{} holds no bundle: their names end in .bundle", self.folder.display()));
+            let folder = self.folder.display();
+            match layout {
+                Some(_) => desk.printer.say(format_args!("{folder} holds no bundle that has a name")),
+                None => {
+                    desk.printer.say(format_args!("{folder} holds no bundle: their names end in .bundle"));
+                }
+            }
         }
         Ok(Exit::Done)
     }
 }
 
+fn in_folder(folder: &Path, keyring: &Keyring) -> Result<Vec<Line>, Failure> {
+    let mut lines = Vec::new();
+    for path in bundles_in(folder)? {
+        let bytes = file::read(&path, Bundle::BYTES_MAX)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        lines.push(Line::of(name, keyring, &bytes));
+    }
+    Ok(lines)
+}
+
+/// One that is damaged is a line like the others, and says so.
+fn in_layout(folder: &Path, keyring: &Keyring) -> Result<Vec<Line>, Failure> {
+    let mut lines = Vec::new();
+    for name in Layout::open(folder)?.bundles()? {
+        let place = Place::Layout(folder.into(), At::Tag(name.clone()));
+        lines.push(match oci::pull(&place, &Access::default()) {
+            Ok(pulled) => Line::of(name, keyring, &pulled.bytes),
+            Err(why) => Line { refused: Some(why.what().into()), ..Line::bare(name) },
+        });
+    }
+    Ok(lines)
+}
+
 impl Line {
+    fn bare(file: String) -> Self {
+        Self { file, plugin: None, version: None, world: None, grant: None, targets: vec![], refused: None }
+    }
+
     fn of(file: String, keyring: &Keyring, bytes: &[u8]) -> Self {
-        let bare = Self {
-            file,
-            plugin: None,
-            version: None,
-            world: None,
-            grant: None,
-            targets: vec![],
-            refused: None,
-        };
+        let bare = Self::bare(file);
         let bundle = match Bundle::decode(bytes) {
             Ok(bundle) => bundle,
             Err(why) => return Self { refused: Some(why.to_string()), ..bare },

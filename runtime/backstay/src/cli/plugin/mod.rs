@@ -11,6 +11,8 @@ mod ls;
 mod manifest;
 mod new;
 mod publish;
+mod pull;
+mod push;
 mod run;
 mod sign;
 mod test;
@@ -78,9 +80,26 @@ pub(crate) enum Plugin {
         after_help = "Examples:\n  backstay plugin publish policy-pump.bundle\n  backstay plugin publish --output json"
     )]
     Publish(publish::Publish),
-    /// The bundles in a folder
-    #[command(after_help = "Example:\n  backstay plugin ls plugins --keyring keys/keyring")]
+    /// The bundles in a folder, or in an OCI image layout
+    #[command(after_help = "Examples:\n  backstay plugin ls plugins --keyring keys/keyring\n  \
+        backstay plugin ls oci:shelf --keyring keys/keyring")]
     Ls(ls::Ls),
+    /// Bring a bundle to a registry, or into an OCI image layout on disk
+    #[command(
+        after_help = "Examples:\n  backstay plugin push policy-tree.bundle registry.example/acme/policy-tree:1.0.0 --keyring keys/keyring\n  \
+        backstay plugin push policy-tree.bundle oci:shelf:1.0.0\n\n\
+        Name and password for a registry: BACKSTAY_REGISTRY_USER and BACKSTAY_REGISTRY_PASSWORD, or else what\n\
+        docker login left in ~/.docker/config.json (or below DOCKER_CONFIG). What is there already is not sent again."
+    )]
+    Push(push::Push),
+    /// Fetch a bundle from a registry, or out of an OCI image layout on disk
+    #[command(
+        after_help = "Examples:\n  backstay plugin pull registry.example/acme/policy-tree:1.0.0 --keyring keys/keyring --out policy-tree.bundle\n  \
+        backstay plugin pull oci:shelf@sha256:... --out policy-tree.bundle\n\n\
+        With --keyring, a bundle that no device of the fleet would run is not written. Exit code 5: it is none of that, or its\n\
+        bytes are not what their digest says."
+    )]
+    Pull(pull::Pull),
 }
 
 impl Plugin {
@@ -97,6 +116,8 @@ impl Plugin {
             Self::Why(why) => why.run(desk),
             Self::Publish(publish) => publish.run(desk),
             Self::Ls(ls) => ls.run(desk),
+            Self::Push(push) => push.run(desk),
+            Self::Pull(pull) => pull.run(desk),
         }
     }
 }

@@ -14,8 +14,8 @@ use backstay_trust::{
 };
 use tempfile::TempDir;
 
-use super::{grant::Grant, inspect::Inspect, sign::Sign};
-use crate::{Desk, Exit, signer::Signing};
+use super::{grant::Grant, inspect::Inspect, ls::Ls, pull::Pull, push::Push, sign::Sign};
+use crate::{Desk, Exit, oci::Access, signer::Signing};
 
 /// A policy as far as its shape goes: enough to be signed, compiled and granted.
 const COMPONENT: &str = r#"(component
@@ -88,6 +88,28 @@ impl Bench {
 
     fn inspect(&self) -> Inspect {
         Inspect { bundle: self.path("seven.bundle"), keyring: Some(self.path("keyring")) }
+    }
+
+    fn reference(&self) -> String {
+        format!("oci:{}:1.0.0", self.path("shelf").display())
+    }
+
+    fn push(&self) -> Push {
+        Push {
+            bundle: self.path("seven.bundle"),
+            reference: self.reference().parse().unwrap(),
+            keyring: Some(self.path("keyring")),
+            access: Access::default(),
+        }
+    }
+
+    fn pull(&self) -> Pull {
+        Pull {
+            reference: self.reference().parse().unwrap(),
+            out: self.path("pulled.bundle"),
+            keyring: Some(self.path("keyring")),
+            access: Access::default(),
+        }
     }
 
     /// Signs and grants.
@@ -287,9 +309,68 @@ fn the_chain_is_told_link_by_link_and_ends_where_it_breaks() {
     let bench = Bench::new().made();
     let why = || super::why::Why { bundle: bench.path("seven.bundle"), keyring: bench.path("keyring") };
     assert_eq!(why().run(&Desk::quiet()).unwrap(), Exit::Done);
-    let ls = super::ls::Ls { folder: bench.dir.path().into(), keyring: bench.path("keyring") };
+    let ls = Ls { folder: bench.dir.path().into(), keyring: bench.path("keyring") };
     assert_eq!(ls.run(&Desk::quiet()).unwrap(), Exit::Done);
     let last = fs::read(bench.path("seven.bundle")).unwrap().len() - 1;
     flip(&bench.path("seven.bundle"), last);
     assert_eq!(why().run(&Desk::quiet()).unwrap_err().exit(), Exit::Untrusted, "the code is another");
+}
+
+#[test]
+fn a_bundle_that_is_handed_on_is_the_same_bundle() {
+    let bench = Bench::new().made();
+    for _ in 0..2 {
+        assert_eq!(bench.push().run(&Desk::quiet()).unwrap(), Exit::Done);
+        assert_eq!(bench.pull().run(&Desk::quiet()).unwrap(), Exit::Done);
+    }
+    let read = |name: &str| fs::read(bench.path(name)).unwrap();
+    assert_eq!(read("pulled.bundle"), read("seven.bundle"));
+    let shelf = format!("oci:{}", bench.path("shelf").display());
+    let ls = Ls { folder: shelf.into(), keyring: bench.path("keyring") };
+    assert_eq!(ls.run(&Desk::quiet()).unwrap(), Exit::Done);
+}
+
+/// Whoever keeps the place can put there what they like. It comes, and it isn't believed.
+#[test]
+fn a_detour_by_a_shelf_is_no_way_round_the_keyring() {
+    let (bench, stranger) = (Bench::new().made(), Bench::new());
+    fs::write(stranger.path("vendor.pem"), SecretKey::from_random(&[9; 32]).to_pem().as_bytes()).unwrap();
+    let keyring = stranger.path("keyring");
+    let parts = Keyring::decode(&fs::read(&keyring).unwrap()).unwrap().parts().clone();
+    let role = Role::of(SecretKey::from_random(&[9; 32]).public());
+    let vendors = vec![Vendor { prefix: Name::parse("acme").unwrap(), role }];
+    fs::write(&keyring, Keyring::new(KeyringParts { vendors, ..parts }).unwrap().encode()).unwrap();
+    let stranger = stranger.made();
+
+    let foreign = Push { bundle: stranger.path("seven.bundle"), ..bench.push() };
+    assert_eq!(foreign.run(&Desk::quiet()).unwrap_err().exit(), Exit::Untrusted);
+    assert!(!bench.path("shelf").exists(), "nothing is made for what is refused");
+    let foreign = Push { keyring: None, ..foreign };
+    foreign.run(&Desk::quiet()).unwrap();
+
+    assert_eq!(bench.pull().run(&Desk::quiet()).unwrap_err().exit(), Exit::Untrusted);
+    assert!(!bench.path("pulled.bundle").exists(), "what is refused is not written");
+    let unasked = Pull { keyring: None, ..bench.pull() };
+    unasked.run(&Desk::quiet()).unwrap();
+    let inspect = Inspect { bundle: bench.path("pulled.bundle"), ..bench.inspect() };
+    assert_eq!(
+        inspect.run(&Desk::quiet()).unwrap_err().exit(),
+        Exit::Untrusted,
+        "it is checked where it is used"
+    );
+}
+
+#[test]
+fn what_cannot_come_whole_leaves_what_was_there() {
+    let bench = Bench::new().made();
+    bench.push().run(&Desk::quiet()).unwrap();
+    fs::write(bench.path("pulled.bundle"), "the one before").unwrap();
+    let blobs = fs::read_dir(bench.path("shelf/blobs/sha256")).unwrap().map(|entry| entry.unwrap().path());
+    let bundle = blobs.max_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
+    flip(&bundle, 1000);
+    assert_eq!(bench.pull().run(&Desk::quiet()).unwrap_err().exit(), Exit::Untrusted);
+    assert_eq!(fs::read(bench.path("pulled.bundle")).unwrap(), b"the one before");
+
+    fs::write(bench.path("seven.bundle"), "no bundle").unwrap();
+    assert_eq!(bench.push().run(&Desk::quiet()).unwrap_err().exit(), Exit::Untrusted);
 }
