@@ -41,6 +41,12 @@ fn brings(fleet: &Fleet, manifests: &Path, component: &Path, (version, sequence)
     fleet.cli.ask(&[start.as_slice(), plan.as_slice()].concat()).unwrap();
 }
 
+/// How often the first device has begun with version 1.1.0, by its log.
+fn ready(fleet: &Fleet) -> usize {
+    let log = fs::read_to_string(fleet.devices[0].log()).unwrap_or_default();
+    log.matches("backstay/policy-tree 1.1.0 is ready").count()
+}
+
 fn direction(fleet: &Fleet) -> Value {
     let status = fleet.cli.exit(&["rollout", "status", "--cohort", "canary", "--channel", "plugins"]);
     let (_, said, _) = status.unwrap();
@@ -73,14 +79,25 @@ fn a_policy_reaches_a_cohort_in_waves_and_a_bad_one_is_sent_back() {
         at("is on trial under grant") < at("is asked beside") && at("takes over from") < at("is confirmed")
     );
 
-    // Without the broker, a device that was killed has it still.
+    // Without a broker, and with nobody who has the bundle, a device that was killed has it still.
     fleet.broker.as_mut().unwrap().kill();
-    let device = &mut fleet.devices[0];
-    device.kill();
-    fs::remove_dir_all(device.dir().join("state/artifacts")).unwrap();
-    device.start().unwrap();
+    let said = plugins(&fleet)[0]["age_ms"].as_u64();
+    for folder in ["server/state/artifacts", "devices/pump-1/state/artifacts"] {
+        let folder = dir.path().join(folder);
+        fs::rename(&folder, folder.with_extension("away")).unwrap();
+        fs::create_dir(&folder).unwrap();
+    }
+    fleet.devices[0].kill();
+    let before = ready(&fleet);
+    fleet.devices[0].start().unwrap();
+    fleet.wait("it begins with 1.1.0", PATIENCE, || ready(&fleet) > before).unwrap();
+    let away = dir.path().join("server/state/artifacts");
+    fs::remove_dir(&away).unwrap();
+    fs::rename(away.with_extension("away"), &away).unwrap();
     fleet.broker.as_mut().unwrap().resume().unwrap();
-    all_are(&fleet, "the device that was killed tells of 1.1.0 again", |plugins| trusts(plugins, "1.1.0"));
+    let told_anew = || plugins(&fleet)[0]["age_ms"].as_u64() < said;
+    fleet.wait("it tells of its policy again", PATIENCE, told_anew).unwrap();
+    all_are(&fleet, "every device trusts 1.1.0 still", |plugins| trusts(plugins, "1.1.0"));
 
     // One that comes to no end is found out while it is only watched. Nobody is without a policy meanwhile.
     let endless = dir.path().join("endless.wasm");
