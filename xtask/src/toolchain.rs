@@ -128,7 +128,7 @@ fn small(target: &str) -> &'static [&'static str] {
         // tables, so it has to save more than these. Those functions have repetitions of their own, so it looks again.
         ARM_MUSL => &[
             "-Clink-arg=--icf=all",
-            "-Cllvm-args=-outliner-benefit-threshold=32",
+            "-Cllvm-args=-outliner-benefit-threshold=48",
             "-Cllvm-args=-machine-outliner-reruns=2",
         ],
         // This one may lie anywhere. Relocations that only add where it lies take some bits each instead of 24 bytes;

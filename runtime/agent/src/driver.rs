@@ -15,7 +15,7 @@ use std::time::Duration;
 use backstay_core::{
     Confidence, Device, Effect, Input, Upgrade, UpgradeEffect, UpgradeInput, Vetted, Watermarks,
 };
-use backstay_hands::{Depot, Ended, Fetch, Probes, Sample};
+use backstay_hands::{Depot, Ended, Fetch, Probes, Sample, spawn};
 use backstay_host::{Engine, Executor};
 use backstay_memory::{Durability, Memory, Trusted};
 use backstay_model::{
@@ -33,7 +33,7 @@ use crate::{
     clock::Clock,
     config::Config,
     identity::{self, Papers},
-    kept::Kept,
+    kept::Keep,
     machine::Machine,
     trust::{FetchError, Fetched, Heard},
     uplink::{Came, Uplink},
@@ -87,7 +87,7 @@ pub struct Driver {
     /// Which plugins the device was steered to.
     pub upgrade: Upgrade,
     /// The newest grants that the configuration has brought.
-    pub pinned: std::collections::BTreeMap<backstay_model::PluginId, backstay_trust::Accepted>,
+    pub pinned: Vec<(backstay_model::PluginId, backstay_trust::Accepted)>,
     /// Where those are kept.
     pub bundles: Bundles,
     /// Where they are fetched from.
@@ -248,10 +248,10 @@ impl Loop {
                     self.all.confidence.lift(&grant);
                     seated.extend(self.seat());
                 }
-                upgrade.extend(self.step_upgrade(UpgradeInput::Told(*word)));
+                upgrade.append(&mut self.step_upgrade(UpgradeInput::Told(*word)));
             }
             events.extend(seated);
-            events.extend(upgrading::recorded(&upgrade));
+            events.append(&mut upgrading::recorded(&upgrade));
             self.record(&events);
             self.act(upgrade);
             for effect in effects {
@@ -286,8 +286,8 @@ impl Loop {
             tracing::info!(at = now.0, "{event}");
         }
         let Driver { device, confidence, floors, heard, upgrade, pinned, .. } = &self.all;
-        let plugins = (upgrade, pinned);
-        let kept = Kept::of(device.state(), confidence, floors, self.attested(), *heard, plugins);
+        let plugins = (upgrade, pinned.as_slice());
+        let kept = Keep::of(device.state(), confidence, floors, self.attested(), *heard, plugins);
         // A disk that takes nothing stops nobody from going home; it is said, where anybody can hear it.
         if let Durability::Degraded(why) = self.all.memory.record(now, events, kept.encode()) {
             tracing::error!(why, "what happens is not recorded any more; the device goes on deciding");
@@ -362,7 +362,7 @@ impl Loop {
     fn vet(&self, ticket: Ticket, release: Release) {
         let (done, keyring) = (self.done.clone(), self.all.keyring.clone());
         let (depot, attested) = (self.all.depot.clone(), self.attested());
-        tokio::spawn(async move {
+        spawn(async move {
             let not = |transience, why: String| Vetted::Not { transience, why: Reason::new(why).0 };
             let verdict = match depot {
                 None => not(Transience::Permanent, "no [server] is configured to ask".into()),
@@ -417,7 +417,7 @@ impl Loop {
                 self.boot_noted = true;
                 let machine = self.all.machine.clone();
                 // The slots may be busy for as long as a release takes to be written.
-                tokio::spawn(async move {
+                spawn(async move {
                     if let Err(error) = machine.note_boot().await {
                         tracing::warn!(%error, "cannot note that the boot is fine");
                     }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use backstay_core::{Confidence, DeviceState, Quarantine, StateTail, Succession, Upgrade};
 use backstay_model::{PluginId, UnixMs};
 use backstay_trust::{Accepted, Floor};
-use backstay_wire::{Body, DecodeError, Schema, decode, encode};
+use backstay_wire::{Body, DecodeError, Schema, decode, encode_as};
 use serde::{Deserialize, Serialize};
 
 use crate::trust::Heard;
 
 /// All of it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Kept {
     /// Where the device stands.
     pub device: DeviceState,
@@ -32,7 +32,7 @@ pub struct Kept {
     /// Which plugins the device was steered to. Since version 3; none where it never was.
     pub upgrade: Option<Upgrade>,
     /// The newest grants that the configuration has brought: they stay good beside what came by steering since.
-    pub pinned: BTreeMap<PluginId, Accepted>,
+    pub pinned: Vec<(PluginId, Accepted)>,
 }
 
 impl Body for Kept {
@@ -47,41 +47,48 @@ impl Body for Kept {
     }
 }
 
-impl Kept {
+/// The same, borrowed: it is written with each record.
+#[derive(Debug, Serialize)]
+pub struct Keep<'a> {
+    device: &'a DeviceState,
+    quarantine: &'a Quarantine,
+    floors: BTreeMap<&'a PluginId, u64>,
+    attested: Option<UnixMs>,
+    tail: StateTail,
+    accepted: &'a BTreeMap<PluginId, Floor>,
+    heard: Option<Heard>,
+    succession: &'a Succession,
+    upgrade: Option<&'a Upgrade>,
+    pinned: &'a [(PluginId, Accepted)],
+}
+
+impl<'a> Keep<'a> {
     /// Of a device that stands there.
     #[must_use]
     pub fn of(
-        device: &DeviceState,
-        confidence: &Confidence,
-        accepted: &BTreeMap<PluginId, Floor>,
+        device: &'a DeviceState,
+        confidence: &'a Confidence,
+        accepted: &'a BTreeMap<PluginId, Floor>,
         attested: Option<UnixMs>,
         heard: Option<Heard>,
-        (upgrade, pinned): (&Upgrade, &BTreeMap<PluginId, Accepted>),
+        (upgrade, pinned): (&'a Upgrade, &'a [(PluginId, Accepted)]),
     ) -> Self {
-        let sequence = |(plugin, floor): (&PluginId, &Floor)| (plugin.clone(), floor.newest.sequence);
         let mut floors = BTreeMap::new();
-        floors.extend(accepted.iter().map(sequence));
-        Self {
-            device: device.clone(),
-            quarantine: confidence.quarantine.clone(),
-            floors,
-            attested,
-            tail: device.tail(),
-            accepted: accepted.clone(),
-            heard,
-            succession: confidence.succession.clone(),
-            upgrade: Some(upgrade.clone()),
-            pinned: pinned.clone(),
-        }
+        floors.extend(accepted.iter().map(|(plugin, floor)| (plugin, floor.newest.sequence)));
+        let (quarantine, succession) = (&confidence.quarantine, &confidence.succession);
+        let (tail, upgrade) = (device.tail(), Some(upgrade));
+        Self { device, quarantine, floors, attested, tail, accepted, heard, succession, upgrade, pinned }
     }
 
     /// As bytes; none where they would be too many, which a later record makes good.
     #[must_use]
     pub fn encode(&self) -> Option<Vec<u8>> {
-        encode(self).ok()
+        encode_as::<Kept>(self).ok()
     }
+}
 
-    /// What [`Kept::encode`] wrote, here or in a version near this one. `None`: it can't be known, and the device
+impl Kept {
+    /// What [`Keep::encode`] wrote, here or in a version near this one. `None`: it can't be known, and the device
     /// begins anew from what its slots and anchors say.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
@@ -98,6 +105,8 @@ mod tests {
     use backstay_config::Document;
     use backstay_core::Device;
     use backstay_model::{Digest, Mono, Release, SlotStatus};
+
+    use backstay_wire::encode;
 
     use super::*;
     use crate::config::{Config, tests::SMALL};
@@ -154,7 +163,12 @@ mod tests {
         assert_eq!((&kept.quarantine, &kept.floors, kept.attested), (&quarantine, &floors, Some(UnixMs(5))));
         assert_eq!(kept.upgrade, None);
         // And back: the older one reads what this one writes, without what it doesn't know.
-        let read: Second = decode(&kept.encode().unwrap(), usize::MAX).unwrap();
-        assert_eq!(read.floors, floors);
+        let (confidence, upgrade) = (Confidence::default(), Upgrade::new(7));
+        let accepted = kept.accepted.clone();
+        let keep = Keep::of(&kept.device, &confidence, &accepted, kept.attested, None, (&upgrade, &[]));
+        let written = keep.encode().unwrap();
+        assert_eq!(Kept::decode(&written).unwrap().upgrade, Some(upgrade.clone()));
+        let read: Second = decode(&written, usize::MAX).unwrap();
+        assert_eq!(read.accepted, accepted);
     }
 }

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use backstay_hands::{Ended, Fetch, FetchError, Hands, Supervised};
+use backstay_hands::{Ended, Fetch, FetchError, Hands, Supervised, beside, spawn};
 use backstay_model::{
     Answer, Deed, Name, Outcome, Output, Reason, Release, SlotDeed, SlotStatus, Transience, causes,
 };
@@ -62,7 +62,7 @@ impl Machine {
     ) -> Self {
         let service = service.map(|service| {
             let (ask, asked) = mpsc::channel(1);
-            tokio::spawn(keep_running(service, asked, ended));
+            spawn(keep_running(service, asked, ended));
             ask
         });
         let slots = Arc::new(Mutex::new(slots));
@@ -176,7 +176,7 @@ impl Machine {
         work: impl FnOnce(&mut Files) -> Result<T, SlotError> + Send + 'static,
     ) -> Result<T, SlotError> {
         let slots = Arc::clone(&self.slots);
-        let done = tokio::task::spawn_blocking(move || {
+        let done = beside(move || {
             // Every operation of slots can be asked for again, so one that panicked leaves nothing half believed.
             work(&mut slots.lock().unwrap_or_else(PoisonError::into_inner))
         });

@@ -71,9 +71,15 @@ pub fn check(config: &Config) -> Fallible<()> {
     let keyring = trust.keyring();
     let engine = Engine::new()?;
     let loader = Loader::new(Tier::Device, &engine, &keyring);
-    loader.policies(&config.policy)?;
-    loader.candidate(&config.policy).transpose()?;
-    loader.executors(&config.executor)?;
+    if config.executor.candidate.is_some() {
+        return Err(LoadError::NoShadow.into());
+    }
+    for policy in loader.each_policy(&config.policy).chain(loader.candidate(&config.policy)) {
+        policy?;
+    }
+    for executor in loader.each_executor(&config.executor) {
+        executor?;
+    }
     hands(config)?;
     println!("the configuration is good");
     Ok(())
@@ -124,12 +130,16 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
     let mut follow = Vec::new();
     let mark = match Mark::open(&mark_file(&config.state), boot_id()) {
         Ok((mark, left)) => {
-            let events: Vec<Event> =
-                left.iter().flat_map(|left| left.count(clock, &mut confidence)).collect();
-            let goes_on = confidence.succession.standing().is_some();
-            let heard = events.iter().filter_map(|event| heard_of(event, goes_on));
-            follow.extend(heard.flat_map(|input| upgrade.step(clock, &retries, input)));
-            first.extend(events);
+            if let Some(left) = left {
+                let mut events = left.count(clock, &mut confidence);
+                let goes_on = confidence.succession.standing().is_some();
+                for event in &events {
+                    if let Some(input) = heard_of(event, goes_on) {
+                        follow.append(&mut upgrade.step(clock, &retries, input));
+                    }
+                }
+                first.append(&mut events);
+            }
             Some(Arc::new(mark))
         }
         Err(error) => {
@@ -157,7 +167,7 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
         Some(candidate) => judge.with_candidate(candidate, terms(&config.policy)),
         None => judge,
     });
-    first.extend(recorded(&follow));
+    first.append(&mut recorded(&follow));
     // Before the first call is recorded it has to be known what was called, and with which settings.
     first.extend(judge.iter().flat_map(Judge::equipped));
     first.extend(executors.iter().map(|ready| Event::Equipped(ready.equipped.clone())));
@@ -246,7 +256,7 @@ struct Plugged {
 /// What loading them changes, or is told of.
 struct Plugging<'a> {
     upgrade: &'a mut Upgrade,
-    pinned: &'a mut BTreeMap<PluginId, Accepted>,
+    pinned: &'a mut Vec<(PluginId, Accepted)>,
     first: &'a mut Vec<Event>,
     follow: &'a mut Vec<UpgradeEffect>,
 }
@@ -276,7 +286,7 @@ impl Plugging<'_> {
 
         let retries = config.retries();
         let up = UpgradeInput::Up { boot: boot_id(), configured: vec![policy, executor], held };
-        self.follow.extend(self.upgrade.step(now, &retries, up));
+        self.follow.append(&mut self.upgrade.step(now, &retries, up));
         let Wanted { trusted, on_trial, .. } = self.upgrade.wanted();
         let mut lost = Vec::new();
         // The newest ends up in front.
@@ -299,7 +309,7 @@ impl Plugging<'_> {
             }
         }
         for bundle in lost {
-            self.follow.extend(self.upgrade.step(now, &retries, UpgradeInput::Lost(bundle)));
+            self.follow.append(&mut self.upgrade.step(now, &retries, UpgradeInput::Lost(bundle)));
         }
         Plugged { policies, executors, candidate }
     }
@@ -315,7 +325,9 @@ impl Plugging<'_> {
             let Some(ready) = self.usable(loaded) else { continue };
             if at == 0 {
                 named = Some(ready.bundle.digest);
-                self.pinned.insert(ready.granted.id().clone(), ready.granted.accepted());
+                let id = ready.granted.id();
+                self.pinned.retain(|(plugin, _)| plugin != id);
+                self.pinned.push((id.clone(), ready.granted.accepted()));
             }
             usable.push(ready);
         }

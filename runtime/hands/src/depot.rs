@@ -8,7 +8,7 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 use backstay_model::Transience;
 use ureq::Agent;
 
-use crate::{Roots, http::client};
+use crate::{Roots, beside, http::client};
 
 /// The longest that one exchange may take.
 const EXCHANGE: Duration = Duration::from_secs(30);
@@ -82,7 +82,7 @@ impl Depot {
 
     async fn exchange(&self, path: &str, body: Option<Vec<u8>>) -> Result<Answered, DepotError> {
         let (depot, path) = (self.clone(), path.to_owned());
-        let asked = tokio::task::spawn_blocking(move || depot.exchange_blocking(&path, body.as_deref()));
+        let asked = beside(move || depot.exchange_blocking(&path, body.as_deref()));
         let stopped =
             |_| DepotError { transience: Transience::Transient, why: "the agent is stopping".into() };
         asked.await.map_err(stopped)?

@@ -9,6 +9,7 @@ use backstay_model::{Answer, Millis, Name, Transience};
 use ureq::{Agent, http};
 
 use crate::{
+    beside,
     http::{Roots, client},
     output::{Tail, failed, refused},
 };
@@ -134,7 +135,7 @@ impl Endpoints {
             request = request.header(name, value);
         }
         let (agent, body) = (agent.clone(), body.to_vec());
-        let asked = tokio::task::spawn_blocking(move || {
+        let asked = beside(move || {
             let response = match has_body {
                 true => request.body(body).map_err(ureq::Error::Http).and_then(|request| agent.run(request)),
                 false => request.body(()).map_err(ureq::Error::Http).and_then(|request| agent.run(request)),

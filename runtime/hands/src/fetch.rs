@@ -22,7 +22,10 @@ use backstay_model::{Digest, Millis, Transience};
 use sha2::{Digest as _, Sha256};
 use ureq::{Agent, http::Response};
 
-use crate::http::{Roots, client};
+use crate::{
+    beside,
+    http::{Roots, client},
+};
 
 const CHUNK_BYTES: usize = 64 * 1024;
 /// A store may send its clients on to where the bytes are, and that place on to another.
@@ -271,7 +274,7 @@ impl Fetch {
         let fetch = self.clone();
         let given_up = Arc::new(AtomicBool::new(false));
         let waits = Waits(Arc::clone(&given_up));
-        let fetched = tokio::task::spawn_blocking(move || fetch.0.get(&digest, length, &given_up)).await;
+        let fetched = beside(move || fetch.0.get(&digest, length, &given_up)).await;
         drop(waits);
         fetched.unwrap_or(Err(FetchError::GivenUp))
     }

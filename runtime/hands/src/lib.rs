@@ -21,6 +21,7 @@ mod process;
 #[cfg(test)]
 mod server;
 mod supervised;
+mod task;
 
 use backstay_model::{Answer, Deed};
 
@@ -32,6 +33,7 @@ pub use file::{Granted, Paths};
 pub use http::{Roots, RootsError};
 pub use probe::{FileAge, HttpProbe, Probe, ProbeError, ProbeKind, Probes, Sample};
 pub use supervised::{Ended, Program, ProgramError, ProgramOutput, Supervised};
+pub use task::{beside, spawn};
 
 /// What runs may ask of this machine, as the configuration names it.
 #[derive(Debug, Default)]

@@ -13,15 +13,16 @@ use backstay_model::{Millis, Name, Reading, Scope};
 use tokio::{
     net::TcpStream,
     sync::mpsc,
-    task::JoinSet,
     time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 use ureq::Agent;
 
 use crate::{
+    beside,
     command::{Command, CommandError, Ran},
     http::{Roots, client},
     output::bounded,
+    task::Bound,
 };
 
 /// The most of an answer that is read: what it says is not looked at, only that it comes.
@@ -164,7 +165,7 @@ pub struct Sample {
 #[derive(Debug)]
 pub struct Probes {
     samples: mpsc::Receiver<Sample>,
-    _tasks: JoinSet<()>,
+    _tasks: Vec<Bound>,
 }
 
 impl Probes {
@@ -179,10 +180,10 @@ impl Probes {
         let count = probes.len() as u64;
         let looks = probes.into_iter().map(|probe| Look::new(probe, roots)).collect::<Result<Vec<_>, _>>()?;
         let (to, samples) = mpsc::channel(WAITING_MAX);
-        let mut tasks = JoinSet::new();
+        let mut tasks = Vec::new();
         for (place, look) in (0..).zip(looks) {
             let wait = Duration::from_millis(look.probe.interval.0 * place / count);
-            tasks.spawn(look.again_and_again(Instant::now() + wait, to.clone()));
+            tasks.push(Bound::spawn(look.again_and_again(Instant::now() + wait, to.clone())));
         }
         Ok(Self { samples, _tasks: tasks })
     }
@@ -323,7 +324,7 @@ fn judge(error: &io::Error) -> Judged {
 }
 
 async fn look_http(agent: Agent, probe: HttpProbe) -> Judged {
-    let asked = tokio::task::spawn_blocking(move || {
+    let asked = beside(move || {
         let response = match agent.get(&probe.url).call() {
             Ok(response) => response,
             Err(error) => return judge_http(error),

@@ -18,13 +18,13 @@ use backstay_model::{Infra, InfraKind, Millis};
 use rustix::process::Signal;
 use tokio::{
     net::unix::pipe,
-    task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
     command::speakable,
     process::{Process, Spawn, ending},
+    task::Bound,
 };
 
 /// Stands in a program's arguments for the path of the current slot's artifact.
@@ -129,7 +129,7 @@ pub struct Supervised {
     program: Program,
     state: State,
     /// Carries the output. It outlives the run, for the last words are the ones that people ask for.
-    pump: Option<Pump>,
+    pump: Option<Bound>,
     /// Ends in a row without a long run between them.
     row: u32,
     ends: u32,
@@ -144,16 +144,6 @@ enum State {
 
 /// How long the output of a run that has ended is still waited for.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Carries output from a pipe to a file.
-#[derive(Debug)]
-struct Pump(JoinHandle<()>);
-
-impl Drop for Pump {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 impl Supervised {
     /// Takes a program, and doesn't start it yet.
@@ -270,7 +260,7 @@ impl Supervised {
 }
 
 impl Program {
-    fn spawn(&self, release: &Path, carrier: &mut Option<Pump>) -> io::Result<Process> {
+    fn spawn(&self, release: &Path, carrier: &mut Option<Bound>) -> io::Result<Process> {
         let argv: Vec<OsString> = self.argv.iter().map(|arg| filled(arg, release)).collect();
         let release = release.to_str().ok_or(io::ErrorKind::InvalidInput)?;
         let fill = |(name, value): (&String, &String)| (name.clone(), value.replace(RELEASE, release));
@@ -284,7 +274,7 @@ impl Program {
                 let (reader, writer) = io::pipe()?;
                 let pipe = pipe::Receiver::from_owned_fd(reader.into())?;
                 let file = Rotated::new(path.clone(), bytes_max / 2);
-                *carrier = Some(Pump(tokio::spawn(pump(carrier.take(), pipe, file))));
+                *carrier = Some(Bound::spawn(pump(carrier.take(), pipe, file)));
                 (Stdio::from(writer.try_clone()?), Stdio::from(writer))
             }
         };
@@ -305,9 +295,9 @@ fn filled(arg: &str, release: &Path) -> OsString {
 }
 
 /// Begins where the run before has said its last word; what still holds on to its pipe is not waited for long.
-async fn pump(before: Option<Pump>, pipe: pipe::Receiver, mut file: Rotated) {
+async fn pump(before: Option<Bound>, pipe: pipe::Receiver, mut file: Rotated) {
     if let Some(mut before) = before {
-        let _ = timeout(LAST_WORDS, &mut before.0).await;
+        let _ = timeout(LAST_WORDS, before.ended()).await;
     }
     let mut chunk = [0; 8192];
     while pipe.readable().await.is_ok() {

@@ -88,7 +88,9 @@ impl Link {
             desk,
             will,
         };
-        runtime.spawn(courier.run());
+        // Behind a pointer it is a task of the type that all others have: less of a program.
+        let task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(courier.run());
+        runtime.spawn(task);
         Ok((handle, Incoming::new(happenings)))
     }
 }

@@ -321,13 +321,16 @@ pub fn floors_after<'a>(
     mut floors: BTreeMap<PluginId, Floor>,
     loaded: impl IntoIterator<Item = &'a GrantedPlugin>,
 ) -> BTreeMap<PluginId, Floor> {
-    let mut grants: BTreeMap<&PluginId, Vec<Accepted>> = BTreeMap::new();
-    for granted in loaded {
-        grants.entry(granted.id()).or_default().push(granted.accepted());
-    }
-    for (plugin, grants) in grants {
-        let last = floors.get(plugin).copied();
-        floors.extend(Floor::after(last, &grants).map(|floor| (plugin.clone(), floor)));
+    let loaded: Vec<&GrantedPlugin> = loaded.into_iter().collect();
+    for (at, granted) in loaded.iter().enumerate() {
+        let same = |other: &&&GrantedPlugin| other.id() == granted.id();
+        // Each plugin once: all its grants together are what was taken into use.
+        if loaded.iter().position(|other| same(&other)) != Some(at) {
+            continue;
+        }
+        let grants: Vec<Accepted> = loaded.iter().filter(same).map(|other| other.accepted()).collect();
+        let last = floors.get(granted.id()).copied();
+        floors.extend(Floor::after(last, &grants).map(|floor| (granted.id().clone(), floor)));
     }
     floors
 }

@@ -88,6 +88,16 @@ pub(crate) fn all_of<T: DeserializeOwned>(
 pub fn encode<T: Body>(body: &T) -> Result<Vec<u8>, EncodeError> {
     let schema = T::SCHEMA;
     body.check().map_err(|source| EncodeError::OutOfBounds { schema, source })?;
+    encode_as::<T>(body)
+}
+
+/// `body`, which is written like a `T` without being one, as the bytes of one item: what is borrowed need not be copied
+/// first. Its bounds are not checked.
+///
+/// # Errors
+/// If it is larger than any reader takes.
+pub fn encode_as<T: Body>(body: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
+    let schema = T::SCHEMA;
     let too_large = |bytes| EncodeError::TooLarge { schema, bytes, max: T::BYTES_MAX };
     // Writing to memory can't fail, and every body is of a type whose length postcard knows beforehand.
     let mut bytes = postcard::to_extend(body, vec![0; HEADER_BYTES]).map_err(|_| too_large(usize::MAX))?;

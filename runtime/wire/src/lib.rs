@@ -26,7 +26,7 @@ mod topic;
 
 pub use anchor::{AnchorWords, Mark, Stream};
 pub use batch::{LogBatch, Receipt};
-pub use body::{Body, decode, encode};
+pub use body::{Body, decode, encode, encode_as};
 pub use device_order::DeviceOrder;
 pub use entry::Entry;
 pub use error::{DecodeError, EncodeError, OutOfBounds};

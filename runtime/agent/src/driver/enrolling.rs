@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use backstay_core::{Input, UpgradeInput};
+use backstay_hands::spawn;
 use backstay_model::{Event, Reason, causes};
 use backstay_trust::EnrolToken;
 
@@ -38,7 +39,7 @@ impl Loop {
         let (keyring, key, done) = (self.all.keyring.clone(), self.all.key.clone(), self.done.clone());
         let hardware = self.all.config.hardware.clone();
         let token = self.token();
-        tokio::spawn(async move {
+        spawn(async move {
             tokio::time::sleep(wait).await;
             let nonce = random();
             let asked = identity::ask(&depot, &keyring, &key, &hardware, token.as_ref(), nonce).await;
@@ -84,7 +85,7 @@ impl Loop {
             Look::Again => tracing::warn!(why, "the enrolment is in memory only"),
         }
         let done = self.done.clone();
-        tokio::spawn(async move {
+        spawn(async move {
             tokio::time::sleep(KEEP_EVERY).await;
             let _ = done.send(Done::Keep(bytes)).await;
         });

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use backstay_core::{Confidence, Input};
+use backstay_hands::spawn;
 use backstay_host::CallError;
 use backstay_model::{
     Access, Answer, Came as StepCame, Digest, Effect as Asked, Event, Order, Outcome, Reason, Ticket,
@@ -114,7 +115,7 @@ impl Loop {
         let Asked { ordinal, deed, .. } = effect;
         let (machine, done, mut let_go) =
             (self.all.machine.clone(), self.done.clone(), self.let_go.subscribe());
-        tokio::spawn(async move {
+        spawn(async move {
             let broken_off = async {
                 if let_go.wait_for(|up_to| *up_to >= ticket).await.is_err() {
                     // The agent stops, and with it all of this.
@@ -149,7 +150,7 @@ impl Loop {
     /// waits for them here.
     pub(super) fn look(&self, ticket: Ticket, outcome: Outcome, look: Look) {
         let (machine, done) = (self.all.machine.clone(), self.done.clone());
-        tokio::spawn(async move {
+        spawn(async move {
             if look == Look::Again {
                 tokio::time::sleep(LOOK_EVERY).await;
             }

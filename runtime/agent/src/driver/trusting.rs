@@ -4,6 +4,7 @@
 //! what holds (the crate `trust`).
 
 use backstay_core::{Input, UpgradeInput};
+use backstay_hands::spawn;
 use backstay_model::{Reason, Refused, causes};
 use backstay_plugins::taken_back;
 use backstay_trust::{Succession, Watermark};
@@ -42,7 +43,7 @@ impl Loop {
         // One at a time; the message is kept at the broker, and comes again with the next connection.
         if !std::mem::replace(&mut self.fetches_trust, true) {
             let done = self.done.clone();
-            tokio::spawn(async move {
+            spawn(async move {
                 let _ = done.send(Done::Trust(Fetched::get(&depot, &missing).await)).await;
             });
         }

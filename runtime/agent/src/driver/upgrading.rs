@@ -4,10 +4,12 @@
 //! asked a question (`plugins`).
 
 use backstay_config::Span;
-use backstay_core::{Bundle, Fetched, Input, UpgradeEffect, UpgradeInput};
+use backstay_core::{Bundle, Fetched, Input, UpgradeEffect, UpgradeInput, Wanted};
+use backstay_hands::spawn;
 use backstay_host::{Executor, Policy};
 use backstay_model::{Digest, Event, Mono, PluginRole, Reason, Release, Ticket, causes};
 use backstay_plugins::{Judge, LoadError, Loader, Ready, Tier, floors_after, terms};
+use backstay_trust::GrantedPlugin;
 
 use super::{Done, Loop};
 use crate::bundles::Missing;
@@ -41,9 +43,13 @@ impl Loop {
     /// Makes what happened to plugins durable, together with what that means for an upgrade, and does what follows.
     pub(super) fn record_of_plugins(&mut self, mut events: Vec<Event>) {
         let goes_on = self.all.confidence.succession.standing().is_some();
-        let inputs = events.iter().filter_map(|event| heard(event, goes_on)).collect::<Vec<_>>();
-        let effects: Vec<_> = inputs.into_iter().flat_map(|input| self.step_upgrade(input)).collect();
-        events.extend(recorded(&effects));
+        let mut effects = Vec::new();
+        for event in &events {
+            if let Some(input) = heard(event, goes_on) {
+                effects.append(&mut self.step_upgrade(input));
+            }
+        }
+        events.append(&mut recorded(&effects));
         self.record(&events);
         self.act(effects);
     }
@@ -79,7 +85,7 @@ impl Loop {
 
     fn fetch_bundle(&mut self, ticket: Ticket, bundle: Release) {
         let (bundles, fetch, done) = (self.all.bundles.clone(), self.all.fetch.clone(), self.done.clone());
-        let fetching = tokio::spawn(async move {
+        let fetching = spawn(async move {
             let came = bundles.get(fetch, &bundle).await;
             let _ = done.send(Done::Bundle { ticket, bundle: bundle.digest, came }).await;
         });
@@ -138,9 +144,11 @@ impl Loop {
     /// Before the first call it has to be known what is called, and which grant was accepted.
     fn equip(&mut self) -> Option<Loaded> {
         let loaded = self.loaded.take()?;
-        let judged = self.all.judge.iter().flat_map(Judge::granted);
-        let others = judged.chain(self.all.executors.iter().map(|ready| &ready.granted));
-        let all = others.chain([loaded.granted()]);
+        let mut all: Vec<&GrantedPlugin> = self.all.executors.iter().map(|ready| &ready.granted).collect();
+        if let Some(judge) = &self.all.judge {
+            all.extend(judge.granted());
+        }
+        all.push(loaded.granted());
         self.all.floors = floors_after(std::mem::take(&mut self.all.floors), all);
         self.record(&[Event::Equipped(loaded.equipped().clone())]);
         Some(loaded)
@@ -239,11 +247,13 @@ impl Loop {
     }
 
     fn tidy_bundles(&self) {
-        let wanted = self.all.upgrade.wanted();
-        let trusted = wanted.trusted.into_iter().map(|(_, bundle)| bundle);
-        let loaded = self.all.executors.iter().map(|ready| ready.bundle.digest);
-        let used = trusted.chain(wanted.on_trial).map(|bundle| bundle.release.digest);
-        let used: Vec<Digest> = used.chain(wanted.fetched).chain(loaded).collect();
+        let Wanted { trusted, on_trial, fetched } = self.all.upgrade.wanted();
+        let mut used: Vec<Digest> = self.all.executors.iter().map(|ready| ready.bundle.digest).collect();
+        for (_, bundle) in &trusted {
+            used.push(bundle.release.digest);
+        }
+        used.extend(on_trial.map(|bundle| bundle.release.digest));
+        used.extend(fetched);
         self.all.bundles.retain(&used);
     }
 }
@@ -256,7 +266,7 @@ impl Loaded {
         }
     }
 
-    fn granted(&self) -> &backstay_trust::GrantedPlugin {
+    fn granted(&self) -> &GrantedPlugin {
         match self {
             Self::Policy(ready) => &ready.granted,
             Self::Executor(ready) => &ready.granted,
