@@ -455,7 +455,7 @@ impl Loop {
                 }
             },
             Came::Trust(said) => self.told_of_trust(*said).await,
-            Came::Plugins(steered) => self.upgrade(UpgradeInput::Steered(*steered)).await,
+            Came::Plugins(steered) => self.upgrade(UpgradeInput::Steered(steered)).await,
             Came::Connected => self.greet(),
         }
     }

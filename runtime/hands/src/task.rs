@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(beside(|| 5).await.unwrap(), 5);
         assert!(beside(|| panic!("it is over")).await.unwrap_err().is_panic());
         let (said, heard) = tokio::sync::oneshot::channel();
-        spawn(async move { drop(said.send(7)) });
+        spawn(async move { said.send(7).unwrap() });
         assert_eq!(heard.await, Ok(7));
     }
 }

@@ -1,6 +1,6 @@
 //! What goes into an upgrade of plugins, and what comes out.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use backstay_model::{
     BootId, Digest, Event, HandoverStep, PluginId, PluginRole, Refused, Release, Ticket, Transience, Word,
@@ -26,7 +26,7 @@ pub enum UpgradeInput {
     /// The device was enrolled, or its labels changed.
     Enrolled(Identity),
     /// A verified steering message of the channel for plugins.
-    Steered(Steered),
+    Steered(Box<Steered>),
     /// What came of [`UpgradeEffect::Fetch`].
     Fetched {
         /// The question.
@@ -112,7 +112,7 @@ pub enum UpgradeEffect {
     Promote(Bundle),
     /// Do not ask the plugin any more.
     Dismiss(Bundle),
-    /// Tell the server, if anybody listens: [`Upgrade::report_at`].
+    /// Tell the server, if anybody listens: [`crate::Upgrade::report_at`].
     Report,
 }
 

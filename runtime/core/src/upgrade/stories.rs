@@ -1,11 +1,14 @@
 //! Stories of a device whose plugins are steered: step by step, and what it says of itself after each.
 
-use alloc::vec;
+use alloc::{boxed::Box, format, vec};
 
-use backstay_model::{CohortId, DeviceId, Label, Millis, Selector, Version};
+use backstay_model::{
+    CohortId, DeviceId, Direction, HandoverStep, Label, Millis, PluginId, Reach, Selector, Transience,
+    Version,
+};
 
 use super::*;
-use crate::{Backoff, Second, succession};
+use crate::{Backoff, Second, Steered, succession};
 
 const RETRIES: Retries = Retries { attempts: 3, backoff: Backoff { base: Millis(1000), cap: Millis(8000) } };
 
@@ -80,7 +83,7 @@ impl Pump {
 
     fn hears(&mut self, steer: Steer) -> &[UpgradeEffect] {
         let (digest, freshness, second) = (Digest([9; 32]), Freshness::Fresh, Second::Missing);
-        self.gives(UpgradeInput::Steered(Steered { steer, digest, freshness, second }))
+        self.gives(UpgradeInput::Steered(Box::new(Steered { steer, digest, freshness, second })))
     }
 
     fn is_steered(&mut self, direction: Direction, rollout: &str, to: u8) -> &[UpgradeEffect] {
@@ -90,9 +93,9 @@ impl Pump {
 
     /// The bundle that it wants to have now, if it wants one.
     fn fetches(&self) -> Option<(Ticket, u8)> {
-        self.told.iter().find_map(|effect| match effect {
-            UpgradeEffect::Fetch { ticket, bundle } => Some((*ticket, bundle.digest.0[0])),
-            _ => None,
+        self.told.iter().find_map(|effect| {
+            let UpgradeEffect::Fetch { ticket, bundle } = effect else { return None };
+            Some((*ticket, bundle.digest.0[0]))
         })
     }
 
@@ -160,9 +163,9 @@ fn one_that_is_refused_is_condemned_first_and_not_taken_again_until_somebody_say
     let steps: Vec<&UpgradeStep> = pump
         .told
         .iter()
-        .filter_map(|effect| match effect {
-            UpgradeEffect::Record(Event::Upgrade(upgrade)) => Some(&upgrade.step),
-            _ => None,
+        .filter_map(|effect| {
+            let UpgradeEffect::Record(Event::Upgrade(upgrade)) = effect else { return None };
+            Some(&upgrade.step)
         })
         .collect();
     assert!(
