@@ -21,7 +21,7 @@ pub enum UpgradeInput {
         /// Whether the device was told to start nothing.
         held: bool,
     },
-    /// A bundle of [`Upgrade::wanted`] could not be loaded: it has to be had anew.
+    /// A bundle of [`crate::Upgrade::wanted`] could not be loaded: it has to be had anew.
     Lost(Digest),
     /// The device was enrolled, or its labels changed.
     Enrolled(Identity),
@@ -56,7 +56,7 @@ pub enum UpgradeInput {
     TrustChanged,
     /// A signed word for this device.
     Told(Word),
-    /// The time of [`Upgrade::deadline`] has come.
+    /// The time of [`crate::Upgrade::deadline`] has come.
     Tick,
 }
 
