@@ -41,6 +41,7 @@ use crate::{
     identity::Papers,
     kept::Kept,
     machine::Machine,
+    trust::keyring_at,
 };
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -108,9 +109,8 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
 
     first.extend(odd.iter().map(|odd| degraded(&causes::in_one_line(odd))));
     let heard = kept.as_ref().and_then(|kept| kept.heard);
-    let silent = clock.since(heard.map_or(Mono(0), |heard| heard.at));
     let unheard_max = config.trust.unheard_max.map(Span::millis);
-    let keyring = trust.keyring().unheard_for(silent, unheard_max);
+    let keyring = keyring_at(&trust, heard, clock, unheard_max);
 
     let Slots::Files { path, tries } = &config.slots;
     let tries = Tries::new(*tries).ok_or("slots.tries is out of bounds")?;

@@ -7,7 +7,7 @@ use std::{error::Error, fmt};
 
 use backstay_hands::Depot;
 use backstay_memory::{Trusted, TrustedError};
-use backstay_model::{Digest, Mono, UnixMs};
+use backstay_model::{Digest, Millis, Mono, UnixMs};
 use backstay_trust::{Claim, Domain, Keyring, Statement};
 use backstay_wire::TrustFloor;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,18 @@ pub struct Heard {
     pub issued: UnixMs,
     /// When it came, on the device's clock.
     pub at: Mono,
+}
+
+/// The keyring that is trusted, as it lets something new in at `now`: for how long nothing was heard of it counts.
+#[must_use]
+pub fn keyring_at(
+    trusted: &Trusted,
+    heard: Option<Heard>,
+    now: Mono,
+    unheard_max: Option<Millis>,
+) -> Keyring {
+    let silent = now.since(heard.map_or(Mono(0), |heard| heard.at));
+    trusted.keyring().unheard_for(silent, unheard_max)
 }
 
 /// What has to be fetched.

@@ -32,12 +32,11 @@ mod stranded;
 use alloc::vec::Vec;
 
 use backstay_model::{
-    BootId, Breaker, Cause, Digest, Direction, Event, Excluded, Facts, Generation, Health, Mono, Name, Order,
-    Permille, Reading, Refused, Release, Report, RolloutId, Schema, SlotStatus, Standing, Steer, Ticket,
-    Transience, Word,
+    BootId, Breaker, Cause, Digest, Direction, Event, Facts, Generation, Health, Mono, Name, Order, Permille,
+    Reading, Refused, Release, Report, RolloutId, Schema, SlotStatus, Standing, Steer, Ticket, Transience,
+    Word,
 };
 
-pub(crate) use self::state::Wait;
 pub use self::{
     effect::Effect,
     input::{Identity, Input, Vetted},
@@ -49,8 +48,9 @@ pub use self::{
 use self::{
     phase::{Healing, Homing, Phase, Trial},
     run::Run,
-    state::{REMEMBERED_MAX, Setback},
+    state::REMEMBERED_MAX,
 };
+use crate::setback::{Retries, Setback};
 
 /// The state machine of one device.
 #[derive(Clone, Debug)]
@@ -125,10 +125,7 @@ impl Device {
             | Phase::Healing(_)
             | Phase::Frozen(_) => None,
         };
-        let again = match self.state.setback.as_ref().map(|setback| setback.wait) {
-            Some(Wait::Until(until)) => Some(until),
-            Some(Wait::Over | Wait::ForGood) | None => None,
-        };
+        let again = self.state.setback.as_ref().and_then(Setback::until);
         let run = self.state.run.as_ref().and_then(Run::deadline);
         [Some(window), own, again, run].into_iter().flatten().min()
     }
@@ -279,11 +276,8 @@ impl Device {
 
     /// Does what the time asks for, and what steering asks for where the phase lets it.
     fn wake(&mut self, now: Mono, out: &mut Effects) {
-        if let Some(setback) = &mut self.state.setback
-            && matches!(setback.wait, Wait::Until(until) if until <= now)
-        {
-            // Tries stay counted.
-            setback.wait = Wait::Over;
+        if let Some(setback) = &mut self.state.setback {
+            setback.wake(now);
         }
         if self.state.windows.closes(self.settings.window) <= now {
             self.state.windows.close(now, &self.settings.watched);
@@ -403,28 +397,10 @@ impl Device {
         cause: Cause,
         out: &mut Effects,
     ) {
-        let before = match &self.state.setback {
-            Some(setback) if setback.rollout == *rollout => setback.attempts,
-            Some(_) | None => 0,
-        };
-        let attempts = before.saturating_add(1);
-        let wait = match transience {
-            Transience::Transient if attempts < self.settings.retries => {
-                Wait::Until(now.after(self.settings.retry_backoff.wait(attempts, &mut self.state.rng)))
-            }
-            Transience::Transient | Transience::Permanent => Wait::ForGood,
-        };
-        let until = match wait {
-            Wait::Until(until) => Some(until),
-            Wait::Over | Wait::ForGood => None,
-        };
-        let rollout = rollout.clone();
-        out.push(Effect::Record(Event::Excluded(Excluded {
-            rollout: rollout.clone(),
-            until,
-            attempts,
-            cause,
-        })));
-        self.state.setback = Some(Setback { rollout, attempts, wait });
+        let retries = Retries { attempts: self.settings.retries, backoff: self.settings.retry_backoff };
+        let DeviceState { setback, rng, .. } = &mut self.state;
+        let (next, event) = Setback::after(setback.as_ref(), rollout, now, (transience, cause), retries, rng);
+        *setback = Some(next);
+        out.push(Effect::Record(event));
     }
 }

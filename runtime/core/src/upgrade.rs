@@ -33,10 +33,14 @@ use serde::{Deserialize, Serialize};
 
 use self::seat::Seats;
 pub use self::{
-    input::{Configured, Fetched, Retries, UpgradeEffect, UpgradeInput, Wanted},
+    input::{Configured, Fetched, UpgradeEffect, UpgradeInput, Wanted},
     seat::Bundle,
 };
-use crate::{Allowance, Budget, Freshness, Identity, Rng, device::Wait, succession};
+use crate::{
+    Allowance, Budget, Freshness, Identity, Rng,
+    setback::{Retries, Setback},
+    succession,
+};
 
 /// The most bundles that are remembered as condemned, and rollouts as turned round.
 const REMEMBERED_MAX: usize = 32;
@@ -56,14 +60,6 @@ enum Phase {
     Fetching { ticket: Ticket, rollout: RolloutId, bundle: Release },
     /// A policy is asked beside the one that has the job, or decides and may still be sent back.
     Trial { role: PluginRole, bundle: Bundle },
-}
-
-/// A rollout that did not work out here, and when it may be tried again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Setback {
-    rollout: RolloutId,
-    attempts: u32,
-    wait: Wait,
 }
 
 /// A bundle that is not taken again by itself, and its grant where it came so far.
@@ -166,10 +162,7 @@ impl Upgrade {
     pub fn deadline(&self, now: Mono) -> Option<Mono> {
         let wanted = self.steering.as_ref().is_some_and(|steer| self.is_wanted(steer));
         let waits = self.budget.free_at(now, ALLOWANCE).filter(|_| wanted && self.phase == Phase::Idle);
-        match self.setback.as_ref().map(|setback| setback.wait) {
-            Some(Wait::Until(until)) => Some(until),
-            Some(Wait::Over | Wait::ForGood) | None => waits,
-        }
+        self.setback.as_ref().and_then(Setback::until).or(waits)
     }
 
     /// What the device says of its plugins, once it is enrolled. `handover`: how far a candidate is.
@@ -229,11 +222,8 @@ impl Upgrade {
             UpgradeInput::Told(word) => self.told(word, &mut out),
             UpgradeInput::Tick => {}
         }
-        if let Some(setback) = &mut self.setback
-            && let Wait::Until(until) = setback.wait
-            && until <= now
-        {
-            setback.wait = Wait::Over;
+        if let Some(setback) = &mut self.setback {
+            setback.wake(now);
         }
         self.consider(now, &mut out);
         out

@@ -147,8 +147,9 @@ impl Judge {
 
     /// With one that is to take over from the first of them, on these terms.
     #[must_use]
-    pub fn with_candidate<A: Adviser + Send + 'static>(self, candidate: A, terms: Terms) -> Self {
-        Self { candidate: Some(Seat::of(candidate)), terms, ..self }
+    pub fn with_candidate<A: Adviser + Send + 'static>(mut self, candidate: A, terms: Terms) -> Self {
+        self.try_out(candidate, terms);
+        self
     }
 
     /// From now on this one is to take over, on these terms, in the place of any other.

@@ -8,11 +8,13 @@
 #![expect(clippy::panic, reason = "a program that doesn't start fails the test that needs it")]
 
 mod built;
+mod certificates;
 mod console;
 mod mosquitto;
 mod registry;
 
 pub use built::{Built, built};
+pub use certificates::Certificates;
 pub use console::{Shown, commands};
 pub use mosquitto::Mosquitto;
 pub use registry::{Guests, Registry};

@@ -2,31 +2,10 @@
 //! with a broker, a server that speaks TLS, and two devices that fetch from it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use backstay_test_fleet::{Build, Fleet, Pace, Tls};
-use backstay_test_real::{Built, built, commands, program};
-
-/// An authority's certificate, and a certificate with its key that it signed for this machine.
-fn certificates(dir: &Path) -> Tls {
-    let file = |name: &str, text: String| -> PathBuf {
-        let path = dir.join(name);
-        fs::write(&path, text).unwrap();
-        path
-    };
-    let authority = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca = file("ca.pem", params.self_signed(&authority).unwrap().pem());
-    let issuer = rcgen::Issuer::new(params, authority);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let names = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let certificate = file("api.pem", names.signed_by(&key, &issuer).unwrap().pem());
-    Tls { ca, certificate, key: file("api.key", key.serialize_pem()) }
-}
+use backstay_test_real::{Built, Certificates, built, commands, program};
 
 #[test]
 fn what_the_pages_show_is_what_comes_out() {
@@ -37,7 +16,8 @@ fn what_the_pages_show_is_what_comes_out() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let Built { programs, plugins } = built();
     let dir = tempfile::tempdir().unwrap();
-    let tls = certificates(dir.path());
+    let Certificates { ca, certificate, key } = Certificates::make(dir.path(), "api", "localhost");
+    let tls = Tls { ca, certificate, key };
     let ca = tls.ca.display().to_string();
     let mut fleet = Fleet::start_with(dir.path(), &programs, &plugins, Pace::default(), Some(tls)).unwrap();
     for device in ["pump-7", "pump-8"] {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backstay_test_real::{Built, Guests, Registry, built};
+use backstay_test_real::{Built, Certificates, Guests, Registry, built};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -193,28 +193,10 @@ fn a_registry_that_asks_for_a_password_is_told_one_and_nobody_else_is() {
     assert!(fs::read(desk.path("again.bundle")).unwrap() == desk.bundle());
 }
 
-/// A certificate, its key, and the certificate of who signed it.
-fn certificates(dir: &Path) -> [PathBuf; 3] {
-    let file = |name: &str, text: String| -> PathBuf {
-        let path = dir.join(name);
-        fs::write(&path, text).unwrap();
-        path
-    };
-    let authority = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::default();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca = file("ca.pem", params.self_signed(&authority).unwrap().pem());
-    let issuer = rcgen::Issuer::new(params, authority);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let names = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let certificate = file("registry.pem", names.signed_by(&key, &issuer).unwrap().pem());
-    [certificate, file("registry.key", key.serialize_pem()), ca]
-}
-
 #[test]
 fn a_registry_with_a_certificate_is_believed_if_it_goes_back_to_one_that_is() {
     let dir = tempfile::tempdir().unwrap();
-    let [certificate, key, ca] = certificates(dir.path());
+    let Certificates { ca, certificate, key } = Certificates::make(dir.path(), "registry", "127.0.0.1");
     let Some(registry) = Registry::start(Guests::Ann, Some((&certificate, &key))) else { return };
     let desk = Desk { known_as: Some(("ann", "secret")), ..Desk::new() };
     let (place, ca) = (format!("{}/acme/tree:0.1.0", registry.host()), ca.display().to_string());
@@ -223,7 +205,7 @@ fn a_registry_with_a_certificate_is_believed_if_it_goes_back_to_one_that_is() {
     assert!(fs::read(desk.path("safe.bundle")).unwrap() == desk.bundle());
 
     let other = tempfile::tempdir().unwrap();
-    let [_, _, stranger] = certificates(other.path());
+    let stranger = Certificates::make(other.path(), "registry", "127.0.0.1").ca;
     let stranger = stranger.display();
     desk.fails(
         &format!("plugin pull {place} --registry-ca {stranger} --out none.bundle"),

@@ -7,12 +7,12 @@ use backstay_config::Span;
 use backstay_core::{Bundle, Fetched, Input, UpgradeEffect, UpgradeInput, Wanted};
 use backstay_hands::spawn;
 use backstay_host::{Executor, Policy};
-use backstay_model::{Digest, Event, Mono, PluginRole, Reason, Release, Ticket, causes};
+use backstay_model::{Digest, Event, PluginRole, Reason, Release, Ticket, causes};
 use backstay_plugins::{Judge, LoadError, Loader, Ready, Tier, floors_after, terms};
 use backstay_trust::GrantedPlugin;
 
 use super::{Done, Loop};
-use crate::bundles::Missing;
+use crate::{bundles::Missing, trust::keyring_at};
 
 /// A plugin that may be asked, until the core says how.
 #[derive(Debug)]
@@ -110,9 +110,9 @@ impl Loop {
 
     fn load_bundle(&mut self, bundle: &Digest) -> Fetched {
         // Whether anything was heard of trust lately is looked at now: a new grant is taken on nothing older.
-        let silent = self.all.clock.now().since(self.all.heard.map_or(Mono(0), |heard| heard.at));
         let unheard_max = self.all.config.trust.unheard_max.map(Span::millis);
-        let keyring = self.all.trust.keyring().unheard_for(silent, unheard_max);
+        let now = self.all.clock.now();
+        let keyring = keyring_at(&self.all.trust, self.all.heard, now, unheard_max);
         let loader = Loader {
             tier: Tier::Device,
             engine: &self.all.engine,

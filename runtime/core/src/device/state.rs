@@ -19,7 +19,7 @@ use super::{
     steering::Steering,
     stranded::Stranded,
 };
-use crate::{Budget, Ladder, Rng, Windows};
+use crate::{Budget, Ladder, Rng, Windows, setback::Setback};
 
 /// The most digests that a device remembers having condemned, and rollouts that it was turned away from.
 pub(super) const REMEMBERED_MAX: usize = 32;
@@ -43,25 +43,6 @@ pub(super) struct Asked {
 pub(super) enum Idle {
     Answered(Action),
     Unanswered,
-}
-
-/// How often a rollout failed here, and when it may be tried again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Setback {
-    pub(super) rollout: RolloutId,
-    pub(super) attempts: u32,
-    pub(super) wait: Wait,
-}
-
-/// When something that failed may be tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Wait {
-    /// The wait is over.
-    Over,
-    /// Not before.
-    Until(Mono),
-    /// Not by itself.
-    ForGood,
 }
 
 /// All that a device remembers. It goes into the journal with each record, and comes back from there.

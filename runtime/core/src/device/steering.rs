@@ -6,7 +6,7 @@
 
 use alloc::format;
 
-use backstay_model::{Cause, Digest, Direction, Event, Mono, Reach, Refused, Release, RolloutId, Steer};
+use backstay_model::{Cause, Digest, Direction, Event, Mono, Refused, Release, RolloutId, Steer};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -14,8 +14,8 @@ use super::{
     homing::{Verdict, Way},
     phase::{Phase, Seeking},
     second::Second,
-    state::Wait,
 };
+use crate::hearing::{Heard, heed, reaches};
 
 /// A steering message whose signature, fleet and audience were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,29 +58,14 @@ impl Device {
         let steer = &steered.steer;
         let Some(identity) = &self.state.identity else { return };
         let what = format!("steering of {}", steer.cohort);
-        if steer.cohort != identity.cohort {
-            let why = format!("this device belongs to {}", identity.cohort);
-            return self.refuse(Refused { what, why, count: 1 }, out);
-        }
-        if steer.generation < self.state.least {
-            let why = format!("generation {} is older than {}", steer.generation.0, self.state.least.0);
-            return self.refuse(Refused { what, why, count: 1 }, out);
-        }
-        if let Some(known) = &mut self.state.steering {
-            let generation = steer.generation.0;
-            if steer.generation < known.steer.generation {
-                let why = format!("generation {generation} is older than {}", known.steer.generation.0);
-                return self.refuse(Refused { what, why, count: 1 }, out);
+        let known = self.state.steering.as_ref().map(|known| &known.steer);
+        match (heed(steer, &identity.cohort, self.state.least, known), &mut self.state.steering) {
+            (Err(why), _) => return self.refuse(Refused { what, why, count: 1 }, out),
+            (Ok(Heard::Again), Some(known)) => {
+                (known.digest, known.freshness) = (steered.digest, steered.freshness);
+                return self.second(steered.steer.generation, steered.second);
             }
-            if steer.generation == known.steer.generation {
-                if steer == &known.steer {
-                    // A reconnect delivers it again, or the server signed it afresh: that is no replay.
-                    (known.digest, known.freshness) = (steered.digest, steered.freshness);
-                    return self.second(steered.steer.generation, steered.second);
-                }
-                let why = format!("another message already came as generation {generation}");
-                return self.refuse(Refused { what, why, count: 1 }, out);
-            }
+            (Ok(_), _) => {}
         }
         let Steer { rollout, generation, direction, release, reach, .. } = steer.clone();
         out.push(Effect::Record(Event::Steered {
@@ -184,13 +169,9 @@ impl Device {
     /// Whether `steer` asks this device for something that it isn't kept from by itself.
     fn is_wanted(&self, steer: &Steer) -> bool {
         let Some(identity) = &self.state.identity else { return false };
-        let sits_out = self
-            .state
-            .setback
-            .as_ref()
-            .is_some_and(|setback| setback.rollout == steer.rollout && setback.wait != Wait::Over);
-        steer.selector.means(&identity.labels)
-            && Reach::to_hold(&steer.rollout, &identity.device) <= steer.reach
+        let setback = self.state.setback.as_ref();
+        let sits_out = setback.is_some_and(|setback| setback.keeps_from(&steer.rollout));
+        reaches(steer, identity)
             && !sits_out
             && !self.state.held
             && !steer.frozen

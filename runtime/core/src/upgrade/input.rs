@@ -7,7 +7,7 @@ use backstay_model::{
 };
 
 use super::seat::Bundle;
-use crate::{Backoff, Identity, Steered};
+use crate::{Identity, Steered};
 
 /// What comes in.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,13 +136,4 @@ pub struct Wanted {
     pub on_trial: Option<Bundle>,
     /// The one that is on its way here.
     pub fetched: Option<Digest>,
-}
-
-/// How often a bundle that can't be had is tried in a rollout, and how far apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retries {
-    /// The most tries.
-    pub attempts: u32,
-    /// Between two.
-    pub backoff: Backoff,
 }

@@ -6,11 +6,14 @@
 use alloc::format;
 
 use backstay_model::{
-    Cause, Digest, Direction, Mono, Reach, Refused, Release, RolloutId, Steer, Ticket, UpgradeStep,
+    Cause, Digest, Direction, Mono, Refused, Release, RolloutId, Steer, Ticket, UpgradeStep,
 };
 
 use super::{ALLOWANCE, Effects, Phase, REMEMBERED_MAX, Upgrade, UpgradeEffect, record};
-use crate::{Freshness, Steered, device::Wait};
+use crate::{
+    Freshness, Steered,
+    hearing::{Heard, heed, reaches},
+};
 
 impl Upgrade {
     pub(super) fn steered(&mut self, Steered { steer, freshness, .. }: Steered, out: &mut Effects) {
@@ -19,22 +22,15 @@ impl Upgrade {
             let what = format!("steering of plugins of {}", steer.cohort);
             UpgradeEffect::Refuse(Refused { what, why, count: 1 })
         };
-        if steer.cohort != identity.cohort {
-            return out.push(refuse(format!("this device belongs to {}", identity.cohort)));
-        }
-        let (generation, newest) = (steer.generation, self.generation());
-        if generation < newest {
-            return out.push(refuse(format!("generation {} is older than {}", generation.0, newest.0)));
-        }
-        if let Some(known) = self.steering.as_ref().filter(|known| known.generation == generation) {
-            if *known == steer {
-                // A reconnect delivers it again, or the server signed it afresh: that is no replay.
+        match heed(&steer, &identity.cohort, self.least, self.steering.as_ref()) {
+            Err(why) => return out.push(refuse(why)),
+            Ok(Heard::Again) => {
                 self.freshness = freshness;
-            } else {
-                out.push(refuse(format!("another message already came as generation {}", generation.0)));
+                return;
             }
-            return;
+            Ok(Heard::New) => {}
         }
+        let generation = steer.generation;
         let (rollout, direction, reach) = (steer.rollout.clone(), steer.direction, steer.reach);
         let step = UpgradeStep::Steered { rollout, generation, direction, reach };
         out.push(record(steer.release.clone(), step));
@@ -56,8 +52,10 @@ impl Upgrade {
         let cause = Cause::Steering { rollout: steer.rollout.clone(), generation: steer.generation };
         let is_tried =
             matches!(&self.phase, Phase::Trial { bundle: tried, .. } if tried.release.digest == *bundle);
+        if is_tried {
+            return self.leave(bundle, cause, out);
+        }
         match self.seats.step_back(bundle) {
-            _ if is_tried => self.leave(bundle, cause, out),
             Some(Ok(())) => self.leave(bundle, cause, out),
             // It is on its way here, or nowhere.
             None => self.call_off(bundle),
@@ -114,8 +112,7 @@ impl Upgrade {
         let bundle = &steer.release.digest;
         steer.direction == Direction::Forward
             && self.freshness == Freshness::Fresh
-            && steer.selector.means(&identity.labels)
-            && Reach::to_hold(&steer.rollout, &identity.device) <= steer.reach
+            && reaches(steer, identity)
             && !steer.frozen
             && !self.held
             && !self.sits_out()
@@ -125,10 +122,8 @@ impl Upgrade {
     }
 
     pub(super) fn sits_out(&self) -> bool {
-        let steered = self.steering.as_ref().map(|steer| &steer.rollout);
-        self.setback
-            .as_ref()
-            .is_some_and(|setback| Some(&setback.rollout) == steered && setback.wait != Wait::Over)
+        let Some(steer) = &self.steering else { return false };
+        self.setback.as_ref().is_some_and(|setback| setback.keeps_from(&steer.rollout))
             || self.gave_up_forward()
     }
 

@@ -2,16 +2,10 @@
 //!
 //! Not here: whether it is wanted (`steering`), and how two policies are compared (`succession`).
 
-use backstay_model::{
-    Cause, Digest, Event, Excluded, HandoverStep, Mono, PluginId, PluginRole, Release, RolloutId, Ticket,
-    Transience, UpgradeStep,
-};
+use backstay_model::{Cause, Digest, HandoverStep, Mono, PluginId, PluginRole, Release, Ticket, UpgradeStep};
 
-use super::{
-    Bundle, Condemned, Effects, Fetched, Phase, REMEMBERED_MAX, Retries, Setback, Upgrade, UpgradeEffect,
-    record,
-};
-use crate::device::Wait;
+use super::{Bundle, Condemned, Effects, Fetched, Phase, REMEMBERED_MAX, Upgrade, UpgradeEffect, record};
+use crate::setback::{Retries, Setback};
 
 impl Upgrade {
     /// Has the one before do the job of a bundle, wherever on its way that is.
@@ -65,7 +59,11 @@ impl Upgrade {
             }
             Fetched::Unfit { grant, why } => self.condemn(&release, grant, &why, out),
             Fetched::Not { transience, why } => {
-                self.set_back(now, retries, rollout, transience, Cause::NotVetted { why }, out);
+                let failed = (transience, Cause::NotVetted { why });
+                let before = self.setback.as_ref();
+                let (setback, event) = Setback::after(before, &rollout, now, failed, *retries, &mut self.rng);
+                self.setback = Some(setback);
+                out.push(UpgradeEffect::Record(event));
             }
         }
         out.push(UpgradeEffect::Report);
@@ -132,27 +130,5 @@ impl Upgrade {
         let Some(Bundle { release, grant }) = on_trial.or_else(|| self.seats.of_grant(grant)) else { return };
         self.condemn(&release, Some(grant), why, out);
         self.leave(&release.digest, Cause::IsCondemned, out);
-    }
-
-    fn set_back(
-        &mut self,
-        now: Mono,
-        retries: &Retries,
-        rollout: RolloutId,
-        transience: Transience,
-        cause: Cause,
-        out: &mut Effects,
-    ) {
-        let before = self.setback.as_ref().filter(|setback| setback.rollout == rollout);
-        let attempts = before.map_or(0, |setback| setback.attempts).saturating_add(1);
-        let until = match transience {
-            Transience::Transient if attempts < retries.attempts => {
-                Some(now.after(retries.backoff.wait(attempts, &mut self.rng)))
-            }
-            Transience::Transient | Transience::Permanent => None,
-        };
-        let excluded = Excluded { rollout: rollout.clone(), until, attempts, cause };
-        out.push(UpgradeEffect::Record(Event::Excluded(excluded)));
-        self.setback = Some(Setback { rollout, attempts, wait: until.map_or(Wait::ForGood, Wait::Until) });
     }
 }
