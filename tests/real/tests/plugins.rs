@@ -47,10 +47,11 @@ fn ready(fleet: &Fleet) -> usize {
     log.matches("backstay/policy-tree 1.1.0 is ready").count()
 }
 
-fn direction(fleet: &Fleet) -> Value {
+/// How the cohort's rollout of plugins stands, by the server.
+fn rollout(fleet: &Fleet) -> Value {
     let status = fleet.cli.exit(&["rollout", "status", "--cohort", "canary", "--channel", "plugins"]);
     let (_, said, _) = status.unwrap();
-    serde_json::from_str::<Value>(&said).unwrap_or_default()["direction"].clone()
+    serde_json::from_str(&said).unwrap_or_default()
 }
 
 #[test]
@@ -99,11 +100,14 @@ fn a_policy_reaches_a_cohort_in_waves_and_a_bad_one_is_sent_back() {
     fleet.wait("it tells of its policy again", PATIENCE, told_anew).unwrap();
     all_are(&fleet, "every device trusts 1.1.0 still", |plugins| trusts(plugins, "1.1.0"));
 
+    // Devices that trust it are one thing, a rollout that has come to its end another: the last wave is watched for a while.
+    fleet.wait("the rollout is complete", PATIENCE, || rollout(&fleet)["phase"] == "complete").unwrap();
+
     // One that comes to no end is found out while it is only watched. Nobody is without a policy meanwhile.
     let endless = dir.path().join("endless.wasm");
     fs::write(&endless, guests::policy(guests::MEMORY, "(loop (br 0))")).unwrap();
     brings(&fleet, &components, &endless, ("1.2.0", 3));
-    let came = fleet.wait("the cohort's plugins are turned", PATIENCE, || direction(&fleet) == "Home");
+    let came = fleet.wait("the cohort's plugins are turned", PATIENCE, || rollout(&fleet)["direction"] == "Home");
     came.unwrap_or_else(|error| panic!("{error}: {:#?}", plugins(&fleet)));
     all_are(&fleet, "every device trusts 1.1.0 again", |plugins| trusts(plugins, "1.1.0"));
     assert!(

@@ -14,7 +14,7 @@ pub(crate) enum Verdict {
     Nothing,
     /// On its way.
     Underway,
-    /// Everybody is reached and has settled.
+    /// The last wave is reached, and stayed good for as long as the plan asks for: another rollout may start.
     Complete,
     /// Nobody starts anything; it can go on.
     Held,
@@ -39,7 +39,7 @@ impl Verdict {
             Some(Direction::Hold) if phase(&["ended", "aborted"]) => Self::Ended,
             Some(_) if view.frozen => Self::Frozen,
             Some(Direction::Hold) => Self::Held,
-            Some(Direction::Forward) if phase(&["complete", "arrived"]) || settled(view) => Self::Complete,
+            Some(Direction::Forward) if phase(&["complete"]) => Self::Complete,
             Some(Direction::Forward) => Self::Underway,
         }
     }
@@ -74,12 +74,6 @@ impl Verdict {
             Self::Frozen => "freeze",
         }
     }
-}
-
-/// Everybody of the cohort is reached, and nobody is still on the way.
-fn settled(view: &CohortView) -> bool {
-    let done = view.confirmed.saturating_add(view.failed).saturating_add(view.excluded);
-    view.devices > 0 && view.reached >= view.devices && view.on_trial == 0 && done >= view.reached
 }
 
 #[cfg(test)]
@@ -136,6 +130,7 @@ pub(crate) mod tests {
         let all = |view: &mut CohortView| {
             (view.reached, view.confirmed, view.on_trial, view.excluded) = (24, 21, 0, 2);
         };
-        assert_eq!(told(all), ("complete", 0, true));
+        assert_eq!(told(all), ("proceed", 0, false), "the last wave is watched for a while");
+        assert_eq!(told(|view| view.phase = "complete".into()), ("complete", 0, true));
     }
 }
