@@ -45,6 +45,11 @@ pub(crate) enum Need {
     Broker,
     /// `mosquitto_pub`, with which the tests send what no client of ours would.
     BrokerClients,
+    /// What tests/real lets the server work with: where metrics come from, a data base, a machine behind SSH, a load balancer.
+    Metrics,
+    Postgres,
+    Ssh,
+    LoadBalancer,
     /// Makes plugins of C, of Python, and of JavaScript. They stay below the target folder: nothing else may want them.
     PluginsInC,
     PluginsInPython,
@@ -69,7 +74,11 @@ impl Need {
     ];
 
     /// What takes long to get and is wanted by one command only, which gets it by itself.
-    const RARE: [Need; 7] = [
+    const RARE: [Need; 11] = [
+        Need::Metrics,
+        Need::Postgres,
+        Need::Ssh,
+        Need::LoadBalancer,
         Need::ArmGnu,
         Need::IntelMusl,
         Need::Registry,
@@ -78,6 +87,9 @@ impl Need {
         Need::PluginsInPython,
         Need::PluginsInJs,
     ];
+
+    /// What the server works with in tests/real.
+    pub(crate) const SERVICES: [Need; 4] = [Need::Metrics, Need::Postgres, Need::Ssh, Need::LoadBalancer];
 
     /// What plugins in other languages than Rust are made with.
     pub(crate) const LANGUAGES: [Need; 3] = [Need::PluginsInC, Need::PluginsInPython, Need::PluginsInJs];
@@ -94,6 +106,10 @@ impl Need {
             Need::ArmRunner => "qemu-aarch64-static",
             Need::Broker => "mosquitto",
             Need::BrokerClients => "mosquitto_pub",
+            Need::Metrics => "prometheus",
+            Need::Postgres => "postgres",
+            Need::Ssh => "sshd",
+            Need::LoadBalancer => "haproxy",
             Need::Registry => "registry",
             Need::SupplyChain => "cargo-deny",
             Need::PluginsInC => "ziglang",
@@ -110,7 +126,9 @@ impl Need {
             Need::ArmGnu | Need::IntelMusl => "cargo xtask dist, for that target",
             Need::ArmRunner => "trying out what cargo xtask dist built, and cargo xtask test real",
             Need::Broker => "tests/real, and the demo (else: its own small broker)",
-            Need::BrokerClients => "tests/real",
+            Need::BrokerClients | Need::Metrics | Need::Postgres | Need::Ssh | Need::LoadBalancer => {
+                "tests/real"
+            }
             Need::Registry => "cargo xtask test",
             Need::SupplyChain => "cargo xtask check --supply-chain",
             Need::PluginsInC | Need::PluginsInPython | Need::PluginsInJs => "cargo xtask test plugins",
@@ -132,6 +150,8 @@ impl Need {
             Need::SupplyChain => works("deny"),
             Need::ArmCompiler => on_path(self.name()).filter(|compiler| finds_headers(compiler)),
             Need::ArmRunner | Need::Broker | Need::BrokerClients => on_path(self.name()),
+            Need::Metrics | Need::Ssh | Need::LoadBalancer => on_path(self.name()),
+            Need::Postgres => postgres(),
             Need::PluginsInC => toolchain::of_languages("python/bin/python-zig"),
             Need::PluginsInPython => toolchain::of_languages("python/bin/componentize-py"),
             Need::PluginsInJs => toolchain::of_languages("node/node_modules/.bin/componentize-qjs"),
@@ -152,6 +172,10 @@ impl Need {
             Need::ArmRunner => &["qemu-user-static"],
             Need::Broker => &["mosquitto"],
             Need::BrokerClients => &["mosquitto-clients"],
+            Need::Metrics => &["prometheus"],
+            Need::Postgres => &["postgresql"],
+            Need::Ssh => &["openssh-server", "openssh-client"],
+            Need::LoadBalancer => &["haproxy"],
         }
     }
 
@@ -172,6 +196,9 @@ impl Need {
             Need::SupplyChain => vec![Attempt::cargo("cargo-deny@^0.20")],
             Need::ArmCompiler | Need::ArmRunner | Need::Broker | Need::BrokerClients => {
                 vec![Attempt::apt(&[], self.debian())]
+            }
+            Need::Metrics | Need::Postgres | Need::Ssh | Need::LoadBalancer => {
+                vec![Attempt::apt(&[], self.debian()).without_services()]
             }
             Need::PluginsInC => self.or_after_debian(|| Attempt::pip("ziglang==0.17.1")),
             Need::PluginsInPython => self.or_after_debian(|| Attempt::pip("componentize-py==0.25.1")),
@@ -218,6 +245,13 @@ pub(crate) fn on_path(program: &str) -> Option<String> {
         .map(|folder| folder.join(program))
         .find(|file| file.is_file())
         .map(|file| file.display().to_string())
+}
+
+/// PostgreSQL's own programs: Debian keeps them by version, in no PATH.
+fn postgres() -> Option<String> {
+    let versions = Path::new("/usr/lib/postgresql").read_dir().ok()?;
+    let servers = versions.flatten().map(|version| version.path().join("bin/postgres"));
+    servers.filter(|server| server.is_file()).max().map(|server| server.display().to_string())
 }
 
 /// One way to get something: commands that are run in order.
@@ -285,6 +319,12 @@ impl Attempt {
         install.extend(packages.iter().map(|package| (*package).to_owned()));
         commands.push(install);
         Attempt { needs_root: true, ..Attempt::of(commands, DOWNLOAD_MAX) }
+    }
+
+    /// Nothing that comes with it is started: the tests start what they need, in folders and on ports of their own.
+    fn without_services(mut self) -> Self {
+        self.variables.push(("RUNLEVEL", "1".to_owned()));
+        self
     }
 
     /// As a person would type it.

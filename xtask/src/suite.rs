@@ -74,6 +74,10 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
     let pushes = selected.iter().any(|package| package.folder == Path::new("tests").join(EMULATED_TIER));
     // It is built by a toolchain of its own, which a machine may lack: its tests say so, and the others run.
     let registry = if pushes { setup::ensure(Need::Registry).err() } else { None };
+    if pushes {
+        // The same: what is missing is told by the test that wants it.
+        let _ = setup::ensure_all(&Need::SERVICES);
+    }
     if tier == Some(LANGUAGES_TIER) {
         setup::ensure_all(&Need::LANGUAGES)?;
     }

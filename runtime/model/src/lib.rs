@@ -31,7 +31,10 @@ pub use effect::{Access, Answer, Deed, Effect, OUTPUT_BYTES_MAX, Output, SlotDee
 pub use event::{Cause, Event, Excluded, Refused};
 pub use facts::{Breaker, Facts, Infra, InfraKind, Objective, Reading, Schema, Scope, WINDOWS_MAX, Window};
 pub use handover::{Handover, HandoverStep};
-pub use name::{CohortId, DeviceId, FleetId, Hardware, Label, Name, NameError, PluginId, RolloutId, Version};
+pub use name::{
+    BuildId, CohortId, DeviceId, FleetId, Hardware, Label, Name, NameError, PluginId, RolloutId, TargetId,
+    Version,
+};
 pub use order::{Order, Outcome, Task, Transience};
 pub use plugged::{Came, Equipped, Memo, PluginRole, Told};
 pub use release::{Release, SchemaRange, WayHome};

@@ -108,6 +108,8 @@ names! {
     CohortId: "cohort", "a-z, 0-9 and -", plain;
     /// One device. Given at enrolment, for life.
     DeviceId: "device id", "a-z, 0-9 and -", plain;
+    /// A service that the server watches and can bring back: its name in a pipeline and in a target's configuration.
+    TargetId: "target", "a-z, 0-9 and -", plain;
     /// One way of a cohort to one release, or home from it. Never used twice.
     RolloutId: "rollout id", "a-z, 0-9 and -", plain;
     /// What kind of machine a release is built for.
@@ -118,6 +120,8 @@ names! {
     PluginId: "plugin id", "a-z, 0-9 and - as vendor/name", plugin;
     /// The name of a release for people. Which release it is, its digest says.
     Version: "version", "A-Z, a-z, 0-9, and . - + _ after the first", version;
+    /// What a pipeline calls one run of itself: `2841`, `main.77`.
+    BuildId: "build id", "A-Z, a-z, 0-9, and . - + _ after the first", version;
     /// Something that was said of a device at enrolment, as `key=value`.
     Label: "label", "a-z, 0-9 and - as key=value", label;
 }
