@@ -7,11 +7,13 @@
 
 extern crate alloc;
 
+mod advice;
 mod backoff;
 mod breaker;
 mod budget;
 mod cohort;
 mod device;
+mod estate;
 mod hearing;
 mod ladder;
 mod lock;
@@ -19,9 +21,11 @@ mod quarantine;
 mod rng;
 mod setback;
 mod succession;
+mod target;
 mod upgrade;
 mod windows;
 
+pub use advice::{Advice, Query};
 pub use backoff::Backoff;
 pub use breaker::Breaker;
 pub use budget::{Allowance, Budget};
@@ -33,11 +37,16 @@ pub use device::{
     Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Second, StateTail, Steered,
     Vetted, Watermarks,
 };
+pub use estate::{Allowances, Brakes, Estate, Shared, Spent};
 pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
 pub use lock::{Lock, Locked, Stale};
 pub use quarantine::Quarantine;
 pub use rng::Rng;
 pub use setback::Retries;
 pub use succession::{Bench, Confidence, Move, Said, Standing, Succession, Terms, Trouble, Turn};
+pub use target::{
+    Good, Hold, Incident, Judged, Out, Past, Purpose, Remedy, Running, SMALL_STAGE, Signals, Target,
+    TargetEffect, TargetInput, TargetSettings, TargetState, Wish as TargetWish, Work,
+};
 pub use upgrade::{Bundle, Configured, Fetched, Upgrade, UpgradeEffect, UpgradeInput, Wanted};
 pub use windows::{Watched, Windows};

@@ -1,0 +1,245 @@
+//! All targets of one server, and what holds them together: numbers that are given once, the storm brake, and what one
+//! target tells of another.
+//!
+//! Here: which target an input is for, the budgets over all of them, and what is kept. Not here: what a target does with an
+//! input (`target`), and what a pipeline is told (`advice`).
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use backstay_model::{
+    Action, Brake, Digest, IncidentId, Mode, Mono, Name, Rail, TargetEvent, TargetId, TargetStep, Ticket,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Allowance, Budget, Rng,
+    target::{Target, TargetEffect, TargetInput, TargetSettings, TargetState},
+};
+
+/// Tickets of targets begin here. A cohort counts its own from 1, and a journal has both.
+const TICKETS_FROM: u64 = 1 << 32;
+
+/// How many changes there may be, apart from what each target allows itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowances {
+    /// Of all targets.
+    pub estate: Allowance,
+    /// Of all targets of one failure domain.
+    pub domain: Allowance,
+}
+
+/// The storm brake: what changes lately, over all targets and by failure domain.
+#[derive(Clone, Debug)]
+pub struct Brakes {
+    allowances: Allowances,
+    spent: Spent,
+}
+
+/// The changes lately, as they are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    estate: Budget,
+    domains: BTreeMap<Name, Budget>,
+}
+
+impl Brakes {
+    /// Whether one more change is allowed in a domain.
+    ///
+    /// # Errors
+    /// How many there were, and of what.
+    pub(crate) fn admit(&self, now: Mono, domain: &Name) -> Result<(), Rail> {
+        let over =
+            |of: Brake, Allowance { switches, span }: Allowance| Rail::Brake { of, changes: switches, span };
+        let Allowances { estate, domain: allowed } = self.allowances;
+        self.spent.estate.check(now, estate).map_err(|_| over(Brake::Estate, estate))?;
+        let lately = self.spent.domains.get(domain);
+        lately.map_or(Ok(()), |lately| lately.check(now, allowed)).map_err(|_| over(Brake::Domain, allowed))
+    }
+
+    pub(crate) fn spend(&mut self, now: Mono, domain: &Name) {
+        self.spent.estate.spend(now);
+        self.spent.domains.entry(domain.clone()).or_default().spend(now);
+    }
+}
+
+/// What a target works with while it takes an input.
+pub(crate) struct Desk<'a> {
+    pub(crate) out: &'a mut Vec<TargetEffect>,
+    pub(crate) rng: &'a mut Rng,
+    pub(crate) brakes: &'a mut Brakes,
+    numbers: &'a mut Numbers,
+    /// Releases that were confirmed just now.
+    pub(crate) confirmed: Vec<Digest>,
+    pub(crate) restrained: &'a mut BTreeMap<TargetId, Told>,
+}
+
+/// What a target was last kept from: the same again, in the same incident, isn't told again.
+pub(crate) type Told = (Option<IncidentId>, (Action, Rail));
+
+impl Desk<'_> {
+    pub(crate) fn ticket(&mut self) -> Ticket {
+        self.numbers.tickets = self.numbers.tickets.saturating_add(1);
+        Ticket(TICKETS_FROM.saturating_add(self.numbers.tickets))
+    }
+
+    pub(crate) fn incident(&mut self) -> IncidentId {
+        self.numbers.incidents = self.numbers.incidents.saturating_add(1);
+        IncidentId(self.numbers.incidents)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Numbers {
+    tickets: u64,
+    incidents: u64,
+}
+
+/// What is kept of all targets together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shared {
+    numbers: Numbers,
+    rng: Rng,
+    spent: Spent,
+}
+
+impl Shared {
+    /// As it is before anything happened. `seed` spreads what is tried again.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { numbers: Numbers::default(), rng: Rng::new(seed), spent: Spent::default() }
+    }
+}
+
+/// All targets of one server.
+#[derive(Clone, Debug)]
+pub struct Estate {
+    numbers: Numbers,
+    rng: Rng,
+    brakes: Brakes,
+    targets: BTreeMap<TargetId, Target>,
+    /// What is known of targets that the configuration doesn't name.
+    strangers: BTreeMap<TargetId, TargetState>,
+    restrained: BTreeMap<TargetId, Told>,
+}
+
+impl Estate {
+    /// Goes on from what was kept. Nothing is watched before it is configured.
+    #[must_use]
+    pub fn restore(shared: Shared, states: BTreeMap<TargetId, TargetState>, allowances: Allowances) -> Self {
+        let Shared { numbers, rng, spent } = shared;
+        let brakes = Brakes { allowances, spent };
+        let (targets, restrained) = (BTreeMap::new(), BTreeMap::new());
+        Self { numbers, rng, brakes, targets, strangers: states, restrained }
+    }
+
+    /// What is kept of all targets together.
+    #[must_use]
+    pub fn shared(&self) -> Shared {
+        Shared { numbers: self.numbers, rng: self.rng.clone(), spent: self.brakes.spent.clone() }
+    }
+
+    /// What is kept of each target, of those that aren't watched any more as well.
+    pub fn states(&self) -> impl Iterator<Item = (&TargetId, &TargetState)> {
+        self.targets.iter().map(|(id, target)| (id, target.state())).chain(&self.strangers)
+    }
+
+    /// A target that is watched.
+    #[must_use]
+    pub fn target(&self, id: &TargetId) -> Option<&Target> {
+        self.targets.get(id)
+    }
+
+    /// All that are watched, by name.
+    pub fn targets(&self) -> impl Iterator<Item = (&TargetId, &Target)> {
+        self.targets.iter()
+    }
+
+    /// From now on these are watched, and nobody else. A run of a target that isn't named any more is let go of at its limit;
+    /// what is known of it is kept for when it comes back.
+    pub fn configure(
+        &mut self,
+        now: Mono,
+        allowances: Allowances,
+        mut settings: BTreeMap<TargetId, TargetSettings>,
+    ) -> Vec<TargetEffect> {
+        self.brakes.allowances = allowances;
+        let mut out = Vec::new();
+        let note = |target: &TargetId, step| {
+            TargetEffect::Note(TargetEvent { target: target.clone(), incident: None, step })
+        };
+        for (id, target) in core::mem::take(&mut self.targets) {
+            let state = target.state().clone();
+            match settings.remove(&id) {
+                Some(new) => {
+                    if new.mode != target.settings().mode {
+                        out.push(note(&id, TargetStep::Watched { mode: new.mode }));
+                    }
+                    let mut target = target;
+                    target.set(new);
+                    self.targets.insert(id, target);
+                }
+                None => {
+                    out.push(note(&id, TargetStep::Unwatched));
+                    self.strangers.insert(id, state);
+                }
+            }
+        }
+        for (id, settings) in settings {
+            out.push(note(&id, TargetStep::Watched { mode: settings.mode }));
+            let state = self.strangers.remove(&id).unwrap_or_default();
+            self.targets.insert(id.clone(), Target::new(id.clone(), settings, state));
+            self.with(&id, &mut out, |target, desk| target.resume(now, desk));
+        }
+        out
+    }
+
+    /// Takes one input for a target. One that isn't watched takes none.
+    pub fn step(&mut self, now: Mono, id: &TargetId, input: TargetInput) -> Vec<TargetEffect> {
+        let mut out = Vec::new();
+        let confirmed = self.with(id, &mut out, |target, desk| target.step(now, input, desk));
+        for digest in confirmed {
+            let others: Vec<TargetId> = self.targets.keys().filter(|other| *other != id).cloned().collect();
+            for other in others {
+                let told = TargetInput::FineElsewhere(digest);
+                self.with(&other, &mut out, |target, desk| target.step(now, told, desk));
+            }
+        }
+        out
+    }
+
+    /// Does what the time asks for.
+    pub fn tick(&mut self, now: Mono) -> Vec<TargetEffect> {
+        let due = self.targets.iter().filter(|(_, target)| target.deadline().is_some_and(|at| at <= now));
+        let due: Vec<TargetId> = due.map(|(id, _)| id.clone()).collect();
+        let mut out = Vec::new();
+        for id in due {
+            self.with(&id, &mut out, |target, desk| target.tick(now, desk));
+        }
+        out
+    }
+
+    /// The next moment at which [`Estate::tick`] would change anything.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Mono> {
+        self.targets.values().filter_map(Target::deadline).min()
+    }
+
+    /// How many targets are watched, by what is done with what is decided.
+    #[must_use]
+    pub fn count(&self, mode: Mode) -> usize {
+        self.targets.values().filter(|target| target.settings().mode == mode).count()
+    }
+
+    fn with(
+        &mut self,
+        id: &TargetId,
+        out: &mut Vec<TargetEffect>,
+        does: impl FnOnce(&mut Target, &mut Desk<'_>),
+    ) -> Vec<Digest> {
+        let Some(target) = self.targets.get_mut(id) else { return Vec::new() };
+        let Self { numbers, rng, brakes, restrained, .. } = self;
+        let mut desk = Desk { out, rng, brakes, numbers, confirmed: Vec::new(), restrained };
+        does(target, &mut desk);
+        desk.confirmed
+    }
+}

@@ -1,0 +1,222 @@
+//! From a window to a question, and from an answer to what follows. Not here: the rails (`rails`).
+
+use alloc::string::ToString;
+
+use backstay_model::{
+    Action, Decision, Digest, Event, Facts, How, IncidentEnd, Mono, Name, Objective, Permille, Rail, Reason,
+    Scope, TargetStep, Ticket, Window,
+};
+
+use super::{Judged, Out, Question, Signals, Target, TargetEffect, Undone};
+use crate::{Breaker, Outlook, Reply, estate::Desk};
+
+/// Up to here a release that is let out after a roll-back counts as a small stage.
+pub const SMALL_STAGE: Permille = match Permille::new(100) {
+    Some(share) => share,
+    None => Permille::NONE,
+};
+
+/// From here on all traffic is switched back at once, where a person or a repeated release asks for a roll-back and no policy
+/// says how: the half of the decision tree.
+const SWITCH_STAGE: u16 = 500;
+
+/// Windows that are added up to tell whether the side to go back to is any better.
+const COMPARED_WINDOWS: usize = 3;
+
+impl Target {
+    /// A pipeline says what is out.
+    pub(super) fn deployed(&mut self, now: Mono, mut out: Out, desk: &mut Desk<'_>) {
+        let before = self.state.out.as_ref();
+        if before
+            .is_some_and(|before| before.release.digest == out.release.digest && before.stage == out.stage)
+        {
+            // Told twice is told once.
+            return;
+        }
+        let (release, stage, build) = (out.release.clone(), out.stage, out.build.clone());
+        let goes_on = before.is_some_and(|before| before.release.digest == release.digest);
+        out.confirmed = self.state.good.iter().any(|good| good.release.digest == release.digest);
+        self.note(TargetStep::Deployed { release: release.clone(), stage, build }, desk);
+        if !goes_on && self.state.incident.is_some() && self.state.work.is_idle() {
+            self.closes(now, IncidentEnd::Superseded, desk);
+        }
+        self.state.out = Some(out);
+        self.state.question = None;
+        if self.state.is_quarantined(&release.digest) {
+            self.is_back(now, release.digest, desk);
+        }
+    }
+
+    /// A release that is in quarantine was let out: past the gate, or by somebody who undoes what was done here.
+    fn is_back(&mut self, now: Mono, digest: Digest, desk: &mut Desk<'_>) {
+        let times = self
+            .state
+            .undone
+            .as_ref()
+            .filter(|undone| undone.digest == digest)
+            .map_or(0, |undone| undone.times);
+        let times = times.saturating_add(1);
+        self.state.undone = Some(Undone { digest, times });
+        self.opens(now, "a release that is in quarantine was let out", desk);
+        if times >= 2 {
+            self.freeze(now, Rail::Fight { undone: times }, desk);
+            return;
+        }
+        self.roll_back(now, self.how(), desk);
+    }
+
+    /// How to go back where nobody says how.
+    pub(super) fn how(&self) -> How {
+        let (_, stage, _) = self.judged_release();
+        if stage.get() < SWITCH_STAGE { How::AbortCanary } else { How::SwitchAndFreeze }
+    }
+
+    /// A window closed: the policy is asked, unless a run is changing what it would be asked about.
+    pub(super) fn window(&mut self, now: Mono, signals: Signals, desk: &mut Desk<'_>) {
+        self.wake_breaker(now);
+        if !self.state.work.is_idle() {
+            return;
+        }
+        let (release, stage, on_trial) = self.judged_release();
+        let ticket = desk.ticket();
+        self.state.question =
+            Some(Question { ticket, about: release.digest, baseline_bad: no_better(&signals.objectives) });
+        let facts = Facts {
+            now,
+            release,
+            stage,
+            on_trial,
+            objectives: signals.objectives,
+            anomaly: signals.anomaly,
+            infra: signals.infra,
+            attempts: self.state.ladder.attempts(),
+            breaker: self.state.breaker.at(now),
+            schema: self.schema_fact(),
+        };
+        self.note(TargetStep::Asked { ticket }, desk);
+        desk.out.push(TargetEffect::Record(Event::Asked { ticket, facts: facts.clone() }));
+        desk.out.push(TargetEffect::Ask { target: self.id.clone(), ticket, facts });
+    }
+
+    /// Whether the release that would be gone back to can live with the data as they are.
+    fn schema_fact(&self) -> backstay_model::Schema {
+        use backstay_model::Schema;
+        match (self.settings.schema, self.way_home()) {
+            (None, _) => Schema::Unknown,
+            (Some(version), Ok(_)) => Schema::Compatible(version),
+            (Some(version), Err(Rail::NoWayHome { one_way: 1.., .. })) => Schema::OneWay(version),
+            (Some(version), Err(_)) => Schema::Compatible(version),
+        }
+    }
+
+    /// The policy answered, or did not. A late answer to an older question changes nothing.
+    pub(super) fn policy(&mut self, now: Mono, ticket: Ticket, reply: Reply, desk: &mut Desk<'_>) {
+        let Some(question) = self.state.question.take_if(|question| question.ticket == ticket) else {
+            return;
+        };
+        match reply {
+            Reply::Unanswered { why } => {
+                let why = Reason::new(why).0;
+                desk.out.push(TargetEffect::Record(Event::Unanswered { ticket, why: why.clone() }));
+                self.state.ladder.window(Outlook::NotGood, self.settings.cure_windows);
+                self.hold(now, Rail::NoAnswer { why }, desk);
+            }
+            Reply::Decided(decision) => {
+                desk.out.push(TargetEffect::Record(Event::Decided { ticket, decision: decision.clone() }));
+                self.decided(now, &question, decision, desk);
+            }
+        }
+    }
+
+    fn decided(&mut self, now: Mono, question: &Question, decision: Decision, desk: &mut Desk<'_>) {
+        let why =
+            decision.reasons.first().map_or_else(|| decision.action.to_string(), |reason| reason.0.clone());
+        let action = decision.action.clone();
+        self.state.judged = Some(Judged { at: now, about: question.about, decision });
+        if action == Action::Proceed {
+            self.good_window(now, desk);
+            return;
+        }
+        self.state.ladder.window(Outlook::NotGood, self.settings.cure_windows);
+        if let Some(out) = &mut self.state.out {
+            out.good = 0;
+        }
+        match action {
+            Action::Proceed | Action::Slow { .. } => {}
+            Action::Freeze | Action::Pause => {
+                self.opens(now, &why, desk);
+                self.hold(now, Rail::Policy { why }, desk);
+            }
+            Action::Heal { playbook } => {
+                self.opens(now, &why, desk);
+                self.heal(now, playbook, desk);
+            }
+            Action::RollBack { how } => {
+                self.opens(now, &why, desk);
+                self.doubts(desk);
+                if let Some(objective) = question.baseline_bad.clone() {
+                    let rail = Rail::BaselineBad { objective };
+                    self.note(
+                        TargetStep::Restrained { wanted: Action::RollBack { how }, rail: rail.clone() },
+                        desk,
+                    );
+                    self.hold(now, rail, desk);
+                    return;
+                }
+                self.roll_back(now, how, desk);
+            }
+        }
+    }
+
+    /// There was data, and all of it was good.
+    fn good_window(&mut self, now: Mono, desk: &mut Desk<'_>) {
+        self.thaw_if_held(desk);
+        let needed = self.settings.cure_windows;
+        if let Some(attempts) = self.state.ladder.window(Outlook::Good, needed) {
+            let held = backstay_model::Millis(self.settings.window.0.saturating_mul(needed.into()));
+            self.state.cures.spend(now);
+            self.note(TargetStep::Cured { attempts, held }, desk);
+        }
+        self.good_for_incident(now, desk);
+        let Some(out) = &mut self.state.out else { return };
+        out.good = out.good.saturating_add(1);
+        if out.confirmed || out.good < self.settings.confirm_windows {
+            return;
+        }
+        let (full, quarantined) = (out.stage == Permille::ALL, out.release.digest);
+        if self.state.is_quarantined(&quarantined) {
+            return;
+        }
+        if self.state.breaker == Breaker::HalfOpen {
+            self.state.breaker.close();
+            self.note(TargetStep::BreakerClosed { who: None }, desk);
+        }
+        if full {
+            self.confirm(now, desk);
+        }
+    }
+}
+
+/// The first critical objective that is no better on the side that would be gone back to: at least half as often bad there as
+/// on the side that is judged. Sides without data say nothing.
+fn no_better(objectives: &[Objective]) -> Option<Name> {
+    let sum = |windows: &[Window]| {
+        let newest = windows.iter().rev().take(COMPARED_WINDOWS);
+        newest.fold((0_u64, 0_u64), |(bad, samples), window| {
+            (bad + u64::from(window.bad), samples + u64::from(window.samples))
+        })
+    };
+    let critical = |objective: &&Objective| objective.critical && objective.scope == Scope::Local;
+    let is_no_better = |objective: &&Objective| {
+        let ((bad, samples), (base_bad, base_samples)) =
+            (sum(&objective.candidate), sum(&objective.baseline));
+        // As products: shares of small numbers would be rounded away.
+        bad > 0 && base_samples > 0 && base_bad * 2 * samples >= bad * base_samples
+    };
+    // Where one objective tells the sides apart, going back helps with that one.
+    let mut broken =
+        objectives.iter().filter(critical).filter(|objective| sum(&objective.candidate).0 > 0).peekable();
+    let first = broken.peek().map(|objective| objective.name.clone());
+    let all = broken.all(|objective| is_no_better(&objective));
+    first.filter(|_| all)
+}

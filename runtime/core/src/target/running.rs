@@ -1,0 +1,250 @@
+//! The one run that a target has at a time: begun under its lock, let go of at its limit, tried again where that can help.
+
+use backstay_model::{
+    Digest, Event, How, Mono, Order, Outcome, Rail, Release, TargetStep, Task, Ticket, Transience,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Remedy, Target, TargetEffect, history::unnamed};
+use crate::estate::Desk;
+
+/// How often a roll-back is begun before a person is told that it doesn't work.
+const TRIES_MAX: u32 = 3;
+
+/// What is being done to a target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// Nothing.
+    #[default]
+    Idle,
+    /// A run is open.
+    Running(Running),
+    /// A run failed for now, and is begun again.
+    Waiting {
+        /// What.
+        task: Task,
+        /// What for.
+        purpose: Purpose,
+        /// Tries so far.
+        tries: u32,
+        /// When.
+        at: Mono,
+    },
+}
+
+/// A run that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// What is to be done.
+    pub order: Order,
+    /// Of the executor that took it.
+    pub grant: Option<Digest>,
+    /// When it is let go of.
+    pub until: Mono,
+    /// What for.
+    pub purpose: Purpose,
+    /// Which try it is, from 1.
+    pub tries: u32,
+    /// Whether it is being let go of.
+    pub ending: bool,
+}
+
+/// What a run is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// To bring a release back.
+    Home {
+        /// How.
+        how: How,
+        /// What is left.
+        left: Release,
+        /// When it was decided.
+        since: Mono,
+    },
+    /// To mend what runs.
+    Mend,
+}
+
+impl Work {
+    /// Whether nothing is being done, and nothing waits to be.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Self::Idle => true,
+            Self::Running(_) | Self::Waiting { .. } => false,
+        }
+    }
+
+    /// The run that is open.
+    #[must_use]
+    pub fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Running(running) => Some(running.order.ticket),
+            Self::Idle | Self::Waiting { .. } => None,
+        }
+    }
+
+    /// When what failed is begun again.
+    pub(super) fn again(&self) -> Option<Mono> {
+        match self {
+            Self::Waiting { at, .. } => Some(*at),
+            Self::Idle | Self::Running(_) => None,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        match self {
+            Self::Running(Running { until, ending: false, .. }) => Some(*until),
+            Self::Waiting { at, .. } => Some(*at),
+            Self::Idle | Self::Running(Running { ending: true, .. }) => None,
+        }
+    }
+}
+
+impl Target {
+    /// Begins a run. The record goes before it.
+    pub(super) fn begin(&mut self, now: Mono, task: Task, purpose: Purpose, tries: u32, desk: &mut Desk<'_>) {
+        let ticket = desk.ticket();
+        let fence = match self.state.lock.take(now, ticket, self.settings.run_limit) {
+            Ok(fence) => fence,
+            Err(locked) => {
+                let rail = Rail::Locked { ticket: locked.ticket };
+                return self.freeze(now, rail, desk);
+            }
+        };
+        let order = Order { ticket, fence, task };
+        self.note(TargetStep::Ordered { ticket, fence }, desk);
+        let cause = self.cause(&purpose);
+        desk.out.push(TargetEffect::Record(Event::Ordered { order: order.clone(), cause }));
+        desk.out.push(TargetEffect::Run { target: self.id.clone(), order: order.clone(), grant: None });
+        let until = now.after(self.settings.run_limit);
+        self.state.work = Work::Running(Running { order, grant: None, until, purpose, tries, ending: false });
+        // What the policy was asked meanwhile is about what is being changed now.
+        self.state.question = None;
+    }
+
+    fn cause(&self, purpose: &Purpose) -> backstay_model::Cause {
+        use backstay_model::Cause;
+        let said = self.state.judged.as_ref().map(|judged| judged.decision.clone());
+        match (said, purpose) {
+            (Some(decision), Purpose::Home { .. } | Purpose::Mend) => Cause::Policy { decision },
+            (None, _) => Cause::IsCondemned,
+        }
+    }
+
+    /// After a restart: the run goes on where the journal says that it stood.
+    pub(crate) fn resume(&mut self, now: Mono, desk: &mut Desk<'_>) {
+        self.state.question = None;
+        let Work::Running(running) = &mut self.state.work else { return };
+        let order = running.order.clone();
+        if running.ending || running.until <= now {
+            running.ending = false;
+            return self.wake_work(now, desk);
+        }
+        let grant = running.grant;
+        desk.out.push(TargetEffect::Run { target: self.id.clone(), order, grant });
+    }
+
+    /// An executor took the run; it alone goes on with it.
+    pub(super) fn taken(&mut self, ticket: Ticket, grant: Digest, desk: &mut Desk<'_>) {
+        let Work::Running(running) = &mut self.state.work else { return };
+        if running.order.ticket == ticket && running.grant.replace(grant) != Some(grant) {
+            desk.out.push(TargetEffect::Record(Event::RunTaken { ticket, grant }));
+        }
+    }
+
+    pub(super) fn wake_work(&mut self, now: Mono, desk: &mut Desk<'_>) {
+        match &mut self.state.work {
+            Work::Running(running) if running.until <= now && !running.ending => {
+                running.ending = true;
+                let ticket = running.order.ticket;
+                let why = alloc::format!("it took longer than {}", self.settings.run_limit);
+                let outcome = Outcome::Failed { transience: Transience::Transient, why };
+                desk.out.push(TargetEffect::Abandon { target: self.id.clone(), ticket, outcome });
+            }
+            Work::Waiting { task, purpose, tries, at } if *at <= now => {
+                let (task, purpose, tries) = (task.clone(), purpose.clone(), tries.saturating_add(1));
+                self.state.work = Work::Idle;
+                if !self.state.hold.forbids_runs() {
+                    self.begin(now, task, purpose, tries, desk);
+                }
+            }
+            Work::Idle | Work::Running(_) | Work::Waiting { .. } => {}
+        }
+    }
+
+    /// A run ended.
+    pub(super) fn ended(&mut self, now: Mono, ticket: Ticket, outcome: Outcome, desk: &mut Desk<'_>) {
+        if self.state.work.ticket() != Some(ticket) {
+            return;
+        }
+        let Work::Running(running) = core::mem::take(&mut self.state.work) else { return };
+        let Running { order, purpose, tries, .. } = running;
+        // Whoever else took the lock meanwhile keeps it.
+        let _ = self.state.lock.release(order.fence);
+        desk.out.push(TargetEffect::Record(Event::Ended {
+            ticket,
+            fence: order.fence,
+            outcome: outcome.clone(),
+        }));
+        match purpose {
+            Purpose::Mend => self.mended(now, ticket, outcome, desk),
+            Purpose::Home { how, left, since } => match outcome {
+                Outcome::Done => self.came_home(now, how, left, since, &order.task, desk),
+                failed @ Outcome::Failed { .. } => {
+                    let purpose = Purpose::Home { how, left, since };
+                    self.home_failed(now, (ticket, failed), (order.task, purpose, tries), desk);
+                }
+            },
+        }
+    }
+
+    /// Whether it helped, windows tell. A try that failed is a try.
+    fn mended(&mut self, now: Mono, ticket: Ticket, outcome: Outcome, desk: &mut Desk<'_>) {
+        if let Outcome::Failed { .. } = outcome {
+            self.note(TargetStep::RunFailed { ticket, outcome, again: None }, desk);
+        }
+        let until = self.state.ladder.tried(now, self.settings.backoff, desk.rng);
+        self.remedied(Remedy::Mended);
+        self.note(TargetStep::Waits { attempts: self.state.ladder.attempts(), until }, desk);
+    }
+
+    fn came_home(
+        &mut self,
+        now: Mono,
+        how: How,
+        left: Release,
+        since: Mono,
+        task: &Task,
+        desk: &mut Desk<'_>,
+    ) {
+        let home = match task {
+            Task::GoHome { release } => release.clone(),
+            Task::Install { .. } | Task::Confirm { .. } | Task::Heal { .. } => unnamed(),
+        };
+        self.is_out_again(now, &home);
+        self.state.judged = None;
+        let took = now.since(since);
+        self.note(TargetStep::CameHome { from: left, to: home, how, took }, desk);
+        if how == How::SwitchAndFreeze {
+            self.freeze(now, Rail::Switched, desk);
+        }
+    }
+
+    fn home_failed(
+        &mut self,
+        now: Mono,
+        (ticket, outcome): (Ticket, Outcome),
+        (task, purpose, tries): (Task, Purpose, u32),
+        desk: &mut Desk<'_>,
+    ) {
+        let transient = matches!(outcome, Outcome::Failed { transience: Transience::Transient, .. });
+        let again =
+            (transient && tries < TRIES_MAX).then(|| now.after(self.settings.backoff.wait(tries, desk.rng)));
+        self.note(TargetStep::RunFailed { ticket, outcome: outcome.clone(), again }, desk);
+        match again {
+            Some(at) => self.state.work = Work::Waiting { task, purpose, tries, at },
+            None => self.freeze(now, Rail::RunFailed { outcome }, desk),
+        }
+    }
+}

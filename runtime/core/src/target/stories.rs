@@ -1,0 +1,357 @@
+//! The rails of targets, each told as a story.
+
+use backstay_model::{
+    Action, How, IncidentEnd, IncidentLabel, Millis, Mode, Outcome, SchemaRange, Task, Transience,
+};
+
+use super::{
+    Hold, Wish,
+    world::{ROLL_BACK, World, release, settings},
+};
+
+/// A canary is bad. It goes home, is never let out again by itself, and nothing is promoted for a while.
+#[test]
+fn a_bad_canary_goes_home_and_stays_out() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    assert!(world.state("shop").is_quarantined(&release("2.0").digest), "before the run begins");
+    assert_eq!(world.advice("shop", "2.0", None).action, ROLL_BACK);
+    assert_eq!(world.run_ends(), Task::GoHome { release: release("1.0") });
+    assert_eq!(world.runs_version("shop"), "1.0");
+    world.says("shop", Some(Action::Proceed));
+    world.windows("shop", 3);
+    let past = &world.state("shop").past()[0];
+    assert_eq!((past.end, past.label), (IncidentEnd::RolledBack, Some(IncidentLabel::TruePositive)));
+    assert_eq!(world.advice("shop", "2.0", None).action, Action::Freeze, "it isn't out, and stays so");
+    assert_eq!(world.advice("shop", "3.0", Some(50)).action, Action::Freeze, "the breaker is open");
+    world.waits(Millis::from_secs(46 * 60));
+    world.windows("shop", 1);
+    assert_eq!(world.advice("shop", "3.0", Some(50)).action, Action::Proceed, "a small stage");
+    assert!(matches!(world.advice("shop", "3.0", Some(500)).action, Action::Slow { .. }), "no large one");
+    world.deploys("shop", "3.0", 100);
+    world.windows("shop", 3);
+    assert_eq!(world.heard("the promotion breaker closed"), 1);
+}
+
+/// Half of the traffic is on the bad release: all of it is switched, and what goes out next a person decides. The stable
+/// side is looked after meanwhile.
+#[test]
+fn after_a_switch_a_person_decides_what_goes_out() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 500);
+    world.says("shop", Some(Action::RollBack { how: How::SwitchAndFreeze }));
+    world.windows("shop", 1);
+    world.run_ends();
+    assert_eq!(world.pages.len(), 1);
+    world.says("shop", Some(Action::Proceed));
+    world.windows("shop", 60);
+    assert_eq!(world.advice("shop", "3.0", Some(50)).action, Action::Freeze);
+    world.says("shop", Some(Action::Heal { playbook: None }));
+    world.windows("shop", 1);
+    assert!(matches!(world.run_ends(), Task::Heal { .. }));
+    world.says("shop", Some(Action::Proceed));
+    world.wishes("shop", Wish::Thaw);
+    world.windows("shop", 3);
+    assert_eq!(world.advice("shop", "3.0", Some(50)).action, Action::Proceed);
+}
+
+/// The world is bad, not the release: both sides fail alike. Going back would help nobody.
+#[test]
+fn a_shared_fault_moves_nobody() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.window_of("shop", 30, 28);
+    assert!(world.runs.is_empty());
+    assert_eq!(world.heard("errors is broken there, too"), 2, "kept from it, and held");
+    world.window_of("shop", 30, 1);
+    assert_eq!(world.runs.len(), 1, "now it is the release");
+}
+
+/// Nothing is known, so nothing moves; when data are back, it goes on by itself.
+#[test]
+fn no_answer_holds_and_good_windows_lift_it() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    for silence in [None, Some(Action::Freeze), Some(Action::Pause)] {
+        world.says("shop", silence);
+        world.windows("shop", 3);
+        assert_eq!(world.advice("shop", "2.0", None).action, Action::Freeze);
+        assert!(world.runs.is_empty() && world.pages.is_empty());
+        world.says("shop", Some(Action::Proceed));
+        world.windows("shop", 1);
+        assert_eq!(*world.state("shop").hold(), Hold::Free);
+    }
+}
+
+/// An answer that is old means no more than none.
+#[test]
+fn a_stale_answer_is_no_answer() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    assert_eq!(world.advice("shop", "2.0", None).action, Action::Proceed);
+    world.waits(Millis::from_secs(181));
+    assert_eq!(world.advice("shop", "2.0", None).action, Action::Freeze);
+}
+
+/// A flake is mended, and counts as cured only after it was held healthy for as long as a proof takes.
+#[test]
+fn a_cure_has_to_be_proven() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.says("shop", Some(Action::Heal { playbook: None }));
+    world.windows("shop", 1);
+    assert!(matches!(world.run_ends(), Task::Heal { .. }));
+    world.says("shop", Some(Action::Proceed));
+    world.windows("shop", 2);
+    assert_eq!(world.heard("cured"), 0, "two windows are no proof");
+    world.says("shop", Some(Action::Heal { playbook: None }));
+    world.windows("shop", 2);
+    world.run_ends();
+    world.says("shop", Some(Action::Proceed));
+    world.windows("shop", 3);
+    assert_eq!(world.heard("cured after 2 tries"), 1);
+    assert_eq!(world.state("shop").past()[0].end, IncidentEnd::Healed);
+}
+
+/// Mending has a cap and pauses that grow; at its end a person is told, once.
+#[test]
+fn mending_ends() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.says("shop", Some(Action::Heal { playbook: None }));
+    let mut tries = 0;
+    for _ in 0..20 {
+        world.windows("shop", 1);
+        while !world.runs.is_empty() {
+            world.run_ends();
+            tries += 1;
+        }
+    }
+    assert_eq!(tries, 2);
+    assert_eq!(world.pages, ["2 tries to mend it did not help"]);
+}
+
+/// It is mended, and falls ill again, and again: that isn't a cure.
+#[test]
+fn a_fault_that_keeps_coming_back_is_a_persons() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    let mut mended = 0;
+    for _ in 0..6 {
+        world.says("shop", Some(Action::Heal { playbook: None }));
+        world.windows("shop", 1);
+        if world.runs.pop_front().is_some_and(|(_, order)| {
+            let (ticket, outcome) = (order.ticket, Outcome::Done);
+            world.step("shop", super::TargetInput::Ended { ticket, outcome });
+            true
+        }) {
+            mended += 1;
+        }
+        world.says("shop", Some(Action::Proceed));
+        world.windows("shop", 3);
+    }
+    assert_eq!(mended, 3);
+    assert_eq!(world.pages.len(), 1, "{:?}", world.pages);
+}
+
+/// Somebody lets the bad release out again. Once it is sent back; the second time two are fighting, and a person is told.
+#[test]
+fn what_is_undone_twice_is_a_fight() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    world.run_ends();
+    world.says("shop", Some(Action::Proceed));
+    world.deploys("shop", "2.0", 100);
+    assert_eq!(world.run_ends(), Task::GoHome { release: release("1.0") }, "without waiting for windows");
+    world.deploys("shop", "2.0", 100);
+    assert!(world.runs.is_empty());
+    assert_eq!(world.pages, ["what was done here was undone 2 times by somebody else"]);
+    world.deploys("shop", "1.0", 1000);
+    world.windows("shop", 50);
+    assert!(world.runs.is_empty());
+    assert!(matches!(world.state("shop").hold(), Hold::Frozen { .. }), "no window lifts it");
+}
+
+/// There is only one run at a time, and one that hangs is let go of at its limit.
+#[test]
+fn one_run_at_a_time() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 5);
+    world.wishes("shop", Wish::RollBack);
+    assert_eq!(world.runs.len(), 1);
+    let first = world.runs.pop_front().unwrap().1;
+    world.waits(Millis::from_secs(16 * 60));
+    let second = world.runs.pop_front().unwrap().1;
+    assert!(second.fence > first.fence, "who was let go of comes too late");
+}
+
+/// A run that fails for now is begun again, a few times; then a person is told.
+#[test]
+fn a_way_home_that_fails_is_tried_again() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    for _ in 0..2 {
+        world.fails_for_now();
+        assert!(world.pages.is_empty());
+        world.waits(Millis::from_secs(60));
+    }
+    world.fails_for_now();
+    world.waits(Millis::from_secs(3600));
+    assert!(world.runs.is_empty());
+    assert_eq!(world.pages, ["the run failed for now: no connection"]);
+}
+
+/// A killed server goes on with the run that was open, and with no other.
+#[test]
+fn a_restart_goes_on_with_the_run() {
+    let mut world = World::of(&["shop", "pay"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    let before = world.runs[0].1.clone();
+    world.restarts();
+    assert_eq!(world.runs.len(), 1);
+    assert_eq!(world.runs[0].1, before);
+    world.run_ends();
+    world.restarts();
+    assert!(world.runs.is_empty());
+    assert!(world.state("shop").is_quarantined(&release("2.0").digest));
+}
+
+/// An observed target is decided about, and nothing is done.
+#[test]
+fn an_observed_target_is_left_alone() {
+    let mut world = World::new();
+    world.watches("shop", super::TargetSettings { mode: Mode::Observe, ..settings() });
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 5);
+    assert!(world.runs.is_empty());
+    assert_eq!(world.heard("the target is only observed"), 1, "told once, not with each window");
+    assert_eq!(world.advice("shop", "2.0", None).action, ROLL_BACK, "a pipeline is told all the same");
+}
+
+/// Where home is has to be a release that was good here, isn't in quarantine, and can live with the data as they are.
+#[test]
+fn a_way_home_has_to_be_one() {
+    let mut world = World::of(&["shop"]);
+    world.deploys("shop", "1.0", 1000);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    assert!(world.runs.is_empty());
+    assert_eq!(world.pages.len(), 1, "nothing was ever confirmed");
+
+    let mut world = World::new();
+    world.watches("shop", super::TargetSettings { schema: Some(8), ..settings() });
+    world.deploys_for("shop", "1.0", 1000, Some(SchemaRange { from: 5, to: 7 }));
+    world.windows("shop", 3);
+    world.deploys_for("shop", "1.1", 1000, Some(SchemaRange { from: 5, to: 8 }));
+    world.windows("shop", 3);
+    world.deploys_for("shop", "2.0", 100, Some(SchemaRange { from: 8, to: 8 }));
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    assert_eq!(world.run_ends(), Task::GoHome { release: release("1.1") });
+    world.windows("shop", 1);
+    assert!(world.runs.is_empty());
+    assert!(
+        world.pages[0].contains("1 of them are in quarantine") || world.pages[0].contains("1 can't live"),
+        "{:?}",
+        world.pages
+    );
+}
+
+/// Many targets fall ill at once: that is the world, not twenty releases. A few are moved, and then a person looks.
+#[test]
+fn a_storm_moves_a_few_of_a_domain() {
+    let names: alloc::vec::Vec<alloc::string::String> =
+        (0..12).map(|number| alloc::format!("shop-{number}")).collect();
+    let mut world =
+        World::of(&names.iter().map(alloc::string::String::as_str).collect::<alloc::vec::Vec<_>>());
+    for name in &names {
+        world.has_good(name, "1.0");
+        world.deploys(name, "2.0", 100);
+        world.says(name, Some(ROLL_BACK));
+    }
+    for name in &names {
+        world.windows(name, 1);
+    }
+    assert_eq!(world.runs.len(), 5, "as many as a domain allows in an hour");
+    assert_eq!(world.pages.len(), 7);
+}
+
+/// The same release turns out to be fine elsewhere, or the side that was gone back to is as bad, or a person says so.
+#[test]
+fn an_action_is_labelled_later() {
+    let mut world = World::of(&["shop", "pay"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    world.run_ends();
+    world.says("shop", Some(Action::Proceed));
+    world.windows("shop", 3);
+    world.has_good("pay", "2.0");
+    assert_eq!(world.state("shop").past()[0].label, Some(IncidentLabel::FineElsewhere));
+    let id = world.state("shop").past()[0].id;
+    world.wishes("shop", Wish::Mark(id, IncidentLabel::TruePositive));
+    assert_eq!(world.state("shop").past()[0].label, Some(IncidentLabel::TruePositive));
+
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    world.run_ends();
+    world.windows("shop", 1);
+    assert_eq!(world.heard("looks like baseline-failed-too"), 1);
+}
+
+/// A run that can't work at all is not tried again.
+#[test]
+fn what_can_never_work_is_not_repeated() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    let why = "no such service".into();
+    world.run_ends_with(Outcome::Failed { transience: Transience::Permanent, why });
+    world.waits(Millis::from_secs(7200));
+    assert!(world.runs.is_empty());
+    assert_eq!(world.pages.len(), 1);
+}
+
+/// What a person does is written down with who and what for, and lifts what only a person may.
+#[test]
+fn a_person_overrides_in_writing() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.wishes("shop", Wish::Freeze);
+    assert_eq!(world.advice("shop", "2.0", None).action, Action::Freeze);
+    world.wishes("shop", Wish::Thaw);
+    world.deploys("shop", "2.0", 100);
+    world.wishes("shop", Wish::RollBack);
+    world.run_ends();
+    world.wishes("shop", Wish::CloseBreaker);
+    world.wishes("shop", Wish::Lift(release("2.0").digest));
+    world.windows("shop", 3);
+    assert_eq!(world.advice("shop", "2.0", Some(500)).action, Action::Proceed);
+    assert_eq!(world.heard("ann did by hand"), 5);
+}
