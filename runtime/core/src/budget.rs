@@ -45,6 +45,12 @@ impl Budget {
         self.0.push(now);
     }
 
+    /// How many are remembered.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// When the next switch is allowed, if none is at `now`.
     #[must_use]
     pub fn free_at(&self, now: Mono, allowance: Allowance) -> Option<Mono> {

@@ -224,6 +224,12 @@ impl Estate {
         self.targets.values().filter_map(Target::deadline).min()
     }
 
+    /// How many changes of a domain count now, for tests that compare states.
+    #[cfg(test)]
+    pub(crate) fn shared_budget(&self, domain: &Name) -> usize {
+        self.brakes.spent.domains.get(domain).map_or(0, Budget::len)
+    }
+
     /// How many targets are watched, by what is done with what is decided.
     #[must_use]
     pub fn count(&self, mode: Mode) -> usize {

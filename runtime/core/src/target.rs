@@ -19,6 +19,8 @@ mod deciding;
 mod history;
 mod holding;
 mod incident;
+#[cfg(test)]
+mod interleavings;
 mod operating;
 mod rails;
 mod running;
