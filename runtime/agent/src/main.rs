@@ -11,7 +11,6 @@ mod factory;
 mod identity;
 mod kept;
 mod machine;
-mod run;
 mod start;
 mod trust;
 mod uplink;

@@ -274,12 +274,14 @@ pub struct Target {
     id: TargetId,
     settings: TargetSettings,
     state: TargetState,
+    /// What the open question shows. It is written down with the answer, if that is worth it.
+    asked: Option<Facts>,
 }
 
 impl Target {
     /// Goes on from `state`.
     pub(crate) fn new(id: TargetId, settings: TargetSettings, state: TargetState) -> Self {
-        Self { id, settings, state }
+        Self { id, settings, state, asked: None }
     }
 
     /// What is kept of it.

@@ -1,11 +1,11 @@
 //! The steps of runs that have not ended. After a crash a run goes on from them: its state is a fold of the
-//! executor over its steps.
+//! executor over its steps, and what began without an end is in doubt.
 //!
 //! Not here: what a step does (`hands`), and going on (whoever drives runs).
 
 use std::collections::BTreeMap;
 
-use backstay_model::{Event, Ticket};
+use backstay_model::{Answer, Event, Ticket};
 
 /// One step of a run, as the journal has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +19,45 @@ pub enum Step {
     Ended {
         /// Which.
         ordinal: u32,
-        /// Its answer, in the bytes of whoever drives runs.
+        /// Its answer, as [`Step::ended`] writes it.
         answer: Vec<u8>,
     },
+}
+
+impl Step {
+    /// The effects among `steps` that began and have no outcome: whether they were done isn't known.
+    #[must_use]
+    pub fn in_doubt(steps: &[Self]) -> Vec<u32> {
+        let ended = |wanted: u32| {
+            steps.iter().any(|step| matches!(step, Self::Ended { ordinal, .. } if *ordinal == wanted))
+        };
+        let began = steps.iter().filter_map(|step| match step {
+            Self::Began { ordinal } => Some(*ordinal),
+            Self::Ended { .. } => None,
+        });
+        began.filter(|ordinal| !ended(*ordinal)).collect()
+    }
+
+    /// The outcomes among `steps`, in the order in which they came.
+    #[must_use]
+    pub fn answers(steps: &[Self]) -> Vec<(u32, Answer)> {
+        let answer = |step: &Self| match step {
+            Self::Began { .. } => None,
+            // An answer that can't be read any more is one that isn't known.
+            Self::Ended { ordinal, answer } => {
+                Some((*ordinal, postcard::from_bytes(answer).unwrap_or(Answer::InDoubt)))
+            }
+        };
+        steps.iter().filter_map(answer).collect()
+    }
+
+    /// The end of an effect, as it is recorded.
+    #[must_use]
+    pub fn ended(ticket: Ticket, ordinal: u32, answer: &Answer) -> Event {
+        // Writing to memory doesn't fail; an answer that couldn't be written would come back as in doubt.
+        let outcome = postcard::to_allocvec(answer).unwrap_or_default();
+        Event::EffectEnded { ticket, ordinal, outcome }
+    }
 }
 
 /// The steps of all runs that have begun and not ended, by ticket.

@@ -332,6 +332,8 @@ impl fmt::Display for Event {
                     None => Ok(()),
                 }
             }
+            // Whoever can read it tells it in its own words.
+            Self::Target { target, .. } => target.fmt(f),
             Self::Gap { after, why } => write!(f, "records after {after} were lost: {why}"),
         }
     }

@@ -120,6 +120,10 @@ pub struct Asked {
     pub events: Vec<Event>,
 }
 
+/// What policies remember of one thing that they are asked about, by the grant under which each runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memos(Vec<(Digest, Vec<u8>)>);
+
 /// One call of one policy.
 struct Called {
     consulted: Consulted,
@@ -190,6 +194,22 @@ impl Judge {
     /// The call that the last answer came from. None: nobody was called.
     pub fn consulted(&mut self) -> Option<Consulted> {
         self.consulted.take()
+    }
+
+    /// Gives them what they remember of what they are asked about next, and takes what they remembered before: an instance
+    /// that asks about several things keeps these apart.
+    pub fn exchange(&mut self, mut memos: Memos) -> Memos {
+        let mut before = Memos::default();
+        for seat in self.seats_mut() {
+            let grant = *seat.adviser.grant();
+            let known = memos.0.iter().position(|(of, _)| *of == grant);
+            let memo = known.map(|at| memos.0.swap_remove(at).1).unwrap_or_default();
+            let memo = std::mem::replace(&mut seat.memo, memo);
+            if !memo.is_empty() {
+                before.0.push((grant, memo));
+            }
+        }
+        before
     }
 
     /// How each of them is configured: to be recorded at the start, before the first answer.

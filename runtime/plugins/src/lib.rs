@@ -16,7 +16,7 @@ pub mod trace;
 #[cfg(feature = "worker")]
 pub mod worker;
 
-pub use judge::{Adviser, Asked, Consulted, Judge};
+pub use judge::{Adviser, Asked, Consulted, Judge, Memos};
 pub use load::{Loader, Ready, Tier, as_release, floors_after, taken_back, terms};
 pub use load_error::LoadError;
 pub use mark::{Left, Mark};

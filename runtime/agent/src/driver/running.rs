@@ -8,6 +8,7 @@ use std::time::Duration;
 use backstay_core::{Confidence, Input};
 use backstay_hands::spawn;
 use backstay_host::CallError;
+use backstay_memory::Step;
 use backstay_model::{
     Access, Answer, Came as StepCame, Digest, Effect as Asked, Event, Order, Outcome, Reason, Ticket,
     Transience, causes,
@@ -15,7 +16,6 @@ use backstay_model::{
 use backstay_plugins::{Next, Run, Stuck};
 
 use super::{Done, Driver, Look, Loop};
-use crate::run::{answers, in_doubt};
 
 /// Between two looks at slots that can't say what is in them.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -64,11 +64,11 @@ impl Loop {
     pub(super) fn begin(&mut self) -> Vec<Input> {
         let Some((order, at)) = self.picked.take() else { return Vec::new() };
         let ticket = order.ticket;
-        let lost = in_doubt(self.all.memory.steps(ticket));
+        let lost = Step::in_doubt(self.all.memory.steps(ticket));
         let doubts: Vec<Event> =
-            lost.into_iter().map(|ordinal| ended(ticket, ordinal, &Answer::InDoubt)).collect();
+            lost.into_iter().map(|ordinal| Step::ended(ticket, ordinal, &Answer::InDoubt)).collect();
         self.record(&doubts);
-        let answers = answers(self.all.memory.steps(ticket));
+        let answers = Step::answers(self.all.memory.steps(ticket));
         match Run::resume(&self.all.executors[at], order, answers) {
             Ok((run, next)) => {
                 let came = run.came();
@@ -161,7 +161,7 @@ impl Loop {
 
     /// An effect of a run has ended.
     pub(super) fn answered(&mut self, ticket: Ticket, ordinal: u32, answer: Answer) {
-        self.record(&[ended(ticket, ordinal, &answer)]);
+        self.record(&[Step::ended(ticket, ordinal, &answer)]);
         // What comes of an effect of a run that was let go of is written down, and leads nowhere.
         let Some((run, at)) = self.run.as_mut().filter(|(run, _)| run.order().ticket == ticket) else {
             return;
@@ -174,10 +174,4 @@ impl Loop {
             Err(stuck) => self.stuck(ticket, at, &stuck),
         }
     }
-}
-
-fn ended(ticket: Ticket, ordinal: u32, answer: &Answer) -> Event {
-    // Writing to memory doesn't fail; an answer that couldn't be written would come back as in doubt.
-    let outcome = postcard::to_stdvec(answer).unwrap_or_default();
-    Event::EffectEnded { ticket, ordinal, outcome }
 }

@@ -408,6 +408,7 @@ fn tell(event: &Event) {
         | Event::Consulted { .. }
         | Event::Stepped { .. }
         | Event::Upgrade(_)
+        | Event::Target { .. }
         | Event::Trusts { .. } => tracing::info!("{event}"),
     }
 }

@@ -7,7 +7,7 @@ use backstay_model::{
     Scope, TargetStep, Ticket, Window,
 };
 
-use super::{Judged, Out, Question, Signals, Target, TargetEffect, Undone};
+use super::{Hold, Judged, Out, Question, Signals, Target, TargetEffect, Undone};
 use crate::{Breaker, Outlook, Reply, estate::Desk};
 
 /// Up to here a release that is let out after a roll-back counts as a small stage.
@@ -93,9 +93,27 @@ impl Target {
             breaker: self.state.breaker.at(now),
             schema: self.schema_fact(),
         };
-        self.note(TargetStep::Asked { ticket }, desk);
-        desk.out.push(TargetEffect::Record(Event::Asked { ticket, facts: facts.clone() }));
+        self.asked = Some(facts.clone());
         desk.out.push(TargetEffect::Ask { target: self.id.clone(), ticket, facts });
+    }
+
+    /// Writes down what was asked and what came of it. A good window after a good window changes nothing that a restart
+    /// would miss, and hundreds of targets close one every minute: those are not written down.
+    fn record_answer(&mut self, ticket: Ticket, answer: Event, desk: &mut Desk<'_>) {
+        let asked = self.asked.take();
+        self.note(TargetStep::Asked { ticket }, desk);
+        desk.out.extend(asked.map(|facts| TargetEffect::Record(Event::Asked { ticket, facts })));
+        desk.out.push(TargetEffect::Record(answer));
+    }
+
+    /// Whether an answer says what the one before said, and nothing waits for it.
+    fn is_routine(&self, about: Digest, action: &Action) -> bool {
+        let before = self.state.judged.as_ref();
+        *action == Action::Proceed
+            && before.is_some_and(|before| before.about == about && before.decision.action == Action::Proceed)
+            && self.state.incident.is_none()
+            && self.state.hold == Hold::Free
+            && self.state.ladder.attempts() == 0
     }
 
     /// Whether the release that would be gone back to can live with the data as they are.
@@ -117,12 +135,15 @@ impl Target {
         match reply {
             Reply::Unanswered { why } => {
                 let why = Reason::new(why).0;
-                desk.out.push(TargetEffect::Record(Event::Unanswered { ticket, why: why.clone() }));
+                self.record_answer(ticket, Event::Unanswered { ticket, why: why.clone() }, desk);
                 self.state.ladder.window(Outlook::NotGood, self.settings.cure_windows);
                 self.hold(now, Rail::NoAnswer { why }, desk);
             }
             Reply::Decided(decision) => {
-                desk.out.push(TargetEffect::Record(Event::Decided { ticket, decision: decision.clone() }));
+                if !self.is_routine(question.about, &decision.action) {
+                    let decision = decision.clone();
+                    self.record_answer(ticket, Event::Decided { ticket, decision }, desk);
+                }
                 self.decided(now, &question, decision, desk);
             }
         }
