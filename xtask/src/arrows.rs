@@ -38,6 +38,7 @@ const STORE: &str = "backstay-store";
 const LINK: &str = "backstay-link";
 const HOST: &str = "backstay-host";
 const HANDS: &str = "backstay-hands";
+const SIGNALS: &str = "backstay-signals";
 const API: &str = "backstay-api";
 const SLOTS: &str = "backstay-slots";
 const SDK: &str = "backstay-sdk";
@@ -46,8 +47,8 @@ const SERVER: &str = "backstay";
 
 /// All that the two programs join.
 const PARTS: &[&str] = &[
-    MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, MEMORY, LINK, HOST, PLUGINS, HANDS, API,
-    SLOTS, KIT,
+    MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, MEMORY, LINK, HOST, PLUGINS, HANDS, SIGNALS,
+    API, SLOTS, KIT,
 ];
 
 const WORDS: &str = "`model` is the words that all share; whatever it needs, all need";
@@ -86,6 +87,7 @@ const TABLE: &[Row] = &[
     // Plugins held against what they promise, and recorded calls made again: by the fold and the digests of `plugins`.
     row(KIT, &[MODEL, WIRE, EVIDENCE, TRUST, HOST, PLUGINS], &[SDK, "executor-ota"], None, OUTSIDE),
     row(HANDS, &[MODEL], &[], None, OUTSIDE),
+    row(SIGNALS, &[MODEL], &[], None, OUTSIDE),
     row(SLOTS, &[MODEL], &[], None, OUTSIDE),
     row(AGENT, PARTS, &[], None, JOINS),
     row(SERVER, PARTS, &[], None, JOINS),
@@ -136,6 +138,7 @@ const AGENT_WITHOUT: &[(&str, &str)] = &[
     ("rumqttd", "a device is a client of the broker"),
     ("axum", "a device listens on nothing"),
     ("backstay-kit", "what tries plugins out is for whoever writes them"),
+    ("backstay-signals", "a device judges itself by its own probes"),
     ("aws-lc-sys", "TLS on a device is rustls with ring: aws-lc costs 0.6 MB more"),
     ("openssl-sys", "TLS on a device is rustls with ring"),
 ];

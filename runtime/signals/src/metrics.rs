@@ -1,0 +1,226 @@
+//! Numbers that a pipeline sends: the document, and what it has to look like.
+//!
+//! Two forms are read. JSON, one object of names and numbers: `{"error_rate": 0.004}`. And the text format of Prometheus
+//! for gauges without labels: `error_rate 0.004`. A document is taken as a whole or not at all, so that a verdict never
+//! rests on the half of it that could be read.
+//!
+//! Not here: how long the numbers are good for, and which objective they are for.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{
+    Deserializer as _,
+    de::{Error as _, MapAccess, Visitor},
+};
+
+use crate::Finite;
+
+/// The numbers of one document, by name.
+pub type Metrics = BTreeMap<MetricName, Finite>;
+
+/// The name of a number in a pipeline's document: 1 to 64 of a-z, 0-9, `_` and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MetricName(String);
+
+/// A text that is no such name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricNameError {
+    text: String,
+}
+
+impl MetricName {
+    const BYTES_MAX: usize = 64;
+
+    /// Checks `text` and keeps the proof in the type.
+    ///
+    /// # Errors
+    /// It is empty, too long, or holds another character.
+    pub fn parse(text: &str) -> Result<Self, MetricNameError> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-');
+        if (1..=Self::BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed) {
+            return Ok(Self(text.into()));
+        }
+        Err(MetricNameError { text: text.chars().take(Self::BYTES_MAX).collect() })
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for MetricName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for MetricName {
+    type Err = MetricNameError;
+    fn from_str(text: &str) -> Result<Self, MetricNameError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for MetricNameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { text } = self;
+        write!(f, "{text:?} is no metric: expected 1 to {} of a-z, 0-9, _ and -", MetricName::BYTES_MAX)
+    }
+}
+
+impl std::error::Error for MetricNameError {}
+
+/// A document that isn't taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MetricsError {
+    /// It is longer than is read.
+    TooLarge {
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// Something in it is wrong.
+    At {
+        /// In which line, from 1.
+        line: usize,
+        /// At which character of it, from 1.
+        column: usize,
+        /// What.
+        why: String,
+    },
+}
+
+impl MetricsError {
+    /// What to do about it.
+    #[must_use]
+    pub fn help(&self) -> Option<&'static str> {
+        Some(r#"send an object of names and numbers, {"error_rate": 0.004}, of at most 64 KiB and 256 names"#)
+    }
+}
+
+impl fmt::Display for MetricsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { bytes } => {
+                write!(f, "the metrics have {bytes} bytes, and at most {BYTES_MAX} are read")
+            }
+            Self::At { line, column, why } => write!(f, "line {line}, column {column}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for MetricsError {}
+
+/// The longest document, in bytes.
+const BYTES_MAX: usize = 64 * 1024;
+/// The most numbers in one.
+const NAMES_MAX: usize = 256;
+
+/// Reads a document in either form; which one, its first character says.
+///
+/// # Errors
+/// It is too large, holds too many names or a name twice, or anything that isn't a name with a finite number; says in
+/// which line and column.
+pub fn metrics(bytes: &[u8]) -> Result<Metrics, MetricsError> {
+    if bytes.len() > BYTES_MAX {
+        return Err(MetricsError::TooLarge { bytes: bytes.len() });
+    }
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => Err(MetricsError::At { line: 1, column: 1, why: "there is nothing in it".into() }),
+        Some(b'{' | b'[' | b'"') => json(bytes),
+        Some(_) => exposition(bytes),
+    }
+}
+
+fn json(bytes: &[u8]) -> Result<Metrics, MetricsError> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = reader.deserialize_map(Document).and_then(|metrics| reader.end().map(|()| metrics));
+    read.map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        // serde_json says the place in its message too.
+        let why = error.to_string();
+        let why = why.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&why).into();
+        MetricsError::At { line: line.max(1), column: column.max(1), why }
+    })
+}
+
+/// The object, checked while it is read, so that each mistake has a place.
+struct Document;
+
+impl<'de> Visitor<'de> for Document {
+    type Value = Metrics;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of names and numbers")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metrics, A::Error> {
+        let mut metrics = Metrics::new();
+        while let Some(name) = map.next_key::<String>()? {
+            let name = MetricName::parse(&name).map_err(A::Error::custom)?;
+            let number = map.next_value::<f64>()?;
+            add(&mut metrics, name, number).map_err(A::Error::custom)?;
+        }
+        Ok(metrics)
+    }
+}
+
+fn add(metrics: &mut Metrics, name: MetricName, number: f64) -> Result<(), String> {
+    let number = Finite::new(number).ok_or_else(|| format!("{name} is {number}, not a finite number"))?;
+    if metrics.contains_key(&name) {
+        return Err(format!("{name} is there twice"));
+    }
+    if metrics.len() >= NAMES_MAX {
+        return Err(format!("there are more than {NAMES_MAX} names"));
+    }
+    metrics.insert(name, number);
+    Ok(())
+}
+
+/// The lines that have no labels, of
+/// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>.
+fn exposition(bytes: &[u8]) -> Result<Metrics, MetricsError> {
+    let mut metrics = Metrics::new();
+    for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let wrong = |column: usize, why: String| MetricsError::At { line: at + 1, column, why };
+        let line = std::str::from_utf8(line)
+            .map_err(|error| wrong(error.valid_up_to() + 1, "this is no UTF-8".into()))?;
+        let sample = line.trim();
+        if sample.is_empty() || sample.starts_with('#') {
+            continue;
+        }
+        let column = |part: &str| line.len() - line.trim_start().len() + 1 + offset(sample, part);
+        let mut parts = sample.split_ascii_whitespace();
+        let name = parts.next().unwrap_or_default();
+        if name.contains('{') {
+            return Err(wrong(
+                column(name),
+                "labels are not read here: give each number a name of its own".into(),
+            ));
+        }
+        let parsed = MetricName::parse(name).map_err(|error| wrong(column(name), error.to_string()))?;
+        let Some(number) = parts.next() else {
+            return Err(wrong(line.len() + 1, format!("{name} has no number")));
+        };
+        let value =
+            number.parse::<f64>().map_err(|_| wrong(column(number), format!("{number:?} is no number")))?;
+        add(&mut metrics, parsed, value).map_err(|why| wrong(column(number), why))?;
+        // A time may follow, in milliseconds. The document is of now, whatever it says.
+        if let Some(time) = parts.next()
+            && time.parse::<i64>().is_err()
+        {
+            return Err(wrong(column(time), format!("{time:?} is no time in milliseconds")));
+        }
+        if let Some(more) = parts.next() {
+            return Err(wrong(column(more), "a line has a name, a number, and perhaps a time".into()));
+        }
+    }
+    Ok(metrics)
+}
+
+/// Where `part`, which is a piece of `whole`, begins in it.
+fn offset(whole: &str, part: &str) -> usize {
+    part.as_ptr().addr().saturating_sub(whole.as_ptr().addr())
+}
