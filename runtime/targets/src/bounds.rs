@@ -63,7 +63,7 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for SpanIn<MIN, MAX> {
 /// A span as a person would write it in a configuration: `90s`, `2h`.
 pub(crate) fn written(ms: u64) -> String {
     for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
-        if ms >= length && ms % length == 0 {
+        if ms >= length && ms.is_multiple_of(length) {
             return format!("{}{unit}", ms / length);
         }
     }
