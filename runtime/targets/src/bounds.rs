@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use backstay_config::Span;
 use backstay_model::Millis;
+use backstay_signals::Finite;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
@@ -113,35 +114,20 @@ impl<const MIN: u32, const MAX: u32> JsonSchema for NumberIn<MIN, MAX> {
     }
 }
 
-/// A number that is one: neither NaN nor infinite. So it can be compared with itself.
+/// A [`Finite`], as it is written.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Finite(f64);
+pub(crate) struct FiniteNumber(pub(crate) Finite);
 
-impl Eq for Finite {}
-
-impl Finite {
-    /// `number`, if it is one.
-    #[must_use]
-    pub const fn new(number: f64) -> Option<Self> {
-        if number.is_finite() { Some(Self(number)) } else { None }
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> f64 {
-        self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for Finite {
+impl<'de> Deserialize<'de> for FiniteNumber {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let number = f64::deserialize(from)?;
-        Self::new(number)
+        Finite::new(number)
+            .map(Self)
             .ok_or_else(|| de::Error::custom(format!("expected a finite number, found {number}")))
     }
 }
 
-impl JsonSchema for Finite {
+impl JsonSchema for FiniteNumber {
     fn inline_schema() -> bool {
         true
     }

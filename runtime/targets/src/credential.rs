@@ -2,10 +2,14 @@
 //!
 //! A configuration never holds the secret itself, so it can be read, kept and shown. Not here: reading it.
 
+use backstay_model::Millis;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{AbsolutePath, Argument, HeaderName, HeaderValue, Variable};
+use crate::{
+    SpanIn,
+    text::{AbsolutePath, Argument, HeaderName, HeaderValue, Variable},
+};
 
 /// A secret and the header field that it is sent in.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -28,8 +32,13 @@ pub enum Secret {
     File(AbsolutePath),
     /// In a variable of the server's environment.
     Env(Variable),
-    /// In what a program prints: 1 to 64 arguments, the first one its path. No shell.
-    Command(Vec<Argument>),
+    /// In what a program prints.
+    Command {
+        /// 1 to 64 arguments, the first one the program's path. No shell.
+        argv: Vec<Argument>,
+        /// For how long what it printed is used again, up to 1 h. 0: it is run for each request.
+        keep: Millis,
+    },
 }
 
 /// Where a secret is, exactly one of file, env and command, and how it is sent.
@@ -43,6 +52,8 @@ struct Written {
     env: Option<Variable>,
     /// A program that prints it, and its arguments. No shell.
     command: Option<Vec<Argument>>,
+    /// For how long what the program printed is used again, up to 1h. Without it, it is run for each request.
+    keep: Option<SpanIn<1, 3_600_000>>,
     /// The header field that it is sent in.
     #[serde(default = "authorization")]
     header: HeaderName,
@@ -59,11 +70,17 @@ impl TryFrom<Written> for Credential {
     type Error = &'static str;
 
     fn try_from(written: Written) -> Result<Self, Self::Error> {
-        let Written { file, env, command, header, scheme } = written;
+        let Written { file, env, command, keep, header, scheme } = written;
+        if keep.is_some() && command.is_none() {
+            return Err("keep is for a command: a file or a variable is read for each request");
+        }
         let secret = match (file, env, command) {
             (Some(file), None, None) => Secret::File(file),
             (None, Some(env), None) => Secret::Env(env),
-            (None, None, Some(argv)) => Secret::Command(checked(argv)?),
+            (None, None, Some(argv)) => {
+                let keep = keep.map_or(Millis(0), SpanIn::millis);
+                Secret::Command { argv: checked(argv)?, keep }
+            }
             (None, None, None) | (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
                 return Err("expected exactly one of file, env and command");
             }

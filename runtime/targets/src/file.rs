@@ -8,9 +8,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    Finite, Mode, NumberIn, SpanIn,
+    Mode, NumberIn, SpanIn,
+    bounds::FiniteNumber,
     schema::NameText,
-    text::{HttpUrl, MetricName, Query},
+    text::{AlertText, HttpUrl, MetricText, QueryText},
 };
 
 /// A service that the server watches and can bring back.
@@ -67,7 +68,7 @@ pub(crate) struct PlaybookTable {
     pub(crate) attempts: NumberIn<1, 100>,
 }
 
-/// Something that is promised, in exactly one of four forms: candidate (and baseline), value, burn or metric.
+/// Something that is promised, in exactly one of five forms: candidate (and baseline), value, burn, metric or alert.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Objective")]
@@ -90,11 +91,13 @@ pub(crate) struct ObjectiveTable {
     /// Form 3, a burn rate over two windows.
     pub(crate) burn: Option<BurnTable>,
     /// Form 4, a figure that a pipeline brings, with above or below.
-    pub(crate) metric: Option<MetricName>,
+    pub(crate) metric: Option<MetricText>,
+    /// Form 5, an alert of Alertmanager: bad while it fires.
+    pub(crate) alert: Option<AlertText>,
     /// A value or a metric is bad above this.
-    pub(crate) above: Option<Finite>,
+    pub(crate) above: Option<FiniteNumber>,
     /// A value or a metric is bad below this.
-    pub(crate) below: Option<Finite>,
+    pub(crate) below: Option<FiniteNumber>,
 }
 
 /// Two counts, each by a query that gives one number.
@@ -103,9 +106,9 @@ pub(crate) struct ObjectiveTable {
 #[schemars(rename = "Ratio")]
 pub(crate) struct RatioTable {
     /// How many were bad.
-    pub(crate) bad: Query,
+    pub(crate) bad: QueryText,
     /// Of how many.
-    pub(crate) total: Query,
+    pub(crate) total: QueryText,
 }
 
 /// One number for each side.
@@ -114,9 +117,9 @@ pub(crate) struct RatioTable {
 #[schemars(rename = "Value")]
 pub(crate) struct ValueTable {
     /// The side that is judged.
-    pub(crate) candidate: Query,
+    pub(crate) candidate: QueryText,
     /// The side that it is judged against.
-    pub(crate) baseline: Option<Query>,
+    pub(crate) baseline: Option<QueryText>,
 }
 
 /// How fast an error budget is spent. Bad when both windows spend it faster than allowed (Google, The Site Reliability
@@ -126,13 +129,13 @@ pub(crate) struct ValueTable {
 #[schemars(rename = "Burn")]
 pub(crate) struct BurnTable {
     /// The share of bad events, 0 to 1, in the long window.
-    pub(crate) ratio_long: Query,
+    pub(crate) ratio_long: QueryText,
     /// The same in the short one, which ends an alarm soon after the trouble.
-    pub(crate) ratio_short: Query,
-    /// The share of good events that is promised, more than 0 and less than 1: 0.999.
-    pub(crate) slo: Finite,
-    /// How many times faster than the budget lasts; above 0 and at most 1 / (1 - slo), where all events are bad.
-    pub(crate) factor: Finite,
+    pub(crate) ratio_short: QueryText,
+    /// The share of good events that is promised, more than 0 and less than 1.
+    pub(crate) slo: FiniteNumber,
+    /// How many times faster than the budget lasts; above 0 and below 1 / (1 - slo), where all events are bad.
+    pub(crate) factor: FiniteNumber,
 }
 
 /// Whose fault a broken objective can be.

@@ -21,15 +21,11 @@ mod stories;
 mod target;
 mod text;
 
-pub use bounds::{Finite, NumberIn, SpanIn};
+pub use bounds::{NumberIn, SpanIn};
 pub use changes::{Changes, Table};
 pub use credential::{Credential, Secret};
-pub use objective::{Limit, Objective, RatioQueries, Spec};
 pub use reading::{FILES_MAX, Reading, Targets};
 pub use schema::{NameText, merged, target_schema};
 pub use shared::{Brakes, Command, Endpoint, Method, Page, Prometheus, Shared, Ssh};
 pub use target::{Mode, Rails, Target};
-pub use text::{
-    AbsolutePath, Argument, HeaderName, HeaderValue, Host, HttpUrl, MetricName, PathPrefix, Query, User,
-    Variable,
-};
+pub use text::{AbsolutePath, Argument, HeaderName, HeaderValue, Host, HttpUrl, PathPrefix, User, Variable};

@@ -25,7 +25,7 @@ pub const FILES_MAX: usize = 1000;
 const ENTRIES_MAX: usize = 10_000;
 
 /// All targets, and what they share. It can be had only whole: every name in it is there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Targets {
     shared: Shared,
     targets: BTreeMap<TargetId, Target>,

@@ -75,10 +75,10 @@ pub struct Endpoint {
     /// For one request, 100ms to 10m.
     #[serde(default = "ten_seconds")]
     timeout: SpanIn<100, 600_000>,
-    /// What may be asked of it. Without it only GET, which changes nothing.
-    #[serde(default = "get")]
+    /// What may be asked of it. GET and HEAD, which change nothing, if that isn't said.
+    #[serde(default = "looking")]
     pub methods: Vec<Method>,
-    /// How a path has to begin, one of at most 32: what is not listed is refused.
+    /// How a path has to begin, one of at most 64: what is not listed is refused.
     pub paths: Vec<PathPrefix>,
     /// Who we are. Effects and plugins never see it.
     pub credential: Option<Credential>,
@@ -185,8 +185,8 @@ const fn response_bytes() -> NumberIn<1, 1_048_576> {
 const fn ssh_port() -> NumberIn<1, 65_535> {
     NumberIn::usual(22)
 }
-fn get() -> Vec<Method> {
-    vec![Method::Get]
+fn looking() -> Vec<Method> {
+    vec![Method::Get, Method::Head]
 }
 
 fn argv<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Argument>, D::Error> {
@@ -300,8 +300,8 @@ impl Shared {
         }
         for (name, endpoint) in &self.endpoints {
             let paths = endpoint.paths.len();
-            if !(1..=32).contains(&paths) {
-                wrong(&format!("endpoints.{name}.paths"), format!("expected 1 to 32, found {paths}"));
+            if !(1..=64).contains(&paths) {
+                wrong(&format!("endpoints.{name}.paths"), format!("expected 1 to 64, found {paths}"));
             }
             let mut methods = endpoint.methods.clone();
             methods.sort_unstable();

@@ -8,13 +8,15 @@ use std::{collections::BTreeSet, path::PathBuf};
 use backstay_config::{Document, Keys, Problem, Whole};
 use backstay_core::{Backoff, RUNGS_MAX, Rung};
 use backstay_model::{Millis, Name, TargetId};
+use backstay_signals::{ObjectiveSpec, Source};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    Objective, Shared, Spec,
+    Shared,
     bounds::written,
     file::{PlaybookTable, RailsTable, TargetFile},
+    objective::{objective, queries},
     ranges,
     text::HttpUrl,
 };
@@ -36,7 +38,7 @@ pub enum Mode {
 /// A service that the server watches and can bring back.
 ///
 /// Made only out of a file that is right as a whole: the names that it holds are in the server's configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Target {
     /// Its id, unique on this server.
@@ -60,7 +62,7 @@ pub struct Target {
     /// The heal ladder, at most 8 rungs, none twice.
     pub playbooks: Vec<Rung>,
     /// What is promised, 1 to 32, each name once.
-    pub objectives: Vec<Objective>,
+    pub objectives: Vec<ObjectiveSpec>,
     /// Limits to what is done to it.
     pub rails: Rails,
     /// The present version of the data that its releases share, if somebody said.
@@ -255,7 +257,7 @@ impl Checker<'_> {
         file.playbooks.iter().map(rung).collect()
     }
 
-    fn objectives(&mut self, file: &TargetFile) -> Vec<Objective> {
+    fn objectives(&mut self, file: &TargetFile) -> Vec<ObjectiveSpec> {
         let number = file.objective.len();
         if !(1..=OBJECTIVES_MAX).contains(&number) {
             self.wrong("objective", format!("expected 1 to {OBJECTIVES_MAX}, found {number}"));
@@ -273,16 +275,13 @@ impl Checker<'_> {
                     format!("\"{}\" is another objective's already: expected each name once", table.name);
                 self.wrong(&key("name"), why);
             }
-            match Objective::of(table) {
-                Err(wrong) => {
-                    for (below, why) in wrong {
-                        self.wrong(&key(below), why);
-                    }
-                }
+            match objective(table) {
+                Err((below, why)) => self.wrong(&key(below), why),
                 Ok(objective) => {
-                    asks = asks.or(objective.spec.queries().next().map(|(below, _)| key(below)));
-                    if let Spec::Ratio { .. } = objective.spec {
-                        for (below, query) in objective.spec.queries() {
+                    let queries = queries(&objective.source);
+                    asks = asks.or(queries.first().map(|(below, _)| key(below)));
+                    if let Source::Ratio { .. } = objective.source {
+                        for (below, query) in queries {
                             self.range(&key(below), query.as_str(), file.window.millis());
                         }
                     }

@@ -4,11 +4,11 @@
 
 use std::{borrow::Cow, fmt};
 
+use backstay_signals::{AlertName, MetricName, Query};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 const URL_BYTES_MAX: usize = 2048;
-const QUERY_BYTES_MAX: usize = 4096;
 const HEADER_BYTES_MAX: usize = 4096;
 const PATH_BYTES_MAX: usize = 1024;
 const WORD_BYTES_MAX: usize = 256;
@@ -70,10 +70,6 @@ macro_rules! texts {
 texts! {
     /// `https://host:port/path`: http or https, without user, password, query or fragment. At most 2048 bytes.
     HttpUrl: http_url, { "type": "string", "pattern": "^https?://[^@?#\\s]+$", "maxLength": 2048 };
-    /// A query in PromQL that gives one number. At most 4096 bytes.
-    Query: query, { "type": "string", "minLength": 1, "maxLength": 4096 };
-    /// What a pipeline calls a figure: `error_rate`. At most 256 bytes.
-    MetricName: metric, { "type": "string", "pattern": "^[a-zA-Z_][a-zA-Z0-9_:.-]*$", "maxLength": 256 };
     /// The name of a header field (RFC 9110, section 5.1), and none of those that the connection itself needs.
     HeaderName: header_name, { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9a-zA-Z-]+$", "maxLength": 256 };
     /// What a header field holds, in visible characters of ASCII and spaces. At most 4096 bytes.
@@ -90,6 +86,59 @@ texts! {
     Host: host, { "type": "string", "pattern": "^[a-zA-Z0-9\\[][a-zA-Z0-9.:_\\]-]*$", "maxLength": 256 };
     /// Who a machine knows us as. At most 256 bytes.
     User: user, { "type": "string", "pattern": "^[a-zA-Z0-9_][a-zA-Z0-9_.-]*$", "maxLength": 256 };
+}
+
+/// Texts of `signals`, as they are written.
+macro_rules! written {
+    ($($(#[$doc:meta])* $name:ident($of:ty): $parse:expr, $schema:tt;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Deserialize)]
+        #[serde(try_from = "String")]
+        pub(crate) struct $name(pub(crate) $of);
+
+        impl TryFrom<String> for $name {
+            type Error = String;
+            fn try_from(text: String) -> Result<Self, String> {
+                let parse: fn(&str) -> Result<$of, String> = $parse;
+                parse(&text).map(Self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    )*};
+}
+
+written! {
+    /// A query in PromQL that gives one number.
+    QueryText(Query): query, { "type": "string", "minLength": 1, "maxLength": 8192 };
+    /// What a pipeline calls a figure.
+    MetricText(MetricName): |text| MetricName::parse(text).map_err(|error| error.to_string()),
+        { "type": "string", "pattern": "^[a-z0-9_-]{1,64}$" };
+    /// What a rule of Prometheus calls its alert.
+    AlertText(AlertName): alert, { "type": "string", "minLength": 1, "maxLength": 128 };
+}
+
+fn query(text: &str) -> Result<Query, String> {
+    Query::parse(text).map_err(|error| match error.help() {
+        Some(help) => format!("{error}: {help}"),
+        None => error.to_string(),
+    })
+}
+
+fn alert(text: &str) -> Result<AlertName, String> {
+    let expected =
+        || format!("expected the name of an alert, 1 to 128 bytes that can be seen, found {}", shown(text));
+    AlertName::parse(text).ok_or_else(expected)
 }
 
 /// As much of a text as fits a message.
@@ -116,11 +165,6 @@ fn http_url(text: &str) -> Checked {
     holds(is_http && !host.is_empty() && plain && text.len() <= URL_BYTES_MAX, EXPECTED)
 }
 
-fn query(text: &str) -> Checked {
-    let right = text.len() <= QUERY_BYTES_MAX && !text.trim().is_empty() && !text.contains('\0');
-    holds(right, "a query in PromQL of 1 to 4096 bytes")
-}
-
 fn word(text: &str, first: fn(u8) -> bool, rest: fn(u8) -> bool) -> bool {
     let bytes = text.as_bytes();
     bytes.first().copied().is_some_and(first)
@@ -130,11 +174,6 @@ fn word(text: &str, first: fn(u8) -> bool, rest: fn(u8) -> bool) -> bool {
 
 const fn letter(b: u8) -> bool {
     b.is_ascii_alphabetic() || b == b'_'
-}
-
-fn metric(text: &str) -> Checked {
-    let right = word(text, letter, |b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b':' | b'.' | b'-'));
-    holds(right, "the name of a metric like \"error_rate\": a letter or _, then letters, digits and _ : . -")
 }
 
 fn variable(text: &str) -> Checked {
@@ -256,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_long_text_is_not_repeated_whole() {
-        let told = MetricName::parse(&"é".repeat(500)).unwrap_err();
+        let told = HttpUrl::parse(&"é".repeat(500)).unwrap_err();
         assert!(told.len() < 400 && told.ends_with("..."), "{told}");
     }
 }
