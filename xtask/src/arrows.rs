@@ -30,6 +30,7 @@ const MEMORY: &str = "backstay-memory";
 const PLUGINS: &str = "backstay-plugins";
 const KIT: &str = "backstay-kit";
 const CORE: &str = "backstay-core";
+const TARGETS: &str = "backstay-targets";
 const WIRE: &str = "backstay-wire";
 const EVIDENCE: &str = "backstay-evidence";
 const TRUST: &str = "backstay-trust";
@@ -48,7 +49,7 @@ const SERVER: &str = "backstay";
 /// All that the two programs join.
 const PARTS: &[&str] = &[
     MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, MEMORY, LINK, HOST, PLUGINS, HANDS, SIGNALS,
-    API, SLOTS, KIT,
+    API, SLOTS, KIT, TARGETS,
 ];
 
 const WORDS: &str = "`model` is the words that all share; whatever it needs, all need";
@@ -72,6 +73,8 @@ const TABLE: &[Row] = &[
     row(EVIDENCE, &[], &[], None, PURE),
     row(TRUST, &[MODEL], &[], None, PURE),
     row(CONFIG, &[MODEL], &[], None, OUTSIDE),
+    // Rungs and back-offs are in the words of `core`, objectives in those of `signals`: each gets what it can use as it is.
+    row(TARGETS, &[MODEL, CONFIG, CORE, SIGNALS], &[], None, OUTSIDE),
     // Who reads the bytes of `wire` holds the words of `model` in the hand.
     row(JOURNAL, &[MODEL, WIRE, EVIDENCE], &[], None, OUTSIDE),
     row(STORE, &[MODEL, WIRE], &[], None, OUTSIDE),
@@ -137,6 +140,11 @@ const AGENT_WITHOUT: &[(&str, &str)] = &[
     ("wit-component", "components are made where plugins are built"),
     ("rumqttd", "a device is a client of the broker"),
     ("axum", "a device listens on nothing"),
+    (
+        "schemars",
+        "the schema of a configuration is for editors and pipelines: take backstay-config without `schema`",
+    ),
+    ("backstay-targets", "a device watches its own slot; targets are the server's"),
     ("backstay-kit", "what tries plugins out is for whoever writes them"),
     ("backstay-signals", "a device judges itself by its own probes"),
     ("aws-lc-sys", "TLS on a device is rustls with ring: aws-lc costs 0.6 MB more"),

@@ -10,6 +10,7 @@ use crate::Span;
 
 /// The MQTT broker.
 #[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Broker {
     /// `mqtt://host:1883` or `mqtts://host:8883`.

@@ -16,8 +16,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// A configuration file as text, with its name for messages.
 #[derive(Clone, Debug)]
 pub struct Document {
-    path: PathBuf,
-    text: String,
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
 }
 
 /// A configuration file that can't be read.
@@ -72,18 +72,30 @@ impl Document {
     /// # Errors
     /// The first place where it says something else.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        toml::from_str(&self.text).map_err(|error| Problem {
+        toml::from_str(&self.text).map_err(|error| self.located(&error))
+    }
+
+    /// What the parser found, with its place.
+    pub(crate) fn located(&self, error: &toml::de::Error) -> Problem {
+        Problem {
             file: self.path.clone(),
             line: error.span().map(|span| self.line_of(span.start)),
             key: error.span().and_then(|span| self.key_at(&span)).unwrap_or_default(),
             why: error.message().into(),
-        })
+        }
+    }
+
+    /// Which file it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The key that stands at `span`, or whose value does: of all that begin there or before, the last one. None: it is
     /// about the whole file, or the file is no TOML.
     fn key_at(&self, span: &Range<usize>) -> Option<String> {
-        if span.len() >= self.text.len() {
+        // The outermost table has no place of its own.
+        if span.is_empty() {
             return None;
         }
         let before = self.begins()?.into_iter().filter(|(start, _)| *start <= span.start);

@@ -8,11 +8,13 @@ mod broker;
 mod document;
 mod plugin;
 mod span;
+mod whole;
 
 pub use broker::Broker;
 pub use document::{Document, Problem, Problems, ReadError};
 pub use plugin::{Plugin, Setting};
 pub use span::Span;
+pub use whole::{Keys, Whole};
 
 /// The exit code of a program whose configuration is wrong (`EX_USAGE` of sysexits.h).
 pub const EXIT_CODE: u8 = 64;

@@ -8,7 +8,8 @@ use backstay_model::Name;
 use serde::Deserialize;
 
 /// A plugin and its settings.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Plugin {
     /// The signed bundle.
@@ -25,11 +26,13 @@ pub struct Plugin {
     pub disagreements_max: Option<u32>,
     /// What the plugin says that it can be told.
     #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, Setting>"))]
     pub settings: BTreeMap<Name, Setting>,
 }
 
 /// One value for a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum Setting {
     /// Yes or no.

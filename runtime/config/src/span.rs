@@ -69,6 +69,22 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Span {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Span".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "A span of time, from 1ms to 366d: a number with ms, s, m, h or d.",
+            "pattern": "^[0-9]+ *(ms|s|m|h|d)$",
+            "examples": ["500ms", "30s", "10m", "24h", "7d"],
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,1 @@
+//! Configurations, right and wrong, and what is told of them.

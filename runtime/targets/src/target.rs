@@ -1,0 +1,359 @@
+//! One target, with everything about it proven.
+//!
+//! Here: what it is, and the rules across the keys of its file. Not here: the keys themselves (`file`), objectives
+//! (`objective`), and the rules across files (`reading`).
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use backstay_config::{Document, Keys, Problem, Whole};
+use backstay_core::{Backoff, RUNGS_MAX, Rung};
+use backstay_model::{Millis, Name, TargetId};
+use backstay_signals::{ObjectiveSpec, Source};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    Shared,
+    bounds::written,
+    file::{PlaybookTable, RailsTable, TargetFile},
+    objective::{objective, queries},
+    ranges,
+    text::HttpUrl,
+};
+
+/// The most objectives of a target: as many as a policy is shown.
+const OBJECTIVES_MAX: usize = 32;
+
+/// Whether the server acts on a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It decides and tells, and acts on nothing.
+    #[default]
+    Observe,
+    /// It decides, tells and acts.
+    Enforce,
+}
+
+/// A service that the server watches and can bring back.
+///
+/// Made only out of a file that is right as a whole: the names that it holds are in the server's configuration.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Target {
+    /// Its id, unique on this server.
+    pub id: TargetId,
+    /// The file that says so, for messages.
+    pub file: PathBuf,
+    /// What fails together with it.
+    pub domain: Name,
+    /// Whether the server acts.
+    pub mode: Mode,
+    /// What a person is to read.
+    pub runbook: Option<HttpUrl>,
+    /// What is judged together, 5 s to 1 h.
+    pub window: Millis,
+    /// Who judges: one of [`Shared::policies`](crate::Shared::policies).
+    pub policy: Name,
+    /// Who acts: one of [`Shared::executors`](crate::Shared::executors). Always there in [`Mode::Enforce`].
+    pub executor: Option<Name>,
+    /// Where queries are asked: one of [`Shared::prometheus`](crate::Shared::prometheus). Always there if an objective has queries.
+    pub prometheus: Option<Name>,
+    /// The heal ladder, at most 8 rungs, none twice.
+    pub playbooks: Vec<Rung>,
+    /// What is promised, 1 to 32, each name once.
+    pub objectives: Vec<ObjectiveSpec>,
+    /// Limits to what is done to it.
+    pub rails: Rails,
+    /// The present version of the data that its releases share, if somebody said.
+    pub schema: Option<u32>,
+}
+
+/// Limits to what is done to one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rails {
+    /// For so long nothing is promoted after a roll-back, 1 min to 24 h.
+    pub breaker: Millis,
+    /// Between tries to heal: `base` is at most `cap`, which is at most 24 h.
+    pub backoff: Backoff,
+    /// A run that takes longer is let go of, 10 s to 24 h.
+    pub run_limit: Millis,
+    /// Good windows in a row after which a release counts as healthy, 1 to 1000.
+    pub confirm_windows: u32,
+    /// Good windows in a row after which a healed target counts as cured, 1 to 1000.
+    pub cure_windows: u32,
+    /// Roll-backs in an hour, 1 to 64.
+    pub rollbacks_per_hour: u32,
+    /// Tries to heal in an hour, 1 to 64.
+    pub heals_per_hour: u32,
+}
+
+impl From<&RailsTable> for Rails {
+    fn from(table: &RailsTable) -> Self {
+        Self {
+            breaker: table.breaker.millis(),
+            backoff: Backoff { base: table.backoff_base.millis(), cap: table.backoff_cap.millis() },
+            run_limit: table.run_limit.millis(),
+            confirm_windows: table.confirm_windows.get(),
+            cure_windows: table.cure_windows.get(),
+            rollbacks_per_hour: table.rollbacks_per_hour.get(),
+            heals_per_hour: table.heals_per_hour.get(),
+        }
+    }
+}
+
+impl Default for Rails {
+    fn default() -> Self {
+        Self::from(&RailsTable::default())
+    }
+}
+
+/// The names that a target may use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) policies: BTreeSet<String>,
+    pub(crate) executors: BTreeSet<String>,
+    pub(crate) prometheus: BTreeSet<String>,
+}
+
+impl Known {
+    /// What `shared` names, and what it names wrongly: that was told where it stands.
+    pub(crate) fn of(shared: &Whole<Shared>) -> Option<Self> {
+        let value = shared.value.as_ref()?;
+        let names = |table: &str, right: Vec<&Name>| {
+            let wrong = shared.aside.iter().filter_map(|key| key.strip_prefix(table)?.strip_prefix('.'));
+            let wrong = wrong.filter_map(|rest| rest.split(['.', '[']).next());
+            right.into_iter().map(Name::as_str).chain(wrong).map(str::to_owned).collect()
+        };
+        Some(Self {
+            policies: names("policies", value.policies.keys().collect::<Vec<&Name>>()),
+            executors: names("executors", value.executors.keys().collect()),
+            prometheus: names("prometheus", value.prometheus.keys().collect()),
+        })
+    }
+}
+
+/// What was found in one file.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) target: Option<Target>,
+    /// Which id it has, also if something else is wrong with it.
+    pub(crate) id: Option<TargetId>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
+}
+
+impl Target {
+    /// The target of a file whose name without ending is `stem`. `known` is none where it can't be said what there is.
+    pub(crate) fn read(document: &Document, stem: &str, known: Option<&Known>) -> Found {
+        let mut whole: Whole<TargetFile> = document.whole(Keys::All);
+        let mut found = Found { problems: std::mem::take(&mut whole.problems), ..Found::default() };
+        let Some(file) = whole.value.clone() else { return found };
+        let mut checker = Checker { document, whole: &whole, found: &mut found };
+        let id = checker.id(&file, stem);
+        checker.names(&file, known);
+        let playbooks = checker.playbooks(&file);
+        let objectives = checker.objectives(&file);
+        checker.rails(&file.rails);
+        found.id.clone_from(&id);
+        let (Some(id), true) = (id, found.problems.is_empty()) else { return found };
+        found.target = Some(Self {
+            id,
+            file: document.path().into(),
+            domain: file.domain,
+            mode: file.mode,
+            runbook: file.runbook,
+            window: file.window.millis(),
+            policy: file.policy,
+            executor: file.executor,
+            prometheus: file.prometheus,
+            playbooks,
+            objectives,
+            rails: Rails::from(&file.rails),
+            schema: file.schema.map(|schema| schema.version.get()),
+        });
+        found
+    }
+}
+
+/// Holds rules against a file, and leaves alone what couldn't be read.
+struct Checker<'a> {
+    document: &'a Document,
+    whole: &'a Whole<TargetFile>,
+    found: &'a mut Found,
+}
+
+impl Checker<'_> {
+    fn wrong(&mut self, key: &str, why: impl Into<String>) {
+        if self.whole.is_sound(key) {
+            self.found.problems.push(self.document.problem(key, why));
+        }
+    }
+
+    fn warn(&mut self, key: &str, why: impl Into<String>) {
+        if self.whole.is_sound(key) {
+            self.found.warnings.push(self.document.problem(key, why));
+        }
+    }
+
+    fn id(&mut self, file: &TargetFile, stem: &str) -> Option<TargetId> {
+        if let Some(id) = &file.service {
+            return Some(id.clone());
+        }
+        if !self.whole.is_sound("service") {
+            return None;
+        }
+        match TargetId::parse(stem) {
+            Ok(id) => Some(id),
+            Err(error) => {
+                self.wrong("service", format!("is missing, and the file's name can't stand for it: {error}"));
+                None
+            }
+        }
+    }
+
+    fn names(&mut self, file: &TargetFile, known: Option<&Known>) {
+        let none = Known::default();
+        let is_known = known.is_some();
+        let known = known.unwrap_or(&none);
+        let used = [
+            ("policy", "policies", Some(&file.policy), &known.policies),
+            ("executor", "executors", file.executor.as_ref(), &known.executors),
+            ("prometheus", "prometheus", file.prometheus.as_ref(), &known.prometheus),
+        ];
+        for (key, table, name, known) in used {
+            if let Some(name) = name
+                && is_known
+                && !known.contains(name.as_str())
+            {
+                self.wrong(key, format!("expected a name in [{table}]: {}; found \"{name}\"", listed(known)));
+            }
+        }
+        if file.executor.is_none() && file.mode == Mode::Enforce && self.whole.is_sound("mode") {
+            let why =
+                format!("is missing: to enforce takes one of [executors]: {}", listed(&known.executors));
+            self.wrong("executor", why);
+        }
+    }
+
+    fn playbooks(&mut self, file: &TargetFile) -> Vec<Rung> {
+        let number = file.playbooks.len();
+        if number > RUNGS_MAX {
+            self.wrong("playbooks", format!("expected at most {RUNGS_MAX}, found {number}"));
+        }
+        let mut seen = BTreeSet::new();
+        for (at, playbook) in file.playbooks.iter().enumerate() {
+            if !seen.insert(&playbook.name) {
+                let why =
+                    format!("\"{}\" is on the ladder already: expected each playbook once", playbook.name);
+                self.wrong(&format!("playbooks[{at}].name"), why);
+            }
+        }
+        let rung = |playbook: &PlaybookTable| Rung {
+            playbook: playbook.name.clone(),
+            attempts: playbook.attempts.get(),
+        };
+        file.playbooks.iter().map(rung).collect()
+    }
+
+    fn objectives(&mut self, file: &TargetFile) -> Vec<ObjectiveSpec> {
+        let number = file.objective.len();
+        if !(1..=OBJECTIVES_MAX).contains(&number) {
+            self.wrong("objective", format!("expected 1 to {OBJECTIVES_MAX}, found {number}"));
+        }
+        let mut seen = BTreeSet::new();
+        let mut objectives = Vec::new();
+        let mut asks = None;
+        for (at, table) in file.objective.iter().enumerate() {
+            let key = |below: &str| match below {
+                "" => format!("objective[{at}]"),
+                below => format!("objective[{at}].{below}"),
+            };
+            if !seen.insert(&table.name) {
+                let why =
+                    format!("\"{}\" is another objective's already: expected each name once", table.name);
+                self.wrong(&key("name"), why);
+            }
+            match objective(table) {
+                Err((below, why)) => self.wrong(&key(below), why),
+                Ok(objective) => {
+                    let queries = queries(&objective.source);
+                    asks = asks.or(queries.first().map(|(below, _)| key(below)));
+                    if let Source::Ratio { .. } = objective.source {
+                        for (below, query) in queries {
+                            self.range(&key(below), query.as_str(), file.window.millis());
+                        }
+                    }
+                    objectives.push(objective);
+                }
+            }
+        }
+        if let Some(key) = asks
+            && file.prometheus.is_none()
+        {
+            self.wrong(
+                "prometheus",
+                format!("is missing: {key} is a query, which takes somewhere to ask it"),
+            );
+        }
+        if !file.objective.is_empty() && !file.objective.iter().any(|table| table.critical) {
+            self.warn("objective", "none is critical, so nothing is ever worth going back for");
+        }
+        objectives
+    }
+
+    /// Events are counted over the window: a query over more counts some twice, over less none of some.
+    fn range(&mut self, key: &str, query: &str, window: Millis) {
+        for range in ranges::of(query).filter(|range| *range != window) {
+            let (range, window) = (written(range.0), written(window.0));
+            self.warn(key, format!("it counts over [{range}], and the window is {window}"));
+        }
+    }
+
+    fn rails(&mut self, rails: &RailsTable) {
+        let (base, cap) = (rails.backoff_base.millis(), rails.backoff_cap.millis());
+        if base > cap {
+            let why =
+                format!("expected at most rails.backoff_cap, {}, found {}", written(cap.0), written(base.0));
+            self.wrong("rails.backoff_base", why);
+        }
+        let breaker = rails.breaker.millis();
+        if !(Millis::from_secs(1800)..=Millis::from_secs(3600)).contains(&breaker) {
+            self.warn(
+                "rails.breaker",
+                format!("{} is unusual: 30m to 60m lets a cause be found", written(breaker.0)),
+            );
+        }
+    }
+}
+
+/// The names that there are, for a message.
+fn listed(names: &BTreeSet<String>) -> String {
+    const SHOWN: usize = 8;
+    if names.is_empty() {
+        return "there are none".into();
+    }
+    let mut text: Vec<_> = names.iter().take(SHOWN).map(String::as_str).collect();
+    if names.len() > SHOWN {
+        text.push("...");
+    }
+    format!("there are {}", text.join(", "))
+}
+
+impl Target {
+    /// Whether `other` is the same, wherever its file stands.
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        *self == Self { file: self.file.clone(), ..other.clone() }
+    }
+
+    /// Whether what it names in the shared tables is the same in both.
+    pub(crate) fn uses_the_same(&self, new: &Shared, old: &Shared) -> bool {
+        new.policies.get(&self.policy) == old.policies.get(&self.policy)
+            && self.executor.as_ref().is_none_or(|name| new.executors.get(name) == old.executors.get(name))
+            && self
+                .prometheus
+                .as_ref()
+                .is_none_or(|name| new.prometheus.get(name) == old.prometheus.get(name))
+    }
+}
