@@ -12,6 +12,7 @@ mod breaker;
 mod budget;
 mod cohort;
 mod device;
+mod gate;
 mod hearing;
 mod ladder;
 mod lock;
@@ -33,6 +34,7 @@ pub use device::{
     Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Second, StateTail, Steered,
     Vetted, Watermarks,
 };
+pub use gate::{Asked, Gate, Heard, Patience, Stop, Unheard};
 pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
 pub use lock::{Lock, Locked, Stale};
 pub use quarantine::Quarantine;

@@ -24,6 +24,7 @@ mod steer;
 mod telling;
 mod time;
 mod upgrade;
+mod verdict;
 
 pub use decision::{Action, Decision, How, Reason};
 pub use digest::{Digest, DigestError};
@@ -42,3 +43,4 @@ pub use report::{Beat, Health, Report, Standing};
 pub use steer::{Channel, Direction, Generation, Reach, Selector, Steer, Word};
 pub use time::{BootId, Fence, Millis, Mono, Permille, Ticket, UnixMs};
 pub use upgrade::{Compared, PluginReport, PluginUpgrade, UpgradeStep};
+pub use verdict::{Nonce, NonceError, Verdict, VerdictAction};

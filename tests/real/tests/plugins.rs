@@ -107,7 +107,8 @@ fn a_policy_reaches_a_cohort_in_waves_and_a_bad_one_is_sent_back() {
     let endless = dir.path().join("endless.wasm");
     fs::write(&endless, guests::policy(guests::MEMORY, "(loop (br 0))")).unwrap();
     brings(&fleet, &components, &endless, ("1.2.0", 3));
-    let came = fleet.wait("the cohort's plugins are turned", PATIENCE, || rollout(&fleet)["direction"] == "Home");
+    let came =
+        fleet.wait("the cohort's plugins are turned", PATIENCE, || rollout(&fleet)["direction"] == "Home");
     came.unwrap_or_else(|error| panic!("{error}: {:#?}", plugins(&fleet)));
     all_are(&fleet, "every device trusts 1.1.0 again", |plugins| trusts(plugins, "1.1.0"));
     assert!(
