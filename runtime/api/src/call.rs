@@ -1,12 +1,12 @@
 //! A call on its way to whoever holds the state, and the answer on its way back.
 
-use backstay_model::{Channel, CohortId, DeviceId, Digest};
+use backstay_model::{Channel, CohortId, DeviceId, Digest, TargetId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     ApiError, Because, BreakerView, Closed, CohortView, EnrolAnswer, EventView, FleetView, Kind, LiftRequest,
-    Lifted, MintedToken, Operation, PendingView, PluginView, QuarantineView, ReleaseView, StartRollout,
-    Started, Told, TrustView, WordRequest,
+    Lifted, MintedToken, Operation, PendingView, PluginView, QuarantineView, ReleaseView, SignedVerdict,
+    StartRollout, Started, Told, TrustView, VerdictRequest, WordRequest,
 };
 
 /// Where the answer goes.
@@ -59,6 +59,8 @@ pub enum Call {
     Accept(Digest, EnrolAnswer, Reply<()>),
     /// The records of a device's journal, as they came, and its public key in text.
     Evidence(DeviceId, Reply<(String, Vec<u8>)>),
+    /// What a build of a service is to do.
+    Verdict(TargetId, VerdictRequest, Reply<SignedVerdict>),
     /// The server's own records after one.
     Events(u64, Reply<Vec<EventView>>),
 }

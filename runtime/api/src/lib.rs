@@ -9,12 +9,15 @@
 
 mod call;
 mod error;
+mod metrics;
 mod routes;
 mod shelf;
 mod types;
+mod verdict;
 
 pub use call::{Call, Calls, Reply};
 pub use error::{ApiError, Kind};
+pub use metrics::{Metrics, MetricsError};
 pub use routes::{Token, routes};
 pub use shelf::{Shelf, ShelfError};
 pub use types::{
@@ -23,3 +26,4 @@ pub use types::{
     PluginView, PluginsView, Proof, QuarantineView, Quarantined, Recorded, ReleaseView, Revoked,
     StartRollout, Started, Told, TrustView, WayOut, WordRequest,
 };
+pub use verdict::{SignedVerdict, VerdictError, VerdictRequest};

@@ -10,21 +10,23 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use backstay_model::{Channel, CohortId, DeviceId, Digest};
+use backstay_model::{Channel, CohortId, DeviceId, Digest, TargetId};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 use tower::ServiceExt;
 use tower_http::{services::ServeFile, timeout::TimeoutLayer};
 
 use crate::{
-    ApiError, Call, Calls, CloseRequest, EnrolAnswer, Kind, LiftRequest, Operation, Shelf, StartRollout,
-    WordRequest,
+    ApiError, Call, Calls, CloseRequest, EnrolAnswer, Kind, LiftRequest, Metrics, Operation, Shelf,
+    StartRollout, VerdictRequest, WordRequest,
 };
 
 /// The largest artifact that may be uploaded, in bytes.
 const ARTIFACT_BYTES_MAX: usize = 512 << 20;
 /// The largest of every other body.
 const BODY_BYTES_MAX: usize = 256 << 10;
+/// The largest question of a build: its metrics, and what stands around them.
+const VERDICT_BODY_BYTES_MAX: usize = Metrics::BYTES_MAX + 1024;
 /// How long a call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -87,6 +89,10 @@ pub fn routes(calls: Calls, token: Token, artifacts: Shelf, statements: Shelf) -
         .route("/v1/enrolments/{fingerprint}", post(accept))
         .route("/v1/events", get(events))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .route(
+            "/v1/targets/{service}/verdict",
+            post(verdict).layer(DefaultBodyLimit::max(VERDICT_BODY_BYTES_MAX)),
+        )
         .route("/v1/artifacts/{digest}", put(upload).layer(DefaultBodyLimit::max(ARTIFACT_BYTES_MAX)))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, CALL_TIMEOUT))
         .with_state(desk)
@@ -324,6 +330,16 @@ async fn accept(
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn verdict(
+    _: Operator,
+    State(desk): State<Desk>,
+    Path(service): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let (service, request) = (parse::<TargetId>(&service)?, read::<VerdictRequest>(&body)?);
+    Ok(Json(desk.calls.ask(|reply| Call::Verdict(service, request, reply)).await?).into_response())
+}
+
 #[derive(Deserialize)]
 struct After {
     #[serde(default)]
@@ -370,7 +386,7 @@ mod tests {
     }
 
     /// Every route of operators, with a path that would be right otherwise.
-    const OPERATORS: [(&str, &str); 20] = [
+    const OPERATORS: [(&str, &str); 21] = [
         ("GET", "/v1/trust"),
         ("POST", "/v1/trust"),
         ("GET", "/v1/cohorts/canary/order"),
@@ -390,6 +406,7 @@ mod tests {
         ("GET", "/v1/enrolments"),
         ("POST", "/v1/enrolments/0000000000000000000000000000000000000000000000000000000000000000"),
         ("GET", "/v1/events"),
+        ("POST", "/v1/targets/checkout/verdict"),
         ("PUT", "/v1/artifacts/0000000000000000000000000000000000000000000000000000000000000000"),
     ];
 

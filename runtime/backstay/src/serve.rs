@@ -38,6 +38,7 @@ mod sighting;
 #[cfg(test)]
 mod stories;
 mod trust;
+mod verdicts;
 mod view;
 #[cfg(test)]
 mod world;

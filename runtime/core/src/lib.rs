@@ -14,6 +14,7 @@ mod budget;
 mod cohort;
 mod device;
 mod estate;
+mod gate;
 mod hearing;
 mod ladder;
 mod lock;
@@ -38,6 +39,7 @@ pub use device::{
     Vetted, Watermarks,
 };
 pub use estate::{Allowances, Brakes, Estate, Shared, Spent};
+pub use gate::{Asked, Gate, Heard, Patience, Stop, Unheard};
 pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
 pub use lock::{Lock, Locked, Stale};
 pub use quarantine::Quarantine;

@@ -25,6 +25,7 @@ mod target;
 mod telling;
 mod time;
 mod upgrade;
+mod verdict;
 
 pub use decision::{Action, Decision, How, Reason};
 pub use digest::{Digest, DigestError};
@@ -44,3 +45,4 @@ pub use steer::{Channel, Direction, Generation, Reach, Selector, Steer, Word};
 pub use target::{Brake, IncidentEnd, IncidentId, IncidentLabel, Mode, Rail, TargetEvent, TargetStep};
 pub use time::{BootId, Fence, Millis, Mono, Permille, Ticket, UnixMs};
 pub use upgrade::{Compared, PluginReport, PluginUpgrade, UpgradeStep};
+pub use verdict::{Nonce, NonceError, Verdict, VerdictAction};

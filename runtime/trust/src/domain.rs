@@ -40,10 +40,12 @@ pub enum Domain {
     Revocation = 16,
     /// A device says which plugins it has.
     DevicePlugins = 17,
+    /// The verdict keys tell a pipeline what to do about a build.
+    Verdict = 18,
 }
 
 impl Domain {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::PluginRelease,
         Self::Grant,
         Self::ProductRelease,
@@ -61,6 +63,7 @@ impl Domain {
         Self::Keyring,
         Self::Revocation,
         Self::DevicePlugins,
+        Self::Verdict,
     ];
 
     /// Its number in an envelope.
@@ -96,6 +99,7 @@ impl Domain {
             Self::Keyring => "keyring",
             Self::Revocation => "revocation",
             Self::DevicePlugins => "device plugin state",
+            Self::Verdict => "verdict",
         }
     }
 
@@ -112,7 +116,8 @@ impl Domain {
             | Self::SteerPlugins
             | Self::DeviceState
             | Self::DevicePlugins
-            | Self::Enrolment => 8 * 1024,
+            | Self::Enrolment
+            | Self::Verdict => 8 * 1024,
             Self::DeviceOrder => 4 * 1024,
             Self::TrustFloor | Self::Receipt | Self::Consent | Self::EnrolRequest | Self::DevicePresence => {
                 1024

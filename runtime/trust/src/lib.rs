@@ -2,7 +2,7 @@
 //!
 //! Here: keys, the one envelope that every signed statement has, the kinds of statement, and for each a type
 //! that can be had only by verifying: a [`VerifiedOrder`], a [`VerifiedPlugin`], a [`VerifiedRelease`], a
-//! [`VerifiedRevocation`]; and how one [`Keyring`] follows another ([`Chain`]). Not here: what follows from a
+//! [`VerifiedRevocation`], a [`VerifiedVerdict`]; and how one [`Keyring`] follows another ([`Chain`]). Not here: what follows from a
 //! statement (`core`), which sequence was accepted last (the caller keeps its [`Watermark`]s and [`Floor`]s),
 //! randomness, files and a clock (whoever needs them brings them).
 //!
@@ -32,6 +32,7 @@ mod refusal;
 mod revocation;
 mod statement;
 mod text;
+mod verdict;
 mod verified_plugin;
 
 pub use accepted::{Accepted, Floor};
@@ -56,4 +57,5 @@ pub use refusal::{Refusal, SignError};
 pub use revocation::{OldestCompiler, OldestRelease, Revocation, RevocationError, VerifiedRevocation};
 pub use statement::Statement;
 pub use text::{EngineProfile, Target, TextError, World};
+pub use verdict::{VerifiedVerdict, draft_verdict, sign_verdict};
 pub use verified_plugin::{GrantedPlugin, VerifiedPlugin, VerifiedPluginRelease};

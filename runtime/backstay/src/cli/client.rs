@@ -59,6 +59,11 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(to: &Server) -> Result<Self, Failure> {
+        Self::within(to, CALL_TIMEOUT)
+    }
+
+    /// With `timeout` for each call.
+    pub(crate) fn within(to: &Server, timeout: Duration) -> Result<Self, Failure> {
         let none = || {
             Failure::new(Exit::Usage, "no server was named")
                 .help("give --server https://host:port, or set BACKSTAY_SERVER")
@@ -83,8 +88,8 @@ impl Client {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_global(Some(CALL_TIMEOUT));
+            .timeout_connect(Some(CONNECT_TIMEOUT.min(timeout)))
+            .timeout_global(Some(timeout));
         if here {
             // What is said on this machine is no proxy's business.
             config = config.proxy(None);
@@ -101,6 +106,16 @@ impl Client {
 
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Failure> {
         read(self.send(path, body)?)
+    }
+
+    /// As [`Client::post`], with the answer as it came, of at most `max` bytes.
+    pub(crate) fn post_for_bytes(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        max: usize,
+    ) -> Result<Vec<u8>, Failure> {
+        take(&mut self.send(path, body)?, u64::try_from(max).unwrap_or(u64::MAX))
     }
 
     /// As [`Client::post`], where the answer says nothing but yes.

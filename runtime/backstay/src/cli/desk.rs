@@ -1,5 +1,7 @@
 //! What every command has at hand: where to print, and which server to ask.
 
+use std::time::Duration;
+
 use crate::{
     Failure,
     arguments::Global,
@@ -22,6 +24,11 @@ impl Desk {
     /// The way to the server. Only commands that need one ask for it, so the others need no address.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         Client::new(&self.server)
+    }
+
+    /// The same, with so long for each call.
+    pub(crate) fn client_within(&self, timeout: Duration) -> Result<Client, Failure> {
+        Client::within(&self.server, timeout)
     }
 
     /// For tests: the same, and nobody reads.

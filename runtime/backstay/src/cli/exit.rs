@@ -1,7 +1,7 @@
 //! What the programs end with: one number per thing that a script may want to tell apart.
 //!
-//! The numbers are a promise: they are never reused, and nothing ends with 2 but wrong usage, as every parser of
-//! arguments does it. A script that knows only zero and the rest stays on the safe side: whatever isn't "done" or "go
+//! The numbers are a promise: they are never reused. 2 is wrong usage, as every parser of arguments does it; `backstay
+//! verdict` ends with it whenever it wrote none, so that a pipeline has one number to know and not two. A script that knows only zero and the rest stays on the safe side: whatever isn't "done" or "go
 //! on" isn't zero.
 
 use std::process::ExitCode;
@@ -40,6 +40,8 @@ pub enum Exit {
     Freeze = 23,
     /// There is no verdict. Treat it as a freeze.
     NoVerdict = 24,
+    /// The verdict is to pause: the data base is between two schemas.
+    Pause = 25,
     /// A plan was asked for, and it holds changes.
     Changes = 30,
     /// Done but for a restart.
@@ -54,7 +56,7 @@ const _: () = assert!(Exit::Configuration as u8 == backstay_config::EXIT_CODE);
 
 impl Exit {
     /// All of them, for the help text.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Done,
         Self::Trouble,
         Self::Usage,
@@ -69,6 +71,7 @@ impl Exit {
         Self::RollBack,
         Self::Freeze,
         Self::NoVerdict,
+        Self::Pause,
         Self::Changes,
         Self::NeedsRestart,
         Self::NothingToDo,
@@ -87,7 +90,7 @@ impl Exit {
         match self {
             Self::Done => "done, or go on, or nothing had to be changed",
             Self::Trouble => "internal or disk error",
-            Self::Usage => "wrong usage",
+            Self::Usage => "wrong usage; of backstay verdict: none was written",
             Self::NotFound => "not found",
             Self::Refused => "refused: freeze, breaker, lock, token",
             Self::Untrusted => "a signature, a digest or a chain does not hold",
@@ -99,6 +102,7 @@ impl Exit {
             Self::RollBack => "verdict: roll back (the cohort was turned home)",
             Self::Freeze => "verdict: freeze",
             Self::NoVerdict => "no verdict: treat as freeze",
+            Self::Pause => "verdict: pause",
             Self::Changes => "a plan holds changes",
             Self::NeedsRestart => "needs a restart to finish",
             Self::NothingToDo => "nothing in progress",
@@ -132,7 +136,7 @@ mod tests {
     #[test]
     fn the_numbers_stay_as_they_are() {
         let codes = Exit::ALL.map(Exit::code);
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 30, 31, 32, 64]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 8, 20, 21, 22, 23, 24, 25, 30, 31, 32, 64]);
     }
 
     #[test]

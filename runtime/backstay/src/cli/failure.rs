@@ -45,6 +45,12 @@ impl Failure {
         Self { help: help.map(Into::into).or(self.help), ..self }
     }
 
+    /// The same with another number to end with: what one command calls missing may be another's refusal.
+    #[must_use]
+    pub(crate) fn ending(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
     /// With which number the program ends.
     #[must_use]
     pub const fn exit(&self) -> Exit {

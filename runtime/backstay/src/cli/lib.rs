@@ -10,6 +10,7 @@
 
 mod arguments;
 mod breaker;
+mod ci;
 mod client;
 #[cfg(test)]
 mod conversation;
@@ -23,6 +24,7 @@ mod exit;
 mod failure;
 mod file;
 mod fleet;
+mod gate;
 mod key_file;
 mod keys;
 mod oci;
@@ -31,6 +33,7 @@ mod plugin;
 mod printer;
 mod push;
 mod quarantine;
+mod question;
 mod release;
 mod replay;
 mod rollout;

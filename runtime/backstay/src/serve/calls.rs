@@ -6,12 +6,13 @@ use std::error::Error;
 
 use backstay_api::{
     ApiError, Because, Call, Closed, CohortView, EnrolAnswer, Kind, LiftRequest, Lifted, MintedToken,
-    Operation, PlanView, PluginView, Quarantined, ReleaseView, StartRollout, Started, Told, WordRequest,
+    Operation, PlanView, PluginView, Quarantined, ReleaseView, SignedVerdict, StartRollout, Started, Told,
+    VerdictRequest, WordRequest,
 };
 use backstay_core::{Cohort, CohortInput, Leading, Plan, Rollout, StartError, Startable, Wish, WishError};
 use backstay_model::{
     Channel, CohortId, DeviceId, Digest, Event, Label, Millis, Name, Permille, PluginId, Reason, Release,
-    RolloutId, Selector, Version,
+    RolloutId, Selector, TargetId, Verdict, Version,
 };
 use backstay_trust::{EnrolToken, PublicKey, VerifiedEnrolRequest};
 
@@ -26,6 +27,7 @@ use super::{
     orders::TooMany,
     register::{Denied, Member},
     server::Server,
+    verdicts::unsigned,
 };
 
 /// The most labels of a device, and of a selector.
@@ -65,6 +67,9 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 drop(reply.send(self.accept(now, &fingerprint, answer)))
             }
             Call::Evidence(device, reply) => drop(reply.send(self.evidence(&device))),
+            Call::Verdict(service, request, reply) => {
+                drop(reply.send(self.verdict(now, &service, &request)));
+            }
             Call::Events(after, reply) => drop(reply.send(Ok(self.event_views(after)))),
         }
         self.dispatch(now);
@@ -151,6 +156,23 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let view = published.map_err(|error| unpublished(&error))?.view();
         self.by_hand(now, format!("published plugin {} {}", view.plugin, view.bundle))?;
         Ok(view)
+    }
+
+    fn verdict(
+        &self,
+        now: Now,
+        service: &TargetId,
+        request: &VerdictRequest,
+    ) -> Result<SignedVerdict, ApiError> {
+        let verdicts = self.verdicts.as_ref().ok_or_else(unsigned)?;
+        let verdict = self.judged(service, request)?;
+        verdicts.sign(self.director.keyring(), &verdict, now.unix)
+    }
+
+    /// What the loop of a target says about a build.
+    fn judged(&self, service: &TargetId, _: &VerdictRequest) -> Result<Verdict, ApiError> {
+        Err(ApiError::new(Kind::NotFound, format!("no target {service} is configured here"))
+            .help("a target is a file in the server's folder of targets"))
     }
 
     fn start(&mut self, now: Now, request: StartRollout) -> Result<Started, ApiError> {
@@ -478,6 +500,15 @@ fn no_device(device: &DeviceId) -> ApiError {
 
 pub(super) fn untrusted(what: &str, why: &backstay_trust::Refusal) -> ApiError {
     with_help(ApiError::new(Kind::Untrusted, format!("{what}: {why}")), why.help())
+}
+
+/// A failure with its cause and what to do about it: a signature that doesn't hold, or can't be made.
+pub(super) fn untrusted_with(
+    what: &str,
+    why: &(dyn Error + 'static),
+    help: Option<&'static str>,
+) -> ApiError {
+    with_help(ApiError::new(Kind::Untrusted, format!("{what}: {}", because(why))), help)
 }
 
 fn unkept(what: &str, why: &(dyn Error + 'static)) -> ApiError {

@@ -37,6 +37,12 @@ pub(crate) struct Config {
     /// For how long a forward steering message lets devices start. It is signed afresh four times in that span.
     #[serde(default = "default_steer_expires")]
     pub(crate) steer_expires: Span,
+    /// The secret key that signs what pipelines are told, as PEM: the keyring has it in its verdict role. Without it the
+    /// server gives no verdicts.
+    pub(crate) verdict_key: Option<PathBuf>,
+    /// For how long a verdict is good: 10 minutes if it is left out.
+    #[serde(default = "default_verdict_expires")]
+    pub(crate) verdict_expires: Span,
     /// The span over which devices spread when they reconnect.
     #[serde(default = "default_reconnect_window")]
     pub(crate) reconnect_window: Span,
@@ -120,12 +126,17 @@ fn default_listen() -> SocketAddr {
 const fn default_steer_expires() -> Span {
     Span::from_secs(7 * 86_400)
 }
+const fn default_verdict_expires() -> Span {
+    Span::from_secs(600)
+}
 const fn default_reconnect_window() -> Span {
     Span::from_secs(10)
 }
 
 /// The shortest `steer_expires`: below, a device that was offline for a moment would never start.
 const STEER_EXPIRES_MIN: Span = Span::from_secs(60);
+/// Shorter, and a build may not read its verdict in time; longer, and gates don't believe it (`core`'s gate).
+const VERDICT_EXPIRES: [Span; 2] = [Span::from_secs(30), Span::from_secs(3600)];
 
 impl Config {
     /// What `document` says, if all of it can be.
@@ -219,6 +230,10 @@ impl Config {
         if self.steer_expires < STEER_EXPIRES_MIN {
             wrong("steer_expires", "expected at least 60s");
         }
+        let [shortest, longest] = VERDICT_EXPIRES;
+        if self.verdict_expires < shortest || self.verdict_expires > longest {
+            wrong("verdict_expires", "expected 30s to 1h");
+        }
         if !(4..=4096).contains(&self.journal.mib_max) {
             wrong("journal.mib_max", "expected 4 to 4096");
         }
@@ -303,14 +318,15 @@ bundle = "/usr/share/backstay/policy-tree.bundle"
     #[test]
     fn every_mistake_is_told_with_its_line() {
         let text = format!(
-            "steer_expires = \"1s\"{SMALL}[rollout]\ngood_windows = 0\nsuccess_min = 2000\n[journal]\nmib_max = 1\n"
+            "steer_expires = \"1s\"\nverdict_expires = \"2h\"{SMALL}[rollout]\ngood_windows = 0\nsuccess_min = 2000\n[journal]\nmib_max = 1\n"
         );
         assert_eq!(
             told(&text),
-            "backstay.toml:9: rollout.success_min: expected 0 to 1000 permille\n\
-             backstay.toml:8: rollout.good_windows: good_windows is 0; it is 1 to 1000\n\
+            "backstay.toml:10: rollout.success_min: expected 0 to 1000 permille\n\
+             backstay.toml:9: rollout.good_windows: good_windows is 0; it is 1 to 1000\n\
              backstay.toml:1: steer_expires: expected at least 60s\n\
-             backstay.toml:11: journal.mib_max: expected 4 to 4096"
+             backstay.toml:2: verdict_expires: expected 30s to 1h\n\
+             backstay.toml:12: journal.mib_max: expected 4 to 4096"
         );
         let waves = told(&format!("{SMALL}[rollout]\nwaves = [10, 50]\n"));
         assert!(

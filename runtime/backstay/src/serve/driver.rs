@@ -49,7 +49,7 @@ const WAKE_EVERY: Millis = Millis::from_secs(60);
 
 /// Runs until it is asked to stop.
 pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
-    let Setup { config, director, trusted: (trusted, untold), token, judge, tls } = setup;
+    let Setup { config, director, trusted: (trusted, untold), token, judge, tls, verdicts } = setup;
     let listener = TcpListener::bind(config.api.listen)
         .await
         .map_err(|error| format!("cannot listen on {} for the API: {error}", config.api.listen))?;
@@ -90,6 +90,7 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
         bundles,
         trusted,
         director,
+        verdicts,
     };
     let server = Server::new(parts, kept, odd, clock.now());
     let (handle, incoming) = link(&config, embedded.as_ref(), &instance, &filters)?;

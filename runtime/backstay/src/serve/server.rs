@@ -33,6 +33,7 @@ use super::{
     register::{Member, Register},
     sighting::Sighting,
     trust::Trust,
+    verdicts::Verdicts,
 };
 
 /// How soon a state that could not be written down is tried again.
@@ -67,6 +68,8 @@ pub(crate) struct Parts<D, P> {
     pub(crate) bundles: Bundles,
     /// Whom the fleet trusts by now.
     pub(crate) trusted: Trusted,
+    /// Who signs what pipelines are told, if anybody does.
+    pub(crate) verdicts: Option<Verdicts>,
 }
 
 /// The server.
@@ -84,6 +87,7 @@ pub(crate) struct Server<D, P> {
     pub(super) plugin_floors: Floors,
     pub(super) bundles: Bundles,
     pub(super) trust: Trust,
+    pub(super) verdicts: Option<Verdicts>,
     pub(super) orders: Orders,
     pub(super) confidence: Confidence,
     pub(super) lanes: BTreeMap<Lane, Cohort>,
@@ -112,6 +116,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             plugin_floors,
             bundles,
             trusted,
+            verdicts,
         } = parts;
         let State { helms, orders, confidence, seconded } = state;
         let (trust, left_out) = Trust::new(trusted, seconded);
@@ -128,6 +133,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             plugin_floors,
             bundles,
             trust,
+            verdicts,
             orders,
             confidence,
             lanes: helms

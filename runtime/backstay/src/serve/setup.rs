@@ -17,7 +17,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::{because, config::Config, director::Director};
+use super::{because, config::Config, director::Director, verdicts::Verdicts};
 
 /// All of it.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Setup {
     pub(crate) judge: Judge,
     /// What the API shows to callers, if it speaks TLS.
     pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Who signs what pipelines are told, if the configuration names a key for it.
+    pub(crate) verdicts: Option<Verdicts>,
 }
 
 /// The largest file that holds a key or a token.
@@ -77,6 +79,11 @@ impl Setup {
         let judge = keyring
             .as_ref()
             .and_then(|keyring| judge(&config, keyring).map_err(|why| note("policy.bundle", why)).ok());
+        let life = config.verdict_expires.millis();
+        let verdicts = keyring.as_ref().zip(config.verdict_key.as_ref()).and_then(|(keyring, path)| {
+            let verdicts = secret(path).and_then(|key| Verdicts::new(keyring, key, life));
+            verdicts.map_err(|why| note("verdict_key", why)).ok()
+        });
         let expires = config.steer_expires.millis();
         let director = match (keyring, key) {
             (Some(keyring), Some(key)) => {
@@ -94,7 +101,7 @@ impl Setup {
         };
         match (director, trusted, token, judge) {
             (Some(director), Some(trusted), Some(token), Some(judge)) if problems.is_empty() => {
-                Ok(Self { config, director, trusted, token, judge, tls })
+                Ok(Self { config, director, trusted, token, judge, tls, verdicts })
             }
             _ => Err(Problems(problems)),
         }

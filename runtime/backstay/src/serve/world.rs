@@ -244,6 +244,7 @@ impl World {
             plugin_floors: Floors::open(&path("plugin-reports")).0,
             bundles,
             trusted,
+            verdicts: None,
         };
         let odd = recalled.findings.into_iter().chain(odd).collect();
         self.now = self.now.max(recalled.clock);

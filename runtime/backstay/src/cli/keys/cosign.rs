@@ -94,6 +94,7 @@ pub(super) fn shares(statement: &Statement, keyring: &Keyring) -> Vec<Share> {
             both.concat()
         }
         Domain::Enrolment => role(RoleKind::Director),
+        Domain::Verdict => role(RoleKind::Verdict),
         Domain::EnrolRequest
         | Domain::DeviceState
         | Domain::DevicePlugins

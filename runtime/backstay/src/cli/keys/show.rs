@@ -146,7 +146,8 @@ impl Shown {
             | Domain::DevicePlugins
             | Domain::DevicePresence
             | Domain::DeviceLog
-            | Domain::Revocation => None,
+            | Domain::Revocation
+            | Domain::Verdict => None,
         };
         let empty =
             Self { statement: None, fleet: None, number: None, digest: None, before: None, keys: Vec::new() };
