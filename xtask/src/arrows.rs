@@ -136,6 +136,7 @@ const AGENT_WITHOUT: &[(&str, &str)] = &[
     ("rumqttd", "a device is a client of the broker"),
     ("axum", "a device listens on nothing"),
     ("backstay-kit", "what tries plugins out is for whoever writes them"),
+    ("shlex", "a device reaches no other machine: take hands without `server`"),
     ("aws-lc-sys", "TLS on a device is rustls with ring: aws-lc costs 0.6 MB more"),
     ("openssl-sys", "TLS on a device is rustls with ring"),
 ];
