@@ -148,6 +148,7 @@ const AGENT_WITHOUT: &[(&str, &str)] = &[
     ("backstay-targets", "a device watches its own slot; targets are the server's"),
     ("backstay-kit", "what tries plugins out is for whoever writes them"),
     ("backstay-signals", "a device judges itself by its own probes"),
+    ("shlex", "a device reaches no other machine: take hands without `server`"),
     ("aws-lc-sys", "TLS on a device is rustls with ring: aws-lc costs 0.6 MB more"),
     ("openssl-sys", "TLS on a device is rustls with ring"),
 ];

@@ -9,7 +9,7 @@ use std::{
     fmt, io,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -141,35 +141,79 @@ impl Command {
             stdout: Stdio::from(writer.try_clone()?),
             stderr: Stdio::from(writer),
         })?;
-        let mut chunk = [0; 8192];
-        let mut open = true;
-        let status = loop {
-            tokio::select! {
-                status = process.wait() => break status?,
-                ready = pipe.readable(), if open => {
-                    ready?;
-                    match pipe.try_read(&mut chunk) {
-                        Ok(0) => open = false,
-                        Ok(read) => tail.take(&chunk[..read]),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-            }
-        };
-        // What it wrote before it ended is in the pipe now. The pipe itself is asked, and not tokio, which may
-        // not have heard of it yet; nobody waits for an end that a process outside of the group can hold back.
-        let mut drained = 0;
-        while open && drained < DRAIN_BYTES_MAX {
-            match rustix::io::read(pipe.as_fd(), &mut chunk) {
-                Ok(0) | Err(_) => break,
-                Ok(read) => {
-                    tail.take(&chunk[..read]);
-                    drained += read;
+        Ok(ending(listen(&mut process, &pipe, |said| tail.take(said)).await?).0)
+    }
+
+    /// Why a run may not add these arguments, if it may not.
+    pub(crate) fn refuses(&self, name: &Name, args: &[String]) -> Option<String> {
+        if !args.is_empty() && self.extra_args == ExtraArgs::Refused {
+            return Some(format!("command {name} takes no further arguments"));
+        }
+        let unfit = |arg: &String| arg.len() > ARG_BYTES_MAX || arg.contains('\0');
+        (args.len() > ARGS_MAX || args.iter().any(unfit))
+            .then(|| format!("at most {ARGS_MAX} arguments of {ARG_BYTES_MAX} bytes, without zero bytes"))
+    }
+
+    /// What a run is told of it, with arguments that it doesn't refuse.
+    pub(crate) async fn answer(&self, name: &Name, args: &[String]) -> Answer {
+        match self.run(args).await {
+            Ran::Exited { code, output } => Answer::Exited { code, output },
+            Ran::TimedOut => Answer::TimedOut,
+            Ran::NotRun(error) => not_started(name, &error),
+        }
+    }
+}
+
+/// A program that can't be started.
+pub(crate) fn not_started(name: &Name, error: &io::Error) -> Answer {
+    let again = match error.kind() == io::ErrorKind::ExecutableFileBusy {
+        true => Transience::Transient,
+        false => transience(error),
+    };
+    failed(again, format!("command {name} did not start: {error}"))
+}
+
+/// Gives all that a child says to `take`, until it ends, and says how it did.
+pub(crate) async fn listen(
+    process: &mut Process,
+    pipe: &pipe::Receiver,
+    mut take: impl FnMut(&[u8]),
+) -> io::Result<ExitStatus> {
+    let mut chunk = [0; 8192];
+    let mut open = true;
+    let status = loop {
+        tokio::select! {
+            status = process.wait() => break status?,
+            ready = pipe.readable(), if open => {
+                ready?;
+                match pipe.try_read(&mut chunk) {
+                    Ok(0) => open = false,
+                    Ok(read) => take(&chunk[..read]),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => return Err(error),
                 }
             }
         }
-        Ok(ending(status).0)
+    };
+    if open {
+        drain(pipe, take);
+    }
+    Ok(status)
+}
+
+/// What a child wrote before it ended is in the pipe now. The pipe itself is asked, and not tokio, which may not have
+/// heard of it yet; nobody waits for an end that a process outside of the group can hold back.
+pub(crate) fn drain(pipe: &pipe::Receiver, mut take: impl FnMut(&[u8])) {
+    let mut chunk = [0; 8192];
+    let mut drained = 0;
+    while drained < DRAIN_BYTES_MAX {
+        match rustix::io::read(pipe.as_fd(), &mut chunk) {
+            Ok(0) | Err(_) => break,
+            Ok(read) => {
+                take(&chunk[..read]);
+                drained += read;
+            }
+        }
     }
 }
 
@@ -210,24 +254,9 @@ impl Commands {
         let Some(command) = self.0.get(name) else {
             return refused(format!("no command {name} is configured"));
         };
-        if !args.is_empty() && command.extra_args == ExtraArgs::Refused {
-            return refused(format!("command {name} takes no further arguments"));
-        }
-        if args.len() > ARGS_MAX || args.iter().any(|arg| arg.len() > ARG_BYTES_MAX || arg.contains('\0')) {
-            return refused(format!(
-                "at most {ARGS_MAX} arguments of {ARG_BYTES_MAX} bytes, without zero bytes"
-            ));
-        }
-        match command.run(args).await {
-            Ran::Exited { code, output } => Answer::Exited { code, output },
-            Ran::TimedOut => Answer::TimedOut,
-            Ran::NotRun(error) => {
-                let again = match error.kind() == io::ErrorKind::ExecutableFileBusy {
-                    true => Transience::Transient,
-                    false => transience(&error),
-                };
-                failed(again, format!("command {name} did not start: {error}"))
-            }
+        match command.refuses(name, args) {
+            Some(why) => refused(why),
+            None => command.answer(name, args).await,
         }
     }
 }

@@ -11,13 +11,13 @@ use ureq::{Agent, http};
 use crate::{
     beside,
     http::{Roots, client},
-    output::{Tail, failed, refused},
+    output::{Sink, Tail, failed, refused},
 };
 
 const PATH_BYTES_MAX: usize = 1024;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// The longest answer that is read.
-const RESPONSE_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const RESPONSE_BYTES_MAX: u64 = 1 << 20;
 const TIMEOUT_MAX: Millis = Millis::from_secs(600);
 
 /// A server as the configuration has it.
@@ -100,8 +100,7 @@ impl Endpoints {
             if let Err(error) = endpoint.check(roots) {
                 return Err((name, error));
             }
-            let timeout = Some(Duration::from_millis(endpoint.timeout.0));
-            let agent = client(roots, 0, |config| config.timeout_global(timeout));
+            let agent = endpoint.client(roots);
             checked.insert(name, (endpoint, agent));
         }
         Ok(Self(checked))
@@ -112,36 +111,12 @@ impl Endpoints {
         let Some((endpoint, agent)) = self.0.get(name) else {
             return refused(format!("no endpoint {name} is configured"));
         };
-        let has_body = match method {
-            "GET" | "HEAD" | "DELETE" if body.is_empty() => false,
-            "POST" | "PUT" | "PATCH" => true,
-            _ => {
-                return refused(format!(
-                    "{} with {} bytes can't be asked for",
-                    method.escape_debug(),
-                    body.len()
-                ));
-            }
+        let has_body = match has_body(method, path, body) {
+            Ok(has_body) => has_body,
+            Err(why) => return refused(why),
         };
-        if body.len() > BODY_BYTES_MAX {
-            return refused(format!("a body has at most {BODY_BYTES_MAX} bytes"));
-        }
-        if !stays_below(path) {
-            return refused("a path begins with /, holds no dots alone, and has at most 1 KiB".into());
-        }
-        let base = endpoint.base.trim_end_matches('/');
-        let mut request = http::Request::builder().method(method).uri(format!("{base}{path}"));
-        for (name, value) in &endpoint.headers {
-            request = request.header(name, value);
-        }
-        let (agent, body) = (agent.clone(), body.to_vec());
-        let asked = beside(move || {
-            let response = match has_body {
-                true => request.body(body).map_err(ureq::Error::Http).and_then(|request| agent.run(request)),
-                false => request.body(()).map_err(ureq::Error::Http).and_then(|request| agent.run(request)),
-            };
-            answer(response)
-        });
+        let asked = endpoint.ask(agent, method, path, has_body.then_some(body), None);
+        let asked = beside(move || answer(asked(), RESPONSE_BYTES_MAX, Tail::new()));
         let name = name.clone();
         asked.await.unwrap_or_else(|_| {
             failed(Transience::Transient, format!("the request to endpoint {name} was given up"))
@@ -150,7 +125,7 @@ impl Endpoints {
 }
 
 impl Endpoint {
-    fn check(&self, roots: &Roots) -> Result<(), EndpointError> {
+    pub(crate) fn check(&self, roots: &Roots) -> Result<(), EndpointError> {
         roots.accept(&self.base).map_err(|why| EndpointError::Base { base: self.base.clone(), why })?;
         if self.base.contains(['?', '#']) {
             return Err(EndpointError::Base { base: self.base.clone(), why: "it holds a query" });
@@ -166,6 +141,54 @@ impl Endpoint {
         }
         Ok(())
     }
+
+    /// The client that asks it.
+    pub(crate) fn client(&self, roots: &Roots) -> Agent {
+        let timeout = Some(Duration::from_millis(self.timeout.0));
+        client(roots, 0, |config| config.timeout_global(timeout))
+    }
+
+    /// A request, ready to be made where it may block. `more` is a header that isn't in the configuration.
+    pub(crate) fn ask(
+        &self,
+        agent: &Agent,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+        more: Option<(&str, http::HeaderValue)>,
+    ) -> impl FnOnce() -> Result<http::Response<ureq::Body>, ureq::Error> + Send + use<> {
+        let base = self.base.trim_end_matches('/');
+        let mut request = http::Request::builder().method(method).uri(format!("{base}{path}"));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if let Some((name, value)) = more {
+            request = request.header(name, value);
+        }
+        let (agent, body) = (agent.clone(), body.map(<[u8]>::to_vec));
+        move || match body {
+            Some(body) => {
+                request.body(body).map_err(ureq::Error::Http).and_then(|request| agent.run(request))
+            }
+            None => request.body(()).map_err(ureq::Error::Http).and_then(|request| agent.run(request)),
+        }
+    }
+}
+
+/// Whether a request that can be made goes out with a body; else why it can't be.
+pub(crate) fn has_body(method: &str, path: &str, body: &[u8]) -> Result<bool, String> {
+    let has_body = match method {
+        "GET" | "HEAD" | "DELETE" if body.is_empty() => false,
+        "POST" | "PUT" | "PATCH" => true,
+        _ => return Err(format!("{} with {} bytes can't be asked for", method.escape_debug(), body.len())),
+    };
+    if body.len() > BODY_BYTES_MAX {
+        return Err(format!("a body has at most {BODY_BYTES_MAX} bytes"));
+    }
+    if !stays_below(path) {
+        return Err("a path begins with /, holds no dots alone, and has at most 1 KiB".into());
+    }
+    Ok(has_body)
 }
 
 /// Whether a path can only lead further below a base. Dots may be hidden as `%2e`; a server would undo that.
@@ -179,26 +202,30 @@ fn stays_below(path: &str) -> bool {
         && route.split('/').all(|part| part != ".." && part != ".")
 }
 
-fn answer(response: Result<http::Response<ureq::Body>, ureq::Error>) -> Answer {
+/// What came of a request, its body given to `sink` as it comes, up to `bytes_max`.
+pub(crate) fn answer(
+    response: Result<http::Response<ureq::Body>, ureq::Error>,
+    bytes_max: u64,
+    mut sink: impl Sink,
+) -> Answer {
     let response = match response {
         Ok(response) => response,
         Err(ureq::Error::Timeout(_)) => return Answer::TimedOut,
         Err(error) => return failed(Transience::Transient, error.to_string()),
     };
     let status = response.status().as_u16();
-    let mut reader = response.into_body().into_with_config().limit(RESPONSE_BYTES_MAX + 1).reader();
-    let mut tail = Tail::new();
+    let mut reader = response.into_body().into_with_config().limit(bytes_max + 1).reader();
     let (mut length, mut chunk) = (0_u64, [0; 8192]);
     loop {
         match reader.read(&mut chunk) {
-            Ok(0) => return Answer::Response { status, body: tail.finish() },
+            Ok(0) => return Answer::Response { status, body: sink.finish() },
             Ok(read) => {
                 length += read as u64;
-                if length > RESPONSE_BYTES_MAX {
-                    let why = format!("the answer is longer than {RESPONSE_BYTES_MAX} bytes");
+                if length > bytes_max {
+                    let why = format!("the answer is longer than {bytes_max} bytes");
                     return failed(Transience::Permanent, why);
                 }
-                tail.take(&chunk[..read]);
+                sink.take(&chunk[..read]);
             }
             Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Answer::TimedOut,
             Err(error) => return failed(Transience::Transient, format!("the answer broke off: {error}")),

@@ -43,6 +43,22 @@ impl Tail {
     }
 }
 
+/// What takes in what something says, piece by piece.
+pub(crate) trait Sink {
+    fn take(&mut self, bytes: &[u8]);
+    fn finish(self) -> Output;
+}
+
+impl Sink for Tail {
+    fn take(&mut self, bytes: &[u8]) {
+        Self::take(self, bytes);
+    }
+
+    fn finish(self) -> Output {
+        Self::finish(self)
+    }
+}
+
 /// `why`, cut to what an answer can hold.
 pub(crate) fn bounded(mut why: String) -> String {
     let end = (0..=why.len().min(WHY_BYTES_MAX)).rev().find(|&end| why.is_char_boundary(end)).unwrap_or(0);

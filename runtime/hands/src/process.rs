@@ -47,12 +47,18 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts it. Must be called on a tokio runtime, by a thread that lives as long as the child shall.
+    /// Starts it with nothing to read. Must be called on a tokio runtime, by a thread that lives as long as the
+    /// child shall.
     pub(crate) fn spawn(spawn: Spawn<'_>) -> io::Result<Self> {
+        Self::spawn_reading(spawn, Stdio::null())
+    }
+
+    /// Starts it with something to read. What is piped to it stays open until this is dropped.
+    pub(crate) fn spawn_reading(spawn: Spawn<'_>, stdin: Stdio) -> io::Result<Self> {
         reap_orphans(None);
         let mut command = std::process::Command::new(spawn.program);
         command.args(spawn.args).env_clear().envs(spawn.environment).process_group(0);
-        command.stdin(Stdio::null()).stdout(spawn.stdout).stderr(spawn.stderr);
+        command.stdin(stdin).stdout(spawn.stdout).stderr(spawn.stderr);
         if let Some(dir) = spawn.dir {
             command.current_dir(dir);
         }

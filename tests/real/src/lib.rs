@@ -1,6 +1,6 @@
 //! What the tests against real programs share: starting such a program, and ending it.
 //!
-//! Here: mosquitto, a registry, the programs that were built, and what a page shows of a console. A program that isn't
+//! Here: mosquitto, a registry, an sshd, the programs that were built, and what a page shows of a console. A program that isn't
 //! installed makes its tests print why they were skipped, and pass; the tier that runs them on purpose looks at the output.
 //!
 //! Not here: what is tested; that stands in `tests/`, one file for each thing outside.
@@ -12,12 +12,14 @@ mod certificates;
 mod console;
 mod mosquitto;
 mod registry;
+mod sshd;
 
 pub use built::{Built, built};
 pub use certificates::Certificates;
 pub use console::{Shown, commands};
 pub use mosquitto::Mosquitto;
 pub use registry::{Guests, Registry};
+pub use sshd::Sshd;
 
 use std::path::PathBuf;
 
