@@ -1,12 +1,12 @@
 //! A call on its way to whoever holds the state, and the answer on its way back.
 
-use backstay_model::{Channel, CohortId, DeviceId, Digest, TargetId};
+use backstay_model::{Channel, CohortId, DeviceId, Digest};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     ApiError, Because, BreakerView, Closed, CohortView, EnrolAnswer, EventView, FleetView, Kind, LiftRequest,
-    Lifted, MintedToken, Operation, PendingView, PluginView, QuarantineView, ReleaseView, SignedVerdict,
-    StartRollout, Started, Told, TrustView, VerdictRequest, WordRequest,
+    Lifted, MintedToken, Operation, PendingView, PluginView, QuarantineView, ReleaseView, StartRollout,
+    Started, TargetCall, Told, TrustView, WordRequest,
 };
 
 /// Where the answer goes.
@@ -59,8 +59,8 @@ pub enum Call {
     Accept(Digest, EnrolAnswer, Reply<()>),
     /// The records of a device's journal, as they came, and its public key in text.
     Evidence(DeviceId, Reply<(String, Vec<u8>)>),
-    /// What a build of a service is to do.
-    Verdict(TargetId, VerdictRequest, Reply<SignedVerdict>),
+    /// About the targets of the server.
+    Target(TargetCall),
     /// The server's own records after one.
     Events(u64, Reply<Vec<EventView>>),
 }

@@ -27,6 +27,8 @@ pub enum Kind {
     Usage,
     /// No token, or another one.
     Denied,
+    /// The token's holder may not do this.
+    Forbidden,
     /// There is no such thing.
     NotFound,
     /// A rail holds it back: breaker, freeze, lock.
@@ -64,6 +66,7 @@ impl IntoResponse for ApiError {
         let status = match self.kind {
             Kind::Usage => StatusCode::BAD_REQUEST,
             Kind::Denied => StatusCode::UNAUTHORIZED,
+            Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Refused => StatusCode::CONFLICT,
             Kind::Untrusted => StatusCode::UNPROCESSABLE_ENTITY,

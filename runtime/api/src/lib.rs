@@ -12,14 +12,22 @@ mod error;
 mod metrics;
 mod routes;
 mod shelf;
+mod target_routes;
+mod targets;
+mod token;
 mod types;
 mod verdict;
 
 pub use call::{Call, Calls, Reply};
 pub use error::{ApiError, Kind};
 pub use metrics::{Metrics, MetricsError};
-pub use routes::{Token, routes};
+pub use routes::routes;
 pub use shelf::{Shelf, ShelfError};
+pub use targets::{
+    AlertsTaken, Deployment, DryRunView, IncidentStory, IncidentView, JudgedView, MarkRequest,
+    OperateRequest, OutView, PageBody, Planned, PlannedEffect, TargetCall, TargetOperation, TargetView,
+};
+pub use token::{Role, Tokens};
 pub use types::{
     Because, BreakerState, BreakerView, CloseRequest, Closed, CohortView, DeviceView, EnrolAnswer, EventView,
     FleetView, HealthView, KeptOut, LiftRequest, Lifted, MintedToken, Operation, PendingView, PlanView,

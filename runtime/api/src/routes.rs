@@ -1,68 +1,52 @@
 //! Which paths there are, and who may call them.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    extract::{DefaultBodyLimit, Path, Query, State},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use backstay_model::{Channel, CohortId, DeviceId, Digest, TargetId};
+use backstay_model::{Channel, CohortId, DeviceId, Digest};
 use serde::Deserialize;
-use subtle::ConstantTimeEq;
 use tower::ServiceExt;
 use tower_http::{services::ServeFile, timeout::TimeoutLayer};
 
 use crate::{
-    ApiError, Call, Calls, CloseRequest, EnrolAnswer, Kind, LiftRequest, Metrics, Operation, Shelf,
-    StartRollout, VerdictRequest, WordRequest,
+    ApiError, Call, Calls, CloseRequest, EnrolAnswer, Kind, LiftRequest, Operation, Shelf, StartRollout,
+    Tokens, WordRequest,
+    target_routes::target_routes,
+    token::{Admin, Operator},
 };
 
 /// The largest artifact that may be uploaded, in bytes.
 const ARTIFACT_BYTES_MAX: usize = 512 << 20;
 /// The largest of every other body.
 const BODY_BYTES_MAX: usize = 256 << 10;
-/// The largest question of a build: its metrics, and what stands around them.
-const VERDICT_BODY_BYTES_MAX: usize = Metrics::BYTES_MAX + 1024;
 /// How long a call may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What operators show.
+/// What the routes work with.
 #[derive(Clone)]
-pub struct Token(Arc<str>);
-
-impl Token {
-    /// A token of at least 16 characters.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        (text.len() >= 16).then(|| Self(text.into()))
-    }
-
-    fn is(&self, shown: &str) -> bool {
-        self.0.as_bytes().ct_eq(shown.as_bytes()).into()
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token")
-    }
-}
-
-#[derive(Clone)]
-struct Desk {
-    calls: Calls,
-    token: Token,
+pub(crate) struct Desk {
+    pub(crate) calls: Calls,
+    tokens: Tokens,
     artifacts: Shelf,
     statements: Shelf,
 }
 
+impl AsRef<Tokens> for Desk {
+    fn as_ref(&self) -> &Tokens {
+        &self.tokens
+    }
+}
+
 /// The routes. `artifacts` by their own digest, `statements` about releases by the digest of the artifact.
-pub fn routes(calls: Calls, token: Token, artifacts: Shelf, statements: Shelf) -> Router {
-    let desk = Desk { calls, token, artifacts, statements };
+pub fn routes(calls: Calls, tokens: Tokens, artifacts: Shelf, statements: Shelf) -> Router {
+    let desk = Desk { calls, tokens, artifacts, statements };
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/v1/enrol", post(enrol))
@@ -89,34 +73,13 @@ pub fn routes(calls: Calls, token: Token, artifacts: Shelf, statements: Shelf) -
         .route("/v1/enrolments/{fingerprint}", post(accept))
         .route("/v1/events", get(events))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .route(
-            "/v1/targets/{service}/verdict",
-            post(verdict).layer(DefaultBodyLimit::max(VERDICT_BODY_BYTES_MAX)),
-        )
+        .merge(target_routes())
         .route("/v1/artifacts/{digest}", put(upload).layer(DefaultBodyLimit::max(ARTIFACT_BYTES_MAX)))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, CALL_TIMEOUT))
         .with_state(desk)
 }
 
-/// Proof that the caller showed the token.
-struct Operator;
-
-impl FromRequestParts<Desk> for Operator {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, ApiError> {
-        let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        match shown.and_then(|value| value.strip_prefix("Bearer ")) {
-            Some(shown) if desk.token.is(shown) => Ok(Self),
-            Some(_) => Err(ApiError::new(Kind::Denied, "this token is not the server's")
-                .help("see the server's api.token_file")),
-            None => Err(ApiError::new(Kind::Denied, "this call needs a token")
-                .help("send it as \"Authorization: Bearer ...\", or give --token-file to the command line")),
-        }
-    }
-}
-
-fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, ApiError> {
+pub(crate) fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, ApiError> {
     text.parse().map_err(|error: T::Err| ApiError::new(Kind::Usage, error.to_string()))
 }
 
@@ -203,7 +166,7 @@ async fn trust(_: Operator, State(desk): State<Desk>) -> Result<Response, ApiErr
     Ok(Json(desk.calls.ask(Call::Trust).await?).into_response())
 }
 
-async fn heed(_: Operator, State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
+async fn heed(_: Admin, State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
     Ok(Json(desk.calls.ask(|reply| Call::Heed(body.into(), reply)).await?).into_response())
 }
 
@@ -310,7 +273,7 @@ async fn evidence(
     Ok((headers, records).into_response())
 }
 
-async fn mint(_: Operator, State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
+async fn mint(_: Admin, State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
     let answer: EnrolAnswer = read(&body)?;
     Ok(Json(desk.calls.ask(|reply| Call::Mint(answer, reply)).await?).into_response())
 }
@@ -320,7 +283,7 @@ async fn pending(_: Operator, State(desk): State<Desk>) -> Result<Response, ApiE
 }
 
 async fn accept(
-    _: Operator,
+    _: Admin,
     State(desk): State<Desk>,
     Path(fingerprint): Path<String>,
     body: Bytes,
@@ -328,16 +291,6 @@ async fn accept(
     let (fingerprint, answer) = (parse::<Digest>(&fingerprint)?, read::<EnrolAnswer>(&body)?);
     desk.calls.ask(|reply| Call::Accept(fingerprint, answer, reply)).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn verdict(
-    _: Operator,
-    State(desk): State<Desk>,
-    Path(service): Path<String>,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    let (service, request) = (parse::<TargetId>(&service)?, read::<VerdictRequest>(&body)?);
-    Ok(Json(desk.calls.ask(|reply| Call::Verdict(service, request, reply)).await?).into_response())
 }
 
 #[derive(Deserialize)]
@@ -354,14 +307,17 @@ async fn events(
     Ok(Json(desk.calls.ask(|reply| Call::Events(after, reply)).await?).into_response())
 }
 
-fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(crate) fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body)
         .map_err(|error| ApiError::new(Kind::Usage, format!("the body can't be read: {error}")))
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::{body::Body, http::Request};
+    use axum::{
+        body::Body,
+        http::{Request, header},
+    };
 
     use super::*;
 
@@ -369,8 +325,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let shelf = |name: &str| Shelf::open(dir.path().join(name)).unwrap();
         let (calls, _) = Calls::new(1);
-        let token = Token::new("0123456789abcdef").unwrap();
-        (routes(calls, token, shelf("artifacts"), shelf("statements")), dir)
+        let tokens = Tokens::single("0123456789abcdef").unwrap();
+        (routes(calls, tokens, shelf("artifacts"), shelf("statements")), dir)
     }
 
     async fn ask(method: &str, path: &str, token: Option<&str>, body: &str) -> (StatusCode, String) {

@@ -7,7 +7,8 @@
 //! Where things are: *config* and *setup* say what it is told; *mail* says what is believed, *hearing* what follows;
 //! *calls* answers operators and *view* shows them what is known; *director* signs, *post* knows what is due,
 //! *diary*, *kept* and *floors* remember; *door* lets callers in; *register*, *archive*, *catalogue*, *bundles*,
-//! *orders* and *sighting* are what there is, and a *lane* is what is steered by itself.
+//! *orders* and *sighting* are what there is, and a *lane* is what is steered by itself. *targets* are what the server watches
+//! beside its fleet.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
@@ -37,6 +38,7 @@ mod setup;
 mod sighting;
 #[cfg(test)]
 mod stories;
+mod targets;
 mod trust;
 mod verdicts;
 mod view;

@@ -112,6 +112,11 @@ struct Guarded {
 pub struct GuardedEndpoints(BTreeMap<Name, Guarded>);
 
 impl GuardedEndpoints {
+    /// Takes in others as well, of which each believes the authorities that it came with.
+    pub fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Takes endpoints that can be used. Credentials are not read yet.
     ///
     /// # Errors

@@ -182,6 +182,37 @@ pub enum TargetStep {
     },
 }
 
+impl TargetStep {
+    /// The question or the run that it is about.
+    #[must_use]
+    pub const fn ticket(&self) -> Option<Ticket> {
+        match self {
+            Self::Asked { ticket } | Self::Ordered { ticket, .. } | Self::RunFailed { ticket, .. } => {
+                Some(*ticket)
+            }
+            Self::Watched { .. }
+            | Self::Unwatched
+            | Self::Deployed { .. }
+            | Self::Confirmed { .. }
+            | Self::Quarantined { .. }
+            | Self::Lifted { .. }
+            | Self::Opened { .. }
+            | Self::Closed { .. }
+            | Self::CameHome { .. }
+            | Self::Restrained { .. }
+            | Self::Froze { .. }
+            | Self::Thawed { .. }
+            | Self::BreakerOpened { .. }
+            | Self::BreakerClosed { .. }
+            | Self::Cured { .. }
+            | Self::Waits { .. }
+            | Self::Paged { .. }
+            | Self::Labelled { .. }
+            | Self::Override { .. } => None,
+        }
+    }
+}
+
 /// How an incident ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -14,7 +14,9 @@ use crate::{
     evidence::Evidence,
     fleet::Fleet,
     gate::Gate,
+    incident::Incident,
     keys::Keys,
+    plan::Plan,
     plugin::Plugin,
     printer::{Output, Words},
     push::Push,
@@ -23,6 +25,7 @@ use crate::{
     replay::Replay,
     rollout::Rollout,
     serve,
+    target::{Freeze, Target, Thaw},
 };
 
 /// Automatic rollback for fleets: the server, and the operator's command line
@@ -85,6 +88,13 @@ pub(crate) enum Command {
     Quarantine(Quarantine),
     #[command(subcommand)]
     Breaker(Breaker),
+    #[command(subcommand)]
+    Target(Target),
+    Plan(Plan),
+    Freeze(Freeze),
+    Thaw(Thaw),
+    #[command(subcommand)]
+    Incident(Incident),
     Verdict(Ask),
     Gate(Gate),
     #[command(subcommand)]
@@ -128,6 +138,11 @@ impl Command {
             Self::Device(device) => device.run(desk),
             Self::Quarantine(quarantine) => quarantine.run(desk),
             Self::Breaker(breaker) => breaker.run(desk),
+            Self::Target(target) => target.run(desk),
+            Self::Plan(plan) => plan.run(desk),
+            Self::Freeze(freeze) => freeze.run(desk),
+            Self::Thaw(thaw) => thaw.run(desk),
+            Self::Incident(incident) => incident.run(desk),
             Self::Verdict(ask) => ask.run(desk),
             Self::Gate(gate) => gate.run(desk),
             Self::Evidence(evidence) => evidence.run(desk),

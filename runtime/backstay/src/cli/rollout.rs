@@ -108,7 +108,7 @@ pub(crate) struct Start {
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<Label>,
     /// How much of the cohort each wave holds, growing to 100%; the server's plan if it is left out
-    #[arg(long = "wave", value_name = "PERCENT", value_parser = permille)]
+    #[arg(long = "wave", value_name = "PERCENT", value_parser = text::permille)]
     waves: Vec<u16>,
     /// The fewest devices in a wave
     #[arg(long, value_name = "N")]
@@ -119,19 +119,6 @@ pub(crate) struct Start {
     /// How long a window is
     #[arg(long, value_name = "SPAN", value_parser = Span::parse)]
     window: Option<Span>,
-}
-
-/// "10%" and "2.5%" in thousandths.
-fn permille(text: &str) -> Result<u16, String> {
-    let wrong = || format!("expected a share of 0.1% to 100%, found {text:?}");
-    let (whole, tenth) = match text.strip_suffix('%').ok_or_else(wrong)?.split_once('.') {
-        Some((whole, tenth)) if tenth.len() == 1 => (whole.to_owned(), tenth.to_owned()),
-        Some(_) => return Err(wrong()),
-        None => (text.trim_end_matches('%').to_owned(), "0".to_owned()),
-    };
-    let number = |text: &str| text.parse::<u16>().ok().filter(|number| *number <= 100);
-    let permille = number(&whole).zip(number(&tenth)).map(|(whole, tenth)| whole * 10 + tenth);
-    permille.filter(|permille| (1..=1000).contains(permille)).ok_or_else(wrong)
 }
 
 #[derive(Serialize)]
@@ -314,16 +301,6 @@ fn table(view: &CohortView) -> String {
 mod tests {
     use super::*;
     use crate::verdict::tests::underway;
-
-    #[test]
-    fn shares_are_percents() {
-        assert_eq!(permille("10%"), Ok(100));
-        assert_eq!(permille("2.5%"), Ok(25));
-        assert_eq!(permille("100%"), Ok(1000));
-        for text in ["10", "0%", "101%", "100.1%", "1.25%", "-1%", "%", ""] {
-            assert!(permille(text).is_err(), "{text:?}");
-        }
-    }
 
     #[test]
     fn waves_grow_to_all() {

@@ -51,6 +51,28 @@ pub(crate) fn bytes(count: u64) -> String {
     }
 }
 
+/// "10%" and "2.5%" in thousandths.
+pub(crate) fn permille(text: &str) -> Result<u16, String> {
+    let wrong = || format!("expected a share of 0.1% to 100%, found {text:?}");
+    let (whole, tenth) = match text.strip_suffix('%').ok_or_else(wrong)?.split_once('.') {
+        Some((whole, tenth)) if tenth.len() == 1 => (whole.to_owned(), tenth.to_owned()),
+        Some(_) => return Err(wrong()),
+        None => (text.trim_end_matches('%').to_owned(), "0".to_owned()),
+    };
+    let number = |text: &str| text.parse::<u16>().ok().filter(|number| *number <= 100);
+    let permille = number(&whole).zip(number(&tenth)).map(|(whole, tenth)| whole * 10 + tenth);
+    permille.filter(|permille| (1..=1000).contains(permille)).ok_or_else(wrong)
+}
+
+/// A share of thousandths: "10%", "2.5%".
+#[must_use]
+pub(crate) fn percent(permille: u16) -> String {
+    match (permille / 10, permille % 10) {
+        (whole, 0) => format!("{whole}%"),
+        (whole, tenth) => format!("{whole}.{tenth}%"),
+    }
+}
+
 /// A release, or a dash.
 #[must_use]
 pub(crate) fn release(release: Option<&Release>) -> String {
@@ -105,6 +127,17 @@ mod tests {
         assert_eq!([0, 59_999, 60_000, 7_200_000, 172_800_000].map(age), ["0s", "59s", "1m", "2h", "2d"]);
         assert_eq!([0, 1023, 1536, 3 << 20].map(bytes), ["0 B", "1023 B", "1.5 KiB", "3.0 MiB"]);
         assert_eq!(uptime(93_784_005), "1d 02:03:04.005");
+    }
+
+    #[test]
+    fn shares_are_percents() {
+        assert_eq!(permille("10%"), Ok(100));
+        assert_eq!(permille("2.5%"), Ok(25));
+        assert_eq!([1000, 25, 0].map(percent), ["100%", "2.5%", "0%"]);
+        assert_eq!(permille("100%"), Ok(1000));
+        for text in ["10", "0%", "101%", "100.1%", "1.25%", "-1%", "%", ""] {
+            assert!(permille(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

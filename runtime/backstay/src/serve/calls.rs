@@ -67,9 +67,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 drop(reply.send(self.accept(now, &fingerprint, answer)))
             }
             Call::Evidence(device, reply) => drop(reply.send(self.evidence(&device))),
-            Call::Verdict(service, request, reply) => {
-                drop(reply.send(self.verdict(now, &service, &request)));
-            }
+            Call::Target(call) => self.call_about_targets(now, call),
             Call::Events(after, reply) => drop(reply.send(Ok(self.event_views(after)))),
         }
         self.dispatch(now);
@@ -156,23 +154,6 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let view = published.map_err(|error| unpublished(&error))?.view();
         self.by_hand(now, format!("published plugin {} {}", view.plugin, view.bundle))?;
         Ok(view)
-    }
-
-    fn verdict(
-        &self,
-        now: Now,
-        service: &TargetId,
-        request: &VerdictRequest,
-    ) -> Result<SignedVerdict, ApiError> {
-        let verdicts = self.verdicts.as_ref().ok_or_else(unsigned)?;
-        let verdict = self.judged(service, request)?;
-        verdicts.sign(self.director.keyring(), &verdict, now.unix)
-    }
-
-    /// What the loop of a target says about a build.
-    fn judged(&self, service: &TargetId, _: &VerdictRequest) -> Result<Verdict, ApiError> {
-        Err(ApiError::new(Kind::NotFound, format!("no target {service} is configured here"))
-            .help("a target is a file in the server's folder of targets"))
     }
 
     fn start(&mut self, now: Now, request: StartRollout) -> Result<Started, ApiError> {

@@ -1,7 +1,7 @@
 //! Where the server writes down what it decided, before anybody hears of it.
 
-use backstay_memory::{Durability, Memory};
-use backstay_model::{Digest, Event, Mono};
+use backstay_memory::{Durability, Memory, Step};
+use backstay_model::{Digest, Event, Mono, Ticket};
 use backstay_wire::{Entry, Receipt};
 
 /// The server's own records.
@@ -12,6 +12,9 @@ pub(crate) trait Diary {
 
     /// The records after one, oldest first, `most` of them.
     fn after(&self, seq: u64, most: usize) -> Vec<(u64, Entry)>;
+
+    /// What was written down of a run that has not ended, oldest first.
+    fn steps(&self, ticket: Ticket) -> Vec<Step>;
 }
 
 /// Records between two times at which the journal is told that nobody waits for what it holds.
@@ -35,5 +38,9 @@ impl Diary for Memory {
 
     fn after(&self, seq: u64, most: usize) -> Vec<(u64, Entry)> {
         self.entries(seq.saturating_add(1)).take(most).collect()
+    }
+
+    fn steps(&self, ticket: Ticket) -> Vec<Step> {
+        Memory::steps(self, ticket).to_vec()
     }
 }

@@ -2,7 +2,15 @@
 //!
 //! It acts and never decides. Not here: what follows from what comes in (`server`).
 
-use std::{error::Error, fs, future::pending, io, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    error::Error,
+    fs,
+    future::pending,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use backstay_api::{Call, Calls, Shelf, routes};
 use backstay_link::{Broker, Filter, Handle, Happening, Incoming, Link, PublishError, Qos, Settings};
@@ -32,6 +40,7 @@ use super::{
     register::Register,
     server::{Parts, Server, degraded},
     setup::Setup,
+    targets::{Came, Doer},
 };
 
 /// Calls that wait for the one task. Who comes beyond waits outside.
@@ -49,7 +58,17 @@ const WAKE_EVERY: Millis = Millis::from_secs(60);
 
 /// Runs until it is asked to stop.
 pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
-    let Setup { config, director, trusted: (trusted, untold), token, judge, tls, verdicts } = setup;
+    let Setup {
+        config,
+        director,
+        trusted: (trusted, untold),
+        tokens,
+        judge,
+        tls,
+        mut targets,
+        verdicts,
+        path,
+    } = setup;
     let listener = TcpListener::bind(config.api.listen)
         .await
         .map_err(|error| format!("cannot listen on {} for the API: {error}", config.api.listen))?;
@@ -74,6 +93,9 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
     let lost = lost.into_iter().chain(left_out).chain(not_granted).chain(forgotten).chain(untold);
     let odd: Vec<Event> = recalled.findings.into_iter().chain(lost.map(degraded)).collect();
 
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| format!("no randomness: {error}"))?;
+    let seed = u64::from_le_bytes(random);
     let filters = TopicFilter::for_server(director.fleet());
     let fleet = director.fleet().clone();
     let parts = Parts {
@@ -90,9 +112,14 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
         bundles,
         trusted,
         director,
+        seed,
         verdicts,
     };
-    let server = Server::new(parts, kept, odd, clock.now());
+    let mut server = Server::new(parts, kept, odd, clock.now());
+    let (mut doer, came) = Doer::new();
+    let (hands, prometheus, pager) = targets.take_means();
+    doer.equip(hands, prometheus, pager);
+    server.configure_targets(clock.now(), targets);
     let (handle, incoming) = link(&config, embedded.as_ref(), &instance, &filters)?;
     if tls.is_none() && !config.api.listen.ip().is_loopback() {
         tracing::warn!("the API is open to its network without TLS: the token can be read there");
@@ -103,13 +130,16 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
 
     let (calls, waiting) = Calls::new(CALLS_MAX);
     let (stop, stopped) = oneshot::channel();
-    let router = routes(calls, token, artifacts, statements);
+    let router = routes(calls, tokens, artifacts, statements);
     let door = Door::new(listener, tls, Bounds::default());
     // The sender's end counts as being asked to stop.
     let api = tokio::spawn(door.serve(router, async { drop(stopped.await) }));
-    let signals =
-        Signals { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
-    Desk { server, clock, handle, incoming, waiting, signals }.run(stop, api).await
+    let signals = Signals {
+        interrupt: signal(SignalKind::interrupt())?,
+        terminate: signal(SignalKind::terminate())?,
+        hangup: signal(SignalKind::hangup())?,
+    };
+    Desk { server, clock, handle, incoming, waiting, signals, doer, came, path }.run(stop, api).await
 }
 
 /// Whose journal it is: the director's key at the first start, for good. Another director goes on with the same journal.
@@ -137,18 +167,26 @@ struct Desk<D, P> {
     incoming: Incoming,
     waiting: mpsc::Receiver<Call>,
     signals: Signals,
+    /// Does for targets what waits.
+    doer: Doer,
+    came: mpsc::Receiver<Came>,
+    /// The configuration.
+    path: PathBuf,
 }
 
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
 }
 
 /// The closed list of what can happen.
 enum Comes {
     Call(Call),
     Happening(Happening),
+    Came(Came),
     Time,
+    Reload,
     Stop,
     Stopped,
 }
@@ -166,7 +204,9 @@ impl<D: Diary, P: Ask> Desk<D, P> {
                     Some(happening) => Comes::Happening(happening),
                     None => return Err("the link with the broker has ended".into()),
                 },
+                Some(came) = self.came.recv() => Comes::Came(came),
                 () = sleep_until(wake.into()) => Comes::Time,
+                Some(()) = self.signals.hangup.recv() => Comes::Reload,
                 () = self.signals.asked() => Comes::Stop,
                 () = over(patience) => Comes::Stopped,
                 ended = &mut api => {
@@ -178,7 +218,9 @@ impl<D: Diary, P: Ask> Desk<D, P> {
             match comes {
                 Comes::Call(call) => self.server.call(now, call),
                 Comes::Happening(happening) => self.server.happened(now, happening),
+                Comes::Came(came) => self.server.came(now, came),
                 Comes::Time => self.server.tick(now),
+                Comes::Reload => self.reload(),
                 Comes::Stop if stop.is_none() => break,
                 Comes::Stop => {
                     tracing::info!("stopping");
@@ -196,8 +238,27 @@ impl<D: Diary, P: Ask> Desk<D, P> {
         Ok(())
     }
 
-    /// Hands over what goes out.
+    /// Reads the targets anew. If anything is wrong, all stays as it is.
+    fn reload(&mut self) {
+        match Setup::reread(&self.path, self.server.keyring()) {
+            Ok(mut targets) => {
+                let (hands, prometheus, pager) = targets.take_means();
+                self.doer.equip(hands, prometheus, pager);
+                self.server.configure_targets(self.clock.now(), targets);
+                tracing::info!(path = %self.path.display(), "the targets were read anew");
+            }
+            Err(problems) => {
+                tracing::error!(%problems, "the configuration is wrong: the one from before stays");
+            }
+        }
+    }
+
+    /// Hands over what goes out, and begins what waits.
     fn send(&mut self) {
+        let now = self.clock.now().unix;
+        for todo in self.server.todo() {
+            self.doer.begin(todo, now);
+        }
         for outgoing in self.server.outgoing() {
             let topic = outgoing.topic.clone();
             match self.handle.publish(outgoing) {

@@ -39,7 +39,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             release: None,
             plugin: Some(KeptOut {
                 way,
-                loaded: self.judge.has(&digest),
+                loaded: self.judge.has(&digest) || self.targets.has(&digest),
                 recorded: recorded.remove(&digest),
             }),
         });

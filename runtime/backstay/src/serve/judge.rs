@@ -1,11 +1,11 @@
-//! Who is asked about a rollout.
+//! Who is asked about rollouts and targets.
 
 use backstay_core::Confidence;
 use backstay_model::{Digest, Event, Facts, Mono};
-use backstay_plugins::{Asked, Consulted, Judge};
+use backstay_plugins::{Asked, Consulted, Judge, Memos};
 use backstay_trust::Keyring;
 
-/// Answers questions about rollouts.
+/// Answers questions about rollouts and targets.
 pub(crate) trait Ask {
     /// Asks about these facts. What counts against a plugin was counted in `confidence`.
     fn ask(&mut self, now: Mono, facts: &Facts, confidence: &mut Confidence) -> Asked;
@@ -21,6 +21,9 @@ pub(crate) trait Ask {
 
     /// The call that the last answer came from.
     fn consulted(&mut self) -> Option<Consulted>;
+
+    /// Gives them what they remember of what they are asked about next, and takes what they remembered before.
+    fn exchange(&mut self, memos: Memos) -> Memos;
 
     /// Asks only those any more whom `keyring` still grants.
     fn heed(&mut self, keyring: &Keyring) -> Vec<Event>;
@@ -45,6 +48,10 @@ impl Ask for Judge {
 
     fn consulted(&mut self) -> Option<Consulted> {
         self.consulted()
+    }
+
+    fn exchange(&mut self, memos: Memos) -> Memos {
+        self.exchange(memos)
     }
 
     fn heed(&mut self, keyring: &Keyring) -> Vec<Event> {

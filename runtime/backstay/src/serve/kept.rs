@@ -17,7 +17,11 @@ use backstay_wire::{Body, Entry, Schema, decode, encode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest as _, Sha256};
 
-use super::{lane::Lane, orders::Orders};
+use super::{
+    lane::Lane,
+    orders::Orders,
+    targets::{Parts, Targets},
+};
 
 /// What is decided and told, apart from who is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub(crate) struct State {
     pub(crate) confidence: Confidence,
     /// Orders to cohorts that operators have signed, too, as they came.
     pub(crate) seconded: Seconded,
+    /// What is known of targets, in their own bytes.
+    pub(crate) targets: Parts,
 }
 
 /// Orders to cohorts that operators have signed, too, as they came.
@@ -96,6 +102,7 @@ impl Keeper {
         orders: &Orders,
         Confidence { quarantine, succession }: &Confidence,
         seconded: &Seconded,
+        targets: Parts,
     ) -> Result<Vec<u8>, String> {
         let mut parts = vec![
             (ORDERS.to_owned(), part(orders)?),
@@ -112,6 +119,7 @@ impl Keeper {
             };
             parts.push((format!("{prefix}{cohort}"), part(helm)?));
         }
+        parts.extend(targets.into_iter().map(|(name, bytes)| (name, Part::Here(bytes))));
         let mut bytes: usize = parts.iter().map(|(_, part)| part.size() + PART_BYTES_MAX).sum();
         let mut largest: Vec<usize> = (0..parts.len()).collect();
         largest.sort_by_key(|&at| std::cmp::Reverse(parts.get(at).map_or(0, |(_, part)| part.size())));
@@ -168,6 +176,7 @@ impl Keeper {
                     None if name == QUARANTINE => state.confidence.quarantine = value(&bytes)?,
                     None if name == SUCCESSION => state.confidence.succession = value(&bytes)?,
                     None if name == SECONDED => state.seconded = value(&bytes)?,
+                    None if Targets::keeps(&name) => drop(state.targets.insert(name.clone(), bytes)),
                     // A newer version has a word for it; what it kept there waits for it in the journal.
                     None => return Err("it is not known here".into()),
                 }
@@ -250,7 +259,9 @@ mod tests {
         let plugins = Lane::new(&product.cohort, Channel::Plugins);
         let mut keeper = Keeper::open(dir.path()).unwrap();
         let helms = [(&product, cohort.helm()), (&plugins, cohort.helm())].into_iter();
-        let bytes = keeper.write(helms, &orders(1), &Confidence::default(), &Seconded::default()).unwrap();
+        let bytes = keeper
+            .write(helms, &orders(1), &Confidence::default(), &Seconded::default(), Parts::new())
+            .unwrap();
         let (state, lost) = keeper.read(&bytes);
         assert_eq!((state.helms.into_keys().collect(), lost), (vec![product, plugins], vec![]));
     }
@@ -265,12 +276,14 @@ mod tests {
         let (lane, cohort) = canary();
         let (quarantine, seconded) = (Confidence::default(), Seconded::default());
         let mut keeper = Keeper::open(dir.path()).unwrap();
-        let small =
-            keeper.write([(&lane, cohort.helm())].into_iter(), &orders(1), &quarantine, &seconded).unwrap();
+        let small = keeper
+            .write([(&lane, cohort.helm())].into_iter(), &orders(1), &quarantine, &seconded, Parts::new())
+            .unwrap();
         keeper.durable();
         assert_eq!(there(dir.path()), 0);
-        let large =
-            keeper.write([(&lane, cohort.helm())].into_iter(), &orders(100), &quarantine, &seconded).unwrap();
+        let large = keeper
+            .write([(&lane, cohort.helm())].into_iter(), &orders(100), &quarantine, &seconded, Parts::new())
+            .unwrap();
         assert!(large.len() < 1024 && there(dir.path()) == 1);
         for (bytes, devices) in [(small, 1), (large.clone(), 100)] {
             let (state, lost) = keeper.read(&bytes);
@@ -280,7 +293,7 @@ mod tests {
         // The next record isn't durable yet, so the one before has to stay readable, over a restart, too.
         drop(keeper);
         let mut keeper = Keeper::open(dir.path()).unwrap();
-        keeper.write([].into_iter(), &orders(101), &quarantine, &seconded).unwrap();
+        keeper.write([].into_iter(), &orders(101), &quarantine, &seconded, Parts::new()).unwrap();
         assert_eq!(there(dir.path()), 2);
         assert!(keeper.read(&large).1.is_empty());
         keeper.durable();
@@ -313,6 +326,7 @@ mod tests {
                 &orders(100),
                 &Confidence::default(),
                 &Seconded::default(),
+                Parts::new(),
             )
             .unwrap();
         let beside = fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();

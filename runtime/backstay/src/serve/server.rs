@@ -11,9 +11,11 @@ use backstay_core::{Cohort, CohortEffect, CohortInput, Confidence, Plan, Reply, 
 use backstay_link::Outgoing;
 use backstay_memory::{Durability, Trusted};
 use backstay_model::{
-    CohortId, DeviceId, Direction, Event, Facts, Handover, HandoverStep, Millis, Mono, Reason, Ticket,
+    CohortId, DeviceId, Direction, Event, Facts, Handover, HandoverStep, Millis, Mono, Reason, TargetEvent,
+    TargetStep, Ticket,
 };
-use backstay_plugins::Consulted;
+use backstay_plugins::{Consulted, Memos};
+use backstay_trust::Keyring;
 use backstay_wire::TopicKind;
 
 use super::{
@@ -32,6 +34,7 @@ use super::{
     refusals::{Refusal, Refusals},
     register::{Member, Register},
     sighting::Sighting,
+    targets::{Came, Targets, Todo, target_event},
     trust::Trust,
     verdicts::Verdicts,
 };
@@ -68,6 +71,8 @@ pub(crate) struct Parts<D, P> {
     pub(crate) bundles: Bundles,
     /// Whom the fleet trusts by now.
     pub(crate) trusted: Trusted,
+    /// What spreads what is tried again.
+    pub(crate) seed: u64,
     /// Who signs what pipelines are told, if anybody does.
     pub(crate) verdicts: Option<Verdicts>,
 }
@@ -146,7 +151,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             durable: true,
             retry_at: None,
         };
-        server.record(now, &[odd, left_out.into_iter().map(degraded).collect()].concat());
+        server.record(now, &[odd, left_out.into_iter().chain(unread).map(degraded).collect()].concat());
         let equipped = server.judge.equipped();
         server.record(now, &equipped);
         let seated = server.judge.seat(&mut server.confidence);
@@ -182,6 +187,31 @@ impl<D: Diary, P: Ask> Server<D, P> {
         if floors.into_iter().flatten().any(|at| at <= now.mono) {
             self.note_floors();
         }
+        self.tick_targets(now);
+        self.dispatch(now);
+    }
+
+    /// Whom the fleet trusts by now.
+    pub(crate) fn keyring(&self) -> &Keyring {
+        self.director.keyring()
+    }
+
+    /// What is to be begun now that waits.
+    pub(crate) fn todo(&mut self) -> Vec<Todo> {
+        self.targets.todo().collect()
+    }
+
+    /// Something that was begun has come back.
+    pub(crate) fn came(&mut self, now: Now, came: Came) {
+        match came {
+            Came::Effect(key, answer) => self.effect_ended(now, key, answer),
+            Came::Looked(target, answers) => self.looked(now, &target, answers),
+            Came::Paged(target, Ok(())) => tracing::info!(%target, "a person was told"),
+            Came::Paged(target, Err(why)) => {
+                self.targets.figures.page_failed();
+                self.note(now, degraded(format!("nobody could be told about {target}: {why}")));
+            }
+        }
         self.dispatch(now);
     }
 
@@ -189,7 +219,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
     pub(crate) fn deadline(&self) -> Mono {
         let lanes = self.lanes.values().filter_map(Cohort::deadline);
         let floors = [self.floors.deadline(), self.plugin_floors.deadline()].into_iter().flatten();
-        lanes.chain(self.retry_at).chain(floors).fold(self.post.deadline(), Mono::min)
+        lanes
+            .chain(self.retry_at)
+            .chain(floors)
+            .chain(self.targets.deadline())
+            .fold(self.post.deadline(), Mono::min)
     }
 
     /// Writes down how far devices' reports were heard: now and then, and when the server stops.
@@ -248,7 +282,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                     // What it says is looked up when it goes out: the newest counts.
                     CohortEffect::Publish(_) => self.post.steer(lane),
                     CohortEffect::Ask { ticket, facts } => {
-                        let reply = self.ask(now, &facts);
+                        let reply = self.ask(now, lane, &facts);
                         consulted = self.judge.consulted().map(|consulted| (ticket, consulted));
                         inputs.push_back(CohortInput::Policy { ticket, reply });
                     }
@@ -257,8 +291,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
     }
 
-    fn ask(&mut self, now: Now, facts: &Facts) -> Reply {
+    /// Asks about a lane. What was decided before is what is remembered of this lane alone.
+    fn ask(&mut self, now: Now, lane: &Lane, facts: &Facts) -> Reply {
+        self.judge.exchange(self.memos.remove(lane).unwrap_or_default());
         let asked = self.judge.ask(now.mono, facts, &mut self.confidence);
+        self.memos.insert(lane.clone(), self.judge.exchange(Memos::default()));
         self.record(now, &asked.events);
         match asked.answer {
             Ok(decision) => Reply::Decided(decision),
@@ -273,8 +310,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
         events.iter().for_each(tell);
         let helms = self.lanes.iter().map(|(lane, cohort)| (lane, cohort.helm()));
-        let durability = match self.keeper.write(helms, &self.orders, &self.confidence, &self.trust.seconded)
-        {
+        let written = self.targets.parts().and_then(|targets| {
+            self.keeper.write(helms, &self.orders, &self.confidence, &self.trust.seconded, targets)
+        });
+        let durability = match written {
             Ok(snapshot) => self.diary.record(now.mono, events, Some(snapshot)),
             Err(why) if self.durable => Durability::Degraded(why),
             Err(_) => Durability::StillDegraded,
@@ -370,6 +409,9 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
 /// Each event is told once, here.
 fn tell(event: &Event) {
+    if let Some(event) = target_event(event) {
+        return tell_of_target(&event);
+    }
     match event {
         Event::Refused(_)
         | Event::Unanswered { .. }
@@ -416,6 +458,35 @@ fn tell(event: &Event) {
         | Event::Upgrade(_)
         | Event::Target { .. }
         | Event::Trusts { .. } => tracing::info!("{event}"),
+    }
+}
+
+/// The same of a target, with its incident as a field: what belongs together can be found.
+fn tell_of_target(event: &TargetEvent) {
+    let (target, incident) = (&event.target, event.incident.map(|incident| incident.0));
+    match &event.step {
+        TargetStep::Paged { .. } | TargetStep::Froze { .. } | TargetStep::RunFailed { .. } => {
+            tracing::warn!(%target, incident, "{}", event.step);
+        }
+        TargetStep::Asked { .. } => tracing::debug!(%target, incident, "{}", event.step),
+        TargetStep::Watched { .. }
+        | TargetStep::Unwatched
+        | TargetStep::Deployed { .. }
+        | TargetStep::Confirmed { .. }
+        | TargetStep::Quarantined { .. }
+        | TargetStep::Lifted { .. }
+        | TargetStep::Opened { .. }
+        | TargetStep::Closed { .. }
+        | TargetStep::Ordered { .. }
+        | TargetStep::CameHome { .. }
+        | TargetStep::Restrained { .. }
+        | TargetStep::Thawed { .. }
+        | TargetStep::BreakerOpened { .. }
+        | TargetStep::BreakerClosed { .. }
+        | TargetStep::Cured { .. }
+        | TargetStep::Waits { .. }
+        | TargetStep::Labelled { .. }
+        | TargetStep::Override { .. } => tracing::info!(%target, incident, "{}", event.step),
     }
 }
 

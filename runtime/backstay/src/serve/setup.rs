@@ -2,14 +2,19 @@
 //!
 //! Not here: the configuration's own rules (`config`), and what a server does with all this (`driver`).
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use backstay_api::Token;
-use backstay_config::{Document, Problems};
+use backstay_api::Tokens;
+use backstay_config::{Document, Problem, Problems};
 use backstay_host::Engine;
 use backstay_link::Settings;
 use backstay_memory::{Trusted, TrustedError};
 use backstay_plugins::{Judge, LoadError, Loader, Tier, terms, worker::Program};
+use backstay_targets::Targets;
 use backstay_trust::{Keyring, SecretKey};
 use rustls::{
     ServerConfig,
@@ -17,7 +22,13 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use super::{because, config::Config, director::Director, verdicts::Verdicts};
+use super::{
+    because,
+    config::Config,
+    director::Director,
+    targets::{Configured, configured_problems},
+    verdicts::Verdicts,
+};
 
 /// All of it.
 #[derive(Debug)]
@@ -26,7 +37,11 @@ pub(crate) struct Setup {
     pub(crate) director: Director,
     /// Whom the fleet trusts by now, and what of it could not be read.
     pub(crate) trusted: (Trusted, Vec<TrustedError>),
-    pub(crate) token: Token,
+    pub(crate) tokens: Tokens,
+    /// What is watched beside the fleet.
+    pub(crate) targets: Configured,
+    /// Where all of it was read, for the next time.
+    pub(crate) path: PathBuf,
     pub(crate) judge: Judge,
     /// What the API shows to callers, if it speaks TLS.
     pub(crate) tls: Option<Arc<ServerConfig>>,
@@ -36,6 +51,8 @@ pub(crate) struct Setup {
 
 /// The largest file that holds a key or a token.
 const SECRET_BYTES_MAX: u64 = 4096;
+/// The largest file of tokens: as many callers as there may be, and what is said of them.
+const TOKENS_BYTES_MAX: u64 = 128 * 1024;
 /// The largest file with a certificate, or with the key to one: RSA keys are longer than ours.
 const CERTIFICATE_BYTES_MAX: u64 = 256 * 1024;
 
@@ -45,17 +62,7 @@ impl Setup {
     /// # Errors
     /// Everything that is wrong, each by file, line, key and what was expected.
     pub(crate) fn read(path: &Path) -> Result<Self, Problems> {
-        let document = Document::read(path).map_err(|error| {
-            let why =
-                std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            let why = format!("cannot be read: {why}");
-            Problems(vec![backstay_config::Problem {
-                file: path.into(),
-                line: None,
-                key: String::new(),
-                why,
-            }])
-        })?;
+        let document = read(path)?;
         let config = Config::of(&document)?;
         let mut problems = Vec::new();
         let mut note = |key: &str, why: String| problems.push(document.problem(key, why));
@@ -63,7 +70,7 @@ impl Setup {
         let trusted = image.map(|image| Trusted::open(image, &config.state));
         let keyring = trusted.as_ref().map(|(trusted, _)| trusted.keyring());
         let key = secret(&config.director_key).map_err(|why| note("director_key", why)).ok();
-        let token = token(&config.api.token_file).map_err(|why| note("api.token_file", why)).ok();
+        let tokens = tokens(&config.api.token_file).map_err(|why| note("api.token_file", why)).ok();
         let tls =
             config.api.tls.as_ref().and_then(|files| {
                 tls(&files.certificate, &files.key).map_err(|why| note("api.tls", why)).ok()
@@ -99,13 +106,56 @@ impl Setup {
             }
             (Some(_) | None, None) | (None, Some(_)) => None,
         };
-        match (director, trusted, token, judge) {
-            (Some(director), Some(trusted), Some(token), Some(judge)) if problems.is_empty() => {
-                Ok(Self { config, director, trusted, token, judge, tls, verdicts })
+        let targets = match &director {
+            Some(director) => {
+                targets(&document, director.keyring()).map_err(|wrong| problems.extend(wrong.0)).ok()
+            }
+            None => None,
+        };
+        match (director, trusted, tokens, judge, targets) {
+            (Some(director), Some(trusted), Some(tokens), Some(judge), Some(targets))
+                if problems.is_empty() =>
+            {
+                Ok(Self {
+                    config,
+                    director,
+                    trusted,
+                    tokens,
+                    judge,
+                    tls,
+                    verdicts,
+                    targets,
+                    path: path.into(),
+                })
             }
             _ => Err(Problems(problems)),
         }
     }
+
+    /// What of the configuration may be another while the server runs: its targets, and what they name.
+    ///
+    /// # Errors
+    /// Everything that is wrong; then nothing is another.
+    pub(crate) fn reread(path: &Path, keyring: &Keyring) -> Result<Configured, Problems> {
+        targets(&read(path)?, keyring)
+    }
+}
+
+fn read(path: &Path) -> Result<Document, Problems> {
+    Document::read(path).map_err(|error| {
+        let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        let (file, why) = (path.into(), format!("cannot be read: {why}"));
+        Problems(vec![Problem { file, line: None, key: String::new(), why }])
+    })
+}
+
+/// The targets of a configuration, with all that they name loaded.
+fn targets(document: &Document, keyring: &Keyring) -> Result<Configured, Problems> {
+    let targets = Targets::load(document)?;
+    let engine =
+        Engine::new().map_err(|error| Problems(vec![document.problem("targets", because(&error))]))?;
+    let loader = Loader::new(Tier::Server, &engine, keyring);
+    Configured::load(&targets, &loader).map_err(|wrong| Problems(configured_problems(document, wrong)))
 }
 
 /// A link needs a filter; which ones, the server says later.
@@ -138,13 +188,10 @@ fn secret(path: &Path) -> Result<SecretKey, String> {
     SecretKey::from_pem(text).map_err(|error| format!("{} holds no key: {error}", path.display()))
 }
 
-fn token(path: &Path) -> Result<Token, String> {
-    let read = bytes(path, SECRET_BYTES_MAX)?;
-    let text = std::str::from_utf8(&read).unwrap_or_default().trim();
-    let is_line = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
-    let token = Token::new(text).filter(|_| is_line);
-    token
-        .ok_or_else(|| format!("expected one line of at least 16 printable characters in {}", path.display()))
+fn tokens(path: &Path) -> Result<Tokens, String> {
+    let read = bytes(path, TOKENS_BYTES_MAX)?;
+    let text = std::str::from_utf8(&read).map_err(|_| format!("{} is no text", path.display()))?;
+    Tokens::read(text).map_err(|why| format!("{why}, in {}", path.display()))
 }
 
 /// A server's side of TLS with this certificate, and no certificate asked of callers: they show the token.

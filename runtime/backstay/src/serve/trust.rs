@@ -141,6 +141,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         self.trust.heard = 0;
         let mut events = vec![self.trust.trusted.told()];
         events.extend(self.judge.heed(&keyring));
+        events.extend(self.targets.heed(&keyring));
         events.extend(self.catalogue.look_again(&keyring).into_iter().map(degraded));
         events.extend(self.bundles.look_again(&keyring).into_iter().map(degraded));
         events.extend(self.trust.look_again().into_iter().map(degraded));

@@ -13,13 +13,13 @@ use backstay_api::{ApiError, Call, EnrolAnswer, Reply, Shelf, StartRollout};
 use backstay_core::{Bench, Confidence, Move, Plan, Terms};
 use backstay_evidence::{Chain, Frame, Head, Place, Record};
 use backstay_link::{Happening, Message, Outgoing};
-use backstay_memory::{Durability, Memory, Options, Trusted};
+use backstay_memory::{Durability, Memory, Options, Step, Trusted};
 use backstay_model::{
     Action, Beat, BootId, CohortId, Decision, DeviceId, Digest, Event, Facts, FleetId, Handover,
     HandoverStep, Hardware, Health, Millis, Mono, Name, Permille, PluginId, Reason, Release, Report,
-    SchemaRange, Standing, Steer, UnixMs, Version, WayHome,
+    SchemaRange, Standing, Steer, Ticket, UnixMs, Version, WayHome,
 };
-use backstay_plugins::{Asked, Consulted};
+use backstay_plugins::{Asked, Consulted, Memos};
 use backstay_trust::{
     DeviceKind, EnrolRequest, EnrolToken, Enrolment, Keyring, KeyringParts, Listener, OrderKind,
     ProductRelease, Role, SecretKey, Stamp, Vendor, VerifiedOrder, sign_word,
@@ -76,6 +76,10 @@ impl Diary for Paper {
     fn after(&self, seq: u64, most: usize) -> Vec<(u64, Entry)> {
         self.memory.after(seq, most)
     }
+
+    fn steps(&self, ticket: Ticket) -> Vec<Step> {
+        Diary::steps(&self.memory, ticket)
+    }
 }
 
 /// A policy that says the same to everything.
@@ -105,6 +109,10 @@ impl Ask for Says {
 
     fn consulted(&mut self) -> Option<Consulted> {
         None
+    }
+
+    fn exchange(&mut self, _: Memos) -> Memos {
+        Memos::default()
     }
 
     fn heed(&mut self, _: &Keyring) -> Vec<Event> {
@@ -236,6 +244,7 @@ impl World {
             refresh_every: Millis::from_secs(900),
             diary: Paper { memory, disk: Rc::clone(&self.disk), written: Rc::clone(&self.written) },
             judge: Says { action: Action::Proceed, loaded: self.loaded.clone() },
+            seed: 7,
             register: Register::open(&path("register")).unwrap(),
             archive: Archive::open(&path("archive")).unwrap(),
             catalogue,

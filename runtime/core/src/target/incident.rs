@@ -41,6 +41,17 @@ pub enum Remedy {
     Left(Release),
 }
 
+impl Incident {
+    /// The release that was left, if one was.
+    #[must_use]
+    pub fn left(&self) -> Option<&Release> {
+        match &self.remedy {
+            Remedy::Left(release) => Some(release),
+            Remedy::Nothing | Remedy::Mended => None,
+        }
+    }
+}
+
 impl Target {
     /// Something is wrong. What is wrong already goes on, and its proof begins anew.
     pub(super) fn opens(&mut self, now: Mono, why: &str, desk: &mut Desk<'_>) {

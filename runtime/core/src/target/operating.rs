@@ -2,10 +2,10 @@
 
 use alloc::{format, string::String};
 
-use backstay_model::{Action, IncidentEnd, Mono, Name, Rail, Reason, TargetStep};
+use backstay_model::{Action, IncidentEnd, Mono, Name, Rail, Reason, TargetStep, Task};
 
 use super::{Hold, Target, Wish};
-use crate::{Breaker, estate::Desk};
+use crate::{Breaker, Climb, estate::Desk};
 
 impl Target {
     pub(super) fn operator(
@@ -97,23 +97,31 @@ impl Target {
         }
     }
 
-    /// What a run would be begun for by this wish, for a preview; nothing is changed.
+    /// What a run would be begun for, for a preview; nothing is changed.
     ///
     /// # Errors
-    /// The rail that would keep it.
-    pub fn preview(&self, now: Mono, wanted: &Action) -> Result<backstay_model::Task, Rail> {
-        use backstay_model::Task;
+    /// The rail that would keep it from being begun now.
+    pub fn preview(&self, now: Mono, wanted: &Action) -> Result<Task, Rail> {
         self.may_run(now)?;
+        match (self.task(now, wanted), wanted) {
+            (Some(task), _) => Ok(task),
+            (None, Action::RollBack { .. }) => self.way_home().map(|release| Task::GoHome { release }),
+            (None, _) => Err(Rail::LadderSpent { attempts: self.state.ladder.attempts() }),
+        }
+    }
+
+    /// What a run would be for, whether it may begin now or not. `None`: there is no such task.
+    #[must_use]
+    pub fn task(&self, now: Mono, wanted: &Action) -> Option<Task> {
         match wanted {
-            Action::RollBack { .. } => Ok(Task::GoHome { release: self.way_home()? }),
+            Action::RollBack { .. } => self.way_home().ok().map(|release| Task::GoHome { release }),
             Action::Heal { playbook } => {
                 match self.state.ladder.climb(now, &self.settings.playbooks, playbook.as_ref()) {
-                    crate::Climb::Try(playbook) => Ok(Task::Heal { playbook }),
-                    crate::Climb::Wait(until) => Err(Rail::Backoff { until }),
-                    crate::Climb::Spent => Err(Rail::LadderSpent { attempts: self.state.ladder.attempts() }),
+                    Climb::Try(playbook) => Some(Task::Heal { playbook }),
+                    Climb::Wait(_) | Climb::Spent => None,
                 }
             }
-            Action::Proceed | Action::Slow { .. } | Action::Freeze | Action::Pause => Err(Rail::NoPlaybook),
+            Action::Proceed | Action::Slow { .. } | Action::Freeze | Action::Pause => None,
         }
     }
 }

@@ -1,0 +1,166 @@
+//! The paths about targets, incidents and the server's own figures, and which role each takes.
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, Query, State},
+    http::header,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use backstay_model::{IncidentId, Name, TargetId};
+use serde::Deserialize;
+
+use crate::{
+    ApiError, Call, Deployment, Kind, MarkRequest, Metrics, OperateRequest, Planned, TargetCall,
+    TargetOperation, VerdictRequest,
+    routes::{Desk, parse, read},
+    token::{Changer, Pipeline, Viewer},
+};
+
+/// The largest question of a build: its metrics, and what stands around them.
+const VERDICT_BODY_BYTES_MAX: usize = Metrics::BYTES_MAX + 1024;
+/// The largest message of Alertmanager.
+const ALERTS_BODY_BYTES_MAX: usize = 1 << 20;
+
+pub(crate) fn target_routes() -> Router<Desk> {
+    Router::new()
+        .route("/v1/targets", get(all))
+        .route("/v1/targets/{service}", get(one))
+        .route("/v1/targets/{service}/plan", get(plan))
+        .route("/v1/targets/{service}/deployments", post(deployed))
+        .route(
+            "/v1/targets/{service}/metrics",
+            post(measured).layer(DefaultBodyLimit::max(VERDICT_BODY_BYTES_MAX)),
+        )
+        .route(
+            "/v1/targets/{service}/verdict",
+            post(verdict).layer(DefaultBodyLimit::max(VERDICT_BODY_BYTES_MAX)),
+        )
+        .route("/v1/targets/{service}/{operation}", post(operate))
+        .route("/v1/alerts", post(alerts).layer(DefaultBodyLimit::max(ALERTS_BODY_BYTES_MAX)))
+        .route("/v1/incidents", get(incidents))
+        .route("/v1/incidents/{id}", get(incident))
+        .route("/v1/incidents/{id}/mark", post(mark))
+        .route("/metrics", get(figures))
+}
+
+fn service(text: &str) -> Result<TargetId, ApiError> {
+    parse(text)
+}
+
+fn number(text: &str) -> Result<IncidentId, ApiError> {
+    parse::<u64>(text).map(IncidentId)
+}
+
+async fn all(_: Viewer, State(desk): State<Desk>) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(|reply| Call::Target(TargetCall::All(reply))).await?).into_response())
+}
+
+async fn one(_: Viewer, State(desk): State<Desk>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let id = service(&id)?;
+    Ok(Json(desk.calls.ask(|reply| Call::Target(TargetCall::One(id, reply))).await?).into_response())
+}
+
+/// What is to be shown of a dry run.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct What {
+    action: String,
+    #[serde(default)]
+    playbook: Option<Name>,
+}
+
+async fn plan(
+    _: Viewer,
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    Query(What { action, playbook }): Query<What>,
+) -> Result<Response, ApiError> {
+    let id = service(&id)?;
+    let planned = match (action.as_str(), playbook) {
+        ("rollback", None) => Planned::Rollback,
+        ("heal", playbook) => Planned::Heal(playbook),
+        _ => {
+            let what = format!("{action:?} can't be planned: expected rollback, or heal with a playbook");
+            return Err(ApiError::new(Kind::Usage, what));
+        }
+    };
+    Ok(Json(desk.calls.ask(|reply| Call::Target(TargetCall::Plan(id, planned, reply))).await?)
+        .into_response())
+}
+
+async fn deployed(
+    Pipeline(who): Pipeline,
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let (id, deployment) = (service(&id)?, read::<Deployment>(&body)?);
+    let call = |reply| Call::Target(TargetCall::Deployed(who, id, deployment, reply));
+    Ok(Json(desk.calls.ask(call).await?).into_response())
+}
+
+async fn measured(
+    _: Pipeline,
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let id = service(&id)?;
+    let call = |reply| Call::Target(TargetCall::Measured(id, body.into(), reply));
+    Ok(Json(desk.calls.ask(call).await?).into_response())
+}
+
+async fn verdict(
+    _: Pipeline,
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let (id, request) = (service(&id)?, read::<VerdictRequest>(&body)?);
+    let call = |reply| Call::Target(TargetCall::Verdict(id, request, reply));
+    Ok(Json(desk.calls.ask(call).await?).into_response())
+}
+
+async fn operate(
+    Changer(who): Changer,
+    State(desk): State<Desk>,
+    Path((id, operation)): Path<(String, TargetOperation)>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let (id, request) = (service(&id)?, read::<OperateRequest>(&body)?);
+    let call = |reply| Call::Target(TargetCall::Operate(who, id, operation, request, reply));
+    Ok(Json(desk.calls.ask(call).await?).into_response())
+}
+
+async fn alerts(_: Pipeline, State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(|reply| Call::Target(TargetCall::Alerts(body.into(), reply))).await?)
+        .into_response())
+}
+
+async fn incidents(_: Viewer, State(desk): State<Desk>) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(|reply| Call::Target(TargetCall::Incidents(reply))).await?).into_response())
+}
+
+async fn incident(_: Viewer, State(desk): State<Desk>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let id = number(&id)?;
+    Ok(Json(desk.calls.ask(|reply| Call::Target(TargetCall::Incident(id, reply))).await?).into_response())
+}
+
+async fn mark(
+    Changer(who): Changer,
+    State(desk): State<Desk>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    let (id, request) = (number(&id)?, read::<MarkRequest>(&body)?);
+    let call = |reply| Call::Target(TargetCall::Mark(who, id, request, reply));
+    Ok(Json(desk.calls.ask(call).await?).into_response())
+}
+
+/// In Prometheus' text format.
+async fn figures(_: Viewer, State(desk): State<Desk>) -> Result<Response, ApiError> {
+    let page = desk.calls.ask(|reply| Call::Target(TargetCall::Figures(reply))).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response())
+}

@@ -1,0 +1,267 @@
+//! Who may call, by the token that they show, and what each of them may do.
+//!
+//! ```text
+//!   viewer    looks
+//!   ci        looks, says what is out and what was measured, asks for verdicts
+//!   operator  all that changes something, apart from whom the fleet trusts
+//!   admin     everything
+//! ```
+//!
+//! Not here: which path takes which role (`routes`, `target_routes`).
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{Method, header, request::Parts},
+};
+use backstay_model::Name;
+use subtle::ConstantTimeEq;
+
+use crate::{ApiError, Kind};
+
+/// The most callers with a token of their own.
+const CALLERS_MAX: usize = 256;
+/// The shortest token.
+const TOKEN_CHARS_MIN: usize = 16;
+
+/// What a caller may do. Each may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Look.
+    Viewer,
+    /// Be a pipeline.
+    Ci,
+    /// Change what runs.
+    Operator,
+    /// Change whom the fleet trusts.
+    Admin,
+}
+
+impl Role {
+    /// All of them, the least first.
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Ci, Self::Operator, Self::Admin];
+
+    /// As it is written in a file of tokens.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Ci => "ci",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let role = Self::ALL.into_iter().find(|role| role.as_str() == text);
+        role.ok_or_else(|| format!("{text:?} is no role: expected viewer, ci, operator or admin"))
+    }
+}
+
+/// One who may call.
+#[derive(Clone, PartialEq, Eq)]
+struct Caller {
+    name: Name,
+    role: Role,
+    token: String,
+}
+
+/// Those who may call.
+#[derive(Clone)]
+pub struct Tokens(Arc<Vec<Caller>>);
+
+impl fmt::Debug for Tokens {
+    /// Without the tokens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|caller| (&caller.name, caller.role))).finish()
+    }
+}
+
+impl Tokens {
+    /// One token for everything, whose holder is called `operator`.
+    ///
+    /// # Errors
+    /// If it is shorter than 16 characters, or holds anything that isn't printable.
+    pub fn single(token: &str) -> Result<Self, String> {
+        let name = Name::parse("operator").map_err(|error| error.to_string())?;
+        let token = checked(token)?;
+        Ok(Self(Arc::new(vec![Caller { name, role: Role::Admin, token }])))
+    }
+
+    /// A file of tokens: a line for each caller, `NAME ROLE TOKEN`; empty lines and those that begin with `#` are passed over.
+    /// A file with nothing but one token is one for everything.
+    ///
+    /// # Errors
+    /// The first line that is none, by number.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let lines = text
+            .lines()
+            .map(str::trim)
+            .enumerate()
+            .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+        let lines: Vec<(usize, &str)> = lines.collect();
+        if let [(_, line)] = lines.as_slice()
+            && line.split_whitespace().count() == 1
+        {
+            return Self::single(line);
+        }
+        if lines.is_empty() || lines.len() > CALLERS_MAX {
+            return Err(format!(
+                "expected 1 to {CALLERS_MAX} lines of NAME ROLE TOKEN, found {}",
+                lines.len()
+            ));
+        }
+        let mut callers: Vec<Caller> = Vec::new();
+        for (at, line) in lines {
+            let wrong = |why: String| format!("line {}: {why}", at + 1);
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let [name, role, token] = words.as_slice() else {
+                return Err(wrong("expected NAME ROLE TOKEN".into()));
+            };
+            let name = Name::parse(name).map_err(|error| wrong(error.to_string()))?;
+            let role = role.parse().map_err(wrong)?;
+            let token = checked(token).map_err(wrong)?;
+            if callers.iter().any(|caller| caller.name == name || caller.token == token) {
+                return Err(wrong(format!("{name}, or its token, is there already")));
+            }
+            callers.push(Caller { name, role, token });
+        }
+        Ok(Self(Arc::new(callers)))
+    }
+
+    /// Who shows this. Every token is compared, so how long it takes tells nothing.
+    fn who(&self, shown: &str) -> Option<&Caller> {
+        let is = |caller: &Caller| bool::from(caller.token.as_bytes().ct_eq(shown.as_bytes()));
+        self.0.iter().fold(None, |found, caller| if is(caller) { Some(caller) } else { found })
+    }
+}
+
+fn checked(token: &str) -> Result<String, String> {
+    let is_plain = token.chars().all(|char| char.is_ascii_graphic());
+    if is_plain && token.len() >= TOKEN_CHARS_MIN {
+        return Ok(token.into());
+    }
+    Err(format!("expected a token of at least {TOKEN_CHARS_MIN} printable characters"))
+}
+
+/// Who called, after they showed that they may look, or change something if that is what the call does.
+pub(crate) struct Operator;
+
+/// Who called, after they showed that they are a pipeline at least.
+pub(crate) struct Pipeline(pub(crate) Name);
+
+/// Who called, after they showed that they may look.
+pub(crate) struct Viewer;
+
+/// Who called and changes something, by name.
+pub(crate) struct Changer(pub(crate) Name);
+
+/// Who called, after they showed that they may change whom the fleet trusts.
+pub(crate) struct Admin;
+
+fn admit<S: AsRef<Tokens>>(parts: &Parts, state: &S, least: Role) -> Result<Name, ApiError> {
+    let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(shown) = shown.and_then(|value| value.strip_prefix("Bearer ")) else {
+        return Err(ApiError::new(Kind::Denied, "this call needs a token")
+            .help("send it as \"Authorization: Bearer ...\", or give --token-file to the command line"));
+    };
+    let Some(caller) = state.as_ref().who(shown) else {
+        return Err(ApiError::new(Kind::Denied, "this token is not the server's")
+            .help("see the server's api.token_file"));
+    };
+    if caller.role < least {
+        let what = format!("{} is a {}, and this takes {} {least}", caller.name, caller.role, article(least));
+        return Err(
+            ApiError::new(Kind::Forbidden, what).help("use the token of somebody who may, or ask them")
+        );
+    }
+    Ok(caller.name.clone())
+}
+
+const fn article(role: Role) -> &'static str {
+    match role {
+        Role::Viewer | Role::Ci => "a",
+        Role::Operator | Role::Admin => "an",
+    }
+}
+
+impl<S: AsRef<Tokens> + Sync> FromRequestParts<S> for Operator {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let least = if parts.method == Method::GET { Role::Viewer } else { Role::Operator };
+        admit(parts, state, least).map(|_| Self)
+    }
+}
+
+impl<S: AsRef<Tokens> + Sync> FromRequestParts<S> for Pipeline {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        admit(parts, state, Role::Ci).map(Self)
+    }
+}
+
+impl<S: AsRef<Tokens> + Sync> FromRequestParts<S> for Viewer {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        admit(parts, state, Role::Viewer).map(|_| Self)
+    }
+}
+
+impl<S: AsRef<Tokens> + Sync> FromRequestParts<S> for Changer {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        admit(parts, state, Role::Operator).map(Self)
+    }
+}
+
+impl<S: AsRef<Tokens> + Sync> FromRequestParts<S> for Admin {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        admit(parts, state, Role::Admin).map(|_| Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_tokens_says_who_may_what() {
+        let text = "# who may call\nann operator 0123456789abcdef\n\njenkins ci fedcba9876543210\n";
+        let tokens = Tokens::read(text).unwrap();
+        let who = |shown| tokens.who(shown).map(|caller| (caller.name.as_str(), caller.role));
+        assert_eq!(who("0123456789abcdef"), Some(("ann", Role::Operator)));
+        assert_eq!(who("fedcba9876543210"), Some(("jenkins", Role::Ci)));
+        assert_eq!(who("fedcba987654321"), None);
+        assert!(!format!("{tokens:?}").contains("0123"));
+        let single = Tokens::read("0123456789abcdef\n").unwrap();
+        assert_eq!(single.who("0123456789abcdef").map(|caller| caller.role), Some(Role::Admin));
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_told_by_its_number() {
+        for (text, told) in [
+            ("", "expected 1 to 256 lines of NAME ROLE TOKEN, found 0"),
+            ("short", "expected a token of at least 16 printable characters"),
+            ("ann operator", "line 1: expected NAME ROLE TOKEN"),
+            (
+                "\nann boss 0123456789abcdef",
+                "line 2: \"boss\" is no role: expected viewer, ci, operator or admin",
+            ),
+            ("ann ci 0123", "line 1: expected a token of at least 16 printable characters"),
+            ("a ci 0123456789abcdef\nb ci 0123456789abcdef", "line 2: b, or its token, is there already"),
+        ] {
+            assert_eq!(Tokens::read(text).unwrap_err(), told, "{text:?}");
+        }
+    }
+}

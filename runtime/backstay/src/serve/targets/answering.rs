@@ -1,0 +1,236 @@
+//! What the API asks about targets. Each answer that says "done" is given after it is written down.
+//!
+//! Not here: paths and tokens (`api`), how things look (`showing`), and whether anything may be done (`core` says).
+
+use backstay_api::{
+    AlertsTaken, ApiError, Deployment, IncidentStory, IncidentView, Kind, MarkRequest, OperateRequest,
+    SignedVerdict, TargetCall, TargetOperation, TargetView, VerdictRequest,
+};
+use backstay_core::{Advice, Query, TargetInput, TargetWish};
+use backstay_model::{
+    Action, Digest, IncidentId, Mode, Name, Reason, Release, TargetId, Verdict, VerdictAction, Version,
+};
+use backstay_signals::{Finite, MetricName};
+use sha2::{Digest as _, Sha256};
+
+use super::super::{clock::Now, diary::Diary, judge::Ask, server::Server, verdicts::unsigned};
+
+impl<D: Diary, P: Ask> Server<D, P> {
+    /// Does what a call asks, and answers it. Whoever asked may have gone; what was done stays done.
+    pub(in super::super) fn call_about_targets(&mut self, now: Now, call: TargetCall) {
+        match call {
+            TargetCall::All(reply) => drop(reply.send(Ok(self.target_views(now)))),
+            TargetCall::One(id, reply) => drop(reply.send(self.target_view(now, &id))),
+            TargetCall::Deployed(_, id, deployment, reply) => {
+                drop(reply.send(self.deployed(now, &id, deployment)));
+            }
+            TargetCall::Measured(id, body, reply) => drop(reply.send(self.measured(now, &id, &body))),
+            TargetCall::Verdict(id, request, reply) => drop(reply.send(self.verdict(now, &id, request))),
+            TargetCall::Operate(who, id, operation, request, reply) => {
+                drop(reply.send(self.operate_target(now, who, &id, operation, request)));
+            }
+            TargetCall::Plan(id, planned, reply) => self.plan_dry(now, &id, planned, reply),
+            TargetCall::Alerts(body, reply) => drop(reply.send(self.alerts(now, &body))),
+            TargetCall::Incidents(reply) => drop(reply.send(Ok(self.incident_views(now)))),
+            TargetCall::Incident(id, reply) => drop(reply.send(self.incident(now, id))),
+            TargetCall::Mark(who, id, request, reply) => {
+                drop(reply.send(self.mark(now, who, id, request)));
+            }
+            TargetCall::Figures(reply) => drop(reply.send(Ok(self.figures(now)))),
+        }
+    }
+
+    fn deployed(&mut self, now: Now, id: &TargetId, deployment: Deployment) -> Result<TargetView, ApiError> {
+        self.is_watched(id)?;
+        let Deployment { version, digest, stage, build, schema } = deployment;
+        let release = release(&version, digest);
+        self.give(now, id, TargetInput::Deployed { release, stage, build, schema });
+        self.kept()?;
+        self.target_view(now, id)
+    }
+
+    fn measured(&mut self, now: Now, id: &TargetId, body: &[u8]) -> Result<TargetView, ApiError> {
+        self.is_watched(id)?;
+        let metrics = backstay_signals::metrics(body).map_err(|error| {
+            ApiError::new(Kind::Usage, format!("the metrics can't be read: {error}"))
+                .help(error.help().unwrap_or_default())
+        })?;
+        if self.targets.measured(id, metrics) {
+            self.close_window(now, id);
+        }
+        self.target_view(now, id)
+    }
+
+    fn verdict(
+        &mut self,
+        now: Now,
+        id: &TargetId,
+        request: VerdictRequest,
+    ) -> Result<SignedVerdict, ApiError> {
+        if self.verdicts.is_none() {
+            return Err(unsigned());
+        }
+        self.is_watched(id)?;
+        let VerdictRequest { build, digest, version, nonce, metrics } = request;
+        if let Some(metrics) = metrics {
+            let named = metrics
+                .iter()
+                .filter_map(|(name, value)| Some((MetricName::parse(name).ok()?, Finite::new(value)?)));
+            if self.targets.measured(id, named.collect()) {
+                self.close_window(now, id);
+            }
+        }
+        let release = digest.or_else(|| version.as_ref().map(|version| release(version, None).digest));
+        let query = Query { release, stage: None };
+        let advice = self.targets.estate.advise(now.mono, id, &query).ok_or_else(|| no_target(id))?;
+        let window_secs = u32::try_from(advice.window.0.div_ceil(1000)).unwrap_or(Verdict::WAIT_SECS_MAX);
+        let (action, wait_secs) = told(&advice, window_secs);
+        let reasons = advice.reasons.iter().take(Verdict::REASONS_MAX).map(|why| Reason::new(why.clone()));
+        let incident = self.targets.estate.target(id).and_then(|target| target.state().incident());
+        let verdict = Verdict {
+            service: id.clone(),
+            build,
+            nonce,
+            action,
+            wait_secs,
+            digest,
+            version,
+            reasons: reasons.collect(),
+            evidence: incident.map(|incident| format!("/v1/incidents/{}", incident.id)),
+        };
+        self.targets.figures.told(action);
+        let verdicts = self.verdicts.as_ref().ok_or_else(unsigned)?;
+        verdicts.sign(self.director.keyring(), &verdict, now.unix)
+    }
+
+    fn operate_target(
+        &mut self,
+        now: Now,
+        who: Name,
+        id: &TargetId,
+        operation: TargetOperation,
+        request: OperateRequest,
+    ) -> Result<TargetView, ApiError> {
+        self.is_watched(id)?;
+        let OperateRequest { reason, playbook, digest } = request;
+        let missing =
+            |what: &str| ApiError::new(Kind::Usage, format!("{} needs a {what}", operation.as_str()));
+        let wish = match operation {
+            TargetOperation::Freeze => TargetWish::Freeze,
+            TargetOperation::Thaw => TargetWish::Thaw,
+            TargetOperation::Rollback => TargetWish::RollBack,
+            TargetOperation::Heal => TargetWish::Heal(playbook.ok_or_else(|| missing("playbook"))?),
+            TargetOperation::CloseBreaker => TargetWish::CloseBreaker,
+            TargetOperation::Lift => TargetWish::Lift(digest.ok_or_else(|| missing("digest"))?),
+        };
+        self.wish(now, who, id, reason.as_str().into(), wish)?;
+        self.target_view(now, id)
+    }
+
+    fn wish(
+        &mut self,
+        now: Now,
+        who: Name,
+        id: &TargetId,
+        reason: String,
+        wish: TargetWish,
+    ) -> Result<(), ApiError> {
+        let target = self.targets.estate.target(id).ok_or_else(|| no_target(id))?;
+        if let Some(why) = target.heeds(&wish) {
+            return Err(ApiError::new(Kind::Refused, format!("nothing was changed: {why}")));
+        }
+        let runs = matches!(wish, TargetWish::RollBack | TargetWish::Heal(_));
+        if runs && target.settings().mode == Mode::Observe {
+            return Err(ApiError::new(
+                Kind::Refused,
+                format!("{id} is only observed, so nothing is done to it"),
+            )
+            .help("set mode = \"enforce\" in its file, and reload"));
+        }
+        self.give(now, id, TargetInput::Operator { who, reason, wish });
+        self.kept()?;
+        let begun =
+            self.targets.estate.target(id).is_some_and(|target| target.state().work().ticket().is_some());
+        if runs && !begun {
+            let hold =
+                self.targets.estate.target(id).and_then(|target| target.state().hold().rail().cloned());
+            let why = hold.map_or_else(|| "a rail keeps it from being done".into(), |rail| rail.to_string());
+            return Err(ApiError::new(Kind::Refused, why).help(format!("backstay target show {id}")));
+        }
+        Ok(())
+    }
+
+    fn mark(
+        &mut self,
+        now: Now,
+        who: Name,
+        id: IncidentId,
+        request: MarkRequest,
+    ) -> Result<IncidentView, ApiError> {
+        let service = self.service_of(id).ok_or_else(|| no_incident(id))?;
+        let MarkRequest { label, reason } = request;
+        self.wish(now, who, &service, reason.as_str().into(), TargetWish::Mark(id, label))?;
+        let view = self.incident_views(now).into_iter().find(|view| view.id == id);
+        view.ok_or_else(|| no_incident(id))
+    }
+
+    fn incident(&self, now: Now, id: IncidentId) -> Result<IncidentStory, ApiError> {
+        let incident = self.incident_views(now).into_iter().find(|view| view.id == id);
+        let incident = incident.ok_or_else(|| no_incident(id))?;
+        Ok(IncidentStory { incident, events: self.events_of(id) })
+    }
+
+    fn alerts(&mut self, now: Now, body: &[u8]) -> Result<AlertsTaken, ApiError> {
+        let delivery = backstay_signals::alerts(body).map_err(|error| {
+            let help = error.help().unwrap_or("send what Alertmanager's webhook sends, version 4");
+            ApiError::new(Kind::Usage, format!("the alerts can't be read: {error}")).help(help)
+        })?;
+        let taken = u32::try_from(delivery.alerts.len()).unwrap_or(u32::MAX);
+        let passed_over =
+            delivery.passed_over.iter().map(|alert| format!("alert {}: {}", alert.at, alert.why)).collect();
+        self.targets.alerted(now.mono, delivery.alerts);
+        Ok(AlertsTaken { taken, passed_over })
+    }
+
+    fn is_watched(&self, id: &TargetId) -> Result<(), ApiError> {
+        self.targets.estate.target(id).map(|_| ()).ok_or_else(|| no_target(id))
+    }
+
+    /// What was decided is written down, or the caller is told that it isn't.
+    fn kept(&self) -> Result<(), ApiError> {
+        if self.is_durable() {
+            return Ok(());
+        }
+        Err(ApiError::new(Kind::Unavailable, "it is decided, and can't be written down: nothing is begun")
+            .help("see the server's log: its disk is full, read-only or failing"))
+    }
+}
+
+/// A release of a target. A version without a digest stands for itself.
+fn release(version: &Version, digest: Option<Digest>) -> Release {
+    let digest = digest.unwrap_or_else(|| Digest(Sha256::digest(version.as_str().as_bytes()).into()));
+    Release { version: version.clone(), digest, length: 0, security_epoch: 0 }
+}
+
+/// An advice in the words of a pipeline, and after how many seconds to ask again.
+fn told(advice: &Advice, window_secs: u32) -> (VerdictAction, u32) {
+    let wait = |windows: u32| window_secs.max(1).saturating_mul(windows.max(1)).min(Verdict::WAIT_SECS_MAX);
+    match &advice.action {
+        Action::Proceed => (VerdictAction::Proceed, 0),
+        Action::Slow { windows } => (VerdictAction::Slow, wait(*windows)),
+        Action::Heal { .. } => (VerdictAction::Heal, 0),
+        Action::RollBack { .. } => (VerdictAction::Rollback, 0),
+        Action::Freeze => (VerdictAction::Freeze, 0),
+        Action::Pause => (VerdictAction::Pause, 0),
+    }
+}
+
+pub(super) fn no_target(id: &TargetId) -> ApiError {
+    ApiError::new(Kind::NotFound, format!("no target {id} is configured here"))
+        .help("a target is a file in the server's folder of targets")
+}
+
+fn no_incident(id: IncidentId) -> ApiError {
+    ApiError::new(Kind::NotFound, format!("there is no incident {id}, or it is too long ago"))
+        .help("backstay incident ls shows those that are remembered")
+}

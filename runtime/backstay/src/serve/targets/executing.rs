@@ -1,0 +1,82 @@
+//! An executor as the server asks it: in a process of its own.
+//!
+//! Not here: which executor is asked (`running`), and what it costs to fail (`core`).
+
+use std::cell::{Cell, RefCell};
+
+use backstay_host::{CallError, Event, Stepped};
+use backstay_model::{Digest, Equipped, Mono, PluginId};
+use backstay_plugins::{Adviser, Steps, worker::Worker};
+use backstay_trust::GrantedPlugin;
+
+/// Something that takes runs on.
+pub(crate) trait Executes: Steps {
+    /// Which plugin.
+    fn id(&self) -> &PluginId;
+    /// The digest of the grant under which it runs.
+    fn grant(&self) -> &Digest;
+    /// What lets it run, which may be taken back.
+    fn granted(&self) -> &GrantedPlugin;
+    /// How it is configured: to be recorded before its first step.
+    fn equipped(&self) -> Option<&Equipped>;
+    /// The time of the next step: a process that died is not started again at once.
+    fn at(&self, now: Mono);
+}
+
+/// An executor in a process of its own.
+#[derive(Debug)]
+pub(crate) struct Apart {
+    id: PluginId,
+    grant: Digest,
+    granted: GrantedPlugin,
+    equipped: Option<Equipped>,
+    /// One task asks, one question after the other.
+    worker: RefCell<Worker>,
+    now: Cell<Mono>,
+}
+
+impl Apart {
+    pub(crate) fn new(worker: Worker) -> Self {
+        Self {
+            id: worker.id().clone(),
+            grant: *worker.grant(),
+            granted: worker.granted().clone(),
+            equipped: worker.equipped().cloned(),
+            worker: RefCell::new(worker),
+            now: Cell::default(),
+        }
+    }
+}
+
+impl Steps for Apart {
+    fn step(&self, state: &[u8], event: &Event) -> Result<Stepped, CallError> {
+        self.worker.borrow_mut().step(self.now.get(), state, event)
+    }
+}
+
+impl Executes for Apart {
+    fn id(&self) -> &PluginId {
+        &self.id
+    }
+    fn grant(&self) -> &Digest {
+        &self.grant
+    }
+    fn granted(&self) -> &GrantedPlugin {
+        &self.granted
+    }
+    fn equipped(&self) -> Option<&Equipped> {
+        self.equipped.as_ref()
+    }
+    fn at(&self, now: Mono) {
+        self.now.set(now);
+    }
+}
+
+/// One of several, for whoever asks for a type.
+pub(super) struct Chosen<'a>(pub(super) &'a dyn Executes);
+
+impl Steps for Chosen<'_> {
+    fn step(&self, state: &[u8], event: &Event) -> Result<Stepped, CallError> {
+        self.0.step(state, event)
+    }
+}

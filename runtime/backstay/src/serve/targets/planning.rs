@@ -1,0 +1,225 @@
+//! Dry runs: what an order would do, shown without doing it.
+//!
+//! What only looks is done. What changes is shown, and the executor is told that it went well, so that it says what would come
+//! next; what it looks at afterwards is as it was, so a dry run often ends where the executor waits for its change to show. Nothing
+//! of it is written down, and no lock is taken. Not here: what an order would be (`core`).
+
+use std::collections::VecDeque;
+
+use backstay_api::{ApiError, DryRunView, Kind, Planned, PlannedEffect, Reply};
+use backstay_core::TargetWish;
+use backstay_model::{
+    Access, Action, Answer, Deed, Digest, Effect, Fence, How, Name, Order, Outcome, Output, TargetId, Task,
+    Ticket,
+};
+use backstay_plugins::{Next, Run, Stuck};
+
+use super::{
+    super::{clock::Now, diary::Diary, judge::Ask, server::Server},
+    Key, Todo,
+    answering::no_target,
+    executing::Chosen,
+};
+
+/// The most effects of a dry run. An executor that waits for its change to show looks again and again.
+const EFFECTS_MAX: usize = 64;
+/// The most dry runs at a time.
+const DRY_MAX: usize = 16;
+
+/// A dry run whose asker waits.
+pub(super) struct Dry {
+    executor: (Name, Digest),
+    run: Run,
+    shown: DryRunView,
+    /// What was asked for and is to be looked at, by ordinal.
+    open: Vec<(u32, String)>,
+    /// Whether anything would have been changed by now.
+    changed: bool,
+    reply: Reply<DryRunView>,
+}
+
+impl<D: Diary, P: Ask> Server<D, P> {
+    /// Begins a dry run; its asker is answered when it ends.
+    pub(super) fn plan_dry(&mut self, now: Now, id: &TargetId, planned: Planned, reply: Reply<DryRunView>) {
+        let refused = |reply: Reply<DryRunView>, error| drop(reply.send(Err(error)));
+        let Some(target) = self.targets.estate.target(id) else { return refused(reply, no_target(id)) };
+        let (wanted, wish) = match planned {
+            Planned::Rollback => (Action::RollBack { how: How::AbortCanary }, TargetWish::RollBack),
+            Planned::Heal(playbook) => {
+                let wish = playbook.clone().map(TargetWish::Heal);
+                (Action::Heal { playbook }, wish.unwrap_or(TargetWish::RollBack))
+            }
+        };
+        if let Some(why) = target.heeds(&wish) {
+            return refused(reply, ApiError::new(Kind::Refused, why));
+        }
+        let (task, restrained) = match target.preview(now.mono, &wanted) {
+            Ok(task) => (task, None),
+            Err(rail) => match target.task(now.mono, &wanted) {
+                Some(task) => (task, Some(rail.to_string())),
+                None => return refused(reply, ApiError::new(Kind::Refused, rail.to_string())),
+            },
+        };
+        if self.targets.dry.len() >= DRY_MAX {
+            let what = format!("{DRY_MAX} dry runs are under way");
+            return refused(reply, ApiError::new(Kind::Unavailable, what).help("ask again in a moment"));
+        }
+        let executor = match self.executor_of(id, None) {
+            Ok(executor) => executor,
+            Err(why) => return refused(reply, ApiError::new(Kind::Refused, why)),
+        };
+        self.begin_dry(now, executor, task, restrained, reply);
+    }
+
+    fn begin_dry(
+        &mut self,
+        now: Now,
+        executor: (Name, Digest),
+        task: Task,
+        restrained: Option<String>,
+        reply: Reply<DryRunView>,
+    ) {
+        let Some(chosen) = self.targets.executor(&executor) else { return };
+        chosen.at(now.mono);
+        let shown =
+            DryRunView { task: task.to_string(), restrained, effects: Vec::new(), end: String::new() };
+        // No ticket is used up: an executor's answer doesn't hang on it.
+        let order = Order { ticket: Ticket(0), fence: Fence(0), task };
+        match Run::begin(&Chosen(chosen), order) {
+            Ok((run, next)) => {
+                self.targets.dry_runs += 1;
+                let number = self.targets.dry_runs;
+                let dry = Dry { executor, run, shown, open: Vec::new(), changed: false, reply };
+                self.go_on_dry(now, number, dry, next);
+            }
+            Err(stuck) => drop(reply.send(Ok(DryRunView { end: told(&stuck), ..shown }))),
+        }
+    }
+
+    /// What a dry run looked at.
+    pub(super) fn dry_looked(&mut self, now: Now, number: u64, ordinal: u32, answer: Answer) {
+        let Some(mut dry) = self.targets.dry.remove(&number) else { return };
+        if let Some(at) = dry.open.iter().position(|(open, _)| *open == ordinal) {
+            let (_, what) = dry.open.remove(at);
+            dry.shown.effects.push(PlannedEffect { what, changes: false, came: came(&answer) });
+        }
+        self.answer_dry(now, number, dry, ordinal, answer);
+    }
+
+    fn answer_dry(&mut self, now: Now, number: u64, mut dry: Dry, ordinal: u32, answer: Answer) {
+        let Some(chosen) = self.targets.executor(&dry.executor) else {
+            return dry.ends("its executor was taken back in the middle of it".into());
+        };
+        chosen.at(now.mono);
+        match dry.run.answer(&Chosen(chosen), ordinal, answer) {
+            Ok(next) => self.go_on_dry(now, number, dry, next),
+            Err(stuck) => dry.ends(told(&stuck)),
+        }
+    }
+
+    fn go_on_dry(&mut self, now: Now, number: u64, mut dry: Dry, next: Next) {
+        let effects = match next {
+            Next::End(outcome) => return dry.ended(&outcome),
+            Next::Do(effects) => effects,
+        };
+        let mut assumed = VecDeque::new();
+        for Effect { ordinal, access, deed } in effects {
+            if dry.shown.effects.len() + dry.open.len() >= EFFECTS_MAX {
+                return dry.ends(format!("it goes on; {EFFECTS_MAX} effects are shown"));
+            }
+            let what = deed.to_string();
+            match (access, &deed) {
+                // Nobody waits for a change that isn't made.
+                (_, Deed::Sleep { .. } | Deed::Attach { .. }) => assumed.push_back((ordinal, Answer::Done)),
+                (Access::Looks, _) => {
+                    dry.open.push((ordinal, what));
+                    self.targets
+                        .todo
+                        .push_back(Todo::Effect { key: Key::Dry { dry: number, ordinal }, deed });
+                }
+                (Access::Changes, _) => {
+                    let answer = goes_well(&deed);
+                    let came = format!("assumed: {}", came(&answer));
+                    dry.shown.effects.push(PlannedEffect { what, changes: true, came });
+                    dry.changed = true;
+                    assumed.push_back((ordinal, answer));
+                }
+            }
+        }
+        match assumed.pop_front() {
+            Some((ordinal, answer)) => {
+                // What is assumed at once comes one after the other, like everything that an executor hears.
+                for (ordinal, answer) in assumed {
+                    self.targets.assumed.push_back((number, ordinal, answer));
+                }
+                self.answer_dry(now, number, dry, ordinal, answer);
+            }
+            None => {
+                self.targets.dry.insert(number, dry);
+            }
+        }
+        while let Some((number, ordinal, answer)) = self.targets.assumed.pop_front() {
+            if let Some(dry) = self.targets.dry.remove(&number) {
+                self.answer_dry(now, number, dry, ordinal, answer);
+            }
+        }
+    }
+}
+
+impl Dry {
+    fn ended(self, outcome: &Outcome) {
+        let end = match (outcome, self.changed) {
+            (Outcome::Done, true) => "done".into(),
+            (Outcome::Done, false) => "done: there is nothing to change".into(),
+            (failed @ Outcome::Failed { .. }, true) => {
+                format!("from here on it depends on what the changes do; without them: {failed}")
+            }
+            (failed @ Outcome::Failed { .. }, false) => failed.to_string(),
+        };
+        self.ends(end);
+    }
+
+    fn ends(self, end: String) {
+        let Self { shown, reply, .. } = self;
+        // Whoever asked may have gone.
+        let _ = reply.send(Ok(DryRunView { end, ..shown }));
+    }
+}
+
+/// What a change comes to if it works.
+fn goes_well(deed: &Deed) -> Answer {
+    match deed {
+        Deed::Run { .. } => Answer::Exited { code: Some(0), output: Output::default() },
+        Deed::Http { .. } => Answer::Response { status: 200, body: Output::default() },
+        Deed::File { .. }
+        | Deed::Slot(_)
+        | Deed::Publish { .. }
+        | Deed::Sleep { .. }
+        | Deed::Attach { .. } => Answer::Done,
+    }
+}
+
+/// An answer in a line.
+fn came(answer: &Answer) -> String {
+    let text = |output: &Output| {
+        let text = String::from_utf8_lossy(&output.bytes);
+        let line: String = text.lines().next().unwrap_or_default().chars().take(120).collect();
+        if line.is_empty() { String::new() } else { format!(": {line}") }
+    };
+    match answer {
+        Answer::Done => "done".into(),
+        Answer::Exited { code: Some(code), output } => format!("exit code {code}{}", text(output)),
+        Answer::Exited { code: None, output } => format!("ended by a signal{}", text(output)),
+        Answer::Response { status, body } => format!("status {status}{}", text(body)),
+        Answer::Content(output) => format!("{} bytes", output.bytes.len()),
+        Answer::Slots(_) => "slots".into(),
+        Answer::Failed(outcome) => outcome.to_string(),
+        Answer::TimedOut => "timed out".into(),
+        Answer::Refused(why) => format!("refused: {why}"),
+        Answer::InDoubt => "in doubt".into(),
+    }
+}
+
+fn told(stuck: &Stuck) -> String {
+    format!("its executor can't go on: {}", stuck.error)
+}

@@ -1,0 +1,159 @@
+//! Runs of targets: the executor that takes one, its steps, and the effects that it asks for.
+//!
+//! What comes of an effect is written down before the executor hears of it, and nothing begins before the record that
+//! explains it is durable. Not here: which run there is, and what its end means (`core`).
+
+use backstay_core::TargetInput;
+use backstay_host::CallError;
+use backstay_memory::Step;
+use backstay_model::{
+    Access, Answer, Came, Digest, Effect, Event, Name, Order, Outcome, Reason, TargetId, Ticket, Transience,
+};
+use backstay_plugins::{Next, Run, Stuck};
+
+use super::{
+    super::{clock::Now, diary::Diary, judge::Ask, server::Server},
+    Key, Open, Todo,
+    executing::Chosen,
+};
+
+impl<D: Diary, P: Ask> Server<D, P> {
+    /// Finds the executor of a run, and begins it, or goes on with it where the journal knows it.
+    pub(super) fn take_run(&mut self, now: Now, target: TargetId, order: Order, grant: Option<Digest>) {
+        let ticket = order.ticket;
+        // What couldn't be written down isn't begun: after a crash nobody would know of it.
+        if !self.is_durable() {
+            let why = "nothing can be written down, so nothing is begun".into();
+            return self.end_run(now, &target, ticket, transient(why));
+        }
+        let executor = match self.executor_of(&target, grant) {
+            Ok(found) => found,
+            Err(why) => return self.end_run(now, &target, ticket, transient(why)),
+        };
+        self.give(now, &target, TargetInput::Taken { ticket, grant: executor.1 });
+        let steps = self.diary.steps(ticket);
+        let doubts = Step::in_doubt(&steps);
+        let doubts: Vec<Event> =
+            doubts.into_iter().map(|ordinal| Step::ended(ticket, ordinal, &Answer::InDoubt)).collect();
+        self.record(now, &doubts);
+        let answers = Step::answers(&self.diary.steps(ticket));
+        let Some(chosen) = self.targets.executor(&executor) else { return };
+        chosen.at(now.mono);
+        match Run::resume(&Chosen(chosen), order, answers) {
+            Ok((run, next)) => {
+                let came = run.came();
+                self.targets.runs.insert(ticket, Open { target, executor, run });
+                self.go_on(now, ticket, came, next);
+            }
+            Err(stuck) => self.stuck(now, &target, ticket, &executor, &stuck),
+        }
+    }
+
+    /// The executor that began a run, or else the newest that may be asked.
+    pub(super) fn executor_of(
+        &self,
+        target: &TargetId,
+        grant: Option<Digest>,
+    ) -> Result<(Name, Digest), String> {
+        let watch = self.targets.watches.get(target).ok_or_else(|| format!("{target} is not watched"))?;
+        let name = watch.watched.executor.clone();
+        let name = name.ok_or_else(|| format!("no executor is configured for {target}"))?;
+        let all = self.targets.executors.get(&name).ok_or_else(|| format!("no executor {name} is loaded"))?;
+        let grants: Vec<Digest> = all.iter().map(|executor| *executor.grant()).collect();
+        let chosen = match &grant {
+            None => self.targets.out.choose(&grants),
+            Some(grant) => grants.iter().find(|of| *of == grant && !self.targets.out.is_out(of)),
+        };
+        match (chosen, grant) {
+            (Some(chosen), _) => Ok((name, *chosen)),
+            (None, Some(grant)) => {
+                Err(format!("the executor that began it (grant {}) may not be asked any more", grant.short()))
+            }
+            (None, None) => Err(format!("every executor of {name} is in quarantine or revoked")),
+        }
+    }
+
+    /// Writes down what came of an executor's step and that its effects begin, and begins them.
+    fn go_on(&mut self, now: Now, ticket: Ticket, came: Came, next: Next) {
+        let Some(open) = self.targets.runs.get(&ticket) else { return };
+        let (target, grant) = (open.target.clone(), open.executor.1);
+        let stepped = Event::Stepped { ticket, grant, came };
+        match next {
+            Next::End(outcome) => {
+                self.record(now, &[stepped]);
+                self.end_run(now, &target, ticket, outcome);
+            }
+            Next::Do(effects) => {
+                let began = effects.iter().map(|Effect { ordinal, access, deed }| {
+                    let (what, changes) = (Reason::new(deed.to_string()).0, *access == Access::Changes);
+                    Event::EffectBegan { ticket, ordinal: *ordinal, what, changes }
+                });
+                self.record(now, &std::iter::once(stepped).chain(began).collect::<Vec<_>>());
+                if !self.is_durable() && effects.iter().any(|effect| effect.access == Access::Changes) {
+                    let why = "nothing can be written down, so nothing more is changed".into();
+                    return self.end_run(now, &target, ticket, transient(why));
+                }
+                for Effect { ordinal, deed, .. } in effects {
+                    self.targets.todo.push_back(Todo::Effect { key: Key::Run { ticket, ordinal }, deed });
+                }
+            }
+        }
+    }
+
+    fn stuck(
+        &mut self,
+        now: Now,
+        target: &TargetId,
+        ticket: Ticket,
+        executor: &(Name, Digest),
+        stuck: &Stuck,
+    ) {
+        let grant = executor.1;
+        let mut events = vec![Event::Stepped { ticket, grant, came: stuck.came() }];
+        let plugin = self.targets.executor(executor).map(|executor| executor.id().clone());
+        if let (CallError::Strike(strike), Some(plugin)) = (&stuck.error, plugin) {
+            let why = Reason::new(strike.to_string()).0;
+            let strikes = self.targets.out.strike(now.mono, grant);
+            events.extend(strikes.map(|strikes| Event::Quarantined { plugin, grant, strikes, why }));
+        }
+        self.record(now, &events);
+        self.end_run(now, target, ticket, stuck.outcome());
+    }
+
+    /// A run has ended. Effects of it that are under way lead nowhere.
+    fn end_run(&mut self, now: Now, target: &TargetId, ticket: Ticket, outcome: Outcome) {
+        self.targets.runs.remove(&ticket);
+        self.targets.todo.push_back(Todo::LetGo(ticket));
+        self.give(now, target, TargetInput::Ended { ticket, outcome });
+    }
+
+    /// An effect of a run has ended.
+    pub(in super::super) fn effect_ended(&mut self, now: Now, key: Key, answer: Answer) {
+        let (ticket, ordinal) = match key {
+            Key::Run { ticket, ordinal } => (ticket, ordinal),
+            Key::Dry { dry, ordinal } => return self.dry_looked(now, dry, ordinal, answer),
+        };
+        // What comes of an effect of a run that was let go of leads nowhere.
+        let Some(open) = self.targets.runs.get(&ticket) else { return };
+        let (target, executor) = (open.target.clone(), open.executor.clone());
+        self.record(now, &[Step::ended(ticket, ordinal, &answer)]);
+        // Taken out while its executor is asked: both are parts of one thing.
+        let Some(mut open) = self.targets.runs.remove(&ticket) else { return };
+        let Some(chosen) = self.targets.executor(&executor) else {
+            let why = "its executor was taken back in the middle of it".into();
+            return self.end_run(now, &target, ticket, transient(why));
+        };
+        chosen.at(now.mono);
+        let answered = open.run.answer(&Chosen(chosen), ordinal, answer);
+        let came = open.run.came();
+        self.targets.runs.insert(ticket, open);
+        match answered {
+            Ok(next) => self.go_on(now, ticket, came, next),
+            Err(stuck) => self.stuck(now, &target, ticket, &executor, &stuck),
+        }
+    }
+}
+
+fn transient(why: String) -> Outcome {
+    Outcome::Failed { transience: Transience::Transient, why: Reason::new(why).0 }
+}

@@ -1,0 +1,186 @@
+//! Windows: when one closes, what is asked then, and what the answers make of it.
+//!
+//! Not here: asking (`doing`), what an answer makes of a window (`signals`), and what a window leads to (`core`).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use backstay_core::{Signals, TargetInput};
+use backstay_model::{Digest, Millis, Mono, Permille, Release, TargetId};
+use backstay_signals::{
+    Alert, Answers, Finite, MetricName, Metrics, NoData, ObjectiveSpec, Part, Series, Side, Source,
+};
+
+use super::{
+    super::{clock::Now, diary::Diary, judge::Ask, server::Server},
+    Targets, Todo, Watched,
+};
+
+/// A metric of a pipeline with this name is how unusual things look, 0 to 1.
+const ANOMALY: &str = "anomaly";
+
+/// What is watched of one target.
+pub(super) struct Watch {
+    pub(super) watched: Watched,
+    opened: Mono,
+    closes: Mono,
+    /// Numbers were asked for, and did not come yet.
+    looking: bool,
+    series: Series,
+    /// Which release the series is about.
+    about: Option<Digest>,
+    /// What a pipeline measured in the open window.
+    metrics: BTreeMap<MetricName, Finite>,
+    /// What could not be had in the last window, for people.
+    pub(super) missing: Vec<String>,
+}
+
+impl Watch {
+    /// The first window of each target closes at a time of its own, so that hundreds don't ask at once.
+    pub(super) fn new(now: Mono, id: &TargetId, watched: Watched) -> Self {
+        let spread = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        let first = Millis(1 + spread % watched.window.0.max(1));
+        Self {
+            closes: now.after(first),
+            opened: now,
+            looking: false,
+            series: Series::new(),
+            about: None,
+            metrics: BTreeMap::new(),
+            missing: Vec::new(),
+            watched,
+        }
+    }
+
+    /// The configuration says something else. What was seen of objectives that are still there is kept.
+    pub(super) fn set(&mut self, watched: Watched) {
+        self.series.keep(&watched.specs);
+        self.watched = watched;
+    }
+
+    pub(super) fn deadline(&self) -> Option<Mono> {
+        (!self.looking).then_some(self.closes)
+    }
+
+    pub(super) fn series(&self) -> &Series {
+        &self.series
+    }
+
+    /// What was seen of one release says nothing about another.
+    fn turns_to(&mut self, release: Option<&Release>) {
+        let about = release.map(|release| release.digest);
+        if self.about != about {
+            self.about = about;
+            self.series.reset();
+        }
+    }
+
+    /// Whether all that it watches is what pipelines send.
+    fn is_fed_by_pipelines(&self) -> bool {
+        self.watched.specs.iter().all(|spec| matches!(spec.source, Source::Metric { .. }))
+    }
+
+    fn close(
+        &mut self,
+        now: Mono,
+        answers: Vec<Answers>,
+        alerts: impl Fn(&ObjectiveSpec) -> Option<backstay_signals::Answer>,
+    ) {
+        self.missing.clear();
+        let mut answers = answers.into_iter();
+        for spec in self.watched.specs.iter() {
+            let mut answered = answers.next().unwrap_or_default();
+            match &spec.source {
+                Source::Metric { name, .. } => {
+                    let value = self.metrics.get(name).copied().ok_or(NoData::NotAsked);
+                    answered.put(Side::Candidate, Part::Value, value);
+                }
+                Source::Alert { .. } => {
+                    answered.put(Side::Candidate, Part::Value, alerts(spec).unwrap_or(Err(NoData::NotAsked)));
+                }
+                Source::Ratio { .. } | Source::Value { .. } | Source::Burn(_) => {}
+            }
+            let missing = answered.missing().map(|(_, _, why)| format!("{}: {why}", spec.name));
+            self.missing.extend(missing.take(4));
+            let windows = spec.windows(&answered, self.opened, self.watched.window);
+            self.series.push(spec, windows);
+        }
+        self.metrics.clear();
+        self.looking = false;
+        self.opened = now;
+        // A server that was busy closes the next window in its own time, and never two at once.
+        self.closes = self.closes.after(self.watched.window).max(Mono(now.0.saturating_add(1)));
+        if self.closes.0 > now.0.saturating_add(self.watched.window.0) {
+            self.closes = now.after(self.watched.window);
+        }
+    }
+
+    fn anomaly(&self) -> Option<Permille> {
+        let value = self.metrics.iter().find(|(name, _)| name.as_str() == ANOMALY)?.1;
+        value.share().ok()
+    }
+}
+
+impl Targets {
+    /// Takes what a pipeline measured into the open window. Gives whether the window may close now.
+    pub(super) fn measured(&mut self, id: &TargetId, metrics: Metrics) -> bool {
+        let Some(watch) = self.watches.get_mut(id) else { return false };
+        watch.metrics.extend(metrics);
+        watch.is_fed_by_pipelines() && !watch.looking
+    }
+
+    /// Takes what Alertmanager sent.
+    pub(super) fn alerted(&mut self, now: Mono, alerts: Vec<Alert>) {
+        self.firing.hear(now, alerts);
+    }
+
+    /// The targets whose window is over.
+    fn due(&self, now: Mono) -> Vec<TargetId> {
+        let due = self.watches.iter().filter(|(_, watch)| watch.deadline().is_some_and(|at| at <= now));
+        due.map(|(id, _)| id.clone()).collect()
+    }
+}
+
+impl<D: Diary, P: Ask> Server<D, P> {
+    /// Asks for the numbers of windows that are over, and lets runs that are overdue go.
+    pub(in super::super) fn tick_targets(&mut self, now: Now) {
+        let effects = self.targets.estate.tick(now.mono);
+        self.follow_targets(now, effects);
+        for id in self.targets.due(now.mono) {
+            self.close_window(now, &id);
+        }
+    }
+
+    /// A window is over: what it takes is asked for, or it is judged at once if it takes nothing.
+    pub(super) fn close_window(&mut self, now: Now, id: &TargetId) {
+        let release = self.targets.estate.target(id).and_then(|target| target.state().out());
+        let release = release.map(|out| out.release.clone());
+        let Some(watch) = self.targets.watches.get_mut(id) else { return };
+        watch.turns_to(release.as_ref());
+        let asks = watch.watched.specs.iter().any(|spec| !spec.questions().is_empty());
+        match watch.watched.prometheus.clone().filter(|_| asks) {
+            Some(prometheus) => {
+                watch.looking = true;
+                let specs = Arc::clone(&watch.watched.specs);
+                let stale = watch.watched.window;
+                self.targets.todo.push_back(Todo::Look { target: id.clone(), prometheus, specs, stale });
+            }
+            None => self.looked(now, id, Vec::new()),
+        }
+    }
+
+    /// The numbers of a window came, or why there are none.
+    pub(in super::super) fn looked(&mut self, now: Now, id: &TargetId, answers: Vec<Answers>) {
+        let Targets { watches, firing, .. } = &mut self.targets;
+        let Some(watch) = watches.get_mut(id) else { return };
+        let anomaly = watch.anomaly();
+        watch.close(now.mono, answers, |spec| match &spec.source {
+            Source::Alert { name } => Some(firing.answer(now.mono, id, name)),
+            Source::Ratio { .. } | Source::Value { .. } | Source::Burn(_) | Source::Metric { .. } => None,
+        });
+        let objectives = watch.series.objectives().to_vec();
+        let infra = firing.infra(now.mono, id);
+        self.give(now, id, TargetInput::Window(Signals { objectives, anomaly, infra }));
+    }
+}
