@@ -19,13 +19,6 @@ const ALERTS_MAX: usize = 1000;
 /// The form of message that is understood.
 const VERSION: &str = "4";
 
-/// The label that says which target an alert is about.
-const SERVICE: &str = "service";
-/// The label that says what kind of trouble with a machine an alert is.
-const INFRA: &str = "backstay_infra";
-/// The label that Alertmanager itself names alerts by.
-const NAME: &str = "alertname";
-
 /// One alert, for one target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alert {
@@ -202,14 +195,14 @@ impl std::error::Error for AlertsError {}
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoService => write!(f, "there is no label {SERVICE}"),
-            Self::Service(error) => write!(f, "label {SERVICE}: {error}"),
+            Self::NoService => f.write_str("there is no label service"),
+            Self::Service(error) => write!(f, "label service: {error}"),
             Self::NoFingerprint => f.write_str("there is no usable fingerprint"),
             Self::Infra { kind } => write!(
                 f,
-                "label {INFRA} is {kind:?}: expected process-exited, out-of-memory, machine-lost, disk or network"
+                "label backstay_infra is {kind:?}: expected process-exited, out-of-memory, machine-lost, disk or network"
             ),
-            Self::NoName => write!(f, "there is no usable label {NAME}"),
+            Self::NoName => f.write_str("there is no usable label alertname"),
             Self::Status { status } => write!(f, "it is {status:?}, neither firing nor resolved"),
         }
     }
@@ -233,9 +226,17 @@ struct Message {
 struct Sent {
     status: String,
     #[serde(default)]
-    labels: BTreeMap<String, String>,
+    labels: Labels,
     #[serde(default)]
     fingerprint: String,
+}
+
+/// The labels that matter. One that is there twice is an error, as any field is.
+#[derive(Default, Deserialize)]
+struct Labels {
+    service: Option<String>,
+    backstay_infra: Option<String>,
+    alertname: Option<String>,
 }
 
 /// Only this is read first: another version may have other fields.
@@ -292,20 +293,23 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, AlertsError> {
 
 impl Sent {
     fn understood(self) -> Result<Alert, Unusable> {
-        let label = |name: &str| self.labels.get(name).map(String::as_str);
-        let service =
-            TargetId::parse(label(SERVICE).ok_or(Unusable::NoService)?).map_err(Unusable::Service)?;
+        let Labels { service, backstay_infra, alertname } = self.labels;
+        let service = service.ok_or(Unusable::NoService)?;
+        let service = TargetId::parse(&service).map_err(Unusable::Service)?;
         let fingerprint = Fingerprint::parse(&self.fingerprint).ok_or(Unusable::NoFingerprint)?;
         let state = match self.status.as_str() {
             "firing" => AlertState::Firing,
             "resolved" => AlertState::Resolved,
             other => return Err(Unusable::Status { status: shortened(other) }),
         };
-        let meaning = match label(INFRA) {
+        let meaning = match backstay_infra.as_deref() {
             Some(kind) => {
                 Meaning::Infra(infra(kind).ok_or_else(|| Unusable::Infra { kind: shortened(kind) })?)
             }
-            None => Meaning::Objective(label(NAME).and_then(AlertName::parse).ok_or(Unusable::NoName)?),
+            None => {
+                let name = alertname.as_deref().and_then(AlertName::parse);
+                Meaning::Objective(name.ok_or(Unusable::NoName)?)
+            }
         };
         Ok(Alert { fingerprint, service, state, meaning })
     }
@@ -320,4 +324,133 @@ fn infra(kind: &str) -> Option<InfraKind> {
         "network" => InfraKind::Network,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message as Alertmanager 0.25 sends it, with the fields that don't matter here.
+    fn message(alerts: &str) -> String {
+        format!(
+            r#"{{"receiver":"backstay","status":"firing","alerts":[{alerts}],"groupLabels":{{"service":"checkout"}},
+            "commonLabels":{{}},"commonAnnotations":{{}},"externalURL":"http://am.example:9093","version":"4",
+            "groupKey":"{{}}:{{service=\"checkout\"}}","truncatedAlerts":2}}"#
+        )
+    }
+
+    fn alert(status: &str, labels: &str, fingerprint: &str) -> String {
+        format!(
+            r#"{{"status":"{status}","labels":{{{labels}}},"annotations":{{"summary":"x"}},
+            "startsAt":"2026-01-05T10:00:00.000Z","endsAt":"0001-01-01T00:00:00Z",
+            "generatorURL":"http://prometheus.example:9090/graph","fingerprint":"{fingerprint}"}}"#
+        )
+    }
+
+    fn read(alerts_: &[String]) -> Delivery {
+        alerts(message(&alerts_.join(",")).as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn an_alert_is_trouble_with_a_machine_or_a_broken_promise() {
+        let delivery = read(&[
+            alert(
+                "firing",
+                r#""service":"checkout","alertname":"OomKills","backstay_infra":"out-of-memory""#,
+                "a1",
+            ),
+            alert("resolved", r#""service":"checkout","alertname":"ErrorsHigh","severity":"page""#, "b2"),
+        ]);
+        assert_eq!((delivery.truncated, delivery.passed_over.len()), (2, 0));
+        let [oom, errors] = delivery.alerts.as_slice() else { panic!("{delivery:?}") };
+        assert_eq!(oom.service.as_str(), "checkout");
+        assert_eq!((oom.state, &oom.meaning), (AlertState::Firing, &Meaning::Infra(InfraKind::OutOfMemory)));
+        assert_eq!(errors.state, AlertState::Resolved);
+        assert_eq!(errors.meaning, Meaning::Objective(AlertName::parse("ErrorsHigh").unwrap()));
+    }
+
+    #[test]
+    fn every_kind_of_trouble_has_a_label() {
+        for (label, kind) in [
+            ("process-exited", InfraKind::ProcessExited),
+            ("out-of-memory", InfraKind::OutOfMemory),
+            ("machine-lost", InfraKind::MachineLost),
+            ("disk", InfraKind::Disk),
+            ("network", InfraKind::Network),
+        ] {
+            let labels = format!(r#""service":"checkout","backstay_infra":"{label}""#);
+            assert_eq!(read(&[alert("firing", &labels, "a1")]).alerts[0].meaning, Meaning::Infra(kind));
+        }
+    }
+
+    /// One alert of many has no service: the others are taken, and that one is told of.
+    #[test]
+    fn an_alert_that_cannot_be_used_takes_nothing_from_the_others() {
+        let told = |labels: &str, fingerprint: &str, status: &str| {
+            let good = alert("firing", r#""service":"checkout","alertname":"A""#, "ok");
+            let delivery = read(&[alert(status, labels, fingerprint), good]);
+            assert_eq!(delivery.alerts.len(), 1, "{labels}");
+            delivery.passed_over.iter().map(PassedOver::to_string).collect::<String>()
+        };
+        for (labels, fingerprint, status, why) in [
+            (r#""alertname":"A""#, "a1", "firing", "there is no label service"),
+            (
+                r#""service":"../x","alertname":"A""#,
+                "a1",
+                "firing",
+                r#"label service: "../x" is no target: expected 1 to 64 of a-z, 0-9 and -"#,
+            ),
+            (r#""service":"checkout","alertname":"A""#, "", "firing", "there is no usable fingerprint"),
+            (r#""service":"checkout""#, "a1", "firing", "there is no usable label alertname"),
+            (
+                r#""service":"checkout","backstay_infra":"fire""#,
+                "a1",
+                "firing",
+                "label backstay_infra is \"fire\": expected process-exited, out-of-memory, machine-lost, disk or network",
+            ),
+            (
+                r#""service":"checkout","alertname":"A""#,
+                "a1",
+                "suppressed",
+                "it is \"suppressed\", neither firing nor resolved",
+            ),
+        ] {
+            assert_eq!(told(labels, fingerprint, status), format!("alert 0 is passed over: {why}"));
+        }
+    }
+
+    #[test]
+    fn an_alert_that_is_there_twice_counts_once_and_the_worse_word_is_believed() {
+        let labels = r#""service":"checkout","alertname":"A""#;
+        let (on, over) = (alert("firing", labels, "a1"), alert("resolved", labels, "a1"));
+        for order in [[on.clone(), over.clone()], [over, on]] {
+            let delivery = read(&order);
+            assert_eq!(delivery.alerts.len(), 1);
+            assert_eq!(delivery.alerts[0].state, AlertState::Firing);
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused_whatever_its_fields_are() {
+        let error = alerts(br#"{"version":"5","alerts":"all of them"}"#).unwrap_err();
+        assert_eq!(error.to_string(), r#"the message is of version "5", and "4" was expected"#);
+        assert!(matches!(alerts(br#"{"alerts":[]}"#), Err(AlertsError::Malformed { .. })));
+    }
+
+    #[test]
+    fn what_is_broken_or_too_large_is_refused() {
+        let whole = message(&alert("firing", r#""service":"checkout","alertname":"A""#, "a1"));
+        for length in 0..whole.len() {
+            assert!(alerts(&whole.as_bytes()[..length]).is_err(), "{length}");
+        }
+        let twice = message(&alert("firing", r#""service":"a","service":"b","alertname":"A""#, "a1"));
+        let error = alerts(twice.as_bytes()).unwrap_err().to_string();
+        assert!(error.ends_with("duplicate field `service`"), "{error}");
+        let deep = format!(r#"{{"version":"4","x":{}"#, "[".repeat(100_000));
+        assert!(matches!(alerts(deep.as_bytes()), Err(AlertsError::Malformed { .. })));
+        assert!(matches!(alerts(&vec![b' '; BYTES_MAX + 1]), Err(AlertsError::TooLarge { .. })));
+        let many = vec![r#"{"status":"firing"}"#; ALERTS_MAX + 1].join(",");
+        assert!(matches!(alerts(message(&many).as_bytes()), Err(AlertsError::TooMany { alerts: 1001 })));
+        assert_eq!(alerts(b"\xff").unwrap_err().to_string(), "line 1, column 1: expected value");
+    }
 }

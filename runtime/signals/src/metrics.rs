@@ -9,7 +9,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{
-    Deserializer as _,
+    Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
 };
 
@@ -85,7 +85,7 @@ pub enum MetricsError {
     At {
         /// In which line, from 1.
         line: usize,
-        /// At which character of it, from 1.
+        /// At which byte of it, from 1.
         column: usize,
         /// What.
         why: String,
@@ -160,10 +160,40 @@ impl<'de> Visitor<'de> for Document {
         let mut metrics = Metrics::new();
         while let Some(name) = map.next_key::<String>()? {
             let name = MetricName::parse(&name).map_err(A::Error::custom)?;
-            let number = map.next_value::<f64>()?;
+            let number = map.next_value::<Number>()?.0;
             add(&mut metrics, name, number).map_err(A::Error::custom)?;
         }
         Ok(metrics)
+    }
+}
+
+/// A number of JSON, whole or not.
+struct Number(f64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_f64(Self(0.0))
+    }
+}
+
+impl Visitor<'_> for Number {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number")
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Self, E> {
+        Ok(Self(number))
+    }
+
+    // A measurement has fewer digits than would be lost here.
+    fn visit_u64<E>(self, number: u64) -> Result<Self, E> {
+        Ok(Self(number as f64))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Self, E> {
+        Ok(Self(number as f64))
     }
 }
 
@@ -223,4 +253,97 @@ fn exposition(bytes: &[u8]) -> Result<Metrics, MetricsError> {
 /// Where `part`, which is a piece of `whole`, begins in it.
 fn offset(whole: &str, part: &str) -> usize {
     part.as_ptr().addr().saturating_sub(whole.as_ptr().addr())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(metrics: &Metrics, name: &str) -> Option<f64> {
+        metrics.get(&MetricName::parse(name).unwrap()).map(|number| number.get())
+    }
+
+    fn refused(document: &str) -> String {
+        metrics(document.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn both_forms_say_the_same() {
+        let json = metrics(b"{\"error_rate\": 0.004,\n \"p99-ms\": 312, \"drift\": -1e-3}").unwrap();
+        let text = metrics(
+            b"# HELP error_rate of the canary\n# TYPE error_rate gauge\n\nerror_rate 0.004\n p99-ms 312 1700000000000\ndrift -1e-3",
+        );
+        assert_eq!(Ok(json.clone()), text);
+        assert_eq!(
+            (get(&json, "error_rate"), get(&json, "p99-ms"), json.len()),
+            (Some(0.004), Some(312.0), 3)
+        );
+        assert_eq!(metrics(b"{}"), Ok(Metrics::new()));
+    }
+
+    #[test]
+    fn a_mistake_in_json_has_a_place() {
+        for (document, said) in [
+            ("", "line 1, column 1: there is nothing in it"),
+            ("{\n \"a\": 1,\n \"a\": 2}", "line 3, column 8: a is there twice"),
+            ("{\"a\": \"+Inf\"}", "line 1, column 12: invalid type: string \"+Inf\", expected a number"),
+            ("{\"a\": \"0.1\"}", "line 1, column 11: invalid type: string \"0.1\", expected a number"),
+            ("{\"a\": null}", "line 1, column 10: invalid type: null, expected a number"),
+            ("{\"a\": 1e999}", "line 1, column 11: number out of range"),
+            ("{\"a\": NaN}", "line 1, column 7: expected value"),
+            ("{\"a\": 1", "line 1, column 7: EOF while parsing an object"),
+            ("{\"a\": 1} x", "line 1, column 10: trailing characters"),
+            ("[1]", "line 1, column 1: invalid type: sequence, expected an object of names and numbers"),
+            (
+                "{\"Error\": 1}",
+                "line 1, column 8: \"Error\" is no metric: expected 1 to 64 of a-z, 0-9, _ and -",
+            ),
+        ] {
+            assert_eq!(refused(document), said, "{document}");
+        }
+    }
+
+    #[test]
+    fn a_mistake_in_text_has_a_place() {
+        for (document, said) in [
+            ("a 1\n a 2", "line 2, column 4: a is there twice"),
+            ("a +Inf", "line 1, column 3: a is inf, not a finite number"),
+            ("a NaN", "line 1, column 3: a is NaN, not a finite number"),
+            ("a 1e999", "line 1, column 3: a is inf, not a finite number"),
+            ("a", "line 1, column 2: a has no number"),
+            ("a one", "line 1, column 3: \"one\" is no number"),
+            ("a 1 now", "line 1, column 5: \"now\" is no time in milliseconds"),
+            ("a 1 1 1", "line 1, column 7: a line has a name, a number, and perhaps a time"),
+            (
+                "a{b=\"c\"} 1",
+                "line 1, column 1: labels are not read here: give each number a name of its own",
+            ),
+            ("go:gc 1", "line 1, column 1: \"go:gc\" is no metric: expected 1 to 64 of a-z, 0-9, _ and -"),
+        ] {
+            assert_eq!(refused(document), said, "{document}");
+        }
+        let error = metrics(b"a 1\nb \xff").unwrap_err().to_string();
+        assert_eq!(error, "line 2, column 3: this is no UTF-8");
+    }
+
+    #[test]
+    fn a_document_is_bounded() {
+        let lines = |count: usize| (0..count).map(|n| format!("m{n} 1\n")).collect::<String>();
+        assert_eq!(metrics(lines(NAMES_MAX).as_bytes()).map(|metrics| metrics.len()), Ok(NAMES_MAX));
+        assert_eq!(refused(&lines(NAMES_MAX + 1)), "line 257, column 6: there are more than 256 names");
+        assert_eq!(
+            refused(&" ".repeat(BYTES_MAX + 1)),
+            "the metrics have 65537 bytes, and at most 65536 are read"
+        );
+        let deep = format!("{{\"a\":{}", "[".repeat(BYTES_MAX - 10));
+        assert!(refused(&deep).starts_with("line 1, "));
+    }
+
+    #[test]
+    fn half_a_document_is_none() {
+        let whole = b"{\"error_rate\": 0.004, \"p99\": 312}";
+        for length in 0..whole.len() {
+            assert!(metrics(&whole[..length]).is_err(), "{length}");
+        }
+    }
 }

@@ -103,7 +103,7 @@ impl NoData {
                 Some("give the numbers of bad and of all as two queries rather than their quotient")
             }
             Self::Early { .. } => Some("look whether the clocks of both machines are right"),
-            Self::NotAShare { .. } => Some("an anomaly score is from 0 to 1"),
+            Self::NotAShare { .. } => Some("let the query yield a share, from 0 to 1"),
             Self::Negative { .. } => {
                 Some("count with increase(...), which knows of counters that start anew")
             }

@@ -25,6 +25,11 @@ impl Finite {
         self.0
     }
 
+    /// 1 for yes, 0 for no.
+    pub(crate) const fn from_bool(is: bool) -> Self {
+        Self(if is { 1.0 } else { 0.0 })
+    }
+
     /// This number as a share: an anomaly score from 0 to 1, rounded to thousandths.
     ///
     /// # Errors

@@ -266,3 +266,172 @@ impl Counted {
         Ok(Self { samples, bad: bad.min(samples) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finite(number: f64) -> Finite {
+        Finite::new(number).unwrap()
+    }
+
+    fn query(text: &str) -> Query {
+        Query::parse(text).unwrap()
+    }
+
+    fn spec(source: Source) -> ObjectiveSpec {
+        ObjectiveSpec { name: Name::parse("o").unwrap(), critical: true, scope: Scope::Local, source }
+    }
+
+    fn ratio(has_baseline: bool) -> ObjectiveSpec {
+        let of =
+            |side: &str| Ratio { bad: query(&format!("{side}-bad")), total: query(&format!("{side}-all")) };
+        spec(Source::Ratio { candidate: of("new"), baseline: has_baseline.then(|| of("old")) })
+    }
+
+    /// What the spec makes of these answers: samples and bad ones of each side.
+    fn counts(spec: &ObjectiveSpec, given: &[(Side, Part, Answer)]) -> ((u32, u32), Option<(u32, u32)>) {
+        let mut answers = Answers::new();
+        for (side, part, answer) in given {
+            answers.put(*side, *part, answer.clone());
+        }
+        let (opened, span) = (Mono(5000), Millis(1000));
+        let Windows { candidate, baseline } = spec.windows(&answers, opened, span);
+        for window in [Some(candidate), baseline].into_iter().flatten() {
+            assert_eq!((window.opened, window.span), (opened, span));
+            assert!(window.bad <= window.samples);
+        }
+        ((candidate.samples, candidate.bad), baseline.map(|window| (window.samples, window.bad)))
+    }
+
+    #[test]
+    fn questions_say_what_their_answers_are_for() {
+        let asked = |spec: &ObjectiveSpec| {
+            let questions = spec.questions();
+            questions
+                .iter()
+                .map(|q| format!("{:?} {:?} {}", q.side, q.part, q.query.as_str()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            asked(&ratio(true)),
+            [
+                "Candidate Bad new-bad",
+                "Candidate Total new-all",
+                "Baseline Bad old-bad",
+                "Baseline Total old-all"
+            ]
+        );
+        assert_eq!(asked(&ratio(false)).len(), 2);
+        let burn = Burn {
+            ratio_long: query("l"),
+            ratio_short: query("s"),
+            rate: BurnRate::new(0.999, 14.4).unwrap(),
+        };
+        assert_eq!(asked(&spec(Source::Burn(burn))), ["Candidate Long l", "Candidate Short s"]);
+        assert!(asked(&spec(Source::Alert { name: AlertName::parse("A").unwrap() })).is_empty());
+    }
+
+    #[test]
+    fn counts_are_rounded_and_never_more_than_all() {
+        for (bad, total, counted) in [
+            (0.0, 0.0, (0, 0)),
+            (0.0, 0.49, (0, 0)), // nothing happened
+            (1.0, 0.49, (0, 0)),
+            (0.4, 0.5, (1, 0)),
+            (2.2, 100.7, (101, 2)),
+            (10.4, 9.8, (10, 10)), // extrapolated past all of them
+            (-0.2, 50.0, (50, 0)), // what floats make of 0
+            (3.0, 5e9, (u32::MAX, 3)),
+            (6e9, 5e9, (u32::MAX, u32::MAX)),
+            (-7.0, 50.0, (0, 0)), // counts nothing: no data
+            (7.0, -50.0, (0, 0)),
+        ] {
+            let given = [
+                (Side::Candidate, Part::Bad, Ok(finite(bad))),
+                (Side::Candidate, Part::Total, Ok(finite(total))),
+            ];
+            assert_eq!(counts(&ratio(false), &given), (counted, None), "{bad} of {total}");
+        }
+    }
+
+    /// The baseline has run dry, or nobody could be asked about it: the candidate is still told as it is, and the other
+    /// way round.
+    #[test]
+    fn what_one_side_lacks_changes_nothing_about_the_other() {
+        let whole = |side| [(side, Part::Bad, Ok(finite(2.0))), (side, Part::Total, Ok(finite(10.0)))];
+        let lacks = [NoData::Empty, NoData::NotFinite, NoData::Negative { value: finite(-9.0) }];
+        for (there, gone) in [(Side::Candidate, Side::Baseline), (Side::Baseline, Side::Candidate)] {
+            for lack in &lacks {
+                for part in [Part::Bad, Part::Total] {
+                    let mut given = [whole(there), whole(gone)].concat();
+                    let it = given.iter_mut().find(|(side, of, _)| (*side, *of) == (gone, part)).unwrap();
+                    it.2 = Err(lack.clone());
+                    let (candidate, baseline) = counts(&ratio(true), &given);
+                    let (there_counts, gone_counts) = match there {
+                        Side::Candidate => (candidate, baseline.unwrap()),
+                        Side::Baseline => (baseline.unwrap(), candidate),
+                    };
+                    assert_eq!((there_counts, gone_counts), ((10, 2), (0, 0)), "{gone:?} {part:?} {lack}");
+                }
+            }
+        }
+        assert_eq!(counts(&ratio(true), &[]), ((0, 0), Some((0, 0))), "nobody answered");
+    }
+
+    #[test]
+    fn a_value_is_one_sample_and_its_limit_is_still_good() {
+        for (limit, value, bad) in [
+            (Limit::Above(finite(0.3)), 0.31, 1),
+            (Limit::Above(finite(0.3)), 0.3, 0),
+            (Limit::Above(finite(0.3)), -5.0, 0),
+            (Limit::Below(finite(0.3)), 0.29, 1),
+            (Limit::Below(finite(0.3)), 0.3, 0),
+        ] {
+            let value_of = spec(Source::Value { candidate: query("c"), baseline: Some(query("b")), limit });
+            let given = [(Side::Candidate, Part::Value, Ok(finite(value)))];
+            assert_eq!(counts(&value_of, &given), ((1, bad), Some((0, 0))), "{limit:?} {value}");
+            let metric = spec(Source::Metric { name: MetricName::parse("m").unwrap(), limit });
+            assert_eq!(counts(&metric, &given), ((1, bad), None), "{limit:?} {value}");
+        }
+    }
+
+    #[test]
+    fn a_budget_burns_only_where_both_windows_are_known() {
+        let rate = BurnRate::new(0.999, 14.4).unwrap();
+        let burn = spec(Source::Burn(Burn { ratio_long: query("l"), ratio_short: query("s"), rate }));
+        let (high, low) = (Ok(finite(0.02)), Ok(finite(0.001)));
+        for (long, short, counted) in [
+            (high.clone(), high.clone(), (1, 1)),
+            (high.clone(), low.clone(), (1, 0)),
+            (low.clone(), high.clone(), (1, 0)),
+            (low.clone(), Err(NoData::Empty), (0, 0)),
+            (Err(NoData::NotFinite), high.clone(), (0, 0)),
+            (Ok(finite(-0.5)), high, (0, 0)),
+            (Ok(finite(1.3)), Ok(finite(1.3)), (1, 1)), // extrapolated past all of them
+        ] {
+            let given =
+                [(Side::Candidate, Part::Long, long.clone()), (Side::Candidate, Part::Short, short.clone())];
+            assert_eq!(counts(&burn, &given), (counted, None), "{long:?} {short:?}");
+        }
+    }
+
+    #[test]
+    fn an_alert_is_bad_while_it_is_on_and_silence_is_no_data() {
+        let alert = spec(Source::Alert { name: AlertName::parse("ErrorsHigh").unwrap() });
+        for (answer, counted) in
+            [(Ok(finite(1.0)), (1, 1)), (Ok(finite(0.0)), (1, 0)), (Err(NoData::NotAsked), (0, 0))]
+        {
+            assert_eq!(counts(&alert, &[(Side::Candidate, Part::Value, answer)]), (counted, None));
+        }
+    }
+
+    #[test]
+    fn what_is_missing_can_be_told() {
+        let mut answers = Answers::new();
+        answers.put(Side::Candidate, Part::Bad, Err(NoData::Empty));
+        answers.put(Side::Candidate, Part::Total, Ok(finite(1.0)));
+        let missing: Vec<_> = answers.missing().collect();
+        assert_eq!(missing, [(Side::Candidate, Part::Bad, &NoData::Empty)]);
+    }
+}

@@ -197,14 +197,15 @@ impl Prometheus {
     /// Asks all that an objective needs, at once, all as of the same time.
     pub async fn answers(&self, spec: &ObjectiveSpec, at: UnixMs, stale: Millis) -> Answers {
         let mut asking = JoinSet::new();
+        let mut answers = Answers::new();
         for question in spec.questions() {
             let (prometheus, query) = (self.clone(), question.query.clone());
             let (side, part) = (question.side, question.part);
+            // Until it is answered, and for good if that never happens.
+            answers.put(side, part, Err(NoData::GivenUp));
             asking.spawn(async move { (side, part, prometheus.ask(&query, at, stale).await) });
         }
-        let mut answers = Answers::new();
         while let Some(asked) = asking.join_next().await {
-            // What ended without an answer isn't put in, and so was not answered.
             if let Ok((side, part, answer)) = asked {
                 answers.put(side, part, answer);
             }
@@ -333,4 +334,78 @@ fn client(roots: Vec<Certificate<'static>>) -> Agent {
         .tls_config(tls)
         .build()
         .new_agent()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(url: &str) -> PrometheusSettings {
+        PrometheusSettings {
+            url: url.into(),
+            timeout: Millis::from_secs(5),
+            roots: None,
+            headers: Vec::new(),
+            credential: None,
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_refused_before_anything_is() {
+        for url in ["http://127.0.0.1:9090", "http://[::1]:9090/", "http://grid.example/prometheus/"] {
+            assert!(Prometheus::new(settings(url)).is_ok(), "{url}");
+        }
+        for url in [
+            "",
+            "localhost",
+            "ftp://x",
+            "https://x",
+            "http://u:p@x",
+            "http://x/?a",
+            "http://x#a",
+            "http:///x",
+            "http://a b",
+        ] {
+            assert!(matches!(Prometheus::new(settings(url)), Err(PrometheusError::Url { .. })), "{url}");
+        }
+        let header = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+        let with = |headers| Prometheus::new(PrometheusSettings { headers, ..settings("http://x") });
+        assert!(with(header("x-scope-orgid", "shop")).is_ok());
+        assert!(matches!(with(header("a b", "c")), Err(PrometheusError::Header { .. })));
+        assert!(matches!(with(header("a", "c\r\nd: e")), Err(PrometheusError::Header { .. })));
+        let roots = Some(b"nothing".to_vec());
+        let error = Prometheus::new(PrometheusSettings { roots, ..settings("https://x") }).unwrap_err();
+        assert_eq!(error.to_string(), "the file of trusted certificates holds none");
+        for timeout in [Millis(0), Millis::from_secs(121)] {
+            let error = Prometheus::new(PrometheusSettings { timeout, ..settings("http://x") }).unwrap_err();
+            assert!(matches!(error, PrometheusError::Timeout { .. }));
+        }
+    }
+
+    #[test]
+    fn a_path_before_the_api_stays() {
+        let uri = |url| address(url, false).unwrap().to_string();
+        assert_eq!(uri("http://x:9090"), "http://x:9090/api/v1/query");
+        assert_eq!(uri("http://x/prometheus/"), "http://x/prometheus/api/v1/query");
+    }
+
+    #[test]
+    fn a_question_is_sent_as_a_form() {
+        let query = Query::parse("sum(rate(a{b=~\"5..\"}[1m])) + 1 & é").unwrap();
+        let form = form(&query, UnixMs(1_767_607_200_007), Millis(90_000), Duration::from_millis(4999));
+        assert_eq!(
+            form,
+            "query=sum%28rate%28a%7Bb%3D%7E%225..%22%7D%5B1m%5D%29%29+%2B+1+%26+%C3%A9&time=1767607200.007\
+             &timeout=4999ms&lookback_delta=90000ms"
+        );
+    }
+
+    #[test]
+    fn what_is_shown_of_it_holds_no_secret() {
+        let credential = || Ok(("authorization".into(), "Bearer s3cret".into()));
+        let headers = vec![("x-key".into(), "s3cret".into())];
+        let settings =
+            PrometheusSettings { credential: Some(Box::new(credential)), headers, ..settings("http://x") };
+        assert!(!format!("{:?}", Prometheus::new(settings).unwrap()).contains("s3cret"));
+    }
 }

@@ -1,7 +1,8 @@
 //! What the tests against real programs share: starting such a program, and ending it.
 //!
-//! Here: mosquitto, a registry, an sshd, the programs that were built, and what a page shows of a console. A program that isn't
-//! installed makes its tests print why they were skipped, and pass; the tier that runs them on purpose looks at the output.
+//! Here: mosquitto, Prometheus, a registry, an sshd, the programs that were built, and what a page shows of a console. A
+//! program that isn't installed makes its tests print why they were skipped, and pass; the tier that runs them on purpose
+//! looks at the output.
 //!
 //! Not here: what is tested; that stands in `tests/`, one file for each thing outside.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed assumption fails the test"))]
@@ -11,6 +12,7 @@ mod built;
 mod certificates;
 mod console;
 mod mosquitto;
+mod prometheus;
 mod registry;
 mod sshd;
 
@@ -18,6 +20,7 @@ pub use built::{Built, built};
 pub use certificates::Certificates;
 pub use console::{Shown, commands};
 pub use mosquitto::Mosquitto;
+pub use prometheus::{Exporter, RealPrometheus};
 pub use registry::{Guests, Registry};
 pub use sshd::Sshd;
 
