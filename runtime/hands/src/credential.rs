@@ -44,6 +44,18 @@ pub struct Credential {
     pub prefix: String,
 }
 
+impl Credential {
+    /// The header where none is configured.
+    pub const HEADER: &str = "authorization";
+
+    /// What stands before a credential where nothing is configured: `Bearer ` in [`Credential::HEADER`] (RFC 6750), and
+    /// nothing elsewhere.
+    #[must_use]
+    pub fn usual_prefix(header: &str) -> &'static str {
+        if header.eq_ignore_ascii_case(Self::HEADER) { "Bearer " } else { "" }
+    }
+}
+
 /// Where a credential comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub enum CredentialSource {
@@ -605,7 +617,8 @@ mod tests {
             CredentialReader::new(credential).map(drop)
         };
         let file = || CredentialSource::File("/token".into());
-        assert!(of(file(), "x-key", "").is_ok());
+        assert!(of(file(), "x-key", Credential::usual_prefix("x-key")).is_ok());
+        assert!(of(file(), Credential::HEADER, Credential::usual_prefix("Authorization")).is_ok());
         for (header, prefix) in [("", ""), ("a b", ""), ("x-key", "Bearer\r\n")] {
             assert!(matches!(of(file(), header, prefix), Err(CredentialError::Header { .. })));
         }

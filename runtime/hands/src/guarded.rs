@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, error::Error, fmt};
 
-use backstay_model::{Answer, Name, Outcome, Transience};
+use backstay_model::{Answer, Millis, Name, Outcome, Transience};
 use ureq::{Agent, http};
 
 use crate::{
@@ -36,6 +36,8 @@ pub struct GuardedEndpoint {
 impl GuardedEndpoint {
     /// The bound of an answer where none is configured: 1 MiB.
     pub const RESPONSE_BYTES: u64 = endpoint::RESPONSE_BYTES_MAX;
+    /// What a request is given where nothing is configured.
+    pub const TIMEOUT: Millis = Millis::from_secs(10);
 }
 
 /// A guarded endpoint that can't be used as it is configured.
@@ -205,8 +207,6 @@ impl Guarded {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-
-    use backstay_model::Millis;
 
     use super::*;
     use crate::{
