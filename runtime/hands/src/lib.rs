@@ -12,6 +12,8 @@
 //! threads. All children die with the thread that started them.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
+#[cfg(feature = "server")]
+mod certificate;
 mod command;
 #[cfg(feature = "server")]
 mod credential;
@@ -51,6 +53,7 @@ pub use supervised::{Ended, Program, ProgramError, ProgramOutput, Supervised};
 pub use task::{beside, spawn};
 #[cfg(feature = "server")]
 pub use {
+    certificate::{ClientCertificate, ClientCertificateError},
     credential::{Credential, CredentialError, CredentialReader, CredentialSource, Secret, Unread},
     grant::{HttpGrant, HttpGrantError, Method},
     guarded::{GuardedEndpoint, GuardedEndpointError, GuardedEndpoints},
