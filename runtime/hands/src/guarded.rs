@@ -11,11 +11,12 @@ use ureq::{Agent, http};
 use crate::{
     beside,
     certificate::ClientCertificate,
-    credential::{CleanTail, Credential, CredentialError, CredentialReader, Secret, Unread},
+    credential::{Credential, CredentialError, CredentialReader, Unread},
     endpoint::{self, Endpoint, EndpointError, has_body},
     grant::HttpGrant,
     http::Roots,
-    output::{failed, refused},
+    output::{bounded, failed, refused},
+    secret::{CleanTail, Secret},
 };
 
 /// The most that an answer may be allowed to have, in bytes.
@@ -205,7 +206,7 @@ impl Guarded {
         }
         // A server can break the protocol in such a way that the words for it hold what it said.
         if let (Answer::Failed(Outcome::Failed { why, .. }), Some(secret)) = (&mut answer, &secret) {
-            *why = crate::output::bounded(secret.taken_out_of(why));
+            *why = bounded(secret.taken_out_of(why));
         }
         answer
     }

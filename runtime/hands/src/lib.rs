@@ -31,6 +31,8 @@ mod output;
 mod place;
 mod probe;
 mod process;
+#[cfg(feature = "server")]
+mod secret;
 #[cfg(test)]
 mod server;
 #[cfg(feature = "server")]
@@ -54,10 +56,11 @@ pub use task::{beside, spawn};
 #[cfg(feature = "server")]
 pub use {
     certificate::{ClientCertificate, ClientCertificateError},
-    credential::{Credential, CredentialError, CredentialReader, CredentialSource, Secret, Unread},
+    credential::{Credential, CredentialError, CredentialReader, CredentialSource, Unread},
     grant::{HttpGrant, HttpGrantError, Method},
     guarded::{GuardedEndpoint, GuardedEndpointError, GuardedEndpoints},
     place::{Place, ServerCommand, ServerCommandError, ServerCommands},
+    secret::Secret,
     ssh::{Ssh, SshError},
 };
 
