@@ -1,7 +1,7 @@
-//! Credentials: where they come from, and that nobody is shown them.
+//! Credentials: where they come from.
 //!
-//! Here: reading a credential, a bound on it, and taking it out of what others say. Not here: which request carries it
-//! (`guarded`). A credential is text of one line that can stand in a header.
+//! Here: reading a credential, afresh or within a bounded time, and what may be one: text of one line that can stand in a
+//! header. Not here: which request carries it (`guarded`), and that nobody is shown it (`secret`).
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backstay_model::{Millis, Output, Transience};
+use backstay_model::{Millis, Transience};
 use rustix::fs::OFlags;
 use tokio::net::unix::pipe;
 use ureq::http;
@@ -22,16 +22,15 @@ use ureq::http;
 use crate::{
     beside,
     command::{Command, CommandError, listen},
-    output::{Sink, Tail, transience},
+    output::transience,
     process::{Process, Spawn},
+    secret::Secret,
 };
 
 /// The longest credential, in bytes. What signs people in at clouds comes up to 4 KiB.
 const CREDENTIAL_BYTES_MAX: usize = 8192;
 /// The longest that what a command said is used again.
 const KEEP_MAX: Millis = Millis::from_secs(3600);
-/// Stands where a credential was.
-const INSTEAD: &[u8] = b"[credential]";
 
 /// A credential as the configuration has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +41,18 @@ pub struct Credential {
     pub header: String,
     /// What stands before it in the header: `Bearer `, with its space.
     pub prefix: String,
+}
+
+impl Credential {
+    /// The header where none is configured.
+    pub const HEADER: &str = "authorization";
+
+    /// What stands before a credential where nothing is configured: `Bearer ` in [`Credential::HEADER`] (RFC 6750), and
+    /// nothing elsewhere.
+    #[must_use]
+    pub fn usual_prefix(header: &str) -> &'static str {
+        if header.eq_ignore_ascii_case(Self::HEADER) { "Bearer " } else { "" }
+    }
 }
 
 /// Where a credential comes from.
@@ -237,125 +248,6 @@ impl std::error::Error for Unread {
     }
 }
 
-/// A credential, read. It shows itself only where it is asked to.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
-impl Secret {
-    /// Takes what was read, without the end of its line.
-    ///
-    /// # Errors
-    /// It is empty, too long, or can't stand in a header.
-    pub(crate) fn new(mut bytes: Vec<u8>) -> Result<Self, Unread> {
-        if bytes.pop_if(|last| *last == b'\n').is_some() {
-            bytes.pop_if(|last| *last == b'\r');
-        }
-        if bytes.is_empty() {
-            return Err(Unread::Empty);
-        }
-        if bytes.len() > CREDENTIAL_BYTES_MAX {
-            return Err(Unread::TooLong);
-        }
-        let text = String::from_utf8(bytes).map_err(|_| Unread::Unprintable)?;
-        match text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-            true => Ok(Self(text)),
-            false => Err(Unread::Unprintable),
-        }
-    }
-
-    /// The credential itself, for whoever sends it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// The ways in which a server is likely to say it back: as it is, and as JSON and addresses write it.
-    fn guises(&self) -> Vec<Vec<u8>> {
-        let json = self.0.replace('\\', r"\\").replace('"', r#"\""#);
-        let slashes = json.replace('/', r"\/");
-        let percent = |digits: fn(u8) -> String| -> String {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-            let one = |byte| if plain(byte) { char::from(byte).to_string() } else { digits(byte) };
-            self.0.bytes().map(one).collect()
-        };
-        let (upper, lower) = (percent(|byte| format!("%{byte:02X}")), percent(|byte| format!("%{byte:02x}")));
-        let mut guises: Vec<_> =
-            [self.0.clone(), json, slashes, upper, lower].map(String::into_bytes).to_vec();
-        // The longest first: where one begins another, the whole of it goes.
-        guises.sort_by_key(|guise| std::cmp::Reverse(guise.len()));
-        guises.dedup();
-        guises
-    }
-
-    /// `text` with something else in the credential's place.
-    #[must_use]
-    pub fn taken_out_of(&self, text: &str) -> String {
-        let mut clean = Clean { guises: self.guises(), held: Vec::new() };
-        let mut out = Vec::new();
-        clean.pass(text.as_bytes(), |bytes| out.extend_from_slice(bytes));
-        out.extend_from_slice(&clean.held);
-        String::from_utf8_lossy(&out).into_owned()
-    }
-}
-
-/// Lets bytes through, and something else in a credential's place, also where it comes in pieces.
-struct Clean {
-    guises: Vec<Vec<u8>>,
-    /// What may be the beginning of a credential.
-    held: Vec<u8>,
-}
-
-impl Clean {
-    fn pass(&mut self, bytes: &[u8], mut on: impl FnMut(&[u8])) {
-        self.held.extend_from_slice(bytes);
-        let mut at = 0;
-        let mut passed = 0;
-        while at < self.held.len() {
-            let rest = &self.held[at..];
-            if let Some(guise) = self.guises.iter().find(|guise| rest.starts_with(guise)) {
-                on(&self.held[passed..at]);
-                on(INSTEAD);
-                at += guise.len();
-                passed = at;
-            } else if self.guises.iter().any(|guise| guise.starts_with(rest)) {
-                break;
-            } else {
-                at += 1;
-            }
-        }
-        on(&self.held[passed..at]);
-        self.held.drain(..at);
-    }
-}
-
-/// The end of an answer, without the credential.
-pub(crate) struct CleanTail(Tail, Clean);
-
-impl CleanTail {
-    pub(crate) fn new(secret: Option<&Secret>) -> Self {
-        let guises = secret.map(Secret::guises).unwrap_or_default();
-        Self(Tail::new(), Clean { guises, held: Vec::new() })
-    }
-}
-
-impl Sink for CleanTail {
-    fn take(&mut self, bytes: &[u8]) {
-        let Self(tail, clean) = self;
-        clean.pass(bytes, |bytes| tail.take(bytes));
-    }
-
-    fn finish(mut self) -> Output {
-        self.0.take(&self.1.held);
-        self.0.finish()
-    }
-}
-
 /// Reads a credential that can be used.
 #[derive(Debug)]
 pub struct CredentialReader {
@@ -418,17 +310,17 @@ impl CredentialReader {
                 let read = beside(move || from_file(&file))
                     .await
                     .unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()));
-                Secret::new(read.map_err(|source| Unread::File { path: path.clone(), source })?)
+                secret(read.map_err(|source| Unread::File { path: path.clone(), source })?)
             }
             CredentialSource::Environment(variable) => {
                 let value = std::env::var(variable);
-                Secret::new(value.map_err(|_| Unread::Unset { variable: variable.clone() })?.into_bytes())
+                secret(value.map_err(|_| Unread::Unset { variable: variable.clone() })?.into_bytes())
             }
             CredentialSource::Command { command, keep } => {
                 if let Some(kept) = self.kept(*keep, Instant::now()) {
                     return Ok(kept);
                 }
-                let secret = Secret::new(from_command(command).await?)?;
+                let secret = secret(from_command(command).await?)?;
                 *self.kept.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some((Instant::now(), secret.clone()));
                 Ok(secret)
@@ -445,6 +337,24 @@ impl CredentialReader {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, secret) = kept.as_ref()?;
         (now.duration_since(*since) < Duration::from_millis(keep.0)).then(|| secret.clone())
+    }
+}
+
+/// A credential of what was read: without the end of its line.
+fn secret(mut bytes: Vec<u8>) -> Result<Secret, Unread> {
+    if bytes.pop_if(|last| *last == b'\n').is_some() {
+        bytes.pop_if(|last| *last == b'\r');
+    }
+    if bytes.is_empty() {
+        return Err(Unread::Empty);
+    }
+    if bytes.len() > CREDENTIAL_BYTES_MAX {
+        return Err(Unread::TooLong);
+    }
+    let text = String::from_utf8(bytes).map_err(|_| Unread::Unprintable)?;
+    match text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        true => Ok(Secret::new(text)),
+        false => Err(Unread::Unprintable),
     }
 }
 
@@ -518,7 +428,7 @@ mod tests {
         let full = "x".repeat(CREDENTIAL_BYTES_MAX);
         std::fs::write(&path, format!("{full}\r\n")).unwrap();
         assert_eq!(credential.read().await.unwrap().expose(), full);
-        assert_eq!(credential.header_value(&Secret("s".into())), "Bearer s");
+        assert_eq!(credential.header_value(&Secret::new("s".into())), "Bearer s");
     }
 
     #[tokio::test]
@@ -582,30 +492,14 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_is_taken_out_of_what_is_said_however_it_comes() {
-        let secret = Secret(r#"a/"b"#.into());
-        let said = r#"[a/"b] [a/\"b] [a\/\"b] [a%2F%22b] [a%2f%22b] a/ a/"a/"b a/""#;
-        let clean = "[[credential]] [[credential]] [[credential]] [[credential]] [[credential]] \
-                     a/ a/\"[credential] a/\"";
-        assert_eq!(secret.taken_out_of(said), clean);
-        for size in 1..9 {
-            let mut tail = CleanTail::new(Some(&secret));
-            said.as_bytes().chunks(size).for_each(|chunk| tail.take(chunk));
-            assert_eq!(String::from_utf8(tail.finish().bytes).unwrap(), clean, "in pieces of {size}");
-        }
-        let mut plain = CleanTail::new(None);
-        plain.take(said.as_bytes());
-        assert_eq!(plain.finish().bytes, said.as_bytes());
-    }
-
-    #[test]
     fn a_credential_is_checked_where_it_is_configured_and_shows_nothing() {
         let of = |source, header: &str, prefix: &str| {
             let credential = Credential { source, header: header.into(), prefix: prefix.into() };
             CredentialReader::new(credential).map(drop)
         };
         let file = || CredentialSource::File("/token".into());
-        assert!(of(file(), "x-key", "").is_ok());
+        assert!(of(file(), "x-key", Credential::usual_prefix("x-key")).is_ok());
+        assert!(of(file(), Credential::HEADER, Credential::usual_prefix("Authorization")).is_ok());
         for (header, prefix) in [("", ""), ("a b", ""), ("x-key", "Bearer\r\n")] {
             assert!(matches!(of(file(), header, prefix), Err(CredentialError::Header { .. })));
         }
@@ -630,7 +524,7 @@ mod tests {
             },
             keep: Millis(0),
         };
-        let shown = format!("{:?} {:?}", reader(source), Secret("canary".into()));
+        let shown = format!("{:?} {:?}", reader(source), Secret::new("canary".into()));
         assert!(!shown.contains("canary"), "{shown}");
     }
 }

@@ -6,11 +6,11 @@
 use std::{collections::BTreeMap, fmt, io::Read as _, time::Duration};
 
 use backstay_model::{Answer, Millis, Name, Transience};
-use ureq::{Agent, http};
+use ureq::{Agent, http, tls::ClientCert};
 
 use crate::{
     beside,
-    http::{Roots, client},
+    http::{Roots, client_as},
     output::{Sink, Tail, failed, refused},
 };
 
@@ -100,7 +100,7 @@ impl Endpoints {
             if let Err(error) = endpoint.check(roots) {
                 return Err((name, error));
             }
-            let agent = endpoint.client(roots);
+            let agent = endpoint.client(None, roots);
             checked.insert(name, (endpoint, agent));
         }
         Ok(Self(checked))
@@ -142,10 +142,10 @@ impl Endpoint {
         Ok(())
     }
 
-    /// The client that asks it.
-    pub(crate) fn client(&self, roots: &Roots) -> Agent {
+    /// The client that asks it, with a certificate of our own where it wants to see one.
+    pub(crate) fn client(&self, certificate: Option<ClientCert>, roots: &Roots) -> Agent {
         let timeout = Some(Duration::from_millis(self.timeout.0));
-        client(roots, 0, |config| config.timeout_global(timeout))
+        client_as(certificate, roots, 0, |config| config.timeout_global(timeout))
     }
 
     /// A request, ready to be made where it may block. `more` is a header that isn't in the configuration.

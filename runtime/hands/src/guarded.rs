@@ -5,28 +5,32 @@
 
 use std::{collections::BTreeMap, error::Error, fmt};
 
-use backstay_model::{Answer, Name, Outcome, Transience};
+use backstay_model::{Answer, Millis, Name, Outcome, Transience};
 use ureq::{Agent, http};
 
 use crate::{
     beside,
-    credential::{CleanTail, Credential, CredentialError, CredentialReader, Secret, Unread},
+    certificate::ClientCertificate,
+    credential::{Credential, CredentialError, CredentialReader, Unread},
     endpoint::{self, Endpoint, EndpointError, has_body},
     grant::HttpGrant,
     http::Roots,
-    output::{failed, refused},
+    output::{bounded, failed, refused},
+    secret::{CleanTail, Secret},
 };
 
 /// The most that an answer may be allowed to have, in bytes.
 const RESPONSE_BYTES_MAX: u64 = 16 << 20;
 
 /// A server as the configuration has it, and what may be asked of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct GuardedEndpoint {
     /// Where it is. Its headers are for what is no secret: they are not taken out of answers.
     pub endpoint: Endpoint,
     /// What lets us in.
     pub credential: Option<Credential>,
+    /// Who we are, for a server that asks for a certificate.
+    pub certificate: Option<ClientCertificate>,
     /// What may be asked of it.
     pub grant: HttpGrant,
     /// The longest answer that is read, 1 B to 16 MiB; a longer one is a failure. The end of an answer is kept, 4 KiB.
@@ -36,6 +40,8 @@ pub struct GuardedEndpoint {
 impl GuardedEndpoint {
     /// The bound of an answer where none is configured: 1 MiB.
     pub const RESPONSE_BYTES: u64 = endpoint::RESPONSE_BYTES_MAX;
+    /// What a request is given where nothing is configured.
+    pub const TIMEOUT: Millis = Millis::from_secs(10);
 }
 
 /// A guarded endpoint that can't be used as it is configured.
@@ -57,6 +63,11 @@ pub enum GuardedEndpointError {
         /// The header.
         header: String,
     },
+    /// There is a certificate to show, and no TLS to show it in.
+    NoTls {
+        /// Where it is.
+        base: String,
+    },
     /// Its answers may have no byte, or more than 16 MiB.
     ResponseBytes {
         /// What was given.
@@ -72,6 +83,9 @@ impl GuardedEndpointError {
             Self::Endpoint { source } => source.help(),
             Self::Credential { source } => source.help(),
             Self::Twice { .. } => Some("leave the header out of the endpoint's headers"),
+            Self::NoTls { .. } => {
+                Some("give an address that begins with https://, or leave the certificate out")
+            }
             Self::ResponseBytes { .. } => Some("give 1 to 16777216"),
         }
     }
@@ -83,6 +97,7 @@ impl fmt::Display for GuardedEndpointError {
             Self::Endpoint { .. } => f.write_str("the endpoint can't be used"),
             Self::Credential { .. } => f.write_str("the endpoint's credential can't be used"),
             Self::Twice { header } => write!(f, "header {header:?} is given twice, once as the credential"),
+            Self::NoTls { base } => write!(f, "{base:?} asks for no certificate"),
             Self::ResponseBytes { bytes } => write!(f, "an answer can't be bounded to {bytes} bytes"),
         }
     }
@@ -93,7 +108,7 @@ impl Error for GuardedEndpointError {
         match self {
             Self::Endpoint { source } => Some(source),
             Self::Credential { source } => Some(source),
-            Self::Twice { .. } | Self::ResponseBytes { .. } => None,
+            Self::Twice { .. } | Self::NoTls { .. } | Self::ResponseBytes { .. } => None,
         }
     }
 }
@@ -150,19 +165,23 @@ impl GuardedEndpoints {
 
 impl GuardedEndpoint {
     fn checked(self, roots: &Roots) -> Result<Guarded, GuardedEndpointError> {
-        let Self { endpoint, credential, grant, response_bytes_max } = self;
+        let Self { endpoint, credential, certificate, grant, response_bytes_max } = self;
         endpoint.check(roots).map_err(|source| GuardedEndpointError::Endpoint { source })?;
         if let Some(Credential { header, .. }) = &credential
             && endpoint.headers.keys().any(|other| other.eq_ignore_ascii_case(header))
         {
             return Err(GuardedEndpointError::Twice { header: header.clone() });
         }
+        let tls = endpoint.base.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
+        if certificate.is_some() && !tls {
+            return Err(GuardedEndpointError::NoTls { base: endpoint.base });
+        }
         if !(1..=RESPONSE_BYTES_MAX).contains(&response_bytes_max) {
             return Err(GuardedEndpointError::ResponseBytes { bytes: response_bytes_max });
         }
         let credential = credential.map(CredentialReader::new).transpose();
         let credential = credential.map_err(|source| GuardedEndpointError::Credential { source })?;
-        let agent = endpoint.client(roots);
+        let agent = endpoint.client(certificate.map(ClientCertificate::shown), roots);
         Ok(Guarded { endpoint, credential, grant, response_bytes_max, agent })
     }
 }
@@ -192,7 +211,7 @@ impl Guarded {
         }
         // A server can break the protocol in such a way that the words for it hold what it said.
         if let (Answer::Failed(Outcome::Failed { why, .. }), Some(secret)) = (&mut answer, &secret) {
-            *why = crate::output::bounded(secret.taken_out_of(why));
+            *why = bounded(secret.taken_out_of(why));
         }
         answer
     }
@@ -211,8 +230,6 @@ impl Guarded {
 mod tests {
     use std::path::Path;
 
-    use backstay_model::Millis;
-
     use super::*;
     use crate::{
         command::tests::shell,
@@ -230,6 +247,7 @@ mod tests {
         GuardedEndpoint {
             endpoint: Endpoint { base, headers: BTreeMap::new(), timeout: Millis::from_secs(30) },
             credential: Some(Credential { source, header: "authorization".into(), prefix: "Bearer ".into() }),
+            certificate: None,
             grant: HttpGrant::new(&["GET", "PUT"], &["/stats"]).unwrap(),
             response_bytes_max: 10_000,
         }

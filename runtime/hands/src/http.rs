@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use ureq::{
     Agent,
     config::ConfigBuilder,
-    tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
+    tls::{Certificate, ClientCert, PemItem, RootCerts, TlsConfig, parse_pem},
     typestate::AgentScope,
 };
 
@@ -107,9 +107,20 @@ pub(crate) fn client(
     redirects: u32,
     times: impl FnOnce(ConfigBuilder<AgentScope>) -> ConfigBuilder<AgentScope>,
 ) -> Agent {
+    client_as(None, roots, redirects, times)
+}
+
+/// The same, with a certificate of our own that we show to servers that ask for one.
+pub(crate) fn client_as(
+    certificate: Option<ClientCert>,
+    roots: &Roots,
+    redirects: u32,
+    times: impl FnOnce(ConfigBuilder<AgentScope>) -> ConfigBuilder<AgentScope>,
+) -> Agent {
     let tls = TlsConfig::builder()
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .root_certs(RootCerts::Specific(Arc::clone(&roots.0)))
+        .client_cert(certificate)
         .build();
     let config = Agent::config_builder()
         .http_status_as_error(false)

@@ -12,6 +12,8 @@
 //! threads. All children die with the thread that started them.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
+#[cfg(feature = "server")]
+mod certificate;
 mod command;
 #[cfg(feature = "server")]
 mod credential;
@@ -29,6 +31,8 @@ mod output;
 mod place;
 mod probe;
 mod process;
+#[cfg(feature = "server")]
+mod secret;
 #[cfg(test)]
 mod server;
 #[cfg(feature = "server")]
@@ -51,10 +55,12 @@ pub use supervised::{Ended, Program, ProgramError, ProgramOutput, Supervised};
 pub use task::{beside, spawn};
 #[cfg(feature = "server")]
 pub use {
-    credential::{Credential, CredentialError, CredentialReader, CredentialSource, Secret, Unread},
+    certificate::{ClientCertificate, ClientCertificateError},
+    credential::{Credential, CredentialError, CredentialReader, CredentialSource, Unread},
     grant::{HttpGrant, HttpGrantError, Method},
     guarded::{GuardedEndpoint, GuardedEndpointError, GuardedEndpoints},
     place::{Place, ServerCommand, ServerCommandError, ServerCommands},
+    secret::Secret,
     ssh::{Ssh, SshError},
 };
 

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, error::Error, fmt};
 
-use backstay_model::{Answer, Name};
+use backstay_model::{Answer, Millis, Name};
 
 use crate::{
     command::{Command, CommandError},
@@ -109,6 +109,9 @@ impl ServerCommands {
 }
 
 impl ServerCommand {
+    /// What a command is given where nothing is configured.
+    pub const TIMEOUT: Millis = Millis::from_secs(60);
+
     /// Checks it once, so that running it can only fail for reasons outside of the configuration.
     ///
     /// # Errors

@@ -50,7 +50,9 @@ impl Sshd {
                 .status();
             assert!(made.is_ok_and(|status| status.success()), "ssh-keygen makes no key");
         }
-        fs::copy(dir.path().join("key.pub"), dir.path().join("authorized_keys"))
+        // With all that an account may be kept from: a command needs none of it.
+        let key = fs::read_to_string(dir.path().join("key.pub")).unwrap_or_default();
+        fs::write(dir.path().join("authorized_keys"), format!("restrict {key}"))
             .unwrap_or_else(|e| panic!("cannot write sshd's files: {e}"));
         if fs::metadata("/proc/self").is_ok_and(|me| me.uid() == 0) {
             // It may be there, and if not, sshd says so.
