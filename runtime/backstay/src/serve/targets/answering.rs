@@ -8,7 +8,7 @@ use backstay_api::{
 };
 use backstay_core::{Advice, Query, TargetInput, TargetWish};
 use backstay_model::{
-    Action, Digest, IncidentId, Mode, Name, Reason, Release, TargetId, Verdict, VerdictAction, Version,
+    Action, Digest, How, IncidentId, Mode, Name, Reason, Release, TargetId, Verdict, VerdictAction, Version,
 };
 use backstay_signals::{Finite, MetricName};
 use sha2::{Digest as _, Sha256};
@@ -203,6 +203,19 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
         Err(ApiError::new(Kind::Unavailable, "it is decided, and can't be written down: nothing is begun")
             .help("see the server's log: its disk is full, read-only or failing"))
+    }
+}
+
+/// What a person wants done to a target.
+fn wanted(wish: &TargetWish) -> Option<Action> {
+    match wish {
+        TargetWish::RollBack => Some(Action::RollBack { how: How::AbortCanary }),
+        TargetWish::Heal(playbook) => Some(Action::Heal { playbook: Some(playbook.clone()) }),
+        TargetWish::Freeze
+        | TargetWish::Thaw
+        | TargetWish::CloseBreaker
+        | TargetWish::Lift(_)
+        | TargetWish::Mark(..) => None,
     }
 }
 

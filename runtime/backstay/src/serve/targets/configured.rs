@@ -118,6 +118,18 @@ impl Configured {
 }
 
 impl Configured {
+    /// Of what a story has.
+    #[cfg(test)]
+    pub(super) fn of(
+        allowances: Allowances,
+        settings: BTreeMap<TargetId, TargetSettings>,
+        watched: BTreeMap<TargetId, Watched>,
+        policies: BTreeMap<Name, Box<dyn Ask>>,
+        executors: BTreeMap<Name, Vec<Box<dyn Executes>>>,
+    ) -> Self {
+        Self { allowances, settings, watched, policies, executors, means: Means::default() }
+    }
+
     /// What is done with, for whoever does it.
     pub(crate) fn take_means(&mut self) -> Means {
         std::mem::take(&mut self.means)

@@ -15,8 +15,8 @@ pub(crate) trait Executes: Steps {
     fn id(&self) -> &PluginId;
     /// The digest of the grant under which it runs.
     fn grant(&self) -> &Digest;
-    /// What lets it run, which may be taken back.
-    fn granted(&self) -> &GrantedPlugin;
+    /// What lets it run, which may be taken back; `None`: nobody has to let it.
+    fn granted(&self) -> Option<&GrantedPlugin>;
     /// How it is configured: to be recorded before its first step.
     fn equipped(&self) -> Option<&Equipped>;
     /// The time of the next step: a process that died is not started again at once.
@@ -61,8 +61,8 @@ impl Executes for Apart {
     fn grant(&self) -> &Digest {
         &self.grant
     }
-    fn granted(&self) -> &GrantedPlugin {
-        &self.granted
+    fn granted(&self) -> Option<&GrantedPlugin> {
+        Some(&self.granted)
     }
     fn equipped(&self) -> Option<&Equipped> {
         self.equipped.as_ref()

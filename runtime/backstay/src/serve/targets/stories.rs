@@ -1,0 +1,181 @@
+//! What the server does for targets, each told as a story: with a real journal, and effects on a machine that counts.
+
+use backstay_api::{Kind, MarkRequest, Planned, TargetCall};
+use backstay_model::{Action, Event, How, IncidentEnd, IncidentLabel, Name};
+
+use super::{
+    target_event,
+    world::{Shop, because, shop},
+};
+use crate::serve::world::Disk;
+
+const ROLL_BACK: Action = Action::RollBack { how: How::AbortCanary };
+
+/// A canary is bad. It is brought back, and everything about it was written down before it began.
+#[test]
+fn a_bad_canary_is_brought_back_in_writing() {
+    let mut shop_ = Shop::opens();
+    shop_.has_a_canary();
+    shop_.says.replace(ROLL_BACK);
+    shop_.windows(2);
+    let written = shop_.world.written.borrow().clone();
+    let at = |what: &str| {
+        let told = |event: &Event| target_event(event).map_or_else(|| event.to_string(), |event| event.to_string());
+        written.iter().position(|event| told(event).contains(what)).unwrap_or_else(|| panic!("{what}: {written:#?}"))
+    };
+    assert!(at("2.0 (") < at("is in quarantine") && at("is in quarantine") < at("begins: go home"));
+    assert!(at("begins: go home") < at("effect 0"), "the first look was written down");
+    assert_eq!(shop_.machine.acts.get(), 0, "and nothing was done yet");
+    shop_.does_all();
+    let view = shop_.view();
+    assert_eq!(view.out.map(|out| out.release.version.to_string()).as_deref(), Some("1.0"));
+    assert_eq!((shop_.machine.acts.get(), shop_.machine.twice.get()), (1, 0));
+    shop_.says.replace(Action::Proceed);
+    shop_.windows(2);
+    let incidents = shop_.calls(TargetCall::Incidents).unwrap();
+    assert_eq!(incidents[0].end, Some(IncidentEnd::RolledBack));
+    let story = shop_.calls(|reply| TargetCall::Incident(incidents[0].id, reply)).unwrap();
+    let told: Vec<&str> = story.events.iter().map(|event| event.what.as_str()).collect();
+    assert!(told.iter().any(|told| told.contains("the story says so")), "{told:#?}");
+    assert!(told.iter().any(|told| told.contains("effect 1")), "{told:#?}");
+}
+
+/// The server is killed at each point of a run. It goes on with the same run, and nothing is done twice.
+#[test]
+fn a_killed_server_does_nothing_twice() {
+    for steps in 0..5 {
+        let mut shop_ = Shop::opens();
+        shop_.has_a_canary();
+        shop_.rolls_back().unwrap();
+        for _ in 0..steps {
+            shop_.does_one();
+        }
+        shop_.is_killed();
+        shop_.does_all();
+        assert_eq!(shop_.view().run, None, "after {steps} steps");
+        assert_eq!((shop_.machine.acts.get(), shop_.machine.twice.get()), (1, 0), "after {steps} steps");
+    }
+}
+
+/// The effect was done, and the server killed before it heard so: it looks, and does not do it again.
+#[test]
+fn what_is_in_doubt_is_looked_at() {
+    let mut shop_ = Shop::opens();
+    shop_.has_a_canary();
+    shop_.rolls_back().unwrap();
+    shop_.does_one();
+    let (_, deed) = shop_.begun[0].clone();
+    shop_.machine.does(&deed);
+    shop_.is_killed();
+    shop_.does_all();
+    assert_eq!((shop_.machine.acts.get(), shop_.machine.twice.get()), (1, 0));
+    assert_eq!(shop_.view().run, None);
+}
+
+/// 64 callers want the same at once, thousands of times, now and then with the server killed in the middle of it. One of them
+/// begins a run, the others are told, and there is one effect each time.
+#[test]
+fn many_callers_have_one_effect() {
+    const CALLERS: usize = 64;
+    const TRIALS: u32 = 120;
+    const KILL_EVERY: u32 = 20;
+    let mut shop_ = Shop::opens();
+    shop_.deploys("0.1", 1000);
+    shop_.windows(2);
+    for trial in 1..=TRIALS {
+        shop_.deploys(&format!("1.{trial}"), 100);
+        let answers: Vec<_> = (0..CALLERS).map(|_| shop_.rolls_back()).collect();
+        let begun = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert!(begun >= 1, "trial {trial}: {:?}", answers[0]);
+        if trial % KILL_EVERY == 0 {
+            shop_.does_one();
+            let (_, deed) = shop_.begun[0].clone();
+            shop_.machine.does(&deed);
+            shop_.is_killed();
+        }
+        shop_.does_all();
+        assert_eq!((shop_.machine.acts.get(), shop_.machine.twice.get()), (trial, 0), "trial {trial}");
+        // An hour, so that no budget is in the way of the next trial.
+        shop_.world.waits_secs(3600);
+        shop_.takes();
+    }
+}
+
+/// Nothing is begun that can't be written down.
+#[test]
+fn a_full_disk_begins_nothing() {
+    let mut shop_ = Shop::opens();
+    shop_.has_a_canary();
+    shop_.world.disk.set(Disk::Full);
+    assert_eq!(shop_.rolls_back().unwrap_err().kind, Kind::Unavailable);
+    shop_.does_all();
+    assert_eq!(shop_.machine.acts.get(), 0);
+}
+
+/// A dry run looks, and shows what it would change; nothing is changed, and nothing is written down.
+#[test]
+fn a_dry_run_changes_nothing() {
+    let mut shop_ = Shop::opens();
+    shop_.has_a_canary();
+    let before = shop_.world.written.borrow().len();
+    let mut asked = None;
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    shop_.world.does(|server, now| {
+        server.call(now, backstay_api::Call::Target(TargetCall::Plan(shop(), Planned::Rollback, reply)));
+    });
+    shop_.takes();
+    asked.replace(answer);
+    shop_.does_all();
+    let shown = asked.unwrap().blocking_recv().unwrap().unwrap();
+    assert!(shown.task.contains("1.0"), "{shown:#?}");
+    assert_eq!(shown.effects.iter().filter(|effect| effect.changes).count(), 3, "{shown:#?}");
+    assert_eq!(shop_.machine.acts.get(), 0);
+    assert_eq!(shop_.world.written.borrow().len(), before);
+}
+
+/// What people do is written down, and what would change nothing is refused with the reason.
+#[test]
+fn what_would_change_nothing_is_refused() {
+    let mut shop_ = Shop::opens();
+    shop_.has_a_canary();
+    let ann = || Name::parse("ann").unwrap();
+    let thaw = |shop_: &mut Shop| {
+        let operation = backstay_api::TargetOperation::Thaw;
+        shop_.calls(|reply| TargetCall::Operate(ann(), shop(), operation, because("looked"), reply))
+    };
+    assert_eq!(thaw(&mut shop_).unwrap_err().what, "nothing was changed: it is not frozen");
+    let operation = backstay_api::TargetOperation::Freeze;
+    shop_.calls(|reply| TargetCall::Operate(ann(), shop(), operation, because("a move"), reply)).unwrap();
+    assert_eq!(shop_.rolls_back().unwrap_err().kind, Kind::Refused);
+    assert_eq!(shop_.view().hold.as_deref(), Some("ann said so"));
+    thaw(&mut shop_).unwrap();
+    shop_.rolls_back().unwrap();
+    shop_.does_all();
+    let incidents = shop_.calls(TargetCall::Incidents).unwrap();
+    let mark = MarkRequest { label: IncidentLabel::FalsePositive, reason: because("a load test").reason };
+    let id = incidents[0].id;
+    let marked = shop_.calls(|reply| TargetCall::Mark(ann(), id, mark, reply)).unwrap();
+    assert_eq!(marked.label, Some(IncidentLabel::FalsePositive));
+    let figures = shop_.calls(TargetCall::Figures).unwrap();
+    for line in [
+        "backstay_rollbacks_total{target=\"shop\",end=\"done\"} 1",
+        "backstay_false_positives_total{target=\"shop\",why=\"operator\"} 1",
+        "backstay_targets{mode=\"enforce\"} 1",
+    ] {
+        assert!(figures.lines().any(|told| told == line), "{line}\n{figures}");
+    }
+}
+
+/// A pipeline's own numbers close the window of a target that has no others.
+#[test]
+fn a_pipeline_may_bring_its_own_numbers() {
+    let mut shop_ = Shop::opens();
+    shop_.deploys("1.0", 1000);
+    let ci = |body: &'static [u8]| move |reply| TargetCall::Measured(shop(), body.to_vec(), reply);
+    let view = shop_.calls(ci(b"{\"errors\": 0.2}")).unwrap();
+    assert!(view.judged.is_some() && view.missing.is_empty(), "{view:#?}");
+    let error = shop_.calls(ci(b"{\"errors\": NaN}")).unwrap_err();
+    assert_eq!(error.kind, Kind::Usage);
+    let view = shop_.calls(ci(b"{\"other\": 1}")).unwrap();
+    assert_eq!(view.missing.len(), 1, "what isn't there is missing, and is said to be");
+}

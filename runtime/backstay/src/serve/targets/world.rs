@@ -1,0 +1,292 @@
+//! Targets without processes, for stories: the policy says what the story wants, the executor is native and the machine that it
+//! works on is a value. Server, journal and API are the real ones.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    sync::Arc,
+};
+
+use backstay_api::{ApiError, Call, Deployment, OperateRequest, Reply, TargetCall, TargetOperation, TargetView};
+use backstay_core::{Allowance, Allowances, Backoff, Confidence, Rung, TargetSettings};
+use backstay_host::{CallError, Event as Step, Stepped};
+use backstay_model::{
+    Access, Action, Answer, Decision, Deed, Digest, Effect, Equipped, Event, Facts, Millis, Mode, Mono, Name, Outcome,
+    Output, Permille, PluginId, Reason, TargetId, Transience, Version,
+};
+use backstay_plugins::{Asked, Consulted, Memos, Steps};
+use backstay_signals::{Limit, ObjectiveSpec, Source};
+use backstay_trust::{GrantedPlugin, Keyring};
+
+use super::{
+    super::{judge::Ask, world::World},
+    Came, Configured, Executes, Key, Todo, Watched,
+};
+
+pub(super) const WINDOW: Millis = Millis::from_secs(60);
+
+/// What the executor works on: it comes home when it is told to, and counts how often it was.
+#[derive(Debug, Default)]
+pub(super) struct Machine {
+    pub(super) home: Cell<bool>,
+    pub(super) acts: Cell<u32>,
+    /// How often it was told to come home though it was there.
+    pub(super) twice: Cell<u32>,
+}
+
+impl Machine {
+    pub(super) fn does(&self, deed: &Deed) -> Answer {
+        let Deed::Run { command, .. } = deed else { return Answer::Refused("no such thing".into()) };
+        let said = |text: &str| Answer::Exited {
+            code: Some(0),
+            output: Output { bytes: text.into(), whole: None },
+        };
+        match command.as_str() {
+            "status" if self.home.get() => said("home"),
+            "status" => said("away"),
+            _ => {
+                self.acts.set(self.acts.get() + 1);
+                self.twice.set(self.twice.get() + u32::from(self.home.replace(true)));
+                said("")
+            }
+        }
+    }
+}
+
+/// Looks, acts if it has to, and looks again.
+struct Native {
+    id: PluginId,
+    grant: Digest,
+}
+
+impl Native {
+    fn asks(ordinal: u32, command: &str) -> Stepped {
+        let access = if command == "status" { Access::Looks } else { Access::Changes };
+        let deed = Deed::Run { command: Name::parse(command).unwrap(), args: Vec::new() };
+        Stepped { state: Vec::new(), effects: vec![Effect { ordinal, access, deed }], end: None }
+    }
+
+    fn ends(outcome: Outcome) -> Stepped {
+        Stepped { state: Vec::new(), effects: Vec::new(), end: Some(outcome) }
+    }
+}
+
+impl Steps for Native {
+    fn step(&self, _: &[u8], event: &Step) -> Result<Stepped, CallError> {
+        Ok(match event {
+            Step::Begin(_) => Self::asks(0, "status"),
+            // Even numbers look, odd ones act.
+            Step::Answered { ordinal, answer } => match (ordinal % 2, answer) {
+                (0, Answer::Exited { output, .. }) if output.bytes == b"home" => Self::ends(Outcome::Done),
+                (0, Answer::Exited { .. }) if *ordinal < 6 => Self::asks(ordinal + 1, "go-home"),
+                (0, Answer::InDoubt) => Self::asks(ordinal + 2, "status"),
+                (0, _) => {
+                    let why = "it does not come home".into();
+                    Self::ends(Outcome::Failed { transience: Transience::Permanent, why })
+                }
+                (_, _) => Self::asks(ordinal + 1, "status"),
+            },
+        })
+    }
+}
+
+impl Executes for Native {
+    fn id(&self) -> &PluginId {
+        &self.id
+    }
+    fn grant(&self) -> &Digest {
+        &self.grant
+    }
+    fn granted(&self) -> Option<&GrantedPlugin> {
+        None
+    }
+    fn equipped(&self) -> Option<&Equipped> {
+        None
+    }
+    fn at(&self, _: Mono) {}
+}
+
+/// Says what the story wants.
+struct Told(Rc<RefCell<Action>>);
+
+impl Ask for Told {
+    fn ask(&mut self, _: Mono, _: &Facts, _: &mut Confidence) -> Asked {
+        let reasons = vec![Reason::new("the story says so".into())];
+        Asked { answer: Ok(Decision { action: self.0.borrow().clone(), reasons }), events: Vec::new() }
+    }
+    fn seat(&self, _: &mut Confidence) -> Option<Event> {
+        None
+    }
+    fn has(&self, _: &Digest) -> bool {
+        false
+    }
+    fn equipped(&self) -> Vec<Event> {
+        Vec::new()
+    }
+    fn consulted(&mut self) -> Option<Consulted> {
+        None
+    }
+    fn exchange(&mut self, _: Memos) -> Memos {
+        Memos::default()
+    }
+    fn heed(&mut self, _: &Keyring) -> Vec<Event> {
+        Vec::new()
+    }
+}
+
+/// A server with one target, which the story acts on.
+pub(super) struct Shop {
+    pub(super) world: World,
+    pub(super) says: Rc<RefCell<Action>>,
+    pub(super) machine: Machine,
+    pub(super) pages: Vec<String>,
+    /// Effects that were begun and are not done yet.
+    pub(super) begun: Vec<(Key, Deed)>,
+}
+
+pub(super) fn shop() -> TargetId {
+    TargetId::parse("shop").unwrap()
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text).unwrap()
+}
+
+pub(super) fn because(text: &str) -> OperateRequest {
+    let reason = backstay_api::Because::parse(text).unwrap();
+    OperateRequest { reason, playbook: None, digest: None }
+}
+
+impl Shop {
+    pub(super) fn opens() -> Self {
+        let (machine, says) = (Machine::default(), Rc::new(RefCell::new(Action::Proceed)));
+        let (pages, begun) = (Vec::new(), Vec::new());
+        let mut shop = Self { world: World::new(), says, machine, pages, begun };
+        shop.configures();
+        shop
+    }
+
+    fn configures(&mut self) {
+        let hour = |switches| Allowance { switches, span: Millis::from_secs(3600) };
+        let settings = TargetSettings {
+            mode: Mode::Enforce,
+            domain: name("zone-a"),
+            window: WINDOW,
+            playbooks: vec![Rung { playbook: name("restart"), attempts: 2 }],
+            backoff: Backoff { base: Millis(1000), cap: Millis(1000) },
+            breaker: Millis::from_secs(2700),
+            run_limit: Millis::from_secs(900),
+            confirm_windows: 1,
+            cure_windows: 1,
+            roll_backs: hour(60),
+            mends: hour(60),
+            schema: None,
+        };
+        let limit = Limit::Above(backstay_signals::Finite::new(0.5).unwrap());
+        let source = Source::Metric { name: backstay_signals::MetricName::parse("errors").unwrap(), limit };
+        let spec = ObjectiveSpec {
+            name: name("errors"),
+            critical: true,
+            scope: backstay_model::Scope::Local,
+            source,
+        };
+        let watched = Watched {
+            policy: name("told"),
+            executor: Some(name("native")),
+            prometheus: None,
+            specs: Arc::from([spec]),
+            window: WINDOW,
+            runbook: Some("https://wiki.example/shop".into()),
+        };
+        let native = Native { id: PluginId::parse("acme/native").unwrap(), grant: Digest([9; 32]) };
+        let policy: Box<dyn Ask> = Box::new(Told(Rc::clone(&self.says)));
+        let executors: Vec<Box<dyn Executes>> = vec![Box::new(native)];
+        let configured = Configured::of(
+            Allowances { estate: hour(60), domain: hour(60) },
+            BTreeMap::from([(shop(), settings)]),
+            BTreeMap::from([(shop(), watched)]),
+            BTreeMap::from([(name("told"), policy)]),
+            BTreeMap::from([(name("native"), executors)]),
+        );
+        self.world.does(|server, now| server.configure_targets(now, configured));
+        self.takes();
+    }
+
+    /// Takes what is to be begun.
+    pub(super) fn takes(&mut self) {
+        let todo = self.world.does(|server, _| server.todo());
+        for todo in todo {
+            match todo {
+                Todo::Effect { key, deed } => self.begun.push((key, deed)),
+                Todo::LetGo(of) => self.begun.retain(|(key, _)| !matches!(key, Key::Run { ticket, .. } if *ticket == of)),
+                Todo::Page(body) => self.pages.push(body.why),
+                Todo::Look { .. } => {}
+            }
+        }
+    }
+
+    /// The next effect is done, and its answer heard.
+    pub(super) fn does_one(&mut self) -> bool {
+        let Some((key, deed)) = self.begun.pop() else { return false };
+        let answer = self.machine.does(&deed);
+        self.world.does(|server, now| server.came(now, Came::Effect(key, answer)));
+        self.takes();
+        true
+    }
+
+    pub(super) fn does_all(&mut self) {
+        while self.does_one() {}
+    }
+
+    /// The process is killed and starts again: what was begun is lost.
+    pub(super) fn is_killed(&mut self) {
+        self.world.kills();
+        self.begun.clear();
+        self.world.starts();
+        self.configures();
+    }
+
+    pub(super) fn windows(&mut self, count: u32) {
+        for _ in 0..count {
+            self.world.waits_secs(WINDOW.0 / 1000);
+            self.takes();
+        }
+    }
+
+    pub(super) fn calls<T>(&mut self, call: impl FnOnce(Reply<T>) -> TargetCall) -> Result<T, ApiError> {
+        let answer = self.world.calls(|reply| Call::Target(call(reply)));
+        self.takes();
+        answer
+    }
+
+    pub(super) fn deploys(&mut self, version: &str, permille: u16) -> TargetView {
+        let deployment = Deployment {
+            version: Version::parse(version).unwrap(),
+            digest: None,
+            stage: Permille::new(permille).unwrap(),
+            build: None,
+            schema: None,
+        };
+        self.machine.home.set(false);
+        self.calls(|reply| TargetCall::Deployed(name("ci"), shop(), deployment, reply)).unwrap()
+    }
+
+    pub(super) fn rolls_back(&mut self) -> Result<TargetView, ApiError> {
+        let request = because("customers say so");
+        let operation = TargetOperation::Rollback;
+        self.calls(|reply| TargetCall::Operate(name("ann"), shop(), operation, request, reply))
+    }
+
+    pub(super) fn view(&mut self) -> TargetView {
+        self.calls(|reply| TargetCall::One(shop(), reply)).unwrap()
+    }
+
+    /// A release that is good, and one after it that is out to a tenth.
+    pub(super) fn has_a_canary(&mut self) {
+        self.deploys("1.0", 1000);
+        self.windows(2);
+        assert!(self.view().out.is_some_and(|out| out.confirmed));
+        self.deploys("2.0", 100);
+    }
+}
