@@ -121,7 +121,7 @@ impl From<Kind> for Exit {
     fn from(kind: Kind) -> Self {
         match kind {
             Kind::Usage => Self::Usage,
-            Kind::Denied | Kind::Refused => Self::Refused,
+            Kind::Denied | Kind::Forbidden | Kind::Refused => Self::Refused,
             Kind::NotFound => Self::NotFound,
             Kind::Untrusted => Self::Untrusted,
             Kind::Unavailable => Self::Unreachable,

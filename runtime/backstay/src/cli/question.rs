@@ -81,6 +81,6 @@ impl Question {
 pub(crate) fn nonce() -> Result<Nonce, Failure> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
-        .map_err(|why| Failure::new(Exit::Trouble, "the system gives no random bytes").why(why))?;
+        .map_err(|why| Failure::new(Exit::Trouble, "the system gives no random bytes").why(why.to_string()))?;
     Ok(Nonce(random))
 }
