@@ -12,5 +12,10 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == worker::ARGUMENT) {
         return worker::run(|| {});
     }
-    backstay_cli::backstay(Serve { run: serve::run, check: serve::check })
+    backstay_cli::backstay(Serve {
+        run: serve::run,
+        check: serve::check,
+        inspect: serve::inspect,
+        schema: serve::schema,
+    })
 }

@@ -48,9 +48,10 @@ mod world;
 use std::{error::Error, io::IsTerminal, path::Path};
 
 use backstay_model::causes;
+use backstay_targets::{Reading, Shared};
 use tracing_subscriber::EnvFilter;
 
-use self::setup::Setup;
+use self::{config::Config, setup::Setup};
 
 /// Runs the server until it is asked to stop (SIGINT, SIGTERM).
 ///
@@ -85,6 +86,19 @@ fn log() {
 pub(crate) fn check(config: &Path) -> Result<(), Box<dyn Error>> {
     Setup::read(config)?;
     Ok(())
+}
+
+/// Reads a configuration and its targets, those of `folder` where one is given, and opens nothing that they name.
+pub(crate) fn inspect(config: &Path, folder: Option<&Path>) -> Reading {
+    match setup::document(config) {
+        Ok(document) => Config::read(&document, folder).1,
+        Err(problem) => Reading { problems: vec![problem], ..Reading::default() },
+    }
+}
+
+/// The JSON schema of the configuration: the server's own keys, and those that targets share.
+pub(crate) fn schema() -> serde_json::Value {
+    backstay_targets::merged::<Config, Shared>()
 }
 
 /// What and why in one line, where there is room for one only: in a record, and in an answer.

@@ -63,8 +63,10 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for SpanIn<MIN, MAX> {
 
 /// A span as a person would write it in a configuration: `90s`, `2h`.
 pub(crate) fn written(ms: u64) -> String {
-    for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
-        if ms >= length && ms.is_multiple_of(length) {
+    // One day is told as 24h: that is how bounds of a day are written.
+    for (unit, length, least) in [("d", 86_400_000, 2), ("h", 3_600_000, 1), ("m", 60_000, 1), ("s", 1000, 1)]
+    {
+        if ms >= length * least && ms.is_multiple_of(length) {
             return format!("{}{unit}", ms / length);
         }
     }
@@ -147,9 +149,14 @@ mod tests {
 
     #[test]
     fn spans_are_told_as_they_are_written() {
-        for (ms, text) in
-            [(5_000, "5s"), (90_000, "90s"), (3_600_000, "1h"), (86_400_000, "1d"), (1_500, "1500ms")]
-        {
+        for (ms, text) in [
+            (5_000, "5s"),
+            (90_000, "90s"),
+            (3_600_000, "1h"),
+            (86_400_000, "24h"),
+            (172_800_000, "2d"),
+            (1_500, "1500ms"),
+        ] {
             assert_eq!(written(ms), text);
             assert_eq!(Span::parse(text).unwrap().millis(), Millis(ms));
         }

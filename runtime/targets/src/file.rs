@@ -3,12 +3,12 @@
 //! Here: which keys there are, their defaults and the bounds of each. Not here: rules across keys and files (`target`,
 //! `objective`, `reading`).
 
-use backstay_model::{self as model, Name, TargetId};
+use backstay_model::{Mode, Name, Scope, TargetId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    Mode, NumberIn, SpanIn,
+    NumberIn, SpanIn,
     bounds::FiniteNumber,
     schema::NameText,
     text::{AlertText, HttpUrl, MetricText, QueryText},
@@ -28,6 +28,7 @@ pub(crate) struct TargetFile {
     pub(crate) domain: Name,
     /// Whether the server acts.
     #[serde(default)]
+    #[schemars(with = "ModeWord")]
     pub(crate) mode: Mode,
     /// What a person is to read. It stands in each page.
     pub(crate) runbook: Option<HttpUrl>,
@@ -138,6 +139,18 @@ pub(crate) struct BurnTable {
     pub(crate) factor: FiniteNumber,
 }
 
+/// In a schema: a [`Mode`]. What isn't said is observed.
+#[derive(JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Mode")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum ModeWord {
+    /// It decides and tells, and acts on nothing.
+    Observe,
+    /// It decides, tells and acts.
+    Enforce,
+}
+
 /// Whose fault a broken objective can be.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -150,7 +163,7 @@ pub(crate) enum ScopeWord {
     Dependency,
 }
 
-impl From<ScopeWord> for model::Scope {
+impl From<ScopeWord> for Scope {
     fn from(word: ScopeWord) -> Self {
         match word {
             ScopeWord::Local => Self::Local,

@@ -27,5 +27,5 @@ pub use credential::{Credential, Secret};
 pub use reading::{FILES_MAX, Reading, Targets};
 pub use schema::{NameText, merged, target_schema};
 pub use shared::{Brakes, Command, Endpoint, Method, Page, Prometheus, Shared, Ssh};
-pub use target::{Mode, Rails, Target};
+pub use target::{Rails, Target};
 pub use text::{AbsolutePath, Argument, HeaderName, HeaderValue, Host, HttpUrl, PathPrefix, User, Variable};

@@ -47,7 +47,7 @@ pub(crate) fn queries(source: &Source) -> Vec<(&'static str, &Query)> {
 fn source(table: &ObjectiveTable) -> Result<Source, Wrong> {
     let ObjectiveTable { candidate, baseline, value, burn, metric, alert, .. } = table;
     if candidate.is_none() && baseline.is_some() {
-        return Err(("baseline", "expected a candidate beside it: that is the side that is judged".into()));
+        return Err(("candidate", "is missing: a baseline is there, and nothing to hold against it".into()));
     }
     match (candidate, value, burn, metric, alert) {
         (Some(candidate), None, None, None, None) => {
@@ -109,7 +109,7 @@ fn limit(table: &ObjectiveTable) -> Result<Limit, Wrong> {
         (Some(above), None) => Ok(Limit::Above(above.0)),
         (None, Some(below)) => Ok(Limit::Below(below.0)),
         (Some(_), Some(_)) => Err(("below", "expected either this or above, not both".into())),
-        (None, None) => Err(("", "is missing: expected above or below, from where on it is bad".into())),
+        (None, None) => Err(("above", "is missing: expected this or below, from where on it is bad".into())),
     }
 }
 

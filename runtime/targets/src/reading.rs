@@ -86,15 +86,27 @@ impl Reading {
     /// Reads the keys of `main` that targets share, and the folder that it names.
     #[must_use]
     pub fn of(main: &Document) -> Self {
+        Self::with(main, None)
+    }
+
+    /// The same with another folder than the one that `main` names: where a configuration is checked before it is where it will be.
+    #[must_use]
+    pub fn in_folder(main: &Document, folder: &Path) -> Self {
+        Self::with(main, Some(folder))
+    }
+
+    fn with(main: &Document, folder: Option<&Path>) -> Self {
         let mut whole = main.whole::<Shared>(Keys::Only(Shared::KEYS));
         let mut reading = Self { problems: std::mem::take(&mut whole.problems), ..Self::default() };
         let known = Known::of(&whole);
         let Some(shared) = whole.value.clone() else { return reading };
         reading.problems.extend(shared.problems(main, &whole));
+        reading.problems.sort_by_key(|problem| problem.line);
         let mut targets = BTreeMap::new();
-        if let Some(folder) = &shared.targets {
-            match paths(Path::new(folder.as_str()), &mut reading.warnings) {
-                Ok(paths) => reading.read(&paths, known.as_ref(), &mut targets),
+        let named = shared.targets.as_ref().map(|folder| Path::new(folder.as_str()));
+        if let Some(folder) = folder.or(named) {
+            match paths(folder, &mut reading.warnings) {
+                Ok(paths) => reading.read(&paths, &known, &mut targets),
                 Err(why) => reading.problems.push(main.problem("targets", why)),
             }
         }
@@ -104,7 +116,7 @@ impl Reading {
         reading
     }
 
-    fn read(&mut self, paths: &[PathBuf], known: Option<&Known>, targets: &mut BTreeMap<TargetId, Target>) {
+    fn read(&mut self, paths: &[PathBuf], known: &Known, targets: &mut BTreeMap<TargetId, Target>) {
         let mut owners: BTreeMap<TargetId, &Path> = BTreeMap::new();
         for path in paths {
             let document = match Document::read(path) {

@@ -61,7 +61,7 @@ pub struct Prometheus {
     pub headers: BTreeMap<HeaderName, HeaderValue>,
     /// Who we are.
     pub credential: Option<Credential>,
-    /// The authorities that its certificate is checked against, as PEM; the system's, if that isn't said.
+    /// The authorities that its certificate is checked against, as PEM. It takes them for https: there is no built-in list.
     pub ca: Option<AbsolutePath>,
 }
 
@@ -78,11 +78,11 @@ pub struct Endpoint {
     /// What may be asked of it. GET and HEAD, which change nothing, if that isn't said.
     #[serde(default = "looking")]
     pub methods: Vec<Method>,
-    /// How a path has to begin, one of at most 64: what is not listed is refused.
+    /// What may be asked for, with what is below it: 1 to 64 paths. What is not listed is refused.
     pub paths: Vec<PathPrefix>,
     /// Who we are. Effects and plugins never see it.
     pub credential: Option<Credential>,
-    /// The authorities that its certificate is checked against, as PEM; the system's, if that isn't said.
+    /// The authorities that its certificate is checked against, as PEM. It takes them for https: there is no built-in list.
     pub ca: Option<AbsolutePath>,
     /// The longest answer that is read, in bytes.
     #[serde(default = "response_bytes")]
@@ -155,7 +155,7 @@ pub struct Page {
     timeout: SpanIn<100, 60_000>,
     /// Who we are.
     pub credential: Option<Credential>,
-    /// The authorities that its certificate is checked against, as PEM; the system's, if that isn't said.
+    /// The authorities that its certificate is checked against, as PEM. It takes them for https: there is no built-in list.
     pub ca: Option<AbsolutePath>,
 }
 
@@ -165,9 +165,9 @@ pub struct Page {
 #[non_exhaustive]
 pub struct Brakes {
     /// In an hour, over all targets. 20, if that isn't said.
-    per_hour: Option<NumberIn<1, 1000>>,
+    per_hour: Option<NumberIn<1, 64>>,
     /// In an hour, over the targets of one failure domain; at most `per_hour`. 5, or `per_hour` if that is less.
-    per_domain_hour: Option<NumberIn<1, 1000>>,
+    per_domain_hour: Option<NumberIn<1, 64>>,
 }
 
 const fn five_seconds() -> SpanIn<100, 60_000> {
@@ -191,6 +191,21 @@ fn looking() -> Vec<Method> {
 
 fn argv<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Argument>, D::Error> {
     checked(Vec::deserialize(from)?).map_err(serde::de::Error::custom)
+}
+
+impl Method {
+    /// As it is sent.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
 }
 
 impl Prometheus {
@@ -240,7 +255,7 @@ impl Page {
 }
 
 impl Brakes {
-    /// Orders in an hour over all targets, 1 to 1000.
+    /// Orders in an hour over all targets, 1 to 64: as many as `core` counts.
     #[must_use]
     pub fn per_hour(&self) -> u32 {
         self.per_hour.map_or(20, NumberIn::get)
@@ -308,6 +323,20 @@ impl Shared {
             methods.dedup();
             if methods.is_empty() || methods.len() < endpoint.methods.len() {
                 wrong(&format!("endpoints.{name}.methods"), "expected at least one, and none twice".into());
+            }
+        }
+        let prometheus =
+            self.prometheus.iter().map(|(name, to)| (format!("prometheus.{name}"), &to.url, &to.ca));
+        let endpoints =
+            self.endpoints.iter().map(|(name, to)| (format!("endpoints.{name}"), &to.base, &to.ca));
+        let page = self.page.iter().map(|to| ("page".to_owned(), &to.url, &to.ca));
+        for (key, url, ca) in prometheus.chain(endpoints).chain(page) {
+            if url.is_https() && ca.is_none() {
+                wrong(
+                    &format!("{key}.ca"),
+                    "is missing: https takes the authorities that a certificate is checked against, as PEM"
+                        .into(),
+                );
             }
         }
         for (name, command) in &self.commands {

@@ -3,14 +3,15 @@
 //! Here: what it is, and the rules across the keys of its file. Not here: the keys themselves (`file`), objectives
 //! (`objective`), and the rules across files (`reading`).
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use backstay_config::{Document, Keys, Problem, Whole};
 use backstay_core::{Backoff, RUNGS_MAX, Rung};
-use backstay_model::{Millis, Name, TargetId};
+use backstay_model::{Millis, Mode, Name, TargetId};
 use backstay_signals::{ObjectiveSpec, Source};
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::{
     Shared,
@@ -23,17 +24,6 @@ use crate::{
 
 /// The most objectives of a target: as many as a policy is shown.
 const OBJECTIVES_MAX: usize = 32;
-
-/// Whether the server acts on a target.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// It decides and tells, and acts on nothing.
-    #[default]
-    Observe,
-    /// It decides, tells and acts.
-    Enforce,
-}
 
 /// A service that the server watches and can bring back.
 ///
@@ -109,28 +99,28 @@ impl Default for Rails {
     }
 }
 
-/// The names that a target may use.
+/// The names that a target may use; none where it can't be said, because an entry of that table can't be read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Known {
-    pub(crate) policies: BTreeSet<String>,
-    pub(crate) executors: BTreeSet<String>,
-    pub(crate) prometheus: BTreeSet<String>,
+    policies: Option<BTreeSet<Name>>,
+    executors: Option<BTreeSet<Name>>,
+    prometheus: Option<BTreeSet<Name>>,
 }
 
 impl Known {
-    /// What `shared` names, and what it names wrongly: that was told where it stands.
-    pub(crate) fn of(shared: &Whole<Shared>) -> Option<Self> {
-        let value = shared.value.as_ref()?;
-        let names = |table: &str, right: Vec<&Name>| {
-            let wrong = shared.aside.iter().filter_map(|key| key.strip_prefix(table)?.strip_prefix('.'));
-            let wrong = wrong.filter_map(|rest| rest.split(['.', '[']).next());
-            right.into_iter().map(Name::as_str).chain(wrong).map(str::to_owned).collect()
-        };
-        Some(Self {
-            policies: names("policies", value.policies.keys().collect::<Vec<&Name>>()),
-            executors: names("executors", value.executors.keys().collect()),
-            prometheus: names("prometheus", value.prometheus.keys().collect()),
-        })
+    pub(crate) fn of(shared: &Whole<Shared>) -> Self {
+        fn names<T>(aside: &[String], table: &str, entries: &BTreeMap<Name, T>) -> Option<BTreeSet<Name>> {
+            let is_entry =
+                |key: &str| key.strip_prefix(table).is_some_and(|rest| rest.matches(['.', '[']).count() <= 1);
+            let is_whole = !aside.iter().any(|key| is_entry(key));
+            is_whole.then(|| entries.keys().cloned().collect())
+        }
+        let Some(value) = &shared.value else { return Self::default() };
+        Self {
+            policies: names(&shared.aside, "policies", &value.policies),
+            executors: names(&shared.aside, "executors", &value.executors),
+            prometheus: names(&shared.aside, "prometheus", &value.prometheus),
+        }
     }
 }
 
@@ -145,8 +135,8 @@ pub(crate) struct Found {
 }
 
 impl Target {
-    /// The target of a file whose name without ending is `stem`. `known` is none where it can't be said what there is.
-    pub(crate) fn read(document: &Document, stem: &str, known: Option<&Known>) -> Found {
+    /// The target of a file whose name without ending is `stem`.
+    pub(crate) fn read(document: &Document, stem: &str, known: &Known) -> Found {
         let mut whole: Whole<TargetFile> = document.whole(Keys::All);
         let mut found = Found { problems: std::mem::take(&mut whole.problems), ..Found::default() };
         let Some(file) = whole.value.clone() else { return found };
@@ -157,6 +147,7 @@ impl Target {
         let objectives = checker.objectives(&file);
         checker.rails(&file.rails);
         found.id.clone_from(&id);
+        found.problems.sort_by_key(|problem| problem.line);
         let (Some(id), true) = (id, found.problems.is_empty()) else { return found };
         found.target = Some(Self {
             id,
@@ -213,27 +204,21 @@ impl Checker<'_> {
         }
     }
 
-    fn names(&mut self, file: &TargetFile, known: Option<&Known>) {
-        let none = Known::default();
-        let is_known = known.is_some();
-        let known = known.unwrap_or(&none);
-        let used = [
+    fn names(&mut self, file: &TargetFile, known: &Known) {
+        for (key, table, name, known) in [
             ("policy", "policies", Some(&file.policy), &known.policies),
             ("executor", "executors", file.executor.as_ref(), &known.executors),
             ("prometheus", "prometheus", file.prometheus.as_ref(), &known.prometheus),
-        ];
-        for (key, table, name, known) in used {
-            if let Some(name) = name
-                && is_known
-                && !known.contains(name.as_str())
+        ] {
+            if let (Some(name), Some(known)) = (name, known)
+                && !known.contains(name)
             {
-                self.wrong(key, format!("expected a name in [{table}]: {}; found \"{name}\"", listed(known)));
+                self.wrong(key, format!("expected a name in [{table}], {}; found \"{name}\"", listed(known)));
             }
         }
         if file.executor.is_none() && file.mode == Mode::Enforce && self.whole.is_sound("mode") {
-            let why =
-                format!("is missing: to enforce takes one of [executors]: {}", listed(&known.executors));
-            self.wrong("executor", why);
+            let known = known.executors.as_ref().map(listed).unwrap_or_default();
+            self.wrong("executor", format!("is missing: to enforce takes a name in [executors], {known}"));
         }
     }
 
@@ -329,16 +314,16 @@ impl Checker<'_> {
 }
 
 /// The names that there are, for a message.
-fn listed(names: &BTreeSet<String>) -> String {
+fn listed(names: &BTreeSet<Name>) -> String {
     const SHOWN: usize = 8;
     if names.is_empty() {
-        return "there are none".into();
+        return "which is empty".into();
     }
-    let mut text: Vec<_> = names.iter().take(SHOWN).map(String::as_str).collect();
+    let mut text: Vec<_> = names.iter().take(SHOWN).map(Name::as_str).collect();
     if names.len() > SHOWN {
         text.push("...");
     }
-    format!("there are {}", text.join(", "))
+    format!("which has {}", text.join(", "))
 }
 
 impl Target {

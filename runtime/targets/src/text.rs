@@ -74,8 +74,8 @@ texts! {
     HeaderName: header_name, { "type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9a-zA-Z-]+$", "maxLength": 256 };
     /// What a header field holds, in visible characters of ASCII and spaces. At most 4096 bytes.
     HeaderValue: header_value, { "type": "string", "maxLength": 4096 };
-    /// How a path begins that may be asked for: `/stats`. At most 1024 bytes.
-    PathPrefix: path_prefix, { "type": "string", "pattern": "^/", "maxLength": 1024 };
+    /// A path that may be asked for, with what is below it, level by level: `/stats`. At most 1024 bytes.
+    PathPrefix: path_prefix, { "type": "string", "pattern": "^/[^?#%;]*$", "maxLength": 1024 };
     /// A path from the root on. At most 1024 bytes.
     AbsolutePath: absolute_path, { "type": "string", "pattern": "^/", "maxLength": 1024 };
     /// One argument of a command, given to it as it is. At most 4096 bytes.
@@ -141,9 +141,15 @@ fn alert(text: &str) -> Result<AlertName, String> {
     AlertName::parse(text).ok_or_else(expected)
 }
 
-/// As much of a text as fits a message.
+/// As much of a text as fits a message. What stands where a password would is left out: messages go into logs.
 fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 80;
+    let (front, rest) =
+        text.split_once("://").map_or(("", text), |(_, rest)| (&text[..text.len() - rest.len()], rest));
+    let text = match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{front}...@{host}"),
+        None => text.to_owned(),
+    };
     let start: String = text.chars().take(CHARS_MAX).collect();
     let dots = if start.len() < text.len() { "..." } else { "" };
     format!("{start:?}{dots}")
@@ -196,15 +202,25 @@ fn header_value(text: &str) -> Checked {
 }
 
 fn path_prefix(text: &str) -> Checked {
-    let plain = text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'\\'));
+    // What has more than one reading is never granted, so it can't be asked for in a configuration either.
+    let plain = text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'\\' | b'%' | b';'));
     let climbs = text.split('/').any(|part| matches!(part, "." | ".."));
-    let right = text.starts_with('/') && plain && !climbs && text.len() <= PATH_BYTES_MAX;
-    holds(right, "the beginning of a path, like \"/stats\", without ?, # or ..")
+    let right =
+        text.starts_with('/') && plain && !climbs && !text.contains("//") && text.len() <= PATH_BYTES_MAX;
+    holds(right, "a path like \"/stats\" without dots alone, //, \\, %, ;, ? and #")
 }
 
 fn absolute_path(text: &str) -> Checked {
     let right = text.starts_with('/') && !text.contains('\0') && text.len() <= PATH_BYTES_MAX;
     holds(right, "a path from the root on, like \"/usr/bin/systemctl\"")
+}
+
+impl HttpUrl {
+    /// Whether it takes a certificate to believe the other side.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.0.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+    }
 }
 
 fn argument(text: &str) -> Checked {
@@ -287,10 +303,18 @@ mod tests {
 
     #[test]
     fn a_granted_path_does_not_climb() {
-        for wrong in ["stats", "/a/../b", "/a?b", "/..", "/a\\b", ""] {
+        for wrong in ["stats", "/a/../b", "/a?b", "/..", "/a\\b", "/a//b", "/%2e", "/a;b", ""] {
             assert!(PathPrefix::parse(wrong).is_err(), "{wrong:?}");
         }
         assert!(PathPrefix::parse("/").is_ok() && PathPrefix::parse("/a..b/").is_ok());
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_not_repeated() {
+        for url in ["https://me:secret@host/", "https://me:secret@more@host/"] {
+            let told = HttpUrl::parse(url).unwrap_err();
+            assert!(told.ends_with("found \"https://...@host/\"") && !told.contains("secret"), "{told}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use clap_complete::Shell;
 use crate::{
     Desk, Exit, Failure, Serve,
     breaker::Breaker,
+    check::Check,
     ci::Ask,
     client::Server,
     device::Device,
@@ -70,6 +71,7 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Serve(serve::Arguments),
+    Check(Check),
     #[command(subcommand)]
     Keys(Keys),
     #[command(subcommand)]
@@ -129,6 +131,7 @@ impl Command {
     pub(crate) fn run(&self, desk: &Desk, serve: Serve) -> Result<Exit, Failure> {
         match self {
             Self::Serve(arguments) => arguments.run(desk, serve),
+            Self::Check(check) => check.run(desk, serve),
             Self::Keys(keys) => keys.run(desk),
             Self::Plugin(plugin) => plugin.run(desk),
             Self::Release(release) => release.run(desk),

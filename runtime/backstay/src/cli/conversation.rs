@@ -25,7 +25,12 @@ use crate::{
 };
 
 const TOKEN: &str = "0123456789abcdef";
-const SERVE: Serve = Serve { run: |_| Ok(()), check: |_| Ok(()) };
+const SERVE: Serve = Serve {
+    run: |_| Ok(()),
+    check: |_| Ok(()),
+    inspect: |_, _| backstay_targets::Reading::default(),
+    schema: || serde_json::Value::Null,
+};
 
 /// A server that knows one cohort and one device.
 struct World {

@@ -10,6 +10,7 @@
 
 mod arguments;
 mod breaker;
+mod check;
 mod ci;
 mod client;
 #[cfg(test)]

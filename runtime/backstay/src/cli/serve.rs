@@ -6,6 +6,7 @@ use std::{
 };
 
 use backstay_config::{Problem, Problems, ReadError};
+use backstay_targets::Reading;
 use clap::Args;
 
 use crate::{Desk, Exit, Failure};
@@ -17,6 +18,10 @@ pub struct Serve {
     pub run: fn(&Path) -> Result<(), Box<dyn Error>>,
     /// Checks a configuration and opens nothing.
     pub check: fn(&Path) -> Result<(), Box<dyn Error>>,
+    /// Reads a configuration and its targets, from another folder where one is given, and opens nothing that they name.
+    pub inspect: fn(&Path, Option<&Path>) -> Reading,
+    /// The JSON schema of the configuration.
+    pub schema: fn() -> serde_json::Value,
 }
 
 /// Run the server

@@ -3,16 +3,22 @@
 //! Here: which keys there are, their defaults and bounds, and the rules across keys. Not here: reading TOML and
 //! finding lines (`backstay-config`), and the files that it names (`setup` reads them, before any socket, too).
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use backstay_config::{Broker, Document, Plugin, Problem, Problems, Span};
+use backstay_config::{Broker, Document, Keys, Plugin, Problem, Problems, Span};
 use backstay_core::{Plan, PlanError};
 use backstay_model::{Millis, Permille};
+use backstay_targets::{Reading, Shared};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// All of it.
-#[derive(Clone, Debug, Deserialize)]
+/// All of it but what targets share, which stands in the same file ([`Shared::KEYS`]).
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "The server of Backstay", rename = "Server")]
 pub(crate) struct Config {
     /// Where the server keeps journal, view, register, archive and artifacts.
     #[serde(default = "default_state")]
@@ -52,7 +58,7 @@ pub(crate) struct Config {
 }
 
 /// Who may call, and where.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Api {
     /// `127.0.0.1:8440`. Beyond this machine it takes `tls`, or `insecure` spelled out.
@@ -69,7 +75,7 @@ pub(crate) struct Api {
 }
 
 /// What the server shows to callers.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Tls {
     /// The certificate for the name in the URLs, and those up to the authority, as PEM.
@@ -79,7 +85,7 @@ pub(crate) struct Tls {
 }
 
 /// How rollouts go forward. What is left out is as in [`Plan::default`].
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Rollouts {
     waves: Option<Vec<u16>>,
@@ -97,7 +103,7 @@ pub(crate) struct Rollouts {
 }
 
 /// How the server's own journal is kept.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Journal {
     /// The most that it takes on disk, in MiB: 4 to 4096. The oldest records go first.
@@ -139,13 +145,31 @@ const STEER_EXPIRES_MIN: Span = Span::from_secs(60);
 const VERDICT_EXPIRES: [Span; 2] = [Span::from_secs(30), Span::from_secs(3600)];
 
 impl Config {
-    /// What `document` says, if all of it can be.
+    /// What `document` says, if all of it can be, and what it and its targets come to; those of `folder` where one is given. All
+    /// problems of both are in the reading.
+    pub(crate) fn read(document: &Document, folder: Option<&Path>) -> (Option<Self>, Reading) {
+        let mut reading =
+            folder.map_or_else(|| Reading::of(document), |folder| Reading::in_folder(document, folder));
+        let (config, mut problems) = match Self::of(document) {
+            Ok(config) => (Some(config), Vec::new()),
+            Err(Problems(problems)) => (None, problems),
+        };
+        // Text that is no TOML is told by both who read it.
+        problems.retain(|problem| !reading.problems.contains(problem));
+        reading.problems.splice(..0, problems);
+        (config, reading)
+    }
+
+    /// What `document` says, if all of it can be. What targets share is left alone.
     ///
     /// # Errors
     /// Everything that is wrong, each by file, line, key and what was expected.
     pub(crate) fn of(document: &Document) -> Result<Self, Problems> {
-        let config: Self = document.parse()?;
-        let problems = config.problems(document);
+        let mut whole = document.whole::<Self>(Keys::Without(Shared::KEYS));
+        let mut problems = std::mem::take(&mut whole.problems);
+        let Some(config) = whole.value.clone() else { return Err(Problems(problems)) };
+        problems.extend(config.problems(document).into_iter().filter(|problem| whole.is_sound(&problem.key)));
+        problems.sort_by_key(|problem| problem.line);
         if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
     }
 
@@ -322,10 +346,10 @@ bundle = "/usr/share/backstay/policy-tree.bundle"
         );
         assert_eq!(
             told(&text),
-            "backstay.toml:10: rollout.success_min: expected 0 to 1000 permille\n\
-             backstay.toml:9: rollout.good_windows: good_windows is 0; it is 1 to 1000\n\
-             backstay.toml:1: steer_expires: expected at least 60s\n\
+            "backstay.toml:1: steer_expires: expected at least 60s\n\
              backstay.toml:2: verdict_expires: expected 30s to 1h\n\
+             backstay.toml:9: rollout.good_windows: good_windows is 0; it is 1 to 1000\n\
+             backstay.toml:10: rollout.success_min: expected 0 to 1000 permille\n\
              backstay.toml:12: journal.mib_max: expected 4 to 4096"
         );
         let waves = told(&format!("{SMALL}[rollout]\nwaves = [10, 50]\n"));
@@ -333,9 +357,63 @@ bundle = "/usr/share/backstay/policy-tree.bundle"
             waves.starts_with("backstay.toml:8: rollout.waves: the last wave is 50 permille, not all"),
             "{waves}"
         );
-        assert!(
-            told(&SMALL.replace("token_file", "tokenfile"))
-                .starts_with("backstay.toml:4: api.tokenfile: unknown field")
+        let typo = told(&SMALL.replace("token_file", "tokenfile"));
+        let lines: Vec<_> = typo.lines().collect();
+        assert_eq!(lines[0], "backstay.toml:3: api: missing field `token_file`");
+        assert!(lines[1].starts_with("backstay.toml:4: api.tokenfile: unknown field"), "{typo}");
+        assert_eq!(lines.len(), 2, "{typo}");
+    }
+
+    /// One file for two readers: each leaves the other's keys alone, and both mistakes are told.
+    #[test]
+    fn targets_stand_beside_the_server() {
+        let text = format!(
+            "{SMALL}[policies.tree]\nbundle = \"/b\"\n[brakes]\nper_hour = 0\n[journal]\nmib_max = 1\n[prometeus]\n"
         );
+        let document = Document::new(Path::new("backstay.toml"), &text);
+        let (config, reading) = Config::read(&document, None);
+        assert!(config.is_none() && reading.targets.is_none());
+        let told: Vec<_> = reading.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(told[0], "backstay.toml:12: journal.mib_max: expected 4 to 4096");
+        assert!(
+            told[1].starts_with("backstay.toml:13: prometeus: unknown field")
+                && told[1].contains("`prometheus`"),
+            "{told:#?}"
+        );
+        assert_eq!(told[2], "backstay.toml:10: brakes.per_hour: expected 1 to 64, found 0");
+        assert_eq!(told.len(), 3, "{told:#?}");
+        let (none, reading) = Config::read(&Document::new(Path::new("backstay.toml"), "[api"), None);
+        assert!(none.is_none() && reading.problems.len() == 1, "{:?}", reading.problems);
+    }
+
+    /// The examples of both pages, in one file.
+    #[test]
+    fn the_pages_show_what_is_read() {
+        let example =
+            |page: &str| page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap().to_owned();
+        let server = example(include_str!("../../../../docs/server.md"));
+        let shared = example(include_str!("../../../../docs/targets.md"));
+        let targets = tempfile::tempdir().unwrap();
+        // Keys at the top of a file stand before its tables.
+        let (folder, shared) = shared.split_once('\n').unwrap();
+        assert!(folder.starts_with("targets = "), "{folder}");
+        let document = Document::new(Path::new("backstay.toml"), &format!("{folder}\n{server}\n{shared}"));
+        let (config, reading) = Config::read(&document, Some(targets.path()));
+        assert_eq!(reading.problems, []);
+        assert!(config.is_some() && reading.targets.is_some());
+    }
+
+    /// The file that editors use is what the code generates; `BACKSTAY_REWRITE=1` writes it anew.
+    #[test]
+    fn the_committed_schema_is_what_the_code_generates() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/server.schema.json");
+        let generated = format!("{}\n", serde_json::to_string_pretty(&super::super::schema()).unwrap());
+        if std::env::var_os("BACKSTAY_REWRITE").is_some() {
+            std::fs::write(file, &generated).unwrap();
+        }
+        assert!(std::fs::read_to_string(file).unwrap() == generated, "BACKSTAY_REWRITE=1 writes {file} anew");
+        for key in Shared::KEYS.iter().chain(&["api", "broker", "rollout"]) {
+            assert!(generated.contains(&format!("\n    \"{key}\": {{")), "{key}");
+        }
     }
 }

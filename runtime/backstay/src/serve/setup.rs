@@ -14,7 +14,7 @@ use backstay_host::Engine;
 use backstay_link::Settings;
 use backstay_memory::{Trusted, TrustedError};
 use backstay_plugins::{Judge, LoadError, Loader, Tier, terms, worker::Program};
-use backstay_targets::Targets;
+use backstay_targets::{Reading, Targets};
 use backstay_trust::{Keyring, SecretKey};
 use rustls::{
     ServerConfig,
@@ -62,9 +62,9 @@ impl Setup {
     /// # Errors
     /// Everything that is wrong, each by file, line, key and what was expected.
     pub(crate) fn read(path: &Path) -> Result<Self, Problems> {
-        let document = read(path)?;
-        let config = Config::of(&document)?;
-        let mut problems = Vec::new();
+        let document = document(path)?;
+        let (config, Reading { targets: written, mut problems, .. }) = Config::read(&document, None);
+        let Some(config) = config else { return Err(Problems(problems)) };
         let mut note = |key: &str, why: String| problems.push(document.problem(key, why));
         let image = keyring(&config.keyring).map_err(|why| note("keyring", why)).ok();
         let trusted = image.map(|image| Trusted::open(image, &config.state));
@@ -106,11 +106,12 @@ impl Setup {
             }
             (Some(_) | None, None) | (None, Some(_)) => None,
         };
-        let targets = match &director {
-            Some(director) => {
-                targets(&document, director.keyring()).map_err(|wrong| problems.extend(wrong.0)).ok()
+        let targets = match (&director, &written) {
+            (Some(director), Some(written)) => {
+                let targets = targets(&document, written, director.keyring());
+                targets.map_err(|wrong| problems.extend(wrong.0)).ok()
             }
-            None => None,
+            (Some(_) | None, None) | (None, Some(_)) => None,
         };
         match (director, trusted, tokens, judge, targets) {
             (Some(director), Some(trusted), Some(tokens), Some(judge), Some(targets))
@@ -137,25 +138,28 @@ impl Setup {
     /// # Errors
     /// Everything that is wrong; then nothing is another.
     pub(crate) fn reread(path: &Path, keyring: &Keyring) -> Result<Configured, Problems> {
-        targets(&read(path)?, keyring)
+        let document = document(path)?;
+        targets(&document, &Targets::load(&document)?, keyring)
     }
 }
 
-fn read(path: &Path) -> Result<Document, Problems> {
-    Document::read(path).map_err(|error| {
-        let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-        let (file, why) = (path.into(), format!("cannot be read: {why}"));
-        Problems(vec![Problem { file, line: None, key: String::new(), why }])
-    })
-}
-
 /// The targets of a configuration, with all that they name loaded.
-fn targets(document: &Document, keyring: &Keyring) -> Result<Configured, Problems> {
-    let targets = Targets::load(document)?;
+fn targets(document: &Document, targets: &Targets, keyring: &Keyring) -> Result<Configured, Problems> {
     let engine =
         Engine::new().map_err(|error| Problems(vec![document.problem("targets", because(&error))]))?;
     let loader = Loader::new(Tier::Server, &engine, keyring);
-    Configured::load(&targets, &loader).map_err(|wrong| Problems(configured_problems(document, wrong)))
+    Configured::load(targets, &loader).map_err(|wrong| Problems(configured_problems(document, wrong)))
+}
+
+/// The text of a configuration.
+///
+/// # Errors
+/// The problem that is the whole file.
+pub(super) fn document(path: &Path) -> Result<Document, Problem> {
+    Document::read(path).map_err(|error| {
+        let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        Problem { file: path.into(), line: None, key: String::new(), why: format!("cannot be read: {why}") }
+    })
 }
 
 /// A link needs a filter; which ones, the server says later.

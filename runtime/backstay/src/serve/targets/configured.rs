@@ -217,7 +217,7 @@ fn credential(written: &written::Credential) -> Credential {
     let source = match &written.secret {
         written::Secret::File(path) => CredentialSource::File(path.as_str().into()),
         written::Secret::Env(variable) => CredentialSource::Environment(variable.to_string()),
-        written::Secret::Command(argv) => CredentialSource::Command {
+        written::Secret::Command { argv, keep } => CredentialSource::Command {
             command: Command {
                 argv: argv.iter().map(ToString::to_string).collect(),
                 environment: BTreeMap::new(),
@@ -225,7 +225,7 @@ fn credential(written: &written::Credential) -> Credential {
                 timeout: Millis::from_secs(10),
                 extra_args: ExtraArgs::Refused,
             },
-            keep: Millis::from_secs(60),
+            keep: *keep,
         },
     };
     let prefix = written.scheme.as_ref().map(|scheme| format!("{scheme} ")).unwrap_or_default();

@@ -1,0 +1,274 @@
+//! One mistake each: what is changed in the example, into what, and all that is told of it.
+
+/// In the file of a target.
+pub(super) const OF_A_TARGET: &[(&str, &str, &str)] = &[
+    (
+        r#"service = "checkout""#,
+        r#"service = "Check Out""#,
+        r#"checkout.toml:1: service: "Check Out" is no target: expected 1 to 64 of a-z, 0-9 and -"#,
+    ),
+    (
+        r#"mode = "enforce""#,
+        r#"mode = "dry""#,
+        "checkout.toml:3: mode: unknown variant `dry`, expected `observe` or `enforce`",
+    ),
+    (
+        r#"mode = "enforce""#,
+        r#"modes = "enforce""#,
+        "checkout.toml:3: modes: unknown field `modes`, expected one of `service`, `domain`, `mode`, `runbook`, `window`, `policy`, `executor`, `prometheus`, `playbooks`, `objective`, `rails`, `schema`",
+    ),
+    (
+        r#"window = "1m""#,
+        r#"window = "1s""#,
+        "checkout.toml:5: window: expected a span from 5s to 1h, found 1s",
+    ),
+    (
+        r#"window = "1m""#,
+        "window = 60",
+        "checkout.toml:5: window: invalid type: integer `60`, expected a string",
+    ),
+    (
+        r#"runbook = "https:"#,
+        r#"runbook = "ftp:"#,
+        r#"checkout.toml:4: runbook: expected an address like https://host/path, without user, query or fragment, in at most 2048 bytes, found "ftp://wiki.example/checkout""#,
+    ),
+    (
+        r#"policy = "tree""#,
+        r#"policy = "bush""#,
+        r#"checkout.toml:6: policy: expected a name in [policies], which has tree; found "bush""#,
+    ),
+    (r#"policy = "tree""#, "# policy", "checkout.toml:1: missing field `policy`"),
+    (
+        r#"executor = "commands""#,
+        r#"executor = "helm""#,
+        r#"checkout.toml:7: executor: expected a name in [executors], which has commands; found "helm""#,
+    ),
+    (
+        r#"executor = "commands""#,
+        "# executor",
+        "checkout.toml: executor: is missing: to enforce takes a name in [executors], which has commands",
+    ),
+    (
+        r#"prometheus = "main""#,
+        r#"prometheus = "other""#,
+        r#"checkout.toml:8: prometheus: expected a name in [prometheus], which has main; found "other""#,
+    ),
+    (
+        r#"prometheus = "main""#,
+        "# prometheus",
+        "checkout.toml: prometheus: is missing: objective[0].candidate.bad is a query, which takes somewhere to ask it",
+    ),
+    ("attempts = 3", "attempts = 0", "checkout.toml:10: playbooks[0].attempts: expected 1 to 100, found 0"),
+    (
+        r#"name = "restart-remote""#,
+        r#"name = "restart""#,
+        r#"checkout.toml:11: playbooks[1].name: "restart" is on the ladder already: expected each playbook once"#,
+    ),
+    (
+        r#"name = "latency""#,
+        r#"name = "errors""#,
+        r#"checkout.toml:22: objective[1].name: "errors" is another objective's already: expected each name once"#,
+    ),
+    (r#"name = "latency""#, "# name", "checkout.toml:21: objective[1]: missing field `name`"),
+    (
+        "above = 0.3",
+        "above = nan",
+        "checkout.toml:24: objective[1].above: expected a finite number, found NaN",
+    ),
+    (
+        "above = 0.3",
+        "above = 0.3\nbelow = 0.1",
+        "checkout.toml:25: objective[1].below: expected either this or above, not both",
+    ),
+    (
+        "above = 0.3",
+        "",
+        "checkout.toml:21: objective[1].above: is missing: expected this or below, from where on it is bad",
+    ),
+    (
+        r#"scope = "local""#,
+        r#"scope = "remote""#,
+        "checkout.toml:17: objective[0].scope: unknown variant `remote`, expected `local` or `dependency`",
+    ),
+    (
+        r#"candidate = { bad = 'sum(increase(errors{track="canary"}[1m]))', total"#,
+        "candidate = { bad = ' ', total",
+        "checkout.toml:18: objective[0].candidate.bad: the query is empty: give a PromQL expression that yields one number",
+    ),
+    (
+        "candidate = {",
+        "# {",
+        "checkout.toml:14: objective[0].candidate: is missing: a baseline is there, and nothing to hold against it",
+    ),
+    (
+        r#"candidate = { bad = 'sum(increase(errors{track="canary"}[1m]))', "#,
+        "candidate = { ",
+        "checkout.toml:18: objective[0].candidate: missing field `bad`",
+    ),
+    (
+        "baseline = {",
+        "above = 1\nbaseline = {",
+        "checkout.toml:19: objective[0].above: isn't for a ratio: its policy says how many are too many",
+    ),
+    (
+        r#"metric = "error_rate""#,
+        r#"metric = "error rate""#,
+        r#"checkout.toml:33: objective[3].metric: "error rate" is no metric: expected 1 to 64 of a-z, 0-9, _ and -"#,
+    ),
+    (
+        r#"metric = "error_rate""#,
+        "metric = \"error_rate\"\nalert = \"Down\"",
+        "checkout.toml:31: objective[3]: expected exactly one of candidate (with baseline, if there is one), value, burn, metric and alert, found metric and alert",
+    ),
+    (
+        r#"metric = "error_rate""#,
+        "# metric",
+        "checkout.toml:31: objective[3]: expected exactly one of candidate (with baseline, if there is one), value, burn, metric and alert, found none",
+    ),
+    (
+        "slo = 0.999",
+        "slo = 1.0",
+        "checkout.toml:29: objective[2].burn.slo: an SLO of 1 isn't above 0 and below 1: give the SLO as a share, 0.999 for 99.9 %",
+    ),
+    (
+        "slo = 0.999",
+        "slo = 0.9",
+        "checkout.toml:29: objective[2].burn.factor: with an SLO of 0.9 no error ratio burns 14.4 times too fast: take a smaller factor, or a plain ratio objective",
+    ),
+    (
+        "factor = 14.4",
+        "factor = 0",
+        "checkout.toml:29: objective[2].burn.factor: a burn rate of 0 isn't above 0: usual are 14.4 over (1h, 5m), 6 over (6h, 30m) and 1 over (3d, 6h)",
+    ),
+    (
+        r#"breaker = "45m""#,
+        r#"breaker = "30s""#,
+        "checkout.toml:42: rails.breaker: expected a span from 1m to 24h, found 30s",
+    ),
+    (
+        r#"backoff_base = "10s""#,
+        r#"backoff_base = "20m""#,
+        "checkout.toml:43: rails.backoff_base: expected at most rails.backoff_cap, 10m, found 20m",
+    ),
+    (
+        "heals_per_hour = 12",
+        "heals_per_hour = 65",
+        "checkout.toml:49: rails.heals_per_hour: expected 1 to 64, found 65",
+    ),
+    ("version = 7", "version = -1", "checkout.toml:52: schema.version: expected 0 to 4294967295, found -1"),
+    ("[schema]", "[schema", "checkout.toml:51: unclosed table, expected `]`"),
+];
+
+/// In what targets share.
+pub(super) const OF_WHAT_IS_SHARED: &[(&str, &str, &str)] = &[
+    (
+        r#"ca = "/etc/ssl/certs"#,
+        r#"# "/etc/ssl/certs"#,
+        "backstay.toml:38: page.ca: is missing: https takes the authorities that a certificate is checked against, as PEM",
+    ),
+    (
+        r#"bundle = "/usr/share/backstay/policy-tree.bundle""#,
+        "",
+        "backstay.toml:3: policies.tree: missing field `bundle`",
+    ),
+    (
+        "[policies.tree]",
+        "[policies.Tree]",
+        r#"backstay.toml:3: policies.Tree: "Tree" is no name: expected 1 to 64 of a-z, 0-9 and -"#,
+    ),
+    (
+        r#"bundle = "/usr/share/backstay/executor-commands.bundle""#,
+        "bundle = \"/b\"\nwindows = 3",
+        "backstay.toml:10: executors.commands.windows: is for policies: what an executor does can't be done twice to compare",
+    ),
+    (
+        r#"url = "https://metrics.example/prometheus""#,
+        r#"url = "https://me:secret@metrics.example""#,
+        r#"backstay.toml:12: prometheus.main.url: expected an address like https://host/path, without user, query or fragment, in at most 2048 bytes, found "https://...@metrics.example""#,
+    ),
+    (
+        "X-Scope-OrgID = ",
+        "Content-Length = ",
+        r#"backstay.toml:14: prometheus.main.headers.Content-Length: expected the name of a header field, and none that the connection itself needs, found "Content-Length""#,
+    ),
+    (
+        r#"timeout = "5s""#,
+        r#"timeout = "2m""#,
+        "backstay.toml:13: prometheus.main.timeout: expected a span from 100ms to 1m, found 2m",
+    ),
+    (
+        r#"methods = ["GET", "POST"]"#,
+        r#"methods = ["GET", "GET"]"#,
+        "backstay.toml:22: endpoints.lb.methods: expected at least one, and none twice",
+    ),
+    (
+        r#"methods = ["GET", "POST"]"#,
+        r#"methods = ["get"]"#,
+        "backstay.toml:22: endpoints.lb.methods[0]: unknown variant `get`, expected one of `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`",
+    ),
+    (
+        r#"paths = ["/stats", "/admin/server"]"#,
+        "paths = []",
+        "backstay.toml:23: endpoints.lb.paths: expected 1 to 64, found 0",
+    ),
+    (
+        r#"paths = ["/stats","#,
+        r#"paths = ["/../stats","#,
+        r#"backstay.toml:23: endpoints.lb.paths: expected a path like "/stats" without dots alone, //, \, %, ;, ? and #, found "/../stats""#,
+    ),
+    (
+        "response_bytes_max = 65536",
+        "response_bytes_max = 0",
+        "backstay.toml:24: endpoints.lb.response_bytes_max: expected 1 to 1048576, found 0",
+    ),
+    (
+        r#"env = "LB_PASSWORD""#,
+        r#"env = "LB_PASSWORD", file = "/f""#,
+        "backstay.toml:25: endpoints.lb.credential: expected exactly one of file, env and command",
+    ),
+    (
+        r#"env = "LB_PASSWORD""#,
+        r#"env = "LB_PASSWORD", keep = "1m""#,
+        "backstay.toml:25: endpoints.lb.credential: keep is for a command: a file or a variable is read for each request",
+    ),
+    (
+        r#"argv = ["/usr/bin/systemctl""#,
+        r#"argv = ["systemctl""#,
+        "backstay.toml:28: commands.restart.argv: expected 1 to 64 arguments, the first one the program's path from the root on",
+    ),
+    (
+        "environment = { LANG",
+        r#"environment = { "A=B""#,
+        r#"backstay.toml:30: commands.restart.environment.A=B: expected the name of a variable: a letter or _, then letters, digits and _, found "A=B""#,
+    ),
+    (
+        r#"dir = "/var"#,
+        r#"dir = "var"#,
+        r#"backstay.toml:31: commands.restart.dir: expected a path from the root on, like "/usr/bin/systemctl", found "var/lib/checkout""#,
+    ),
+    (
+        r#"host = "10.0.0.5""#,
+        r#"host = "-oProxyCommand=sh""#,
+        r#"backstay.toml:36: commands.restart-remote.ssh.host: expected the name or the address of a host, found "-oProxyCommand=sh""#,
+    ),
+    (
+        "port = 22",
+        "port = 0",
+        "backstay.toml:36: commands.restart-remote.ssh.port: expected 1 to 65535, found 0",
+    ),
+    (
+        "per_domain_hour = 5",
+        "per_domain_hour = 50",
+        "backstay.toml:46: brakes.per_domain_hour: expected at most brakes.per_hour, 20, found 50",
+    ),
+    (
+        r#"executor-commands.bundle""#,
+        "executor-commands.bundle\"\n[executors.x]\nbundle = 1",
+        "backstay.toml:11: executors.x.bundle: invalid type: integer `1`, expected path string",
+    ),
+    (
+        "[executors.commands]",
+        "[executor.commands]",
+        r#"checkout.toml:7: executor: expected a name in [executors], which is empty; found "commands""#,
+    ),
+];
