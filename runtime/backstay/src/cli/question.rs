@@ -80,7 +80,8 @@ impl Question {
 /// A nonce that nobody has seen.
 pub(crate) fn nonce() -> Result<Nonce, Failure> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|why| Failure::new(Exit::Trouble, "the system gives no random bytes").why(why.to_string()))?;
+    getrandom::fill(&mut random).map_err(|why| {
+        Failure::new(Exit::Trouble, "the system gives no random bytes").why(why.to_string())
+    })?;
     Ok(Nonce(random))
 }

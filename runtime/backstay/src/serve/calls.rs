@@ -6,13 +6,12 @@ use std::error::Error;
 
 use backstay_api::{
     ApiError, Because, Call, Closed, CohortView, EnrolAnswer, Kind, LiftRequest, Lifted, MintedToken,
-    Operation, PlanView, PluginView, Quarantined, ReleaseView, SignedVerdict, StartRollout, Started, Told,
-    VerdictRequest, WordRequest,
+    Operation, PlanView, PluginView, Quarantined, ReleaseView, StartRollout, Started, Told, WordRequest,
 };
 use backstay_core::{Cohort, CohortInput, Leading, Plan, Rollout, StartError, Startable, Wish, WishError};
 use backstay_model::{
     Channel, CohortId, DeviceId, Digest, Event, Label, Millis, Name, Permille, PluginId, Reason, Release,
-    RolloutId, Selector, TargetId, Verdict, Version,
+    RolloutId, Selector, Version,
 };
 use backstay_trust::{EnrolToken, PublicKey, VerifiedEnrolRequest};
 
@@ -27,7 +26,6 @@ use super::{
     orders::TooMany,
     register::{Denied, Member},
     server::Server,
-    verdicts::unsigned,
 };
 
 /// The most labels of a device, and of a selector.

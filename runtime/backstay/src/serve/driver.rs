@@ -206,8 +206,7 @@ impl<D: Diary, P: Ask> Desk<D, P> {
                 },
                 Some(came) = self.came.recv() => Comes::Came(came),
                 () = sleep_until(wake.into()) => Comes::Time,
-                Some(()) = self.signals.hangup.recv() => Comes::Reload,
-                () = self.signals.asked() => Comes::Stop,
+                asked = self.signals.asked() => asked,
                 () = over(patience) => Comes::Stopped,
                 ended = &mut api => {
                     ended?;
@@ -277,10 +276,12 @@ impl<D: Diary, P: Ask> Desk<D, P> {
 }
 
 impl Signals {
-    async fn asked(&mut self) {
+    /// What somebody asks of the process.
+    async fn asked(&mut self) -> Comes {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Comes::Stop,
+            _ = self.terminate.recv() => Comes::Stop,
+            _ = self.hangup.recv() => Comes::Reload,
         }
     }
 }

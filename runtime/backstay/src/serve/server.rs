@@ -93,6 +93,9 @@ pub(crate) struct Server<D, P> {
     pub(super) bundles: Bundles,
     pub(super) trust: Trust,
     pub(super) verdicts: Option<Verdicts>,
+    pub(super) targets: Targets,
+    /// What policies remember of each lane, while the server runs.
+    memos: BTreeMap<Lane, Memos>,
     pub(super) orders: Orders,
     pub(super) confidence: Confidence,
     pub(super) lanes: BTreeMap<Lane, Cohort>,
@@ -122,8 +125,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
             bundles,
             trusted,
             verdicts,
+            seed,
         } = parts;
-        let State { helms, orders, confidence, seconded } = state;
+        let State { helms, orders, confidence, seconded, targets } = state;
+        let (targets, unread) = Targets::restore(targets, seed);
         let (trust, left_out) = Trust::new(trusted, seconded);
         let mut server = Self {
             director,
@@ -139,6 +144,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
             bundles,
             trust,
             verdicts,
+            targets,
+            memos: BTreeMap::new(),
             orders,
             confidence,
             lanes: helms

@@ -228,7 +228,8 @@ impl Targets {
         }
         for executors in self.executors.values_mut() {
             executors.retain(|executor| {
-                let told = executor.granted().and_then(|granted| backstay_plugins::taken_back(keyring, granted));
+                let told =
+                    executor.granted().and_then(|granted| backstay_plugins::taken_back(keyring, granted));
                 let stays = told.is_none();
                 events.extend(told);
                 stays

@@ -123,11 +123,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
             TargetOperation::CloseBreaker => TargetWish::CloseBreaker,
             TargetOperation::Lift => TargetWish::Lift(digest.ok_or_else(|| missing("digest"))?),
         };
-        self.wish(now, who, id, reason.as_str().into(), wish)?;
+        self.wish_of_target(now, who, id, reason.as_str().into(), wish)?;
         self.target_view(now, id)
     }
 
-    fn wish(
+    fn wish_of_target(
         &mut self,
         now: Now,
         who: Name,
@@ -169,7 +169,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
     ) -> Result<IncidentView, ApiError> {
         let service = self.service_of(id).ok_or_else(|| no_incident(id))?;
         let MarkRequest { label, reason } = request;
-        self.wish(now, who, &service, reason.as_str().into(), TargetWish::Mark(id, label))?;
+        self.wish_of_target(now, who, &service, reason.as_str().into(), TargetWish::Mark(id, label))?;
         let view = self.incident_views(now).into_iter().find(|view| view.id == id);
         view.ok_or_else(|| no_incident(id))
     }

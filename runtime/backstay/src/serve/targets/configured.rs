@@ -256,6 +256,7 @@ fn guarded(name: &Name, endpoint: &written::Endpoint) -> Result<GuardedEndpoints
     let guarded = GuardedEndpoint {
         endpoint: Endpoint { base, headers, timeout },
         credential: endpoint.credential.as_ref().map(credential),
+        certificate: None,
         grant,
         response_bytes_max: endpoint.response_bytes_max().into(),
     };
@@ -355,6 +356,7 @@ fn pager(page: &written::Page) -> Result<Pager, String> {
             timeout: page.timeout(),
         },
         credential: page.credential.as_ref().map(credential),
+        certificate: None,
         grant,
         response_bytes_max: 65_536,
     };

@@ -81,24 +81,23 @@ impl Doer {
             Todo::Effect { key, deed } => {
                 let mut let_go = match key {
                     Key::Run { ticket, .. } => {
-                        self.open.entry(ticket).or_insert_with(|| watch::channel(()).0)
+                        Some(self.open.entry(ticket).or_insert_with(|| watch::channel(()).0).subscribe())
                     }
-                    // A dry run only looks, each look with a time-out of its own.
-                    Key::Dry { .. } => &mut watch::channel(()).0,
-                }
-                .subscribe();
-                let (hands, is_dry) = (Arc::clone(&self.hands), matches!(key, Key::Dry { .. }));
+                    // A dry run only looks, and each look has a time-out of its own.
+                    Key::Dry { .. } => None,
+                };
+                let hands = Arc::clone(&self.hands);
                 spawn(async move {
-                    let let_go = async {
-                        if is_dry {
-                            std::future::pending::<()>().await;
+                    let nobody_waits = async {
+                        match &mut let_go {
+                            Some(let_go) => while let_go.changed().await.is_ok() {},
+                            None => std::future::pending().await,
                         }
-                        while let_go.changed().await.is_ok() {}
                     };
                     // Dropped in the middle it leaves no process behind.
                     tokio::select! {
                         answer = perform(&hands, deed) => drop(came.send(Came::Effect(key, answer)).await),
-                        () = let_go => {}
+                        () = nobody_waits => {}
                     }
                 });
             }

@@ -20,8 +20,12 @@ fn a_bad_canary_is_brought_back_in_writing() {
     shop_.windows(2);
     let written = shop_.world.written.borrow().clone();
     let at = |what: &str| {
-        let told = |event: &Event| target_event(event).map_or_else(|| event.to_string(), |event| event.to_string());
-        written.iter().position(|event| told(event).contains(what)).unwrap_or_else(|| panic!("{what}: {written:#?}"))
+        let told =
+            |event: &Event| target_event(event).map_or_else(|| event.to_string(), |event| event.to_string());
+        written
+            .iter()
+            .position(|event| told(event).contains(what))
+            .unwrap_or_else(|| panic!("{what}: {written:#?}"))
     };
     assert!(at("2.0 (") < at("is in quarantine") && at("is in quarantine") < at("begins: go home"));
     assert!(at("begins: go home") < at("effect 0"), "the first look was written down");

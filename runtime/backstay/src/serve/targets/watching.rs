@@ -174,9 +174,9 @@ impl<D: Diary, P: Ask> Server<D, P> {
     pub(in super::super) fn looked(&mut self, now: Now, id: &TargetId, answers: Vec<Answers>) {
         let Targets { watches, firing, .. } = &mut self.targets;
         let Some(watch) = watches.get_mut(id) else { return };
-        let anomaly = watch.anomaly();
+        let (anomaly, window) = (watch.anomaly(), watch.watched.window);
         watch.close(now.mono, answers, |spec| match &spec.source {
-            Source::Alert { name } => Some(firing.answer(now.mono, id, name)),
+            Source::Alert { name } => Some(firing.answer(now.mono, window, id, name)),
             Source::Ratio { .. } | Source::Value { .. } | Source::Burn(_) | Source::Metric { .. } => None,
         });
         let objectives = watch.series.objectives().to_vec();

@@ -8,12 +8,14 @@ use std::{
     sync::Arc,
 };
 
-use backstay_api::{ApiError, Call, Deployment, OperateRequest, Reply, TargetCall, TargetOperation, TargetView};
+use backstay_api::{
+    ApiError, Call, Deployment, OperateRequest, Reply, TargetCall, TargetOperation, TargetView,
+};
 use backstay_core::{Allowance, Allowances, Backoff, Confidence, Rung, TargetSettings};
 use backstay_host::{CallError, Event as Step, Stepped};
 use backstay_model::{
-    Access, Action, Answer, Decision, Deed, Digest, Effect, Equipped, Event, Facts, Millis, Mode, Mono, Name, Outcome,
-    Output, Permille, PluginId, Reason, TargetId, Transience, Version,
+    Access, Action, Answer, Decision, Deed, Digest, Effect, Equipped, Event, Facts, Millis, Mode, Mono, Name,
+    Outcome, Output, Permille, PluginId, Reason, TargetId, Transience, Version,
 };
 use backstay_plugins::{Asked, Consulted, Memos, Steps};
 use backstay_signals::{Limit, ObjectiveSpec, Source};
@@ -38,10 +40,8 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn does(&self, deed: &Deed) -> Answer {
         let Deed::Run { command, .. } = deed else { return Answer::Refused("no such thing".into()) };
-        let said = |text: &str| Answer::Exited {
-            code: Some(0),
-            output: Output { bytes: text.into(), whole: None },
-        };
+        let said =
+            |text: &str| Answer::Exited { code: Some(0), output: Output { bytes: text.into(), whole: None } };
         match command.as_str() {
             "status" if self.home.get() => said("home"),
             "status" => said("away"),
@@ -219,7 +219,9 @@ impl Shop {
         for todo in todo {
             match todo {
                 Todo::Effect { key, deed } => self.begun.push((key, deed)),
-                Todo::LetGo(of) => self.begun.retain(|(key, _)| !matches!(key, Key::Run { ticket, .. } if *ticket == of)),
+                Todo::LetGo(of) => {
+                    self.begun.retain(|(key, _)| !matches!(key, Key::Run { ticket, .. } if *ticket == of))
+                }
                 Todo::Page(body) => self.pages.push(body.why),
                 Todo::Look { .. } => {}
             }
