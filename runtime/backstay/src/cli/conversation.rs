@@ -7,8 +7,8 @@ use std::{fs, net::SocketAddr, path::PathBuf, thread};
 
 use backstay_api::{
     ApiError, BreakerState, BreakerView, Call, Calls, Closed, CohortView, EventView, FleetView, Kind, Lifted,
-    MintedToken, PendingView, PluginView, QuarantineView, Quarantined, ReleaseView, Shelf, Started, Token,
-    Told, TrustView, routes,
+    MintedToken, PendingView, PluginView, QuarantineView, Quarantined, ReleaseView, Shelf, Started,
+    TargetCall, Tokens, Told, TrustView, routes,
 };
 use backstay_model::{Channel, CohortId, Digest, Hardware, PluginId, PluginRole, Release, Standing, Version};
 use clap::Parser;
@@ -107,6 +107,7 @@ fn answer(call: Call) {
             Err(why) => Err(why),
         })),
         Call::Tell(_, _, to) => drop(to.send(Ok(Told { sequence: 3 }))),
+        Call::Target(call) => answer_about_targets(call),
         Call::Mint(_, to) => drop(to.send(Ok(MintedToken { token: "ab".repeat(16) }))),
         Call::Pending(to) => drop(to.send(Ok(vec![PendingView {
             fingerprint: Digest([5; 32]),
@@ -141,7 +142,7 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let shelf = |name: &str| Shelf::open(dir.path().join(name)).unwrap();
         let (calls, mut asked) = Calls::new(4);
-        let router = routes(calls, Token::new(TOKEN).unwrap(), shelf("artifacts"), shelf("statements"));
+        let router = routes(calls, Tokens::single(TOKEN).unwrap(), shelf("artifacts"), shelf("statements"));
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let at = listener.local_addr().unwrap();
@@ -270,4 +271,26 @@ fn every_way_to_fail_has_its_number() {
 fn what_the_server_says_is_passed_on_with_its_help() {
     let failure = World::new().run("backstay rollout pause --cohort field").unwrap_err();
     assert_eq!(failure.to_string(), "error: there is no such cohort\n  help:    backstay fleet ls");
+}
+
+/// What is said of targets: one, which is clear; and nothing else is known.
+fn answer_about_targets(call: TargetCall) {
+    let none = || ApiError::new(Kind::NotFound, "no such target is configured here");
+    match call {
+        TargetCall::All(to) => drop(to.send(Ok(vec![crate::target::tests::view()]))),
+        TargetCall::One(id, to)
+        | TargetCall::Operate(_, id, _, _, to)
+        | TargetCall::Deployed(_, id, _, to) => {
+            let view = crate::target::tests::view();
+            drop(to.send(if id == view.service { Ok(view) } else { Err(none()) }));
+        }
+        TargetCall::Measured(_, _, to) => drop(to.send(Err(none()))),
+        TargetCall::Verdict(_, _, to) => drop(to.send(Err(none()))),
+        TargetCall::Plan(_, _, to) => drop(to.send(Err(none()))),
+        TargetCall::Alerts(_, to) => drop(to.send(Err(none()))),
+        TargetCall::Incidents(to) => drop(to.send(Ok(Vec::new()))),
+        TargetCall::Incident(_, to) => drop(to.send(Err(none()))),
+        TargetCall::Mark(_, _, _, to) => drop(to.send(Err(none()))),
+        TargetCall::Figures(to) => drop(to.send(Err(none()))),
+    }
 }

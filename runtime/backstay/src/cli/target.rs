@@ -267,13 +267,14 @@ fn list(view: &TargetView) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use backstay_api::{JudgedView, OutView};
     use backstay_model::{Mode, Release};
 
     use super::*;
 
-    fn view() -> TargetView {
+    /// A target that is clear, with a canary out.
+    pub(crate) fn view() -> TargetView {
         let release = Release {
             version: Version::parse("2.1.0").unwrap(),
             digest: Digest([0xab; 32]),
