@@ -114,20 +114,20 @@ pub(crate) async fn contract(ctx: &Ctx) -> Result<(), Failed> {
     }
     READ_NEW.must_be(ctx, true).await?;
     nobody_needs_them(ctx).await?;
+    let ended = drop_old(ctx, by_flag).await;
+    // A failure leaves all as it was, the way back included. A look that doesn't come leaves it to the next attempt.
+    if ended.is_err() && by_flag && columns(ctx).await? != Columns::Contracted {
+        dual_write_on(ctx).await?;
+    }
+    ended
+}
+
+async fn drop_old(ctx: &Ctx, by_flag: bool) -> Result<(), Failed> {
     if by_flag {
         DUAL_WRITE.turn(ctx, false).await?;
     }
     let seen = async || Ok(columns(ctx).await? == Columns::Contracted);
-    match until(ctx, "contract", deed::run("contract", []), seen).await {
-        Ok(()) => Ok(()),
-        Err(failed) => {
-            // A failure leaves all as it was, the way back included. A look that doesn't come leaves it to the next attempt.
-            if by_flag && columns(ctx).await? != Columns::Contracted {
-                dual_write_on(ctx).await?;
-            }
-            Err(failed)
-        }
-    }
+    until(ctx, "contract", deed::run("contract", []), seen).await
 }
 
 async fn nobody_needs_them(ctx: &Ctx) -> Result<(), Failed> {
