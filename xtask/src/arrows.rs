@@ -98,11 +98,12 @@ const TABLE: &[Row] = &[
     row(SDK, &[], &[], Some(&["wit-bindgen"]), WIT),
     row("policy-tree", &[SDK], &[], None, WIT),
     row("executor-ota", &[SDK], &[], None, WIT),
+    row("executor-db", &[SDK], &[], None, WIT),
     row("xtask", &[], &[], None, TOOL),
 ];
 
 /// What ships as WebAssembly and can be called natively: tests may, to be quick or to compare.
-const NATIVE: &[&str] = &[SDK, "policy-tree", "executor-ota"];
+const NATIVE: &[&str] = &[SDK, "policy-tree", "executor-ota", "executor-db"];
 
 /// Packages below this folder may use every part, and the plugins' SDK: they are tests.
 const TESTS_FOLDER: &str = "tests";
@@ -121,7 +122,7 @@ const EXCLUSIVE: &[(&str, &[&str])] = &[
     ("wit-component", &[HOST, "xtask", "backstay-test-attacks"]),
     // What a plugin's process may not do is taken from it where it is started.
     ("seccompiler", &[PLUGINS]),
-    ("wit-bindgen", &[SDK, "policy-tree", "executor-ota"]),
+    ("wit-bindgen", &[SDK, "policy-tree", "executor-ota", "executor-db"]),
     ("ed25519-dalek", &[TRUST]),
 ];
 

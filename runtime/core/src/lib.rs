@@ -20,6 +20,7 @@ mod ladder;
 mod lock;
 mod quarantine;
 mod rng;
+mod schema_gate;
 mod setback;
 mod succession;
 mod target;
@@ -44,6 +45,10 @@ pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
 pub use lock::{Lock, Locked, Stale};
 pub use quarantine::Quarantine;
 pub use rng::Rng;
+pub use schema_gate::{
+    Code, DualWriter, FlagState, GateMove, GateRefusal, GateWish, Hindrance, Migration, Phase, SchemaGate,
+    Step, StepEnd, Unfit,
+};
 pub use setback::Retries;
 pub use succession::{Bench, Confidence, Move, Said, Standing, Succession, Terms, Trouble, Turn};
 pub use target::{

@@ -1,8 +1,8 @@
 //! What the tests against real programs share: starting such a program, and ending it.
 //!
-//! Here: mosquitto, Prometheus, a registry, an sshd, the programs that were built, and what a page shows of a console. A
-//! program that isn't installed makes its tests print why they were skipped, and pass; the tier that runs them on purpose
-//! looks at the output.
+//! Here: mosquitto, PostgreSQL, Prometheus, a registry, an sshd, a double of a flag server, the programs that were built, and
+//! what a page shows of a console. A program that isn't installed makes its tests print why they were skipped, and pass; the
+//! tier that runs them on purpose looks at the output.
 //!
 //! Not here: what is tested; that stands in `tests/`, one file for each thing outside.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed assumption fails the test"))]
@@ -11,7 +11,9 @@
 mod built;
 mod certificates;
 mod console;
+mod flags;
 mod mosquitto;
+mod postgres;
 mod prometheus;
 mod registry;
 mod sshd;
@@ -19,7 +21,9 @@ mod sshd;
 pub use built::{Built, built};
 pub use certificates::Certificates;
 pub use console::{Shown, commands};
+pub use flags::FlagsDouble;
 pub use mosquitto::Mosquitto;
+pub use postgres::{Postgres, Session};
 pub use prometheus::{Exporter, RealPrometheus};
 pub use registry::{Guests, Registry};
 pub use sshd::Sshd;

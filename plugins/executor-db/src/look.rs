@@ -1,0 +1,94 @@
+//! What a look at the data base says, read strictly: what is not one of the expected answers says nothing.
+//!
+//! Not here: what is done about it (`steps`).
+
+use alloc::{format, string::String, vec::Vec};
+use core::future::Future;
+
+use backstay_sdk::{
+    deed,
+    executor::{Ctx, Deed, Exited, Failed, Output, Reply, permanent, transient},
+};
+
+/// The most of an answer that is quoted where it makes no sense, in characters.
+const QUOTED_MAX: usize = 60;
+
+/// Which columns there are, and whether they agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Columns {
+    /// The old ones only.
+    Before,
+    /// Both, and some rows differ.
+    Expanded,
+    /// Both, and no row differs.
+    InStep,
+    /// The new ones only.
+    Contracted,
+}
+
+/// Which columns there are.
+pub(crate) async fn columns(ctx: &Ctx) -> Result<Columns, Failed> {
+    const STATUS: &str = "schema-status";
+    match word(ctx, STATUS).await?.as_str() {
+        "before" => Ok(Columns::Before),
+        "expanded" => Ok(Columns::Expanded),
+        "in-step" => Ok(Columns::InStep),
+        "contracted" => Ok(Columns::Contracted),
+        other => Err(puzzled(STATUS, other, "before, expanded, in-step or contracted")),
+    }
+}
+
+/// How many instances of old code there are.
+pub(crate) async fn old_code(ctx: &Ctx) -> Result<u64, Failed> {
+    const COUNT: &str = "old-code-count";
+    let said = word(ctx, COUNT).await?;
+    said.parse().map_err(|_| puzzled(COUNT, &said, "a number"))
+}
+
+/// The one word that the command `name` prints.
+pub(crate) async fn word(ctx: &Ctx, name: &str) -> Result<String, Failed> {
+    let reply = ctx.look(deed::run(name, [])).await?;
+    said(name, reply)
+}
+
+/// All that a command said, if it ended well and said it in whole.
+pub(crate) fn said(name: &str, reply: Reply) -> Result<String, Failed> {
+    if let Reply::Exited(Exited { code: Some(0), output: Output { whole: Some(_), .. } }) = reply {
+        return Err(permanent(format!("command {name} says more than an answer can hold")));
+    }
+    let bytes: Vec<u8> = reply.well().map_err(|failed| named(name, failed))?;
+    let text = String::from_utf8(bytes).map_err(|_| permanent(format!("command {name} says no text")))?;
+    Ok(text.trim().into())
+}
+
+/// A failure with the name of what failed.
+pub(crate) fn named(name: &str, failed: Failed) -> Failed {
+    Failed { why: format!("{name}: {}", failed.why), ..failed }
+}
+
+pub(crate) fn puzzled(name: &str, said: &str, expected: &str) -> Failed {
+    let said: String = said.chars().take(QUOTED_MAX).collect();
+    permanent(format!("command {name} says {said:?}, not {expected}"))
+}
+
+/// How often a change is made again where it can't be seen.
+const TRIES: u32 = 3;
+
+/// Makes a change until `seen` says that it came about. What ends in doubt, or badly, is looked at before anything else.
+pub(crate) async fn until<F>(ctx: &Ctx, name: &str, change: Deed, seen: impl Fn() -> F) -> Result<(), Failed>
+where
+    F: Future<Output = Result<bool, Failed>>,
+{
+    for _ in 0..TRIES {
+        let ended = match ctx.change(change.clone()).await {
+            Ok(reply) => reply.well().map(|_| ()),
+            Err(trouble) if trouble.may_be_done() => Ok(()),
+            Err(trouble) => Err(trouble.into()),
+        };
+        if seen().await? {
+            return Ok(());
+        }
+        ended.map_err(|failed| named(name, failed))?;
+    }
+    Err(transient(format!("{name} was done {TRIES} times, and a look doesn't show it")))
+}

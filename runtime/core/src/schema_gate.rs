@@ -1,0 +1,511 @@
+//! One migration of a data base on its way through expand, migrate and contract, or back.
+//!
+//! Here: the phases, which may follow which, what has to be known before each, and which code may run meanwhile. Not here:
+//! SQL and flags (an executor and the operator's commands), what runs (whoever looks), and the tickets of runs.
+//!
+//!   Before -- expand --> Expanded -- dual-write-on --> `DualWrite` -- backfill --> Backfilled -- read-new --> `ReadNew`
+//!   `ReadNew` -- no old code left --> Soaking -- contract, after the soak --> Contracted: nothing leads back
+//!   Soaking, `ReadNew` -- read-old --> Backfilled; Backfilled, `DualWrite` -- dual-write-off --> Expanded
+//!   Expanded -- expand-undo --> Before
+//!
+//! *Old code* lives with the schema before the migration only, *new code* with both. New code writes the columns that it
+//! reads, and the others too while *dual-write* is on. Which columns it reads, `read-new` and `read-old` switch. What is not
+//! known, a flag or how a step ended, moves nothing. The pattern: Sadalage and Fowler, "Evolutionary Database Design";
+//! Fowler, "Parallel Change".
+
+use backstay_model::{Millis, Mono, Name, Schema, SchemaRange, Ticket, Version};
+use serde::{Deserialize, Serialize};
+
+mod refusal;
+
+pub use refusal::{GateRefusal, Hindrance, Unfit};
+
+/// A migration as it was planned. It doesn't change while it is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migration {
+    /// The version of the schema that old code lives with. It holds until the contract: what is added harms nobody.
+    pub from: u32,
+    /// The version of the schema after the contract.
+    pub to: u32,
+    /// The first release that lives with both.
+    pub release: Version,
+    /// The feature flag that turns dual-write on.
+    pub flag: Name,
+    /// Who writes to both columns while it is on.
+    pub writer: DualWriter,
+    /// So long has new code to be alone, reading the new columns, before the old ones may go.
+    pub soak: Millis,
+}
+
+/// Who writes to both columns while dual-write is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DualWriter {
+    /// The data base, by a trigger: whatever code writes, both columns have it.
+    Database,
+    /// New code. What old code writes is missing in the new columns, so it can't run once they count.
+    Application,
+}
+
+/// How far a migration has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Phase {
+    /// Nothing has been done.
+    Before,
+    /// The new columns are there, and may be empty.
+    Expanded,
+    /// What is written goes to both columns.
+    DualWrite,
+    /// What was written earlier is in both, too.
+    Backfilled,
+    /// New code reads the new columns.
+    ReadNew,
+    /// The same, and no old code has run since.
+    Soaking {
+        /// When the soak began.
+        since: Mono,
+    },
+    /// The old columns are gone.
+    Contracted,
+}
+
+/// Work for an executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Step {
+    /// Add the new columns.
+    Expand,
+    /// Take them away again.
+    ExpandUndo,
+    /// Write to both. Where new columns are read already, bring the old ones back into step.
+    DualWriteOn,
+    /// Write to those that are read only.
+    DualWriteOff,
+    /// Bring the new columns into step with the old ones.
+    Backfill,
+    /// Let new code read the new columns.
+    ReadNew,
+    /// Bring the old columns into step with the new ones, and let new code read the old ones.
+    ReadOld,
+    /// Take the old columns away. There is no way back from it.
+    Contract,
+}
+
+impl Step {
+    /// The playbook that does it.
+    #[must_use]
+    pub const fn playbook(self) -> &'static str {
+        match self {
+            Self::Expand => "expand",
+            Self::ExpandUndo => "expand-undo",
+            Self::DualWriteOn => "dual-write-on",
+            Self::DualWriteOff => "dual-write-off",
+            Self::Backfill => "backfill",
+            Self::ReadNew => "read-new",
+            Self::ReadOld => "read-old",
+            Self::Contract => "contract",
+        }
+    }
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StepEnd {
+    /// Done, and looked at.
+    Done,
+    /// Not done, and a look after it showed that all is as it was.
+    Failed,
+    /// An executor said that it failed and nobody has looked since, or it never ended.
+    InDoubt,
+}
+
+/// Where somebody wants a migration to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateWish {
+    /// To the next phase.
+    Next,
+    /// To the one before.
+    Back,
+}
+
+/// What a wish that was granted leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateMove {
+    /// Order this, and say how it ended.
+    Run(Step),
+    /// There is no work in it: this is the phase now.
+    Stands(Phase),
+}
+
+/// Which code runs, or may have begun to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Code {
+    /// Nobody has looked.
+    Unknown,
+    /// Old code only.
+    Old,
+    /// New code only.
+    New,
+    /// Some of each.
+    Both,
+}
+
+/// Whether dual-write is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum FlagState {
+    /// Nobody has looked, or nobody answered.
+    Unknown,
+    /// It is.
+    On,
+    /// It isn't.
+    Off,
+}
+
+/// A step that was ordered and of which it isn't known that it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+struct Pending {
+    step: Step,
+    ticket: Ticket,
+    in_doubt: bool,
+    /// Something was written past the step while it ran, so that its being done proves nothing.
+    spoiled: bool,
+    /// Old code may have run meanwhile.
+    beside_old: bool,
+}
+
+/// The gate of one migration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SchemaGate {
+    migration: Migration,
+    phase: Phase,
+    pending: Option<Pending>,
+    code: Code,
+    /// What is being brought in. It may start at any moment, whatever a look has seen.
+    deploying: Option<Code>,
+    flag: FlagState,
+}
+
+/// What a release is to a migration, by the schemas that it lives with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Generation {
+    Old,
+    New,
+    /// It can't live with the schema before the contract.
+    After,
+    Stranger,
+}
+
+impl SchemaGate {
+    /// A migration of which nothing has been done and nothing is known.
+    #[must_use]
+    pub const fn new(migration: Migration) -> Self {
+        let (code, flag) = (Code::Unknown, FlagState::Unknown);
+        Self { migration, phase: Phase::Before, pending: None, code, deploying: None, flag }
+    }
+
+    /// The phase that is known to have been reached; a step may be under way.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The step that is under way or in doubt.
+    #[must_use]
+    pub fn step(&self) -> Option<Step> {
+        self.pending.map(|pending| pending.step)
+    }
+
+    /// Takes a wish: names the work, which counts as begun under `ticket`, or says why not and what to do. While a step is in
+    /// doubt, all that can be ordered is the same step: executors look first and do what is missing.
+    ///
+    /// # Errors
+    /// What stands in the way. Nothing has changed.
+    pub fn wish(&mut self, now: Mono, ticket: Ticket, wish: GateWish) -> Result<GateMove, GateRefusal> {
+        let granted = self.granted(now, wish).map_err(|why| self.refusal(why))?;
+        match granted {
+            GateMove::Run(step) => {
+                let (spoiled, beside_old) =
+                    self.pending.map_or((false, false), |pending| (pending.spoiled, pending.beside_old));
+                self.pending = Some(Pending { step, ticket, in_doubt: false, spoiled, beside_old });
+                self.watch();
+            }
+            GateMove::Stands(phase) => self.phase = phase,
+        }
+        Ok(granted)
+    }
+
+    /// A step ended. `false`: it isn't the one that is under way, and nothing has changed.
+    pub fn ended(&mut self, ticket: Ticket, end: StepEnd) -> bool {
+        let Some(pending) = self.pending.filter(|pending| pending.ticket == ticket) else { return false };
+        match end {
+            StepEnd::Done => self.done(pending),
+            StepEnd::Failed => self.failed(pending),
+            StepEnd::InDoubt => self.pending = Some(Pending { in_doubt: true, ..pending }),
+        }
+        if end != StepEnd::Done && matches!(pending.step, Step::DualWriteOn | Step::DualWriteOff) {
+            self.flag = FlagState::Unknown;
+        }
+        self.watch();
+        true
+    }
+
+    /// Somebody looked at whether the step that is in doubt was done, when nothing of it could be running any more. `false`: no
+    /// step is in doubt.
+    pub fn looked(&mut self, was_done: bool) -> bool {
+        match self.pending {
+            Some(Pending { in_doubt: true, ticket, .. }) => {
+                self.ended(ticket, if was_done { StepEnd::Done } else { StepEnd::Failed })
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Somebody looked at which code runs. The look has to have begun after the last deployment ended.
+    pub fn sees_code(&mut self, code: Code) {
+        self.code = self.deploying.map_or(code, |coming| code.with(coming));
+        self.watch();
+    }
+
+    /// Somebody looked at the flag.
+    pub fn sees_flag(&mut self, flag: FlagState) {
+        self.flag = flag;
+        self.watch();
+    }
+
+    /// A release is about to be brought in, forward or back. If it may, its code counts as running from now on.
+    ///
+    /// # Errors
+    /// It can't live with the data as they are, or as they may be by now. Nothing has changed.
+    pub fn deploys(&mut self, release: &Version, range: &SchemaRange) -> Result<(), GateRefusal> {
+        let coming = self
+            .placed(range)
+            .map_err(|why| self.refusal(Hindrance::Release { release: release.clone(), why }))?;
+        self.deploying = Some(self.deploying.map_or(coming, |earlier| earlier.with(coming)));
+        self.code = self.code.with(coming);
+        self.watch();
+        Ok(())
+    }
+
+    /// What was being brought in is there, or was given up. What runs has to be looked at.
+    pub fn deployed(&mut self) {
+        self.deploying = None;
+        self.code = Code::Unknown;
+        self.watch();
+    }
+
+    /// Whether a release with this range may run now: the rail for each target of a roll-back.
+    #[must_use]
+    pub fn admits(&self, range: &SchemaRange) -> bool {
+        self.placed(range).is_ok()
+    }
+
+    /// What policies are told, with `before` the range of the release that they could go back to, if it is known. A contract
+    /// that was begun counts as done here.
+    #[must_use]
+    pub fn facts(&self, before: Option<&SchemaRange>) -> Schema {
+        let contract = self.phase == Phase::Contracted || self.step() == Some(Step::Contract);
+        let version = if contract { self.migration.to } else { self.migration.from };
+        match before {
+            None => Schema::Unknown,
+            Some(range) if self.admits(range) => Schema::Compatible(version),
+            Some(_) => Schema::OneWay(version),
+        }
+    }
+
+    fn refusal(&self, why: Hindrance) -> GateRefusal {
+        GateRefusal::new(self.migration.clone(), why)
+    }
+
+    fn granted(&self, now: Mono, wish: GateWish) -> Result<GateMove, Hindrance> {
+        if let Some(pending) = self.pending {
+            return match pending.in_doubt && (wish == GateWish::Next || pending.step != Step::Contract) {
+                true => self.again(pending.step),
+                false if pending.in_doubt => Err(Hindrance::PastContract),
+                false => Err(Hindrance::UnderWay { step: pending.step }),
+            };
+        }
+        if self.phase == Phase::Contracted {
+            return match wish {
+                GateWish::Next => Err(Hindrance::AtEnd),
+                GateWish::Back => Err(Hindrance::PastContract),
+            };
+        }
+        let on = match self.flag {
+            FlagState::Unknown => return Err(Hindrance::FlagUnknown),
+            FlagState::On => true,
+            FlagState::Off => false,
+        };
+        let step = match (wish, self.phase) {
+            // Somebody turned it off. It has to be on before anything else, whichever way it goes then.
+            (_, Phase::ReadNew | Phase::Soaking { .. }) if !on => Step::DualWriteOn,
+            (GateWish::Next, Phase::Before) => Step::Expand,
+            (GateWish::Next, Phase::Expanded) => Step::DualWriteOn,
+            (GateWish::Next, Phase::DualWrite) => self.mirrored(Step::Backfill)?,
+            (GateWish::Next, Phase::Backfilled) => self.readable()?,
+            (GateWish::Next, Phase::ReadNew) => {
+                self.alone()?;
+                return Ok(GateMove::Stands(Phase::Soaking { since: now }));
+            }
+            (GateWish::Next, Phase::Soaking { since }) => self.soaked(now, since)?,
+            (GateWish::Back, Phase::Before) => return Err(Hindrance::AtBeginning),
+            (GateWish::Back, Phase::Expanded) if !on => Step::ExpandUndo,
+            (GateWish::Back, Phase::Expanded | Phase::DualWrite | Phase::Backfilled) => Step::DualWriteOff,
+            (GateWish::Back, Phase::ReadNew | Phase::Soaking { .. }) => Step::ReadOld,
+            (_, Phase::Contracted) => return Err(Hindrance::AtEnd),
+        };
+        Ok(GateMove::Run(step))
+    }
+
+    /// The step that is in doubt, once more, under the conditions that it began under.
+    fn again(&self, step: Step) -> Result<GateMove, Hindrance> {
+        if step == Step::Contract {
+            self.alone()?;
+        }
+        Ok(GateMove::Run(step))
+    }
+
+    /// Whether all that is written reaches both columns, so that `step` proves something.
+    fn mirrored(&self, step: Step) -> Result<Step, Hindrance> {
+        match (self.migration.writer, self.code) {
+            (DualWriter::Database, _) | (DualWriter::Application, Code::New) => Ok(step),
+            (DualWriter::Application, Code::Unknown) => Err(Hindrance::CodeUnknown),
+            (DualWriter::Application, Code::Old | Code::Both) => Err(Hindrance::OldCode),
+        }
+    }
+
+    fn readable(&self) -> Result<Step, Hindrance> {
+        match self.code {
+            Code::Unknown => Err(Hindrance::CodeUnknown),
+            Code::Old => Err(Hindrance::NoNewCode),
+            Code::New | Code::Both => self.mirrored(Step::ReadNew),
+        }
+    }
+
+    fn alone(&self) -> Result<(), Hindrance> {
+        match self.code {
+            Code::Unknown => Err(Hindrance::CodeUnknown),
+            Code::Old | Code::Both => Err(Hindrance::OldCode),
+            Code::New => Ok(()),
+        }
+    }
+
+    fn soaked(&self, now: Mono, since: Mono) -> Result<Step, Hindrance> {
+        self.alone()?;
+        let left = Millis(self.migration.soak.0.saturating_sub(now.since(since).0));
+        if left == Millis(0) { Ok(Step::Contract) } else { Err(Hindrance::Soak { left }) }
+    }
+
+    fn done(&mut self, pending: Pending) {
+        self.pending = None;
+        self.phase = match pending.step {
+            Step::Expand => Phase::Expanded,
+            Step::ExpandUndo => Phase::Before,
+            Step::DualWriteOn => {
+                self.flag = FlagState::On;
+                if self.reads_new() { Phase::ReadNew } else { Phase::DualWrite }
+            }
+            Step::DualWriteOff => {
+                self.flag = FlagState::Off;
+                Phase::Expanded
+            }
+            Step::Backfill | Step::ReadOld if pending.spoiled => Phase::DualWrite,
+            Step::Backfill | Step::ReadOld => Phase::Backfilled,
+            Step::ReadNew => Phase::ReadNew,
+            Step::Contract => Phase::Contracted,
+        };
+    }
+
+    fn failed(&mut self, pending: Pending) {
+        self.pending = None;
+        // The step changed nothing, but what was written meanwhile may have.
+        self.phase = match self.phase {
+            Phase::Backfilled if pending.spoiled => Phase::DualWrite,
+            Phase::Soaking { .. } if pending.spoiled || pending.beside_old => Phase::ReadNew,
+            as_it_was @ (Phase::Before
+            | Phase::Expanded
+            | Phase::DualWrite
+            | Phase::Backfilled
+            | Phase::ReadNew
+            | Phase::Soaking { .. }
+            | Phase::Contracted) => as_it_was,
+        };
+    }
+
+    /// Draws the conclusions from what is known by now: a phase lasts only as long as what makes it up.
+    fn watch(&mut self) {
+        let runs_old = |code: Code| matches!(code, Code::Old | Code::Both);
+        let old = runs_old(self.code) || self.deploying.is_some_and(runs_old);
+        let past = old && self.migration.writer == DualWriter::Application;
+        if let Some(pending) = &mut self.pending {
+            pending.spoiled |= past || self.flag != FlagState::On;
+            pending.beside_old |= old;
+            // How it ends says what the phase is. A look in its midst may be older than what it did.
+            return;
+        }
+        self.phase = match self.phase {
+            Phase::DualWrite | Phase::Backfilled if self.flag == FlagState::Off => Phase::Expanded,
+            Phase::Backfilled if past => Phase::DualWrite,
+            Phase::Soaking { .. } if old || self.flag == FlagState::Off => Phase::ReadNew,
+            as_it_was @ (Phase::Before
+            | Phase::Expanded
+            | Phase::DualWrite
+            | Phase::Backfilled
+            | Phase::ReadNew
+            | Phase::Soaking { .. }
+            | Phase::Contracted) => as_it_was,
+        };
+    }
+
+    /// Whether new columns are read, or may be by now.
+    fn reads_new(&self) -> bool {
+        matches!(self.phase, Phase::ReadNew | Phase::Soaking { .. })
+            || matches!(self.step(), Some(Step::ReadNew | Step::ReadOld))
+    }
+
+    /// What the code of a release with this range would be here, if it may run.
+    fn placed(&self, range: &SchemaRange) -> Result<Code, Unfit> {
+        let Migration { from, to, writer, .. } = self.migration;
+        let contracted = self.phase == Phase::Contracted;
+        match Generation::of(range, from, to) {
+            Generation::New => Ok(Code::New),
+            Generation::After if contracted => Ok(Code::New),
+            Generation::After => Err(Unfit::TooEarly),
+            Generation::Stranger => Err(Unfit::Neither),
+            Generation::Old if contracted || self.step() == Some(Step::Contract) => Err(Unfit::PastContract),
+            Generation::Old if !self.reads_new() => Ok(Code::Old),
+            // Old code would read old columns that may lack what was written since.
+            Generation::Old if self.flag == FlagState::Unknown => Err(Unfit::FlagUnknown),
+            Generation::Old if self.flag == FlagState::Off => Err(Unfit::NotMirrored),
+            // New code would read new columns that lack what old code writes.
+            Generation::Old if writer == DualWriter::Application => Err(Unfit::ReadsNew),
+            Generation::Old => Ok(Code::Old),
+        }
+    }
+}
+
+impl Generation {
+    fn of(range: &SchemaRange, from: u32, to: u32) -> Self {
+        let lives_with = |version| (range.from..=range.to).contains(&version);
+        match (lives_with(from), lives_with(to)) {
+            (true, true) => Self::New,
+            (true, false) => Self::Old,
+            (false, true) => Self::After,
+            (false, false) => Self::Stranger,
+        }
+    }
+}
+
+impl Code {
+    /// This and what is coming. What is unknown stays so.
+    fn with(self, coming: Self) -> Self {
+        match (self, coming) {
+            (Self::Unknown, _) | (_, Self::Unknown) => Self::Unknown,
+            (Self::Old, Self::Old) => Self::Old,
+            (Self::New, Self::New) => Self::New,
+            (Self::Old | Self::New | Self::Both, Self::Old | Self::New | Self::Both) => Self::Both,
+        }
+    }
+}
+
+#[cfg(test)]
+mod model_check;
+#[cfg(test)]
+mod stories;

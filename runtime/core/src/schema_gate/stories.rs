@@ -1,0 +1,161 @@
+//! A migration, told as a person would.
+//!
+//! Not here: all the other ways that it can go (`model_check`).
+
+use alloc::string::ToString;
+
+use super::*;
+
+const OLD: SchemaRange = SchemaRange { from: 6, to: 7 };
+const NEW: SchemaRange = SchemaRange { from: 7, to: 8 };
+const DAY: Millis = Millis::from_secs(86_400);
+
+fn version(text: &str) -> Version {
+    Version::parse(text).unwrap()
+}
+
+fn gate(writer: DualWriter) -> SchemaGate {
+    let migration = Migration {
+        from: 7,
+        to: 8,
+        release: version("2.2"),
+        flag: Name::parse("dual-write").unwrap(),
+        writer,
+        soak: DAY,
+    };
+    let mut gate = SchemaGate::new(migration);
+    gate.sees_flag(FlagState::Off);
+    gate.sees_code(Code::Old);
+    gate
+}
+
+/// Orders the step that has to come next, and lets it end well.
+fn does(gate: &mut SchemaGate, wish: GateWish, step: Step) {
+    assert_eq!(gate.wish(Mono(0), Ticket(1), wish), Ok(GateMove::Run(step)));
+    assert!(gate.ended(Ticket(1), StepEnd::Done));
+}
+
+fn new_code_alone(gate: &mut SchemaGate) {
+    gate.deploys(&version("2.2"), &NEW).unwrap();
+    gate.deployed();
+    gate.sees_code(Code::New);
+}
+
+fn soaking() -> SchemaGate {
+    let mut gate = gate(DualWriter::Database);
+    for step in [Step::Expand, Step::DualWriteOn, Step::Backfill] {
+        does(&mut gate, GateWish::Next, step);
+    }
+    new_code_alone(&mut gate);
+    does(&mut gate, GateWish::Next, Step::ReadNew);
+    let soaks = Phase::Soaking { since: Mono(0) };
+    assert_eq!(gate.wish(Mono(0), Ticket(1), GateWish::Next), Ok(GateMove::Stands(soaks)));
+    gate
+}
+
+#[test]
+fn a_migration_goes_all_the_way_and_its_old_release_stays_possible_until_the_contract() {
+    let mut gate = soaking();
+    assert!(gate.admits(&OLD));
+    assert_eq!(gate.facts(Some(&OLD)), Schema::Compatible(7));
+    let early = gate.wish(Mono(DAY.0 - 1), Ticket(1), GateWish::Next).unwrap_err();
+    assert_eq!(early.to_string(), "the soak lasts 1 ms more");
+    assert_eq!(gate.wish(Mono(DAY.0), Ticket(2), GateWish::Next), Ok(GateMove::Run(Step::Contract)));
+    assert!(!gate.ended(Ticket(1), StepEnd::Failed), "a late word of another run");
+    assert!(gate.ended(Ticket(2), StepEnd::Done));
+    assert_eq!(gate.phase(), Phase::Contracted);
+    assert_eq!(gate.facts(Some(&OLD)), Schema::OneWay(8));
+    assert_eq!(gate.facts(None), Schema::Unknown);
+}
+
+#[test]
+fn a_roll_back_past_the_contract_is_refused_with_the_way_out() {
+    let mut gate = soaking();
+    gate.wish(Mono(DAY.0), Ticket(1), GateWish::Next).unwrap();
+    // Begun is as good as done: nobody knows at which moment the columns go.
+    assert!(!gate.admits(&OLD));
+    gate.ended(Ticket(1), StepEnd::Done);
+    let refused = gate.deploys(&version("2.1"), &OLD).unwrap_err();
+    assert_eq!(refused.to_string(), "release 2.1 can't live with schema 8");
+    assert_eq!(
+        refused.way_out(),
+        "keep 2.2 and switch off the flag of the feature at fault, or roll forward with a release that lives with schema 8, \
+         or restore the data base from the copy that was taken before the contract"
+    );
+    assert_eq!(gate.wish(Mono(0), Ticket(1), GateWish::Back).unwrap_err().why(), &Hindrance::PastContract);
+    assert!(gate.admits(&NEW));
+}
+
+#[test]
+fn old_code_that_comes_back_ends_the_soak() {
+    let mut gate = soaking();
+    gate.deploys(&version("2.1"), &OLD).unwrap();
+    assert_eq!(gate.phase(), Phase::ReadNew);
+    gate.deployed();
+    let unknown = gate.wish(Mono(DAY.0), Ticket(1), GateWish::Next).unwrap_err();
+    assert_eq!(unknown.why(), &Hindrance::CodeUnknown);
+    gate.sees_code(Code::Both);
+    assert_eq!(gate.wish(Mono(DAY.0), Ticket(1), GateWish::Next).unwrap_err().why(), &Hindrance::OldCode);
+}
+
+#[test]
+fn a_contract_in_doubt_can_only_be_finished_or_looked_at() {
+    let mut gate = soaking();
+    gate.wish(Mono(DAY.0), Ticket(1), GateWish::Next).unwrap();
+    gate.ended(Ticket(1), StepEnd::InDoubt);
+    assert_eq!(
+        gate.wish(Mono(DAY.0), Ticket(2), GateWish::Back).unwrap_err().why(),
+        &Hindrance::PastContract
+    );
+    assert_eq!(gate.wish(Mono(DAY.0), Ticket(2), GateWish::Next), Ok(GateMove::Run(Step::Contract)));
+    gate.ended(Ticket(2), StepEnd::InDoubt);
+    // The columns are there: the way back is open again.
+    assert!(gate.looked(false));
+    assert!(gate.admits(&OLD));
+    does(&mut gate, GateWish::Back, Step::ReadOld);
+    does(&mut gate, GateWish::Back, Step::DualWriteOff);
+    does(&mut gate, GateWish::Back, Step::ExpandUndo);
+    assert_eq!(gate.phase(), Phase::Before);
+}
+
+#[test]
+fn a_flag_that_was_turned_off_is_turned_on_again_before_anything_else() {
+    let mut gate = soaking();
+    gate.sees_flag(FlagState::Off);
+    assert_eq!(gate.phase(), Phase::ReadNew);
+    let refused = gate.deploys(&version("2.1"), &OLD).unwrap_err();
+    assert_eq!(refused.way_out(), "run dual-write-on first: it brings the old columns back into step");
+    does(&mut gate, GateWish::Back, Step::DualWriteOn);
+    assert_eq!(gate.phase(), Phase::ReadNew);
+    gate.sees_flag(FlagState::Unknown);
+    assert_eq!(gate.wish(Mono(0), Ticket(1), GateWish::Back).unwrap_err().why(), &Hindrance::FlagUnknown);
+}
+
+#[test]
+fn where_only_new_code_writes_to_both_a_backfill_beside_old_code_proves_nothing() {
+    let mut gate = gate(DualWriter::Application);
+    does(&mut gate, GateWish::Next, Step::Expand);
+    does(&mut gate, GateWish::Next, Step::DualWriteOn);
+    assert_eq!(gate.wish(Mono(0), Ticket(1), GateWish::Next).unwrap_err().why(), &Hindrance::OldCode);
+    new_code_alone(&mut gate);
+    assert_eq!(gate.wish(Mono(0), Ticket(1), GateWish::Next), Ok(GateMove::Run(Step::Backfill)));
+    // Nobody has to wait for a backfill with a roll-back. It is the backfill that has to be done again.
+    gate.deploys(&version("2.1"), &OLD).unwrap();
+    gate.ended(Ticket(1), StepEnd::Done);
+    assert_eq!(gate.phase(), Phase::DualWrite);
+    gate.deployed();
+    gate.sees_code(Code::New);
+    does(&mut gate, GateWish::Next, Step::Backfill);
+    does(&mut gate, GateWish::Next, Step::ReadNew);
+    let refused = gate.deploys(&version("2.1"), &OLD).unwrap_err();
+    assert_eq!(refused.way_out(), "go back with read-old first");
+}
+
+#[test]
+fn a_release_that_fits_neither_schema_or_comes_too_early_is_told_so() {
+    let mut gate = gate(DualWriter::Database);
+    let early = gate.deploys(&version("3.0"), &SchemaRange { from: 8, to: 9 }).unwrap_err();
+    assert_eq!(early.to_string(), "release 3.0 can't live with schema 7");
+    let stranger = gate.deploys(&version("0.1"), &SchemaRange { from: 1, to: 2 }).unwrap_err();
+    assert_eq!(stranger.way_out(), "take a release that lives with schema 7 or 8");
+}
