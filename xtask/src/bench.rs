@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the measurements of tests/bench.
+//! `cargo xtask bench`: the measurements of tests/bench, and the judges' of tests/judge.
 //!
 //! Here: finding, building and starting them. Not here: what they measure and against which budget; each is a program of
 //! tests/bench that says so itself, and that runs its peer in the same run.
@@ -32,6 +32,11 @@ const DECISION: &str = "decision";
 /// The one with the peers in other languages.
 const PLUGINS: &str = "plugins";
 
+/// The one that simulates hours and calls policies natively: it has a package of its own, so that nobody has to build the
+/// runtime for it.
+const JUDGE: &str = "judge";
+const JUDGE_PACKAGE: &str = "backstay-test-judge";
+
 /// The workspace of [`PLUGINS`], from the root.
 const PEERS: &str = "tests/bench/peers/Cargo.toml";
 /// The plug-in that is built for one of the peers.
@@ -62,7 +67,7 @@ impl Request {
 pub(crate) fn run(workspace: &Workspace, request: &Request) -> Result<(), Trouble> {
     let Request { names, arguments } = request;
     let mut known = workspace.package(PACKAGE).map_or_else(Vec::new, |package| package.programs.clone());
-    known.push(PLUGINS.into());
+    known.extend([PLUGINS.into(), JUDGE.into()]);
     known.sort();
     let list = known.join(", ");
     if names.is_empty() {
@@ -114,6 +119,9 @@ fn measure(workspace: &Workspace, name: &str, arguments: &[OsString]) -> Result<
                 .args(["run", "--profile", PROFILE, "--manifest-path", PEERS, "--bin", name, "--target-dir"])
                 .arg(&workspace.target)
                 .env("BACKSTAY_GUEST", build_guest(&workspace.target)?);
+        }
+        JUDGE => {
+            command.args(["run", "--profile", PROFILE, "-p", JUDGE_PACKAGE, "--bin", name]);
         }
         _ => {
             if name == DECISION {
