@@ -39,7 +39,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("stories", &["tests/stories"]),
     ("wire", &["tests/wire"]),
     ("sim", &["tests/sim"]),
-    ("bench", &["tests/bench"]),
+    ("bench", &["tests/bench", "tests/judge"]),
     ("faults", &["tests/faults"]),
     ("attacks", &["tests/attacks"]),
     ("real", &["tests/real"]),

@@ -21,7 +21,7 @@ pub(crate) const CLUSTERS_MAX: usize = 60;
 pub(crate) const LONG: usize = 5;
 
 /// An incident has at least so many bad samples on each side in a cluster's time, so that chance doesn't look like one.
-const INCIDENT_BAD_MIN: u32 = 5;
+const INCIDENT_BAD_MIN: u32 = 4;
 
 /// And so many times the usual rate.
 const INCIDENT_TIMES: f64 = 5.0;
@@ -38,8 +38,8 @@ pub(crate) struct Ledger {
     pub(crate) epoch: u32,
     /// Samples of the candidate that were compared in this trial.
     pub(crate) exposed: u64,
-    /// Whether both sides had an incident at the last look.
-    pub(crate) paused: bool,
+    /// Until when nothing is judged, because both sides had an incident. 0: there was none.
+    pub(crate) paused_until: u64,
     /// Of this epoch, oldest first, the last one still open: at most [`CLUSTERS_MAX`].
     pub(crate) clusters: Vec<Pair>,
     /// When the first window of the last cluster opened, and the stage that it was in.
@@ -76,6 +76,8 @@ impl Ledger {
     pub(crate) fn take(&mut self, config: &Config<'_>, objective: &Objective, frame: Frame) {
         // The clock never goes back, except where this memo is another instance's.
         self.taken = self.taken.filter(|&taken| taken <= frame.now);
+        let pause_max = frame.now.saturating_add(config.cluster_ms);
+        self.paused_until = self.paused_until.min(pause_max);
         let alone = objective.baseline.is_empty();
         if alone && frame.on_trial {
             return;
@@ -94,11 +96,14 @@ impl Ledger {
             self.taken = Some(window.opened);
             // Whether there is an incident was decided without this window: what is left out can't depend on how the two
             // sides did in it, and so leaving out doesn't bend the evidence.
-            if !self.paused {
+            if window.opened >= self.paused_until {
                 self.add(config, window.opened, frame, Pair { candidate: Count::of(window), baseline });
             }
         }
-        self.paused = self.has_incident(config, objective, frame.now);
+        if self.has_incident(config, objective, frame.now) {
+            // A cluster's time longer: one side may have a lull in the middle of it.
+            self.paused_until = pause_max;
+        }
     }
 
     fn add(&mut self, config: &Config<'_>, opened: u64, frame: Frame, pair: Pair) {
@@ -124,7 +129,7 @@ impl Ledger {
             self.learned.short.learn(first.candidate, second.candidate);
             self.learned.short.learn(first.baseline, second.baseline);
         }
-        if self.clusters.len() % LONG == 0
+        if self.clusters.len().is_multiple_of(LONG)
             && let [.., first, second] = merged(&self.clusters, LONG).as_slice()
         {
             self.learned.long.learn(first.candidate, second.candidate);
@@ -201,9 +206,12 @@ mod tests {
         Window { opened: n * 10_000, span: 10_000, samples, bad }
     }
 
-    /// Windows of 10 s from `first` on; (samples, bad) of both sides.
-    fn objective(first: u64, pairs: &[(u32, u32, u32, u32)]) -> Objective {
-        let side = |of: fn(&(u32, u32, u32, u32)) -> (u32, u32)| {
+    /// Samples and bad ones of the candidate, and then of the baseline.
+    type Both = (u32, u32, u32, u32);
+
+    /// Windows of 10 s from `first` on.
+    fn objective(first: u64, pairs: &[Both]) -> Objective {
+        let side = |of: fn(&Both) -> (u32, u32)| {
             (first..).zip(pairs.iter().map(of)).map(|(n, (samples, bad))| window(n, samples, bad)).collect()
         };
         Objective {
@@ -278,18 +286,19 @@ mod tests {
     fn an_incident_on_both_sides_pauses_the_judging_and_one_side_alone_does_not() {
         let config = Config::read(&[]);
         let mut ledger = Ledger::default();
-        ledger.take(&config, &objective(0, &[(300, 1, 300, 1); 16]), CALM);
-        ledger.take(&config, &objective(16, &[(50, 0, 50, 3); 6]), CALM);
-        assert!(!ledger.paused);
-        ledger.take(&config, &objective(22, &[(50, 3, 50, 3); 6]), CALM);
-        assert!(ledger.paused);
-        let before = taken(&ledger);
-        ledger.take(&config, &objective(28, &[(50, 9, 50, 3); 6]), CALM);
-        assert_eq!((taken(&ledger), ledger.paused), (before, true));
-        // The first calm look ends the pause; what follows counts.
-        ledger.take(&config, &objective(34, &[(50, 0, 50, 0); 6]), CALM);
-        ledger.take(&config, &objective(40, &[(50, 0, 50, 0); 6]), CALM);
-        assert!(!ledger.paused && taken(&ledger).0 == before.0 + 300);
+        // Six windows at a time; asked when the last one closes.
+        let mut takes = |n: u64, window| {
+            ledger.take(&config, &objective(n, &[window; 6]), Frame { now: (n + 6) * 10_000, ..CALM });
+            (ledger.paused_until, taken(&ledger).0)
+        };
+        assert_eq!(takes(0, (3000, 1, 3000, 1)), (0, 18_000));
+        assert_eq!(takes(6, (50, 0, 50, 3)), (0, 18_300));
+        // The minute in which it is seen counts: it was judged before anybody knew.
+        assert_eq!(takes(12, (50, 3, 50, 3)), (240_000, 18_600));
+        assert_eq!(takes(18, (50, 9, 50, 3)), (300_000, 18_600));
+        // A calm minute on one side may be a lull; after the second one it goes on.
+        assert_eq!(takes(24, (50, 9, 50, 0)), (300_000, 18_600));
+        assert_eq!(takes(30, (50, 0, 50, 0)), (300_000, 18_900));
     }
 
     #[test]
@@ -298,9 +307,10 @@ mod tests {
         let mut ledger = Ledger::default();
         // 6 % of the requests are slow, as ever.
         for n in 0..20 {
-            ledger.take(&config, &objective(n * 6, &[(50, 3, 50, 3); 6]), CALM);
+            let frame = Frame { now: (n + 1) * 60_000, ..CALM };
+            ledger.take(&config, &objective(n * 6, &[(50, 3, 50, 3); 6]), frame);
         }
-        assert!(!ledger.paused);
+        assert_eq!(ledger.paused_until, 0);
     }
 
     #[test]

@@ -92,12 +92,12 @@ impl Memo {
 }
 
 fn write(out: &mut Vec<u8>, ledger: &Ledger) {
-    let Ledger { taken, epoch, exposed, paused, clusters, since, stage, learned } = ledger;
+    let Ledger { taken, epoch, exposed, paused_until, clusters, since, stage, learned } = ledger;
     out.push(taken.is_some().into());
     out.extend(taken.unwrap_or(0).to_le_bytes());
     out.extend(epoch.to_le_bytes());
     out.extend(exposed.to_le_bytes());
-    out.push((*paused).into());
+    out.extend(paused_until.to_le_bytes());
     out.extend(since.to_le_bytes());
     out.extend(stage.to_le_bytes());
     for Dispersion { excess, whole, pairs } in [learned.short, learned.long] {
@@ -142,7 +142,7 @@ impl Reader<'_> {
     fn ledger(&mut self) -> Option<Ledger> {
         let has_taken = self.flag()?;
         let taken = Some(self.u64()?).filter(|_| has_taken);
-        let (epoch, exposed, paused) = (self.u32()?, self.u64()?, self.flag()?);
+        let (epoch, exposed, paused_until) = (self.u32()?, self.u64()?, self.u64()?);
         let (since, stage) = (self.u64()?, u16::from_le_bytes(self.bytes()?));
         let (short, long) = (self.dispersion()?, self.dispersion()?);
         let learned = Learned { short, long, usual: (self.float()?, self.float()?), clusters: self.u32()? };
@@ -154,7 +154,7 @@ impl Reader<'_> {
         for _ in 0..count {
             clusters.push(Pair { candidate: self.count()?, baseline: self.count()? });
         }
-        Some(Ledger { taken, epoch, exposed, paused, clusters, since, stage, learned })
+        Some(Ledger { taken, epoch, exposed, paused_until, clusters, since, stage, learned })
     }
 
     fn dispersion(&mut self) -> Option<Dispersion> {
@@ -216,7 +216,7 @@ mod tests {
             taken: Some(5),
             epoch: 3,
             exposed: 9,
-            paused: true,
+            paused_until: 8,
             clusters: vec![Pair { candidate: count, baseline: count }; CLUSTERS_MAX],
             since: 4,
             stage: 50,

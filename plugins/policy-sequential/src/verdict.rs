@@ -260,7 +260,7 @@ fn standing<'a>(
     if is_silent(&objective.baseline) {
         return Standing::Silent(objective, "baseline");
     }
-    if ledger.paused {
+    if facts.now < ledger.paused_until {
         let sum = |side: &[Window]| {
             side.iter().fold(Count::default(), |sum, window| sum.plus(Count::of(window)).unwrap_or(sum))
         };
@@ -375,7 +375,10 @@ fn reason(standing: &Standing<'_>) -> String {
     }
 }
 
-/// Beyond this power of ten an e-value is told as this: nobody needs the rest, and a reason has 256 bytes.
+/// The longest reason, in bytes. Only the longest names with the largest counts get there, and lose the end.
+const REASON_BYTES_MAX: usize = 256;
+
+/// Beyond this power of ten an e-value is told as this: nobody needs the rest.
 const TOLD_MAX: f64 = 999.0;
 
 /// The numbers; e-values as powers of ten, because they span hundreds of them.
@@ -398,11 +401,14 @@ fn told(figures: &Figures<'_>, verdict: &str) -> String {
         ));
     }
     text.push_str(&format!("; {} clusters, correlation {}", figures.clusters, decimal(figures.correlation),));
+    while text.len() > REASON_BYTES_MAX {
+        text.pop();
+    }
     text
 }
 
 fn share(side: &str, count: Count) -> String {
-    format!("{side} {}/{} bad ({} permille)", count.bad, count.samples, decimal(count.rate() * 1000.0))
+    format!("{side} {}/{} bad ({} %)", count.bad, count.samples, decimal(count.rate() * 100.0))
 }
 
 /// With two decimals. Formatting floats would bring 20 KB of tables.

@@ -97,7 +97,7 @@ impl Rule for MannWhitney {
         for (after, c, b) in minutes(windows) {
             candidate.push(rate(c));
             baseline.push(rate(b));
-            if candidate.len() % self.every == 0 && is_high(&candidate, &baseline) {
+            if candidate.len().is_multiple_of(self.every) && is_high(&candidate, &baseline) {
                 return Some(after);
             }
         }

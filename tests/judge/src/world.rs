@@ -127,10 +127,10 @@ impl Scenario {
         let mut shared = 1.0;
         let mut windows = Vec::with_capacity(count);
         for n in 0..count {
-            if n == 0 || (n + offset) % self.bursts.windows == 0 {
+            if n == 0 || (n + offset).is_multiple_of(self.bursts.windows) {
                 bursts = [random.factor(self.bursts.variation), random.factor(self.bursts.variation)];
             }
-            if n % MINUTE == 0 {
+            if n.is_multiple_of(MINUTE) {
                 shared = random.factor(self.shared);
             }
             let is_incident = self.incident && (incident..incident + INCIDENT_WINDOWS).contains(&n);

@@ -88,7 +88,7 @@ fn a_candidate_that_is_worse_goes_back_with_the_numbers() {
     let decision = server.asks();
     assert_eq!(decision.action, ABORT);
     let told = &decision.reasons[0];
-    assert!(told.starts_with("http is worse: candidate ") && told.contains("(40.00 permille)"), "{told}");
+    assert!(told.starts_with("http is worse: candidate ") && told.contains("(4.00 %)"), "{told}");
     assert!(told.contains("of 10^2.10, bursts 10^") && told.contains("of 10^1.30"), "{told}");
     assert_eq!(decision.reasons[1], "stage 50 of 1000 permille, below 500: the canary is aborted");
 }
@@ -132,7 +132,7 @@ fn what_hits_both_sides_freezes_and_then_goes_on() {
         assert_eq!(decision.action, Action::Freeze);
         assert!(decision.reasons[0].contains("the world is bad, not the candidate"), "{decision:?}");
     }
-    assert!(server.sees_until(&[GOOD], &Action::Proceed).unwrap() <= 12);
+    assert!(server.sees_until(&[GOOD], &Action::Proceed).unwrap() <= 13);
 }
 
 #[test]

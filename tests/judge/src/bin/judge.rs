@@ -14,7 +14,7 @@ rules in our own words: Argo Rollouts' failure limit, Flagger's count of failed 
 cargo xtask bench judge -- --hours 1500
 
   --hours N        hours of each healthy scenario; a third of it of each regression (1500; 10 to 100000)
-  --seed N         where chance begins (20261127)
+  --seed N         where chance begins (2026112720)
 
 Exit code: 0 it was measured, and the last lines say which goals were kept; 1 it could not be.";
 
