@@ -70,11 +70,11 @@ impl Dispersion {
         }
     }
 
-    /// The correlation within a cluster that is shown, from 0 to 1: the estimate less half of its standard error, so that what may
+    /// The correlation within a cluster that is shown, from 0 to 1: the estimate less its standard error, so that what may
     /// be chance doesn't make the judge slow. Of independent requests, the square of each pair has a variance of about
     /// `2 t (t - 1)`.
     pub(crate) fn correlation(&self) -> f64 {
-        let shown = self.excess - 0.5 * libm::sqrt(2.0 * self.whole);
+        let shown = self.excess - libm::sqrt(2.0 * self.whole);
         (shown / (self.whole + SHRINKAGE)).clamp(0.0, 1.0)
     }
 }

@@ -1,6 +1,6 @@
 //! Our policies, run natively: an hour's windows as facts, asked after each window as a server would.
 //!
-//! `policy-sequential` keeps its memo from question to question, and starts with what it learned before: half a day of the
+//! `policy-sequential` keeps its memo from question to question, and starts with what it learned before: a day of the
 //! same world with nothing on trial (`Past`). `policy-tree` remembers nothing; it gets minutes, and a limit of 1 %, which is
 //! what somebody would set who wants to see errors rise to that.
 
@@ -19,8 +19,8 @@ use crate::{
 
 /// Facts have this many windows of each side at most.
 const SHOWN: usize = 16;
-/// What is watched before a trial: half a day.
-const PAST_WINDOWS: usize = 12 * HOUR;
+/// What is watched before a trial: a day.
+const PAST_WINDOWS: usize = 24 * HOUR;
 const WINDOW_MS: u64 = WINDOW_SECONDS * 1000;
 
 /// What the judge remembers when a trial begins.
@@ -32,7 +32,7 @@ pub struct Past {
 }
 
 impl Past {
-    /// Half a day of the stable release alone in this world.
+    /// A day of the stable release alone in this world.
     #[must_use]
     pub fn of(scenario: &Scenario, random: &mut Random) -> Self {
         if !scenario.has_past {

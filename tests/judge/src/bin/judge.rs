@@ -8,13 +8,14 @@ const ABOUT: &str = "\
 judge: how often a rule rolls back a healthy hour, and how many minutes it takes to see a regression
 
 Two sides serve requests for an hour, in windows of 10 s; all rules judge the same hours. Beside policy-sequential (asked
-after each window, with half a day of the same world before the trial) and policy-tree (minutes, limit 1 %) stand the usual
+after each window, with a day of the same world before the trial) and policy-tree (minutes, limit 1 %) stand the usual
 rules in our own words: Argo Rollouts' failure limit, Flagger's count of failed checks, Kayenta's Mann-Whitney test.
 
 cargo xtask bench judge -- --hours 1500
 
   --hours N        hours of each healthy scenario; a third of it of each regression (1500; 10 to 100000)
-  --seed N         where chance begins (2026112720)
+  --seed N         where chance begins (20261129)
+  --only N         this scenario alone, by its number in trial.rs
 
 Exit code: 0 it was measured, and the last lines say which goals were kept; 1 it could not be.";
 
@@ -24,10 +25,11 @@ const REGRESSION_SHARE: u64 = 3;
 struct Arguments {
     hours: u64,
     seed: u64,
+    only: Option<u64>,
 }
 
 fn read(words: impl IntoIterator<Item = String>) -> Result<Option<Arguments>, String> {
-    let mut arguments = Arguments { hours: 1500, seed: SEED };
+    let mut arguments = Arguments { hours: 1500, seed: SEED, only: None };
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         if word == "--help" || word == "-h" {
@@ -39,8 +41,14 @@ fn read(words: impl IntoIterator<Item = String>) -> Result<Option<Arguments>, St
         match word.as_str() {
             "--hours" => arguments.hours = number(words.next())?,
             "--seed" => arguments.seed = number(words.next())?,
+            "--only" => arguments.only = Some(number(words.next())?),
             _ => return Err(format!("there is no option {word}; --help shows all")),
         }
+    }
+    if let Some(only) = arguments.only
+        && !SCENARIOS.iter().any(|(number, ..)| *number == only)
+    {
+        return Err(format!("there is no scenario {only}"));
     }
     if !(10..=100_000).contains(&arguments.hours) {
         return Err("--hours is a number from 10 to 100000".into());
@@ -61,9 +69,10 @@ fn main() -> ExitCode {
         }
     };
     let began = Instant::now();
-    let Arguments { hours, seed } = arguments;
+    let Arguments { hours, seed, only } = arguments;
     let mut table = Table::default();
-    for (number, scenario, goal) in SCENARIOS {
+    let chosen = |number: &u64| only.is_none_or(|only| only == *number);
+    for (number, scenario, goal) in SCENARIOS.iter().filter(|(number, ..)| chosen(number)) {
         let hours = if scenario.is_healthy() { hours } else { hours.div_ceil(REGRESSION_SHARE) };
         table.add(scenario, *goal, run(seed, *number, scenario, hours));
     }
@@ -85,6 +94,7 @@ mod tests {
             ("--hours 9", "--hours is a number from 10 to 100000"),
             ("--hours x", "--hours wants a number"),
             ("--seed", "--seed wants a number"),
+            ("--only 99", "there is no scenario 99"),
             ("--laps 3", "there is no option --laps; --help shows all"),
         ] {
             assert_eq!(read(line).err().as_deref(), Some(told));
