@@ -207,7 +207,8 @@ mod tests {
     #[test]
     fn the_manifests_of_the_plugins_that_ship_are_read() {
         let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
-        for plugin in ["policy-tree", "executor-ota", "executor-db"] {
+        for plugin in ["policy-tree", "executor-ota", "executor-db", "executor-commands", "executor-http-lb"]
+        {
             let path = plugins.join(plugin).join("manifest.toml");
             let manifest = Manifest::read(&path).unwrap();
             assert_eq!(manifest.limits(Limits::DEFAULT).unfit(), None);
