@@ -6,8 +6,8 @@
 # The configuration gives SOCKET, the executor the rest. HAProxy answers what it took with an empty line and anything else
 # with words; those are printed, and the exit code is 1. The page shows the weight afterwards.
 #
-# Needs no more than Debian's perl-base. The socket has to have level operator or more:
-#   stats socket /run/haproxy/backstay.sock mode 600 level operator
+# Needs no more than Debian's perl-base. HAProxy lets only a socket of level admin set a weight:
+#   stats socket /run/haproxy/backstay.sock mode 600 level admin
 use strict;
 use warnings;
 use IO::Socket::UNIX;

@@ -23,6 +23,8 @@ use tempfile::TempDir;
 
 /// How long it may take to answer. It takes a few milliseconds, on a machine with time for it.
 const READY: Duration = Duration::from_secs(60);
+/// How often ports are chosen. Another process may take one between our look and HAProxy's.
+const PORTS: u32 = 20;
 /// How often a web server looks whether it is to serve.
 const GLANCE: Duration = Duration::from_millis(2);
 /// How long a web server works on a request: long enough that some are always under way.
@@ -51,30 +53,13 @@ impl HaProxy {
         let program = super::program("haproxy")?;
         let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("no folder for haproxy: {e}"));
         let sites: Vec<_> = names.iter().map(|name| Site::start(dir.path(), name)).collect();
-        let (traffic, page) = (free_port(), free_port());
-        let mut config = format!(
-            "global\n  stats socket {}/socket mode 600 level operator\n\
-             defaults\n  mode http\n  retries 0\n  timeout connect 10s\n  timeout client 20s\n  timeout server 20s\n\
-             frontend page\n  bind 127.0.0.1:{page}\n  stats enable\n  stats uri /lb\n  stats admin if TRUE\n\
-             frontend traffic\n  bind 127.0.0.1:{traffic}\n  default_backend web\n\
-             backend web\n  option httpchk GET /health\n  default-server check inter 100ms fall 2 rise 2 weight 100\n",
-            dir.path().display()
-        );
-        for site in &sites {
-            let _ = writeln!(config, "  server {} 127.0.0.1:{}", site.name, site.port);
-        }
-        let file = dir.path().join("haproxy.cfg");
-        fs::write(&file, config).unwrap_or_else(|e| panic!("cannot write haproxy's configuration: {e}"));
-        let child = Command::new(program)
-            .args(["-q", "-db", "-f"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|e| panic!("cannot start haproxy: {e}"));
+        let (traffic, page, child) =
+            (0..PORTS).find_map(|_| run(&program, dir.path(), &sites)).unwrap_or_else(|| {
+                panic!("haproxy doesn't start: what does `haproxy -c -f` say of the configuration?")
+            });
         let haproxy = Self { dir, traffic, page, child, sites };
-        let up = |name: &&str| haproxy.shows(name, "UP");
+        // Before its first check a server counts as up, and as not checked.
+        let up = |name: &&str| haproxy.field(name, 36).ends_with("L7OK");
         let begun = Instant::now();
         while !names.iter().all(up) {
             assert!(begun.elapsed() < READY, "haproxy doesn't see its servers: {}", haproxy.table());
@@ -120,11 +105,13 @@ impl HaProxy {
     /// The status and the weight of a server, as its own table has them.
     #[must_use]
     pub fn status(&self, name: &str) -> (String, u32) {
+        (self.field(name, 17), self.field(name, 18).parse().unwrap_or_default())
+    }
+
+    fn field(&self, name: &str, at: usize) -> String {
         let table = self.table();
         let line = table.lines().find(|line| line.starts_with(&format!("web,{name},"))).unwrap_or_default();
-        let fields: Vec<_> = line.split(',').collect();
-        let field = |at: usize| fields.get(at).copied().unwrap_or_default();
-        (field(17).to_owned(), field(18).parse().unwrap_or_default())
+        line.split(',').nth(at).unwrap_or_default().to_owned()
     }
 
     /// Whether the status of a server begins so.
@@ -160,6 +147,38 @@ impl HaProxy {
         };
         Visitors { threads: (0..clients).map(visit).collect(), stop }
     }
+}
+
+/// Its ports for visitors and for the page, and its process, once it answers on its socket. `None`: it has ended.
+fn run(program: &Path, dir: &Path, sites: &[Site]) -> Option<(u16, u16, Child)> {
+    let (traffic, page, dir) = (free_port(), free_port(), dir.display());
+    let mut config = format!(
+        "global\n  stats socket {dir}/socket mode 600 level admin\n\
+         defaults\n  mode http\n  retries 0\n  timeout connect 10s\n  timeout client 20s\n  timeout server 20s\n\
+         frontend page\n  bind 127.0.0.1:{page}\n  stats enable\n  stats uri /lb\n  stats admin if TRUE\n\
+         frontend traffic\n  bind 127.0.0.1:{traffic}\n  default_backend web\n\
+         backend web\n  option httpchk GET /health\n  default-server check inter 100ms fall 2 rise 2 weight 100\n"
+    );
+    for site in sites {
+        let _ = writeln!(config, "  server {} 127.0.0.1:{}", site.name, site.port);
+    }
+    let file = format!("{dir}/haproxy.cfg");
+    fs::write(&file, config).unwrap_or_else(|e| panic!("cannot write haproxy's configuration: {e}"));
+    let mut haproxy = Command::new(program);
+    haproxy.args(["-q", "-db", "-f", &file]);
+    haproxy.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = haproxy.spawn().unwrap_or_else(|e| panic!("cannot start haproxy: {e}"));
+    let begun = Instant::now();
+    while UnixStream::connect(format!("{dir}/socket")).is_err()
+        || TcpStream::connect(("127.0.0.1", page)).is_err()
+    {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return None;
+        }
+        assert!(begun.elapsed() < READY, "haproxy doesn't answer");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Some((traffic, page, child))
 }
 
 impl Drop for HaProxy {
