@@ -7,7 +7,10 @@
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
-use backstay_hands::{Command, Commands, Endpoint, Endpoints, ExtraArgs, Hands, Roots};
+use backstay_hands::{
+    Command, Endpoint, ExtraArgs, GuardedEndpoint, GuardedEndpoints, HttpGrant, Place, Roots, ServerCommand,
+    ServerCommands, ServerHands,
+};
 use backstay_model as model;
 use backstay_sdk::{
     executor::{
@@ -30,7 +33,7 @@ const SETTLE_MS: i64 = 600;
 /// A server instance's hands, and what they did.
 struct World {
     haproxy: HaProxy,
-    hands: Hands,
+    hands: ServerHands,
     config: Vec<Setting>,
 }
 
@@ -39,7 +42,12 @@ impl World {
         let haproxy = HaProxy::start(names)?;
         let base = haproxy.page();
         let timeout = model::Millis::from_secs(10);
-        let lb = Endpoint { base, headers: BTreeMap::new(), timeout };
+        let lb = GuardedEndpoint {
+            endpoint: Endpoint { base, headers: BTreeMap::new(), timeout },
+            credential: None,
+            grant: HttpGrant::new(&["GET", "POST"], &["/"]).unwrap(),
+            response_bytes_max: GuardedEndpoint::RESPONSE_BYTES,
+        };
         let endpoints = BTreeMap::from([(name("lb"), lb)]);
         let mut commands = BTreeMap::new();
         for server in names {
@@ -53,10 +61,10 @@ impl World {
             concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/executor-http-lb/commands/lb-weight.pl");
         let argv = ["/usr/bin/perl".into(), weight.into(), haproxy.socket().display().to_string()].to_vec();
         commands.insert(name("lb-weight"), Command { argv, ..shell("", &[], ExtraArgs::Allowed) });
-        let hands = Hands {
-            commands: Commands::new(commands).unwrap(),
-            endpoints: Endpoints::new(endpoints, &Roots::default()).unwrap(),
-            ..Hands::default()
+        let hands = ServerHands {
+            commands: here(commands),
+            endpoints: GuardedEndpoints::new(endpoints, &Roots::default()).unwrap(),
+            ..ServerHands::default()
         };
         let pairs = names.iter().map(|name| format!("restart-{name}={name}")).collect();
         let number = |name: &str, number| Setting { name: name.into(), value: Value::Number(number) };
@@ -160,6 +168,11 @@ fn shell(script: &str, args: &[&Path], extra_args: ExtraArgs) -> Command {
     }
 }
 
+fn here(commands: BTreeMap<model::Name, Command>) -> ServerCommands {
+    let here = |(name, command)| (name, ServerCommand { command, place: Place::Here });
+    ServerCommands::new(commands.into_iter().map(here).collect()).unwrap()
+}
+
 fn name(text: &str) -> model::Name {
     model::Name::parse(text).unwrap()
 }
@@ -260,9 +273,9 @@ async fn a_dead_server_comes_back_only_when_it_is_well() {
     let visitors = world.haproxy.visitors(VISITORS);
     let hopeless = {
         let nothing = shell("exit 0", &[], ExtraArgs::Refused);
-        let commands = Commands::new(BTreeMap::from([(name("restart-a"), nothing)])).unwrap();
+        let commands = here(BTreeMap::from([(name("restart-a"), nothing)]));
         let World { haproxy, hands, config } = world;
-        World { haproxy, hands: Hands { commands, ..hands }, config }
+        World { haproxy, hands: ServerHands { commands, ..hands }, config }
     };
     assert_eq!(
         why(hopeless.heals("a").await),
