@@ -20,12 +20,15 @@ trouble() {
 
 drift_begin() {
     [ $# -eq 3 ] || trouble "usage: CHECKOUT MAP ROOT"
-    checkout=$1 map=$2 root=${3%/}
-    case $root in
-        /*) ;;
-        *) trouble "$3 is no absolute path below /" ;;
+    checkout=$1 map=$2
+    case $3 in
+        # Before each path below it stands a slash.
+        /) root= ;;
+        /*)
+            root=${3%/}
+            [ -d "$root" ] && [ ! -L "$root" ] || trouble "$root is no folder" ;;
+        *) trouble "$3 is no absolute path" ;;
     esac
-    [ -d "$root" ] && [ ! -L "$root" ] || trouble "$root is no folder"
     is_inside "$map" || trouble "$map is no path inside of the checkout"
     command -v git > /dev/null || trouble "git is not installed"
     # A link inside of the machine's own way to ROOT is the operator's; one below it may be anybody's.
@@ -113,10 +116,15 @@ put() {
         */*) folder=$root/${2%/*} ;;
     esac
     # state() saw no link on the way; what is missing of it is made. A link that comes in between is seen below.
-    (umask 022 && mkdir -p -- "$folder") || return 1
-    [ "$(cd -P -- "$folder" && pwd -P)" = "$(cd -P -- "$root" && pwd -P)${folder#"$root"}" ] || return 1
+    (umask 022 && mkdir -p -- "$folder/") || return 1
+    base=$(cd -P -- "$root/" && pwd -P) && came=$(cd -P -- "$folder/" && pwd -P) || return 1
+    [ "${came%/}" = "${base%/}${folder#"$root"}" ] || return 1
     new=$(mktemp -- "$folder/.drift-XXXXXX") || return 1
-    cat -- "$work/desired" > "$new" && chmod "$3" "$new" && mv -f -- "$new" "$root/$2" || { rm -f -- "$new"; return 1; }
+    # Renamed only once its bytes are on the disk: a power cut leaves the old file or the new one.
+    cat -- "$work/desired" > "$new" && chmod "$3" "$new" && sync -- "$new" && mv -f -- "$new" "$root/$2" || {
+        rm -f -- "$new"
+        return 1
+    }
 }
 
 # Files directly in the folder $1 below ROOT that no line of the map names.

@@ -11,6 +11,11 @@ use std::{
     process::{Command, Stdio},
 };
 
+use backstay_sdk::{
+    executor::{Access, Answer, Deed, Effect, Exited, Outcome, Output, Task},
+    testing::{Run, order},
+};
+use executor_commands::Commands;
 use tempfile::TempDir;
 
 const MAP: &str = "# what this machine is to be\n\
@@ -89,12 +94,16 @@ impl Machine {
     }
 
     fn runs(&self, script: &str, map: &str, more: &[&str]) -> (i32, String) {
+        self.runs_in(&self.at(""), script, map, more)
+    }
+
+    fn runs_in(&self, root: &Path, script: &str, map: &str, more: &[&str]) -> (i32, String) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("playbooks").join(script);
         fs::create_dir_all(self.at("")).unwrap();
         let mut sh = Command::new("/bin/sh");
         // Nothing is inherited, as the host does it.
         sh.env_clear().env("PATH", "/usr/bin:/bin");
-        sh.arg(script).arg(self.checkout()).arg(map).arg(self.dir.path().join("root")).args(more);
+        sh.arg(script).arg(self.checkout()).arg(map).arg(root).args(more);
         let output = sh.output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stderr), "", "whoever looks at a record wants no noise");
         (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
@@ -240,4 +249,50 @@ fn a_checkout_that_is_none_is_said() {
     assert_eq!(code, 2);
     assert!(said.ends_with("is no Git checkout with a commit\n"), "{said}");
     assert_eq!(machine.fix(&[]).0, 2);
+}
+
+/// Where the destinations are the machine's own paths.
+#[test]
+fn the_root_may_be_the_machine_itself() {
+    let Some(machine) = Machine::new() else { return };
+    let here = machine.dir.path().canonicalize().unwrap();
+    let there = here.strip_prefix("/").unwrap().join("etc/app.conf");
+    machine.desires("own", &format!("file etc/app.conf {}\n", there.display()));
+    machine.commits();
+    let runs = |script| machine.runs_in(Path::new("/"), script, "own", &[]);
+    assert_eq!(runs("drift-look.sh"), (1, format!("missing {}\n", there.display())));
+    assert_eq!(runs("drift-fix.sh"), (0, format!("restored {}\n", there.display())));
+    assert_eq!(runs("drift-look.sh"), (0, String::new()));
+    assert_eq!(fs::read_to_string(here.join("etc/app.conf")).unwrap(), "port = 80\n");
+    for root in ["relative", "", "/nowhere/at/all"] {
+        assert_eq!(machine.runs_in(Path::new(root), "drift-fix.sh", "own", &[]).0, 2, "{root:?}");
+    }
+}
+
+/// The playbook and the scripts, as the executor asks for them.
+#[test]
+fn the_playbook_mends_what_the_scripts_find() {
+    let Some(machine) = Machine::new() else { return };
+    machine.writes("etc/app.conf", "port = 81\n");
+    machine.writes("etc/app.d/old.conf", "old\n");
+    let heals = || {
+        let run = Run::<Commands>::begin(&[], order(Task::Heal("drift".into())));
+        run.until_end(|effect: &Effect| {
+            let Deed::Run(run) = &effect.deed else { panic!("{effect:?}") };
+            assert_eq!(effect.access == Access::Looks, run.command == "drift-look");
+            let more: Vec<_> = run.args.iter().map(String::as_str).collect();
+            let (code, said) = machine.runs(&format!("{}.sh", run.command), "map", &more);
+            let output = Output { bytes: said.into_bytes(), whole: None };
+            Answer::Exited(Exited { code: Some(code), output })
+        })
+    };
+    assert_eq!(heals(), Outcome::Done);
+    assert_eq!(machine.holds("etc/app.conf"), "port = 80\n");
+    assert_eq!(
+        machine.look(),
+        (1, "extra etc/app.d/old.conf\n".into()),
+        "nobody said that it may be deleted"
+    );
+    let Outcome::Failed(failed) = heals() else { panic!("there is nothing that it may mend") };
+    assert_eq!(failed.why, "1 differences that no playbook mends, as: extra etc/app.d/old.conf");
 }

@@ -141,6 +141,10 @@ pub(crate) fn validate(config: &[Setting]) -> Vec<Problem> {
             }
         }
     }
+    let weight = WEIGHT.of(config);
+    if !weight.is_empty() && looking.iter().any(|(_, command)| *command == weight) {
+        problems.push(problem(WEIGHT.name, "the same command as one that looks, which must change nothing"));
+    }
     let (blue, green) = (BLUE.of(config), GREEN.of(config));
     for (setting, set) in [(&BLUE, blue), (&GREEN, green)] {
         if !set.is_empty() && !is_haproxy_name(set) {
@@ -223,5 +227,6 @@ mod tests {
     #[test]
     fn what_looks_changes_nothing() {
         assert_eq!(wrong(vec![set("check", "mend"), servers(&["mend=b"])]), ["servers"]);
+        assert_eq!(wrong(vec![set("check", "it"), set("lb-weight", "it")]), ["lb-weight"]);
     }
 }

@@ -82,8 +82,11 @@ fn the_executor_of_commands_stands_every_case() {
 
 #[test]
 fn the_executor_of_a_load_balancer_stands_every_case() {
-    let permissions =
-        Permissions { commands: names(["restart-web-1"]), endpoints: names(["lb"]), ..Permissions::default() };
+    let permissions = Permissions {
+        commands: names(["restart-web-1"]),
+        endpoints: names(["lb"]),
+        ..Permissions::default()
+    };
     let text = |name: &str, value: Told| (Name::parse(name).unwrap(), value);
     let settings = [
         text("backend", Told::Text("web".into())),
