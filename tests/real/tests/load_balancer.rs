@@ -116,7 +116,9 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 return Answer::Done;
             }
-            other => panic!("it has no business with {other:?}"),
+            Deed::Slot(_) | Deed::File(_) | Deed::Publish(_) | Deed::Attach(_) => {
+                panic!("it has no business with {deed:?}")
+            }
         };
         let output = |said: model::Output| Output {
             bytes: said.bytes,
@@ -134,7 +136,11 @@ impl World {
             model::Answer::Failed(model::Outcome::Failed { why, .. }) => {
                 Answer::Failed(Failed { transience: Transience::Transient, why })
             }
-            other => panic!("{other:?}"),
+            model::Answer::Failed(model::Outcome::Done)
+            | model::Answer::Done
+            | model::Answer::Content(_)
+            | model::Answer::Slots(_)
+            | model::Answer::InDoubt => panic!("no answer of an endpoint or a command"),
         }
     }
 
