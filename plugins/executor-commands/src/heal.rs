@@ -63,7 +63,7 @@ async fn drift(desk: &Desk<'_>) -> Result<(), Failed> {
     let Some(before) = look_for_drift(desk).await? else { return Ok(()) };
     if before.mendable == 0 {
         let (left, example) = (before.left, before.example);
-        return Err(permanent(format!("{left} differences that no playbook mends, as: {example}")));
+        return Err(permanent(format!("differences that no playbook mends: {left}, the last: {example}")));
     }
     let ended = match DRIFT_DELETE.of(desk.config()) {
         true => desk.change(fix, ["--delete"]).await?,
@@ -76,7 +76,7 @@ async fn drift(desk: &Desk<'_>) -> Result<(), Failed> {
     };
     match look_for_drift(desk).await? {
         Some(Drift { mendable: mendable @ 1.., example, .. }) => Err(told.unwrap_or_else(|| {
-            transient(format!("{mendable} differences are left after {fix}, as: {example}"))
+            transient(format!("differences left after {fix}: {mendable}, the last: {example}"))
         })),
         Some(_) | None => Ok(()),
     }

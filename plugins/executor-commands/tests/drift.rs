@@ -294,5 +294,5 @@ fn the_playbook_mends_what_the_scripts_find() {
         "nobody said that it may be deleted"
     );
     let Outcome::Failed(failed) = heals() else { panic!("there is nothing that it may mend") };
-    assert_eq!(failed.why, "1 differences that no playbook mends, as: extra etc/app.d/old.conf");
+    assert_eq!(failed.why, "differences that no playbook mends: 1, the last: extra etc/app.d/old.conf");
 }

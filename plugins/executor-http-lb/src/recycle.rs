@@ -51,7 +51,8 @@ fn may_be_drained(desk: &Desk<'_>, board: &Board, server: &str) -> Result<(), Fa
     }
     // One that is down or drained carries nothing: taking it out takes nothing away.
     if matches!(it.does, Does::Up | Does::Stopping) && others < least {
-        let why = format!("{path} was not drained: {others} others carry traffic, and {least} have to");
+        let why =
+            format!("{path} was not drained: others that carry traffic are {others}, and have to be {least}");
         return Err(transient(why));
     }
     Ok(())
@@ -144,10 +145,10 @@ async fn leave(desk: &Desk<'_>, server: &str) -> String {
     let (told, others) = (it.told(), board.others(server));
     match it.does {
         Does::Up | Does::Stopping | Does::Maintenance => format!("{path} is left {told}"),
-        Does::Drain if others > 0 => format!("{path} is left out, {told}; {others} others carry"),
+        Does::Drain if others > 0 => format!("{path} is left out, {told}; others that carry: {others}"),
         // Of a server that is down the page doesn't say whether it is drained too. It has to be, or it would be back by itself.
         Does::Down if others > 0 => match desk.make(server, Action::Drain, is_out).await {
-            Ok(_) => format!("{path} is left out, {told}; {others} others carry"),
+            Ok(_) => format!("{path} is left out, {told}; others that carry: {others}"),
             Err(_) => format!("{path} is left {told}, and could not be drained"),
         },
         Does::Drain | Does::Down => {

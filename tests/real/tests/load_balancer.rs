@@ -261,7 +261,10 @@ async fn the_last_server_is_not_drained() {
     fs::write(world.haproxy.site("b").sick(), "").unwrap();
     world.sees("b", "DOWN").await;
     let visitors = world.haproxy.visitors(VISITORS);
-    assert_eq!(why(world.heals("a").await), "web/a was not drained: 0 others carry traffic, and 1 have to");
+    assert_eq!(
+        why(world.heals("a").await),
+        "web/a was not drained: others that carry traffic are 0, and have to be 1"
+    );
     assert_eq!(world.restarts("a"), 0);
     // The sick one is mended, and then the other may go.
     assert_eq!(world.heals("b").await, Outcome::Done);
@@ -286,7 +289,7 @@ async fn a_dead_server_comes_back_only_when_it_is_well() {
     assert_eq!(
         why(hopeless.heals("a").await),
         "HAProxy's check of web/a doesn't pass after the command; web/a is left out, down (L4CON, 0 sessions); \
-         1 others carry"
+         others that carry: 1"
     );
     // It comes up by itself, and still has no traffic: somebody has to say that it is well.
     fs::write(hopeless.haproxy.site("a").serves(), "").unwrap();

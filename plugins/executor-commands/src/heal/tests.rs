@@ -77,7 +77,7 @@ fn credentials_are_told_and_never_mended() {
     let (end, _) = target.run(heal("drift"), None);
     let Outcome::Failed(failed) = end else { panic!("{end:?}") };
     assert_eq!(failed.transience, Transience::Permanent);
-    assert_eq!(failed.why, "1 differences that no playbook mends, as: credential etc/key.pem");
+    assert_eq!(failed.why, "differences that no playbook mends: 1, the last: credential etc/key.pem");
     assert!(target.deeds.is_empty());
     let mut target = drifted(&["credential etc/key.pem", "changed etc/app.conf"]);
     assert_eq!(target.fails(heal("drift")), None);
@@ -104,7 +104,7 @@ fn drift_that_is_left_or_can_not_be_looked_at_is_a_failure() {
     let mut target = drifted(&["changed etc/app.conf"]).answers("drift-fix", said(0, ""));
     assert_eq!(
         target.fails(heal("drift")).unwrap(),
-        "1 differences are left after drift-fix, as: changed etc/app.conf"
+        "differences left after drift-fix: 1, the last: changed etc/app.conf"
     );
     let mut target = drifted(&["changed etc/app.conf"]).answers("drift-fix", said(2, "read-only"));
     assert_eq!(

@@ -43,7 +43,7 @@ fn the_last_server_that_carries_is_not_drained() {
     for mut balancer in [alone, other_is_down, other_is_drained, other_is_not_checked] {
         assert_eq!(
             balancer.fails(heal()).unwrap(),
-            "web/a was not drained: 0 others carry traffic, and 1 have to"
+            "web/a was not drained: others that carry traffic are 0, and have to be 1"
         );
         assert!(balancer.deeds.is_empty());
     }
@@ -68,14 +68,14 @@ fn what_is_not_well_stays_out_while_others_carry() {
     assert_eq!(
         balancer.fails(heal()).unwrap(),
         "HAProxy's check of web/a doesn't pass after the command; web/a is left out, down (L4CON, 0 sessions); \
-         1 others carry"
+         others that carry: 1"
     );
     assert_eq!(balancer.server("a").asked, Asked::Drain);
     let mut failing = pair().answers("restart-a", said(3, "unit is masked"));
     assert_eq!(
         failing.fails(heal()).unwrap(),
         "the command restart-a ended with exit code 3: unit is masked; web/a is left out, drained (L7OK, 0 sessions); \
-         1 others carry"
+         others that carry: 1"
     );
     let mut unsure = pair().set(text("check", "check")).answers("check", said(1, "no login"));
     assert!(
