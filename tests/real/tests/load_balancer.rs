@@ -45,6 +45,7 @@ impl World {
         let lb = GuardedEndpoint {
             endpoint: Endpoint { base, headers: BTreeMap::new(), timeout },
             credential: None,
+            certificate: None,
             grant: HttpGrant::new(&["GET", "POST"], &["/"]).unwrap(),
             response_bytes_max: GuardedEndpoint::RESPONSE_BYTES,
         };
