@@ -105,7 +105,8 @@ const TABLE: &[Row] = &[
 ];
 
 /// What ships as WebAssembly and can be called natively: tests may, to be quick or to compare.
-const NATIVE: &[&str] = &[SDK, "policy-tree", "executor-ota", "executor-db", "executor-commands", "executor-http-lb"];
+const NATIVE: &[&str] =
+    &[SDK, "policy-tree", "executor-ota", "executor-db", "executor-commands", "executor-http-lb"];
 
 /// Packages below this folder may use every part, and the plugins' SDK: they are tests.
 const TESTS_FOLDER: &str = "tests";
@@ -124,7 +125,10 @@ const EXCLUSIVE: &[(&str, &[&str])] = &[
     ("wit-component", &[HOST, "xtask", "backstay-test-attacks"]),
     // What a plugin's process may not do is taken from it where it is started.
     ("seccompiler", &[PLUGINS]),
-    ("wit-bindgen", &[SDK, "policy-tree", "executor-ota", "executor-db", "executor-commands", "executor-http-lb"]),
+    (
+        "wit-bindgen",
+        &[SDK, "policy-tree", "executor-ota", "executor-db", "executor-commands", "executor-http-lb"],
+    ),
     ("ed25519-dalek", &[TRUST]),
 ];
 
