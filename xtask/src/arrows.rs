@@ -101,11 +101,21 @@ const TABLE: &[Row] = &[
     row("policy-sequential", &[SDK], &[], Some(&["libm"]), WIT),
     row("executor-ota", &[SDK], &[], None, WIT),
     row("executor-db", &[SDK], &[], None, WIT),
+    row("executor-commands", &[SDK], &[], None, WIT),
+    row("executor-http-lb", &[SDK], &[], None, WIT),
     row("xtask", &[], &[], None, TOOL),
 ];
 
 /// What ships as WebAssembly and can be called natively: tests may, to be quick or to compare.
-const NATIVE: &[&str] = &[SDK, "policy-tree", "policy-sequential", "executor-ota", "executor-db"];
+const NATIVE: &[&str] = &[
+    SDK,
+    "policy-tree",
+    "policy-sequential",
+    "executor-ota",
+    "executor-db",
+    "executor-commands",
+    "executor-http-lb",
+];
 
 /// Packages below this folder may use every part, and the plugins' SDK: they are tests.
 const TESTS_FOLDER: &str = "tests";
@@ -124,7 +134,10 @@ const EXCLUSIVE: &[(&str, &[&str])] = &[
     ("wit-component", &[HOST, "xtask", "backstay-test-attacks"]),
     // What a plugin's process may not do is taken from it where it is started.
     ("seccompiler", &[PLUGINS]),
-    ("wit-bindgen", &[SDK, "policy-tree", "executor-ota", "executor-db"]),
+    (
+        "wit-bindgen",
+        &[SDK, "policy-tree", "executor-ota", "executor-db", "executor-commands", "executor-http-lb"],
+    ),
     ("ed25519-dalek", &[TRUST]),
 ];
 

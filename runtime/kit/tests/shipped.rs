@@ -8,7 +8,7 @@ use backstay_kit::{
     Call, Came, CaseCame, CaseReport, Conditions, Done, Job, Kind, Settings, Shelf, Trial, Tried, Work,
     conformance, judging,
 };
-use backstay_model::Name;
+use backstay_model::{Name, Told};
 use backstay_trust::{EffectKind, Keyring, Limits, Permissions};
 
 fn shelf(trial: &Trial) -> Shelf {
@@ -50,20 +50,48 @@ fn the_policy_that_ships_stands_every_case_and_is_the_same_in_the_portable_engin
     same_in_the_portable_engine(&trial, &calls[..200.min(calls.len())]);
 }
 
-#[test]
-fn the_executor_that_ships_stands_every_case_and_is_the_same_in_the_portable_engine() {
-    let trial = wasm::trial("executor-ota", "0.1.0");
+/// Tries an executor out with these settings and permissions, in both engines.
+fn stands_every_case(plugin: &str, settings: Settings, wants: Vec<EffectKind>, permissions: Permissions) {
+    let trial = wasm::trial_with(plugin, "0.1.0", &wants, &permissions);
     let tried = Tried::new(shelf(&trial).into_executor(&trial.grant).unwrap());
-    let commands = ["restart", "no-such-playbook"].map(|name| Name::parse(name).unwrap()).to_vec();
-    let conditions = Conditions {
-        settings: Settings::new(),
-        wants: vec![EffectKind::Run, EffectKind::Slot],
-        permissions: Permissions { commands, slots: true, ..Permissions::default() },
-        playbooks: Vec::new(),
-        limits: Limits::DEFAULT,
-    };
+    let conditions =
+        Conditions { settings, wants, permissions, playbooks: Vec::new(), limits: Limits::DEFAULT };
     let reports = conformance(&tried, &conditions);
     assert_eq!(failed(&reports), Vec::<&CaseReport>::new());
     let calls = tried.calls();
     same_in_the_portable_engine(&trial, &calls[..200.min(calls.len())]);
+}
+
+fn names<const N: usize>(names: [&str; N]) -> Vec<Name> {
+    names.map(|name| Name::parse(name).unwrap()).to_vec()
+}
+
+#[test]
+fn the_executor_that_ships_stands_every_case_and_is_the_same_in_the_portable_engine() {
+    let commands = names(["restart", "no-such-playbook"]);
+    let permissions = Permissions { commands, slots: true, ..Permissions::default() };
+    stands_every_case("executor-ota", Settings::new(), vec![EffectKind::Run, EffectKind::Slot], permissions);
+}
+
+#[test]
+fn the_executor_of_commands_stands_every_case() {
+    let commands = names(["status", "install", "confirm", "go-home", "restart", "drift-look", "drift-fix"]);
+    let permissions = Permissions { commands, ..Permissions::default() };
+    stands_every_case("executor-commands", Settings::new(), vec![EffectKind::Run], permissions);
+}
+
+#[test]
+fn the_executor_of_a_load_balancer_stands_every_case() {
+    let permissions = Permissions {
+        commands: names(["restart-web-1"]),
+        endpoints: names(["lb"]),
+        ..Permissions::default()
+    };
+    let text = |name: &str, value: Told| (Name::parse(name).unwrap(), value);
+    let settings = [
+        text("backend", Told::Text("web".into())),
+        text("servers", Told::Texts(vec!["restart-web-1=web1".into()])),
+    ];
+    let wants = vec![EffectKind::Http, EffectKind::Run];
+    stands_every_case("executor-http-lb", settings.into_iter().collect(), wants, permissions);
 }

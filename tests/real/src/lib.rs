@@ -1,6 +1,6 @@
 //! What the tests against real programs share: starting such a program, and ending it.
 //!
-//! Here: mosquitto, PostgreSQL, Prometheus, a registry, an sshd, a double of a flag server, the programs that were built, and
+//! Here: mosquitto, PostgreSQL, Prometheus, a registry, an sshd, HAProxy, a double of a flag server, the programs that were built, and
 //! what a page shows of a console. A program that isn't installed makes its tests print why they were skipped, and pass; the
 //! tier that runs them on purpose looks at the output.
 //!
@@ -12,6 +12,7 @@ mod built;
 mod certificates;
 mod console;
 mod flags;
+mod haproxy;
 mod mosquitto;
 mod postgres;
 mod prometheus;
@@ -22,6 +23,7 @@ pub use built::{Built, built};
 pub use certificates::Certificates;
 pub use console::{Shown, commands};
 pub use flags::FlagsDouble;
+pub use haproxy::{HaProxy, Seen, Site, Visitors};
 pub use mosquitto::Mosquitto;
 pub use postgres::{Postgres, Session};
 pub use prometheus::{Exporter, RealPrometheus};

@@ -35,6 +35,16 @@ pub(crate) fn trial(package: &str, version: &str) -> Trial {
     } else {
         (Vec::new(), Permissions::default())
     };
+    trial_with(package, version, &wants, &permissions)
+}
+
+/// The same, for a plugin that wants something else.
+pub(crate) fn trial_with(
+    package: &str,
+    version: &str,
+    wants: &[EffectKind],
+    permissions: &Permissions,
+) -> Trial {
     let here = Machine::ALL.into_iter().find(|kind| kind.target() == machine()).unwrap();
     let component = component(package);
     let code = Trial::code(&component, &[here, Machine::Pulley64]).unwrap();
@@ -42,8 +52,8 @@ pub(crate) fn trial(package: &str, version: &str) -> Trial {
         &component,
         &format!("backstay/{package}").parse().unwrap(),
         &version.parse().unwrap(),
-        &wants,
-        &permissions,
+        wants,
+        permissions,
         Limits::DEFAULT,
         &code,
     )

@@ -207,7 +207,15 @@ mod tests {
     #[test]
     fn the_manifests_of_the_plugins_that_ship_are_read() {
         let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
-        for plugin in ["policy-tree", "policy-sequential", "executor-ota", "executor-db"] {
+        let shipped = [
+            "policy-tree",
+            "policy-sequential",
+            "executor-ota",
+            "executor-db",
+            "executor-commands",
+            "executor-http-lb",
+        ];
+        for plugin in shipped {
             let path = plugins.join(plugin).join("manifest.toml");
             let manifest = Manifest::read(&path).unwrap();
             assert_eq!(manifest.limits(Limits::DEFAULT).unfit(), None);
