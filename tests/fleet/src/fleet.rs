@@ -222,6 +222,23 @@ impl Fleet {
             .map_err(|error| Trouble(format!("{error}; see {}", log.display())))
     }
 
+    /// Adds to the server's configuration: `before` at the top level, `after` as tables. It takes a start of the server.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn configure(&self, before: &str, after: &str) -> Result<(), Trouble> {
+        let path = self.layout.dir.join("server/backstay.toml");
+        let written = fs::read_to_string(&path).map_err(trouble("cannot read the server's configuration"))?;
+        fs::write(&path, format!("{before}\n{written}\n{after}\n"))
+            .map_err(trouble("cannot write the server's configuration"))
+    }
+
+    /// The server's process, while it runs.
+    #[must_use]
+    pub fn server_id(&self) -> Option<u32> {
+        self.server.as_ref().map(Process::id)
+    }
+
     /// Ends the server in the middle of whatever it does.
     pub fn kill_server(&mut self) {
         if let Some(server) = self.server.take() {
@@ -400,11 +417,9 @@ impl Layout {
             .collect();
         let (manifest, permissions) = (file("toml"), file("grant.toml"));
         fs::write(&manifest, said.join("\n")).map_err(trouble("cannot write a manifest"))?;
-        let granted = if plugin == "executor-ota" {
-            "[permissions]\ncommands = [\"restart\"]\nslots = true\n"
-        } else {
-            "[permissions]\n"
-        };
+        // An operator grants what the vendor tested with, and no more.
+        let granted = said.iter().position(|line| line == "[permissions]").map(|at| said[at..].join("\n"));
+        let granted = granted.unwrap_or_else(|| "[permissions]".into());
         fs::write(&permissions, granted).map_err(trouble("cannot write a grant"))?;
         let (component, manifest, permissions) = (text(component), text(&manifest), text(&permissions));
         let (release, bundle, sequence) = (text(&file("release")), file("bundle"), sequence.to_string());
