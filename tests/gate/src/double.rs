@@ -102,6 +102,12 @@ impl Double {
         format!("{}:/usr/bin:/bin", self.bin().display())
     }
 
+    /// Sets what the environment of its Jenkins job holds.
+    pub fn sets(&self, env: &[(String, String)]) {
+        let lines: String = env.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        fs::write(self.path().join("job.env"), lines).unwrap();
+    }
+
     /// Whether it came to deploying.
     #[must_use]
     pub fn deployed(&self) -> bool {

@@ -43,8 +43,7 @@ impl Groovy {
         None
     }
 
-    /// Plays `file` once in each workspace. `library`: a shared-library step that it calls by its file's name. `env`: what is
-    /// set for the job. All in one machine, which takes a second to come up.
+    /// Plays `file` once in each workspace, as [`Groovy::plays_each`] does.
     #[must_use]
     pub fn plays(
         &self,
@@ -53,25 +52,39 @@ impl Groovy {
         workspaces: &[&Double],
         env: &[(&str, &str)],
     ) -> Vec<Played> {
+        let jobs: Vec<_> = workspaces.iter().map(|workspace| (file, *workspace)).collect();
+        self.plays_each(&jobs, library, env)
+    }
+
+    /// Plays each file in its workspace. `library`: a shared-library step that it calls by its file's name. `env`: what is
+    /// set for all jobs, beside what is set in the workspace ([`Double::sets`]). All in one machine, which takes seconds to
+    /// come up.
+    #[must_use]
+    pub fn plays_each(
+        &self,
+        jobs: &[(&Path, &Double)],
+        library: Option<&Path>,
+        env: &[(&str, &str)],
+    ) -> Vec<Played> {
         let dir = tempfile::tempdir().unwrap();
         let jenkins = dir.path().join("jenkins.groovy");
         fs::write(&jenkins, JENKINS).unwrap();
         let mut command = Command::new(&self.java);
         // Jenkins runs its Groovy of 2020 with the same openings on today's Java.
         command.args(["--add-opens", "java.base/java.lang=ALL-UNNAMED", "-XX:TieredStopAtLevel=1", "-cp"]);
-        command.arg(&self.jar).args(["groovy.ui.GroovyMain"]).arg(&jenkins).arg(file);
+        command.arg(&self.jar).args(["groovy.ui.GroovyMain"]).arg(&jenkins);
         command.arg(library.map_or("-".as_ref(), Path::as_os_str));
-        command.args(workspaces.iter().map(|workspace| workspace.path()));
+        command.args(jobs.iter().flat_map(|(file, workspace)| [file, workspace.path()]));
         command.stdin(Stdio::null()).env_clear().envs(env.iter().copied());
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
         assert!(output.status.success(), "Groovy ended with {}:\n{said}", output.status);
-        let played = |workspace: &&Double| {
+        let played = |(_, workspace): &(&Path, &Double)| {
             let events = fs::read_to_string(workspace.path().join("events")).unwrap_or_default();
             assert!(!events.is_empty(), "nothing was played in {}:\n{said}", workspace.path().display());
             Played { events: events.lines().map(str::to_owned).collect() }
         };
-        workspaces.iter().map(played).collect()
+        jobs.iter().map(played).collect()
     }
 }
 

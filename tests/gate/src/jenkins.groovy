@@ -86,18 +86,22 @@ class Build {
 
 def config = new CompilerConfiguration()
 config.scriptBaseClass = Jenkins.name
-for (folder in args.drop(2)) {
+// First the step of a shared library, then for each build its file and its workspace.
+for (job in args.drop(1).toList().collate(2)) {
+  def (String file, String folder) = job
   Jenkins.workspace = new File(folder)
   Jenkins.env = new HashMap<String, String>(System.getenv())
+  File set = new File(folder, 'job.env')
+  if (set.exists()) { set.eachLine { String line -> int at = line.indexOf('='); Jenkins.env[line.substring(0, at)] = line.substring(at + 1) } }
   Jenkins.events = []
   def binding = new Binding([any: 'any', none: 'none', scm: 'scm', env: Jenkins.env, currentBuild: new Build(events: Jenkins.events)])
   def shell = new GroovyShell(this.class.classLoader, binding, config)
-  if (args[1] != '-') {
-    def step = shell.parse(new File(args[1]))
-    binding.setVariable(new File(args[1]).name - '.groovy', { Map told -> step.call(told) })
+  if (args[0] != '-') {
+    def step = shell.parse(new File(args[0]))
+    binding.setVariable(new File(args[0]).name - '.groovy', { Map told -> step.call(told) })
   }
   try {
-    shell.parse(new File(args[0])).run()
+    shell.parse(new File(file)).run()
     Jenkins.events << 'success'
   } catch (Stopped stopped) {
     Jenkins.events << "error ${stopped.message}".toString()

@@ -117,6 +117,7 @@ fn give(
             let said = Shop::verdict(action, request.nonce);
             verdict.action = said.action;
             verdict.wait_secs = said.wait_secs;
+            verdict.reasons = said.reasons;
             Ok(shop.document(&verdict, now))
         }
         Answer::Late => Ok(shop.document(&verdict, UnixMs(now.0 - 660_000))),
@@ -140,6 +141,6 @@ fn give(
             document.action = VerdictAction::Proceed;
             Ok(document)
         }
-        Answer::None => Err(ApiError::new(Kind::NotFound, "no target checkout is configured here")),
+        Answer::None => Err(ApiError::new(Kind::NotFound, format!("no target {service} is configured here"))),
     }
 }

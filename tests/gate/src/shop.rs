@@ -48,6 +48,14 @@ impl Shop {
     /// A verdict for build 1812 of the service checkout.
     #[must_use]
     pub fn verdict(action: VerdictAction, nonce: Nonce) -> Verdict {
+        let why = match action {
+            VerdictAction::Proceed => "all objectives hold",
+            VerdictAction::Slow
+            | VerdictAction::Heal
+            | VerdictAction::Rollback
+            | VerdictAction::Freeze
+            | VerdictAction::Pause => "critical objective errors: 9 of 1000 permille, 1 is the most",
+        };
         Verdict {
             service: TargetId::parse("checkout").unwrap(),
             build: BuildId::parse("1812").unwrap(),
@@ -56,7 +64,7 @@ impl Shop {
             wait_secs: if action == VerdictAction::Slow { 5 } else { 0 },
             digest: None,
             version: None,
-            reasons: vec![Reason::new("critical objective errors: 9 of 1000 permille, 1 is the most".into())],
+            reasons: vec![Reason::new(why.into())],
             evidence: Some("/v1/targets/checkout".into()),
         }
     }

@@ -107,12 +107,10 @@ impl Gate {
 
     /// A verdict, not believed yet, and what it has to be an answer to.
     fn hear(&self, desk: &Desk) -> Result<(Asked, SignedVerdict), Failure> {
-        let none = |failure: Failure| match failure.exit() {
-            // Nothing came: for a build that is one thing, whoever's fault it was.
-            Exit::NotFound | Exit::TimedOut | Exit::Unreachable | Exit::Trouble | Exit::Refused => {
-                failure.ending(Exit::NoVerdict)
-            }
-            _ => failure,
+        let none = |failure: Failure| {
+            // Nothing came: for a build that is one thing, whoever's fault it was. What the build itself got wrong stays so.
+            let ours = matches!(failure.exit(), Exit::Usage | Exit::Configuration | Exit::NoVerdict);
+            if ours { failure } else { failure.ending(Exit::NoVerdict) }
         };
         let Some(path) = &self.verdict else {
             let nonce = nonce()?;
@@ -201,7 +199,13 @@ fn refused(exit: Exit, why: &Stop, doubt: Option<VerdictError>) -> Failure {
         Stop::OtherService(_) | Stop::OtherBuild(_) | Stop::OtherNonce => {
             Some("it is another question's answer: see what else writes to that file")
         }
-        _ => None,
+        Stop::Unheard(_)
+        | Stop::TooLong { .. }
+        | Stop::StillSlow
+        | Stop::Heal
+        | Stop::Rollback
+        | Stop::Freeze
+        | Stop::Pause => None,
     };
     match doubt {
         Some(doubt) => {
