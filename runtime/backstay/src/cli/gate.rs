@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     Desk, Exit, Failure,
-    ci::{nonce_path, pretty, read_nonce, told},
+    ci::{nonce_path, pretty, read_nonce, remove, told},
     file,
     question::{Question, nonce},
 };
@@ -51,7 +51,7 @@ pub(crate) struct Gate {
     /// With --wait: the longest time to wait in all, at most 6h
     #[arg(long, value_name = "SPAN", default_value = "30m", requires = "wait", value_parser = Span::parse)]
     patience: Span,
-    /// Where the last verdict goes, for people and other programs; an older file there is replaced
+    /// Where the last verdict goes, for people and other programs; an older file there is removed first
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -71,6 +71,8 @@ struct Answer<'a> {
 impl Gate {
     pub(crate) fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
         let keyring = file::read_keyring(&self.keyring)?;
+        // However this ends: what is there afterwards is an answer to this build's question.
+        self.out.as_deref().map_or(Ok(()), remove)?;
         let mut patience = match self.wait {
             true => Patience::new(self.asks, self.patience.millis()),
             // It asks once; whether there is a next time, whoever called decides.
@@ -84,7 +86,7 @@ impl Gate {
             let (gate, doubt) = decide(&asked, &document, &keyring, &mut patience);
             let exit = exit(&gate);
             let wait = match &gate {
-                Opens::Stop { why } if is_no_order(why) => return Err(refused(exit, why, doubt)),
+                Opens::Stop { why } if !why.is_told() => return Err(refused(exit, why, doubt)),
                 Opens::Wait { ms } if self.wait => {
                     let reason = told(&document);
                     desk.printer.say(format_args!("waiting {ms}: {}", reason.trim_end()));
@@ -152,21 +154,6 @@ fn unheard(why: &VerdictError) -> Unheard {
         | VerdictError::Schema { .. }
         | VerdictError::NotBase64 => Unheard::Unreadable,
         VerdictError::Untrusted(_) | VerdictError::Differs { .. } => Unheard::Untrusted,
-    }
-}
-
-/// Whether there is nothing to go by, which is an error; an order to stop is an answer.
-fn is_no_order(why: &Stop) -> bool {
-    match why {
-        Stop::Unheard(_)
-        | Stop::OtherService(_)
-        | Stop::OtherBuild(_)
-        | Stop::OtherNonce
-        | Stop::OtherRelease
-        | Stop::Late { .. }
-        | Stop::Early { .. }
-        | Stop::TooLong { .. } => true,
-        Stop::StillSlow | Stop::Heal | Stop::Rollback | Stop::Freeze | Stop::Pause => false,
     }
 }
 
