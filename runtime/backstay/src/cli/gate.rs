@@ -22,8 +22,8 @@ use crate::{
 /// Whether a build goes on: 0 says deploy, and nothing else does
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  backstay gate --wait --service checkout --build 1812 --keyring /etc/backstay/keyring && ./deploy.sh\n  \
-    backstay gate --service checkout --build 1812 --keyring /etc/backstay/keyring --verdict verdict.json\n\n\
+    after_help = "Examples:\n  backstay gate --service checkout --build 1812 --keyring /etc/backstay/keyring --verdict verdict.json\n  \
+    backstay gate --wait --service checkout --build 1812 --keyring /etc/backstay/keyring && ./deploy.sh\n\n\
     Exit codes: 0 deploy; 20 wait, then ask again (after --wait: waited long enough); 21 heal; 22 roll back; 23 freeze; 25 \
     pause; 24 there is no verdict, or it is late; 5 it is signed wrongly, or for something else. Whatever isn't 0 is no \
     permission.\n\
