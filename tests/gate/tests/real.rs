@@ -103,8 +103,10 @@ fn a_verdict_that_is_wrong_is_none() {
     let answers: Vec<_> = WRONG.iter().map(|(answer, _)| *answer).collect();
     let Some(world) = World::with(&answers) else { return };
     for (answer, code) in WRONG {
-        let output = world.run("gate --service checkout --build 1812");
+        fs::write(world.path("verdict.json"), "{\"action\": \"proceed\"}").unwrap();
+        let output = world.run("gate --service checkout --build 1812 --out verdict.json");
         assert_eq!(output.status.code(), Some(code), "{answer:?}: {}", said(&output));
+        assert!(!world.path("verdict.json").exists(), "{answer:?}");
         assert!(said(&output).contains("error: "), "{}", said(&output));
     }
 }

@@ -51,7 +51,7 @@ pub(crate) struct Gate {
     /// With --wait: the longest time to wait in all, at most 6h
     #[arg(long, value_name = "SPAN", default_value = "30m", requires = "wait", value_parser = Span::parse)]
     patience: Span,
-    /// Where the last verdict goes, for people and other programs; an older file there is removed first
+    /// Where the last verdict that is to be believed goes, for people and other programs; an older file is removed first
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -80,13 +80,18 @@ impl Gate {
         };
         loop {
             let (asked, document) = self.hear(desk)?;
+            let (gate, doubt) = decide(&asked, &document, &keyring, &mut patience);
+            let exit = exit(&gate);
+            if let Opens::Stop { why } = &gate
+                && !why.is_told()
+            {
+                return Err(refused(exit, why, doubt));
+            }
+            // What isn't to be believed isn't kept: somebody would read it.
             if let Some(out) = &self.out {
                 file::write(out, pretty(&document)?.as_bytes())?;
             }
-            let (gate, doubt) = decide(&asked, &document, &keyring, &mut patience);
-            let exit = exit(&gate);
             let wait = match &gate {
-                Opens::Stop { why } if !why.is_told() => return Err(refused(exit, why, doubt)),
                 Opens::Wait { ms } if self.wait => {
                     let reason = told(&document);
                     desk.printer.say(format_args!("waiting {ms}: {}", reason.trim_end()));
