@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use backstay_api::{ApiError, Call, Calls, Kind, Shelf, Token, VerdictRequest, routes};
+use backstay_api::{ApiError, Call, Calls, Kind, Shelf, TargetCall, Tokens, VerdictRequest, routes};
 use backstay_model::{BuildId, Nonce, TargetId, UnixMs, VerdictAction};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Builder};
@@ -55,7 +55,7 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let shelf = |name: &str| Shelf::open(dir.path().join(name)).unwrap();
         let (calls, mut waiting) = Calls::new(4);
-        let router = routes(calls, Token::new(TOKEN).unwrap(), shelf("artifacts"), shelf("statements"));
+        let router = routes(calls, Tokens::single(TOKEN).unwrap(), shelf("artifacts"), shelf("statements"));
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let at = listener.local_addr().unwrap();
@@ -65,7 +65,7 @@ impl Server {
         thread::spawn(move || {
             runtime.spawn(async move {
                 while let Some(call) = waiting.recv().await {
-                    let Call::Verdict(service, request, reply) = call else { continue };
+                    let Call::Target(TargetCall::Verdict(service, request, reply)) = call else { continue };
                     let answer = left.lock().unwrap().pop().unwrap_or(Answer::None);
                     noted.lock().unwrap().push(request.clone());
                     drop(reply.send(give(answer, &service, &request)));
