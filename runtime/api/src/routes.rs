@@ -417,7 +417,8 @@ mod tests {
             assert_eq!(status, StatusCode::BAD_REQUEST, "{told}");
             assert!(told.contains(why), "{told}");
         }
-        let (status, _) = ask("POST", path, token, &question(&" ".repeat(Metrics::BYTES_MAX + 1024))).await;
+        let (status, _) =
+            ask("POST", path, token, &question(&" ".repeat(crate::Metrics::BYTES_MAX + 1024))).await;
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
         let (status, told) = ask("POST", path, token, "{\"build\": \"1812\", \"nonce\": \"07\"}").await;
         assert_eq!((status, told.contains("32 lower-case")), (StatusCode::BAD_REQUEST, true), "{told}");
