@@ -196,13 +196,16 @@ fn the_rollback_jobs_call_what_they_say() {
     let Some(groovy) = Groovy::found() else { return };
     let calls = |file: &str, codes: &[(&str, &[i32])]| {
         let double = Double::ending(codes);
-        let env = [("TARGET", "checkout"), ("BUILD_NUMBER", "7")];
+        let env = [("TARGET", "checkout"), ("CAUSE", "build 7"), ("BUILD_NUMBER", "7")];
         let played = groovy.plays(&shipped(&format!("jenkins/{file}")), None, &[&double], &env);
         (double.calls(), played[0].events.last().unwrap().clone())
     };
     for file in ["Jenkinsfile.rollback-kubernetes", "Jenkinsfile.rollback-windows"] {
         let (called, end) = calls(file, &[("target", &[0])]);
-        assert_eq!((called, end), (vec!["target rollback checkout".to_owned()], "success".to_owned()));
+        assert_eq!(
+            (called, end),
+            (vec!["target rollback checkout --reason build 7".to_owned()], "success".to_owned())
+        );
         let (_, end) = calls(file, &[("target", &[4])]);
         assert_eq!(end, "error script returned exit code 4", "a job that could not is a failed one");
     }

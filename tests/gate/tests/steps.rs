@@ -93,12 +93,16 @@ fn githubs_jobs_wait_for_the_gate() {
     );
     let [script] = &scripts(&workflow, "run:")[..] else { panic!("one script") };
     let double = Double::ending(&[("target", &[0])]);
-    let ended = double.run(&GITHUB, script, &[("GATE_TOKEN", "0123456789abcdef")]);
+    let ended = double.run(&GITHUB, script, &[("GATE_TOKEN", "0123456789abcdef"), ("GITHUB_RUN_ID", "77")]);
     assert_eq!(ended.code, 0, "{}", ended.said);
-    assert!(double.calls()[0].starts_with("target rollback checkout --token-file "));
+    assert!(
+        double.calls()[0]
+            .starts_with("target rollback checkout --reason the verdict of run 77 --token-file ")
+    );
 }
 
-const GITLAB_ENV: [(&str, &str); 2] = [("SERVICE", "checkout"), ("CI_JOB_ID", "1812")];
+const GITLAB_ENV: [(&str, &str); 3] =
+    [("SERVICE", "checkout"), ("CI_JOB_ID", "1812"), ("CI_PIPELINE_ID", "9")];
 
 #[test]
 fn gitlabs_job_succeeds_only_for_what_may_proceed() {
@@ -114,7 +118,10 @@ fn gitlabs_job_succeeds_only_for_what_may_proceed() {
         assert_eq!(double.calls(), ["gate --wait --patience 30m --service checkout --build 1812"]);
         let ended = double.run(&GITLAB, rollback, &GITLAB_ENV);
         assert_eq!(ended.code, 0, "{}", ended.said);
-        let rolls = double.calls().iter().any(|call| call == "target rollback checkout");
+        let rolls = double
+            .calls()
+            .iter()
+            .any(|call| call == "target rollback checkout --reason the verdict of pipeline 9");
         assert_eq!(rolls, action == "rollback", "{:?}", double.calls());
     }
     let none = Double::without_backstay();
