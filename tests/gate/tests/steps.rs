@@ -101,8 +101,12 @@ fn githubs_jobs_wait_for_the_gate() {
     );
 }
 
-const GITLAB_ENV: [(&str, &str); 3] =
-    [("SERVICE", "checkout"), ("CI_JOB_ID", "1812"), ("CI_PIPELINE_ID", "9")];
+const GITLAB_ENV: [(&str, &str); 4] = [
+    ("SERVICE", "checkout"),
+    ("CI_JOB_ID", "1812"),
+    ("CI_PIPELINE_ID", "9"),
+    ("BACKSTAY_OPERATOR_TOKEN_FILE", "operator"),
+];
 
 #[test]
 fn gitlabs_job_succeeds_only_for_what_may_proceed() {
@@ -118,10 +122,9 @@ fn gitlabs_job_succeeds_only_for_what_may_proceed() {
         assert_eq!(double.calls(), ["gate --wait --patience 30m --service checkout --build 1812"]);
         let ended = double.run(&GITLAB, rollback, &GITLAB_ENV);
         assert_eq!(ended.code, 0, "{}", ended.said);
-        let rolls = double
-            .calls()
-            .iter()
-            .any(|call| call == "target rollback checkout --reason the verdict of pipeline 9");
+        let rolls = double.calls().iter().any(|call| {
+            call == "target rollback checkout --token-file operator --reason the verdict of pipeline 9"
+        });
         assert_eq!(rolls, action == "rollback", "{:?}", double.calls());
     }
     let none = Double::without_backstay();
