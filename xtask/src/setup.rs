@@ -23,6 +23,11 @@ const INSTALL_MAX: Duration = Duration::from_secs(60 * 60);
 /// The registry of the CNCF: the one that others are held against.
 const REGISTRY: &str = "github.com/distribution/distribution/v3/cmd/registry@v3.0.0";
 
+/// Jenkins is built with this version, and runs its pipelines by it.
+const GROOVY: &str = "org.codehaus.groovy:groovy-all:2.4.21";
+/// Where it is then.
+const GROOVY_FILE: &str = "jenkins/groovy-all-2.4.21.jar";
+
 /// One thing that a machine needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -56,6 +61,8 @@ pub(crate) enum Need {
     PluginsInJs,
     /// The registry that plugins are pushed to in tests. It stays below the target folder, too.
     Registry,
+    /// The Groovy that Jenkins has, for the pipelines that ship. It stays below the target folder.
+    Groovy,
     /// Looks into what comes in from outside: licences, sources, advisories.
     SupplyChain,
 }
@@ -74,7 +81,7 @@ impl Need {
     ];
 
     /// What takes long to get and is wanted by one command only, which gets it by itself.
-    const RARE: [Need; 11] = [
+    const RARE: [Need; 12] = [
         Need::Metrics,
         Need::Postgres,
         Need::Ssh,
@@ -82,6 +89,7 @@ impl Need {
         Need::ArmGnu,
         Need::IntelMusl,
         Need::Registry,
+        Need::Groovy,
         Need::SupplyChain,
         Need::PluginsInC,
         Need::PluginsInPython,
@@ -111,6 +119,7 @@ impl Need {
             Need::Ssh => "sshd",
             Need::LoadBalancer => "haproxy",
             Need::Registry => "registry",
+            Need::Groovy => "groovy",
             Need::SupplyChain => "cargo-deny",
             Need::PluginsInC => "ziglang",
             Need::PluginsInPython => "componentize-py",
@@ -130,6 +139,7 @@ impl Need {
                 "tests/real"
             }
             Need::Registry => "cargo xtask test",
+            Need::Groovy => "tests/gate (else: skipped)",
             Need::SupplyChain => "cargo xtask check --supply-chain",
             Need::PluginsInC | Need::PluginsInPython | Need::PluginsInJs => "cargo xtask test plugins",
         }
@@ -147,6 +157,7 @@ impl Need {
             Need::ArmGnu => toolchain::way(ARM_GNU).map(told),
             Need::IntelMusl => toolchain::way(INTEL_MUSL).map(told),
             Need::Registry => toolchain::of_languages("go/registry"),
+            Need::Groovy => toolchain::of_languages(GROOVY_FILE),
             Need::SupplyChain => works("deny"),
             Need::ArmCompiler => on_path(self.name()).filter(|compiler| finds_headers(compiler)),
             Need::ArmRunner | Need::Broker | Need::BrokerClients => on_path(self.name()),
@@ -165,6 +176,7 @@ impl Need {
             Need::IntelMusl | Need::SupplyChain => &[],
             // Its own is built for an older Go than the one that the registry asks for.
             Need::Registry => &[],
+            Need::Groovy => &["maven"],
             Need::PluginsInC | Need::PluginsInPython => &["python3-venv"],
             Need::PluginsInJs => &["npm"],
             // The headers are only recommended by the compiler, and recommendations are left out.
@@ -193,6 +205,7 @@ impl Need {
             Need::ArmGnu => vec![rustup(&["target", "add", ARM_GNU]), Attempt::debian_for_arm()],
             Need::IntelMusl => vec![rustup(&["target", "add", INTEL_MUSL])],
             Need::Registry => vec![Attempt::go(REGISTRY)],
+            Need::Groovy => self.or_after_debian(|| Attempt::maven(GROOVY, "jenkins")),
             Need::SupplyChain => vec![Attempt::cargo("cargo-deny@^0.20")],
             Need::ArmCompiler | Need::ArmRunner | Need::Broker | Need::BrokerClients => {
                 vec![Attempt::apt(&[], self.debian())]
@@ -302,6 +315,14 @@ impl Attempt {
         let commands =
             vec![words("npm", &["install", "--silent", "--no-save", "--prefix", &folder, package])];
         Attempt::of(commands, DOWNLOAD_MAX)
+    }
+
+    /// An artifact from Maven Central, in a folder of its own.
+    fn maven(artifact: &str, folder: &str) -> Self {
+        let folder = toolchain::languages().join(folder).display().to_string();
+        let copy = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy";
+        let (artifact, to) = (format!("-Dartifact={artifact}"), format!("-DoutputDirectory={folder}"));
+        Attempt::of(vec![words("mvn", &["-B", "-q", copy, &artifact, &to])], DOWNLOAD_MAX)
     }
 
     /// Debian's compiler, with the standard library that Debian built for arm64.

@@ -42,6 +42,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("bench", &["tests/bench", "tests/judge"]),
     ("faults", &["tests/faults"]),
     ("attacks", &["tests/attacks"]),
+    ("gate", &["tests/gate"]),
     ("real", &["tests/real"]),
     ("languages", &["tests/plugins"]),
 ];
@@ -77,6 +78,10 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
     if pushes {
         // The same: what is missing is told by the test that wants it.
         let _ = setup::ensure_all(&Need::SERVICES);
+    }
+    if selected.iter().any(|package| package.folder == Path::new("tests/gate")) {
+        // Its tests of Jenkins files say that they were skipped if it isn't there.
+        let _ = setup::ensure(Need::Groovy);
     }
     if tier == Some(LANGUAGES_TIER) {
         setup::ensure_all(&Need::LANGUAGES)?;

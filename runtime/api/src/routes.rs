@@ -401,6 +401,34 @@ mod tests {
         assert!(body.contains("the body can't be read"), "{body}");
     }
 
+    /// What a pipeline measured is looked at before anybody is asked, and so is its size.
+    #[tokio::test]
+    async fn a_question_with_metrics_that_are_none_is_told_where() {
+        let (path, token) = ("/v1/targets/checkout/verdict", Some("0123456789abcdef"));
+        let question = |metrics: &str| {
+            format!("{{\"build\": \"1812\", \"nonce\": \"{}\", \"metrics\": {metrics}}}", "07".repeat(16))
+        };
+        for (metrics, why) in [
+            ("{\"a\": 1, \"a\": 2}", "\\\"a\\\" is there twice at line 1 column"),
+            ("{\"a\": NaN}", "expected value at line 1 column"),
+            ("{\"a\": \"1\"}", "expected a finite number at line 1 column"),
+        ] {
+            let (status, told) = ask("POST", path, token, &question(metrics)).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{told}");
+            assert!(told.contains(why), "{told}");
+        }
+        let (status, _) =
+            ask("POST", path, token, &question(&" ".repeat(crate::Metrics::BYTES_MAX + 1024))).await;
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+        let (status, told) = ask("POST", path, token, "{\"build\": \"1812\", \"nonce\": \"07\"}").await;
+        assert_eq!((status, told.contains("32 lower-case")), (StatusCode::BAD_REQUEST, true), "{told}");
+        let (status, _) = ask("POST", "/v1/targets/..%2Ffleet/verdict", token, &question("{}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        // A good one reaches whoever holds the state; here nobody does.
+        let (status, told) = ask("POST", path, token, &question("{\"a\": 1}")).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{told}");
+    }
+
     #[tokio::test]
     async fn nothing_is_lifted_without_a_reason() {
         let lift = format!("/v1/quarantine/{}/lift", "0".repeat(64));

@@ -277,12 +277,13 @@ mod tests {
     /// What a script reads and what was signed are the same, or the document is nothing.
     #[test]
     fn a_field_that_differs_from_what_was_signed_is_named() {
-        let told = |change: fn(&mut SignedVerdict)| {
+        type Change = fn(&mut SignedVerdict);
+        let told = |change: Change| {
             let mut document = document(VerdictAction::Rollback);
             change(&mut document);
             document.verify(&keyring()).unwrap_err().to_string()
         };
-        let changes: [(fn(&mut SignedVerdict), &str); 11] = [
+        let changes: [(Change, &str); 11] = [
             (|v| v.service = TargetId::parse("cart").unwrap(), "service"),
             (|v| v.build = BuildId::parse("1813").unwrap(), "build"),
             (|v| v.action = VerdictAction::Proceed, "action"),

@@ -112,6 +112,24 @@ pub enum Stop {
     Pause,
 }
 
+impl Stop {
+    /// Whether a verdict to go by says so. Else there is none to go by, and that is why.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        match self {
+            Self::StillSlow | Self::Heal | Self::Rollback | Self::Freeze | Self::Pause => true,
+            Self::Unheard(_)
+            | Self::OtherService(_)
+            | Self::OtherBuild(_)
+            | Self::OtherNonce
+            | Self::OtherRelease
+            | Self::Late { .. }
+            | Self::Early { .. }
+            | Self::TooLong { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,10 +5,10 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use backstay_model::{CohortId, DeviceId, FleetId, PluginId};
+use backstay_model::{CohortId, DeviceId, FleetId, PluginId, UnixMs};
 use backstay_trust::{
     Audience, Bundle, Domain, Floor, Keyring, Listener, OrderKind, PluginError, Refusal, Target, Want,
-    sign_order,
+    sign_order, sign_verdict,
 };
 use world::{ARTIFACT, Kind, ORDER, World, stamp};
 
@@ -132,6 +132,13 @@ fn a_key_is_trusted_with_its_own_role_only() {
         let bytes = world.grant().sign(thief, world.fleet.clone(), stamp(8)).unwrap();
         assert!(matches!(world.verify(Kind::Grant, &bytes), Err(Refusal::UnknownKey { .. })));
     }
+    for thief in [&world.release, &world.director, &world.operator, &world.root] {
+        let (verdict, fleet) = (world.verdict(), world.fleet.clone());
+        let bytes = sign_verdict(thief, &verdict, fleet, UnixMs(1_000), UnixMs(2_000)).unwrap();
+        assert!(matches!(world.verify(Kind::Verdict, &bytes), Err(Refusal::UnknownKey { .. })));
+    }
+    let product = world.product().sign(&world.verdict, world.fleet.clone(), stamp(8)).unwrap();
+    assert!(matches!(world.verify(Kind::ProductRelease, &product), Err(Refusal::UnknownKey { .. })));
 }
 
 #[test]

@@ -289,5 +289,6 @@ fn name(kind: Kind) -> &'static str {
         Kind::Enrolment => "enrolment",
         Kind::Keyring => "keyring",
         Kind::Revocation => "revocation",
+        Kind::Verdict => "verdict",
     }
 }

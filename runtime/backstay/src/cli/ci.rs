@@ -104,7 +104,8 @@ pub(crate) fn read_nonce(path: &Path) -> Result<Nonce, Failure> {
     })
 }
 
-fn remove(path: &Path) -> Result<(), Failure> {
+/// Takes an older verdict away, if there is one.
+pub(crate) fn remove(path: &Path) -> Result<(), Failure> {
     match fs::remove_file(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -7,10 +7,14 @@ use std::{fs, net::SocketAddr, path::PathBuf, thread};
 
 use backstay_api::{
     ApiError, BreakerState, BreakerView, Call, Calls, Closed, CohortView, EventView, FleetView, Kind, Lifted,
-    MintedToken, PendingView, PluginView, QuarantineView, Quarantined, ReleaseView, Shelf, Started,
-    TargetCall, Tokens, Told, TrustView, routes,
+    MintedToken, PendingView, PluginView, QuarantineView, Quarantined, ReleaseView, Shelf, SignedVerdict,
+    Started, TargetCall, Tokens, Told, TrustView, VerdictRequest, routes,
 };
-use backstay_model::{Channel, CohortId, Digest, Hardware, PluginId, PluginRole, Release, Standing, Version};
+use backstay_model::{
+    Channel, CohortId, Digest, FleetId, Hardware, PluginId, PluginRole, Reason, Release, Standing, TargetId,
+    UnixMs, Verdict, VerdictAction, Version,
+};
+use backstay_trust::{Keyring, KeyringParts, Role, SecretKey, sign_verdict};
 use clap::Parser;
 use tempfile::TempDir;
 use tokio::{net::TcpListener, runtime::Builder};
@@ -59,6 +63,33 @@ fn plugin(digest: Digest) -> PluginView {
 fn quarantined(digest: Digest) -> QuarantineView {
     let cohort = Some(CohortId::parse("canary").unwrap());
     QuarantineView { digest, kind: Quarantined::Release, cohort, release: None, plugin: None }
+}
+
+/// Whom pipelines believe here.
+fn keyring() -> Keyring {
+    let role = |seed| Role::of(SecretKey::from_random(&[seed; 32]).public());
+    let first = KeyringParts::first(FleetId::parse("acme").unwrap(), role(1), role(2), role(3));
+    Keyring::new(KeyringParts { verdict: role(9), ..first }).unwrap()
+}
+
+/// Every build of checkout may go on.
+fn verdict(service: TargetId, request: VerdictRequest) -> SignedVerdict {
+    let VerdictRequest { build, digest, version, nonce, .. } = request;
+    let verdict = Verdict {
+        service,
+        build,
+        nonce,
+        action: VerdictAction::Proceed,
+        wait_secs: 0,
+        digest,
+        version,
+        reasons: vec![Reason::new("all objectives hold".into())],
+        evidence: None,
+    };
+    let (key, now) = (SecretKey::from_random(&[9; 32]), file::now());
+    let expires = UnixMs(now.0 + 600_000);
+    let statement = sign_verdict(&key, &verdict, FleetId::parse("acme").unwrap(), now, expires).unwrap();
+    SignedVerdict::new(&keyring().verify_verdict(&statement).unwrap(), &statement)
 }
 
 fn answer(call: Call) {
@@ -159,6 +190,7 @@ impl World {
         fs::write(dir.path().join("old.img"), b"old").unwrap();
         fs::write(dir.path().join("other.img"), b"other").unwrap();
         fs::write(dir.path().join("statement"), b"signed").unwrap();
+        fs::write(dir.path().join("keyring"), keyring().encode()).unwrap();
         Self { dir, at }
     }
 
@@ -233,6 +265,10 @@ fn every_command_is_understood_and_answered() {
         "backstay evidence fetch pump-7 --out @/pump-7.log",
         "backstay evidence show @/pump-7.log --output json",
         "backstay events --after 1",
+        "backstay verdict --service checkout --build 1812",
+        "backstay verdict --service checkout --build 1812 --keyring @/keyring --out @/verdict.json --output json",
+        "backstay gate --service checkout --build 1812 --keyring @/keyring --verdict @/verdict.json",
+        "backstay gate --wait --service checkout --build 1812 --version 2.0.0 --keyring @/keyring --out @/asked.json",
         "otactl push --fleet acme --cohort canary --version 1.4.0",
         "otactl push --fleet acme --cohort canary --version 2.0.0",
         "otactl push --fleet acme --cohort field --version 2.0.0",
@@ -263,7 +299,34 @@ fn every_way_to_fail_has_its_number() {
     assert_eq!(world.code("backstay rollout watch --cohort canary --timeout 1ms"), 6);
     assert_eq!(world.code("backstay release publish --statement @/statement --artifact @/other.img"), 5);
     assert_eq!(world.code("otactl push --fleet other --cohort canary --version 1.4.0"), 3);
-    let other = backstay_trust::SecretKey::from_random(&[9; 32]).public();
+    // Of a verdict there is one number for all that can go wrong, and of a gate none that is zero.
+    for service in [
+        "cart",
+        "checkout --token-file @/wrong",
+        "checkout --token-file @/none",
+        "checkout --metrics @/old.img",
+    ] {
+        assert_eq!(
+            world.code(&format!("backstay verdict --build 1 --out @/verdict.json --service {service}")),
+            2
+        );
+        assert!(!world.path("verdict.json").exists());
+    }
+    assert_eq!(world.code("backstay gate --service cart --build 1 --keyring @/keyring"), 24);
+    assert_eq!(
+        world.code("backstay gate --service checkout --build 1 --keyring @/keyring --token-file @/wrong"),
+        24
+    );
+    assert_eq!(
+        world.code("backstay gate --service checkout --build 1 --keyring @/keyring --verdict @/none"),
+        24
+    );
+    assert_eq!(
+        world.code("backstay gate --service checkout --build 1 --keyring @/keyring --metrics @/old.img"),
+        64
+    );
+    assert_eq!(world.code("backstay gate --service checkout --build 1 --keyring @/statement"), 5);
+    let other = SecretKey::from_random(&[9; 32]).public();
     assert_eq!(world.code(&format!("backstay evidence verify pump-7 --key {other}")), 5);
 }
 
@@ -285,7 +348,10 @@ fn answer_about_targets(call: TargetCall) {
             drop(to.send(if id == view.service { Ok(view) } else { Err(none()) }));
         }
         TargetCall::Measured(_, _, to) => drop(to.send(Err(none()))),
-        TargetCall::Verdict(_, _, to) => drop(to.send(Err(none()))),
+        TargetCall::Verdict(service, request, to) => {
+            let known = service.as_str() == "checkout";
+            drop(to.send(if known { Ok(verdict(service, request)) } else { Err(none()) }));
+        }
         TargetCall::Plan(_, _, to) => drop(to.send(Err(none()))),
         TargetCall::Alerts(_, to) => drop(to.send(Err(none()))),
         TargetCall::Incidents(to) => drop(to.send(Ok(Vec::new()))),

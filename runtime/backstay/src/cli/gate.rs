@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::{
     Desk, Exit, Failure,
-    ci::{nonce_path, pretty, read_nonce, told},
+    ci::{nonce_path, pretty, read_nonce, remove, told},
     file,
     question::{Question, nonce},
 };
@@ -22,8 +22,8 @@ use crate::{
 /// Whether a build goes on: 0 says deploy, and nothing else does
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  backstay gate --wait --service checkout --build 1812 --keyring /etc/backstay/keyring && ./deploy.sh\n  \
-    backstay gate --service checkout --build 1812 --keyring /etc/backstay/keyring --verdict verdict.json\n\n\
+    after_help = "Examples:\n  backstay gate --service checkout --build 1812 --keyring /etc/backstay/keyring --verdict verdict.json\n  \
+    backstay gate --wait --service checkout --build 1812 --keyring /etc/backstay/keyring && ./deploy.sh\n\n\
     Exit codes: 0 deploy; 20 wait, then ask again (after --wait: waited long enough); 21 heal; 22 roll back; 23 freeze; 25 \
     pause; 24 there is no verdict, or it is late; 5 it is signed wrongly, or for something else. Whatever isn't 0 is no \
     permission.\n\
@@ -51,7 +51,7 @@ pub(crate) struct Gate {
     /// With --wait: the longest time to wait in all, at most 6h
     #[arg(long, value_name = "SPAN", default_value = "30m", requires = "wait", value_parser = Span::parse)]
     patience: Span,
-    /// Where the last verdict goes, for people and other programs; an older file there is replaced
+    /// Where the last verdict that is to be believed goes, for people and other programs; an older file is removed first
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -71,6 +71,8 @@ struct Answer<'a> {
 impl Gate {
     pub(crate) fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
         let keyring = file::read_keyring(&self.keyring)?;
+        // However this ends: what is there afterwards is an answer to this build's question.
+        self.out.as_deref().map_or(Ok(()), remove)?;
         let mut patience = match self.wait {
             true => Patience::new(self.asks, self.patience.millis()),
             // It asks once; whether there is a next time, whoever called decides.
@@ -78,13 +80,18 @@ impl Gate {
         };
         loop {
             let (asked, document) = self.hear(desk)?;
+            let (gate, doubt) = decide(&asked, &document, &keyring, &mut patience);
+            let exit = exit(&gate);
+            if let Opens::Stop { why } = &gate
+                && !why.is_told()
+            {
+                return Err(refused(exit, why, doubt));
+            }
+            // What isn't to be believed isn't kept: somebody would read it.
             if let Some(out) = &self.out {
                 file::write(out, pretty(&document)?.as_bytes())?;
             }
-            let (gate, doubt) = decide(&asked, &document, &keyring, &mut patience);
-            let exit = exit(&gate);
             let wait = match &gate {
-                Opens::Stop { why } if is_no_order(why) => return Err(refused(exit, why, doubt)),
                 Opens::Wait { ms } if self.wait => {
                     let reason = told(&document);
                     desk.printer.say(format_args!("waiting {ms}: {}", reason.trim_end()));
@@ -107,12 +114,10 @@ impl Gate {
 
     /// A verdict, not believed yet, and what it has to be an answer to.
     fn hear(&self, desk: &Desk) -> Result<(Asked, SignedVerdict), Failure> {
-        let none = |failure: Failure| match failure.exit() {
-            // Nothing came: for a build that is one thing, whoever's fault it was.
-            Exit::NotFound | Exit::TimedOut | Exit::Unreachable | Exit::Trouble | Exit::Refused => {
-                failure.ending(Exit::NoVerdict)
-            }
-            _ => failure,
+        let none = |failure: Failure| {
+            // Nothing came: for a build that is one thing, whoever's fault it was. What the build itself got wrong stays so.
+            let ours = matches!(failure.exit(), Exit::Usage | Exit::Configuration | Exit::NoVerdict);
+            if ours { failure } else { failure.ending(Exit::NoVerdict) }
         };
         let Some(path) = &self.verdict else {
             let nonce = nonce()?;
@@ -157,21 +162,6 @@ fn unheard(why: &VerdictError) -> Unheard {
     }
 }
 
-/// Whether there is nothing to go by, which is an error; an order to stop is an answer.
-fn is_no_order(why: &Stop) -> bool {
-    match why {
-        Stop::Unheard(_)
-        | Stop::OtherService(_)
-        | Stop::OtherBuild(_)
-        | Stop::OtherNonce
-        | Stop::OtherRelease
-        | Stop::Late { .. }
-        | Stop::Early { .. }
-        | Stop::TooLong { .. } => true,
-        Stop::StillSlow | Stop::Heal | Stop::Rollback | Stop::Freeze | Stop::Pause => false,
-    }
-}
-
 fn exit(gate: &Opens) -> Exit {
     match gate {
         Opens::Deploy => Exit::Done,
@@ -201,7 +191,13 @@ fn refused(exit: Exit, why: &Stop, doubt: Option<VerdictError>) -> Failure {
         Stop::OtherService(_) | Stop::OtherBuild(_) | Stop::OtherNonce => {
             Some("it is another question's answer: see what else writes to that file")
         }
-        _ => None,
+        Stop::Unheard(_)
+        | Stop::TooLong { .. }
+        | Stop::StillSlow
+        | Stop::Heal
+        | Stop::Rollback
+        | Stop::Freeze
+        | Stop::Pause => None,
     };
     match doubt {
         Some(doubt) => {

@@ -63,8 +63,8 @@ impl Verdicts {
 /// That this server signs none.
 pub(crate) fn unsigned() -> ApiError {
     ApiError::new(Kind::Refused, "this server signs no verdicts: it has no verdict key").help(
-        "backstay keys new, give the key to the keyring's role (backstay keys rotate --set verdict=1:...) and to the \
-         server (verdict_key)",
+        "name the key in the server's configuration (verdict_key); backstay keys init makes one, and backstay keys rotate \
+         --role verdict=1:FILE has the fleet trust it",
     )
 }
 

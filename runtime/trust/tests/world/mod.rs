@@ -5,15 +5,15 @@
 use std::collections::BTreeMap;
 
 use backstay_model::{
-    CohortId, DeviceId, Digest, FleetId, Hardware, Label, Name, PluginId, Release, SchemaRange, UnixMs,
-    Version, WayHome,
+    BuildId, CohortId, DeviceId, Digest, FleetId, Hardware, Label, Name, Nonce, PluginId, Reason, Release,
+    SchemaRange, TargetId, UnixMs, Verdict, VerdictAction, Version, WayHome,
 };
 use backstay_trust::{
     Artifact, Audience, Chain, ChainError, DeviceKind, Domain, EffectKind, EngineProfile, EnrolRequest,
     EnrolToken, Enrolment, Floor, Grant, Keyring, KeyringParts, Limits, Listener, OrderKind, Permissions,
     PluginError, PluginRelease, ProductRelease, Refusal, Revocation, RevocationError, Role, SecretKey, Stamp,
-    Target, Vendor, VerifiedEnrolRequest, Want, World as Contract, sign_consent, sign_order, sign_word,
-    verify_word,
+    Target, Vendor, VerifiedEnrolRequest, Want, World as Contract, sign_consent, sign_order, sign_verdict,
+    sign_word, verify_word,
 };
 
 pub(crate) const ARTIFACT: &[u8] = b"code for one machine";
@@ -39,6 +39,7 @@ pub(crate) struct World {
     pub(crate) device_key: SecretKey,
     pub(crate) root: SecretKey,
     pub(crate) revoker: SecretKey,
+    pub(crate) verdict: SecretKey,
     pub(crate) keyring: Keyring,
 }
 
@@ -55,10 +56,11 @@ pub(crate) enum Kind {
     Enrolment,
     Keyring,
     Revocation,
+    Verdict,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Order(OrderKind::SteerProduct),
         Self::Order(OrderKind::SteerPlugins),
         Self::Order(OrderKind::DeviceOrder),
@@ -76,6 +78,7 @@ impl Kind {
         Self::Enrolment,
         Self::Keyring,
         Self::Revocation,
+        Self::Verdict,
     ];
 }
 
@@ -88,6 +91,7 @@ impl World {
     pub(crate) fn of(fleet: &str, seed: u8) -> Self {
         let [operator, release, director, vendor, device_key, root, revoker] =
             core::array::from_fn(|at| key(seed + at as u8));
+        let verdict = key(seed + 60);
         let of = |key: &SecretKey| Role::of(key.public());
         let fleet = FleetId::parse(fleet).unwrap();
         let parts = KeyringParts {
@@ -108,6 +112,7 @@ impl World {
             device_key,
             root,
             revoker,
+            verdict,
         }
     }
 
@@ -182,6 +187,26 @@ impl World {
         }
     }
 
+    /// The keyring with a key for verdicts. The other is kept as it is: others' bytes name it.
+    pub(crate) fn with_verdicts(&self) -> Keyring {
+        let verdict = Role::of(self.verdict.public());
+        Keyring::new(KeyringParts { verdict, ..self.keyring.parts().clone() }).unwrap()
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        Verdict {
+            service: TargetId::parse("checkout").unwrap(),
+            build: BuildId::parse("1812").unwrap(),
+            nonce: Nonce([7; 16]),
+            action: VerdictAction::Proceed,
+            wait_secs: 0,
+            digest: Some(Digest([5; 32])),
+            version: None,
+            reasons: vec![Reason::new("all objectives hold".into())],
+            evidence: None,
+        }
+    }
+
     pub(crate) fn enrolment(&self) -> Enrolment {
         Enrolment {
             device: self.device.clone(),
@@ -214,6 +239,9 @@ impl World {
             Kind::Enrolment => self.enrolment().sign(&self.director, fleet(), stamp(7)),
             Kind::Keyring => return self.link(self.next_parts(), &[&self.root]),
             Kind::Revocation => self.revocation().sign(&self.revoker, fleet(), stamp(7)),
+            Kind::Verdict => {
+                sign_verdict(&self.verdict, &self.verdict(), fleet(), UnixMs(1_000), UnixMs(2_000))
+            }
         }
         .unwrap()
     }
@@ -252,6 +280,7 @@ impl World {
                     }
                 })
             }
+            Kind::Verdict => self.with_verdicts().verify_verdict(bytes).map(drop),
             Kind::Revocation => self.keyring.verify_revocation(bytes).map(drop).map_err(|error| {
                 let RevocationError::Refused(refusal) = error else { panic!("{error}") };
                 refusal
