@@ -27,6 +27,8 @@ use crate::{
 };
 
 /// The most reasons that a decision has.
+/// All of the traffic, in permille.
+const STAGE_ALL: u16 = 1000;
 const REASONS_MAX: usize = 8;
 
 /// An e-value from which on a candidate isn't let on although it had its exposure: it is doubted.
@@ -147,7 +149,8 @@ impl<'a> Bench<'a> {
         let Self { config, facts, .. } = self;
         let is_missing = |standing: &Standing<'_>| match standing {
             Standing::Silent(objective, _) => objective.critical,
-            Standing::Alone(objective) => objective.critical && facts.on_trial,
+            // A release that has all the traffic has nothing beside it that it could be compared with.
+            Standing::Alone(objective) => objective.critical && facts.on_trial && facts.stage < STAGE_ALL,
             Standing::Incident(..)
             | Standing::Worse(_)
             | Standing::Doubted(_)
@@ -225,9 +228,12 @@ impl<'a> Bench<'a> {
             |standing| matches!(standing, Standing::Good(f) | Standing::Open(f) if f.objective.critical),
         );
         if reasons.is_empty() {
-            reasons.push(
-                "nothing is on trial and there is no baseline: watched, to know how bursty the objectives are".into(),
-            );
+            reasons.push(if self.facts.on_trial {
+                "the release has all the traffic: there is no side left to compare it with".into()
+            } else {
+                "nothing is on trial and there is no baseline: watched, to know how bursty the objectives are"
+                    .into()
+            });
         }
         Decision { action: Action::Proceed, reasons }
     }

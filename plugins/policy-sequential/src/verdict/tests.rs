@@ -149,6 +149,18 @@ fn missing_data_never_moves_anybody() {
     assert_eq!(server.asks().action, Action::Freeze);
 }
 
+/// It was let out to everybody, so there is no stable side any more. It goes on, and is confirmed in time.
+#[test]
+fn a_release_with_all_the_traffic_has_nothing_to_be_compared_with() {
+    let mut server = Server::new();
+    server.sees(&[GOOD]);
+    server.facts.objectives[0].baseline.clear();
+    server.facts.stage = 1000;
+    let decision = server.asks();
+    assert_eq!(decision.action, Action::Proceed, "{decision:?}");
+    assert!(decision.reasons[0].contains("all the traffic"), "{decision:?}");
+}
+
 #[test]
 fn a_trial_without_a_baseline_freezes_and_a_confirmed_release_is_watched() {
     let mut server = Server::new();

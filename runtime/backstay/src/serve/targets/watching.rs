@@ -5,9 +5,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use backstay_core::{Signals, TargetInput};
-use backstay_model::{Digest, Millis, Mono, Permille, Release, TargetId};
+use backstay_model::{Digest, Millis, Mono, Permille, TargetId};
 use backstay_signals::{
-    Alert, Answers, Finite, MetricName, Metrics, NoData, ObjectiveSpec, Part, Series, Side, Source,
+    Alert, Answers, Finite, MetricName, Metrics, NoData, ObjectiveSpec, Part, Series, Side, Source, Windows,
 };
 
 use super::{
@@ -28,6 +28,8 @@ pub(super) struct Watch {
     series: Series,
     /// Which release the series is about.
     about: Option<Digest>,
+    /// Whether it has all the traffic: then there are no two sides.
+    has_all: bool,
     /// What a pipeline measured in the open window.
     metrics: BTreeMap<MetricName, Finite>,
     /// What could not be had in the last window, for people.
@@ -47,6 +49,7 @@ impl Watch {
             looking: false,
             series: Series::new(),
             about: None,
+            has_all: true,
             metrics: BTreeMap::new(),
             missing: Vec::new(),
             watched,
@@ -68,8 +71,10 @@ impl Watch {
     }
 
     /// What was seen of one release says nothing about another.
-    fn turns_to(&mut self, release: Option<&Release>) {
-        let about = release.map(|release| release.digest);
+    fn turns_to(&mut self, out: Option<(Digest, Permille)>) {
+        let about = out.map(|(release, _)| release);
+        // Where nobody said what is out, one release has everything.
+        self.has_all = out.is_none_or(|(_, stage)| stage == Permille::ALL);
         if self.about != about {
             self.about = about;
             self.series.reset();
@@ -104,7 +109,7 @@ impl Watch {
             let missing = answered.missing().map(|(_, _, why)| format!("{}: {why}", spec.name));
             self.missing.extend(missing.take(4));
             let windows = spec.windows(&answered, self.opened, self.watched.window);
-            self.series.push(spec, windows);
+            self.series.push(spec, if self.has_all { alone(windows) } else { windows });
         }
         self.metrics.clear();
         self.looking = false;
@@ -120,6 +125,13 @@ impl Watch {
         let value = self.metrics.iter().find(|(name, _)| name.as_str() == ANOMALY)?.1;
         value.share().ok()
     }
+}
+
+/// The windows of a release that has all the traffic. Between two releases no pod bears the label of a canary, and right after a
+/// promotion some still do: the side that has data is the one that counts, and there is none to judge it against.
+fn alone(Windows { candidate, baseline }: Windows) -> Windows {
+    let stable = baseline.filter(|_| candidate.samples == 0);
+    Windows { candidate: stable.unwrap_or(candidate), baseline: None }
 }
 
 impl Targets {
@@ -154,10 +166,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// A window is over: what it takes is asked for, or it is judged at once if it takes nothing.
     pub(super) fn close_window(&mut self, now: Now, id: &TargetId) {
-        let release = self.targets.estate.target(id).and_then(|target| target.state().out());
-        let release = release.map(|out| out.release.clone());
+        let out = self.targets.estate.target(id).and_then(|target| target.state().out());
+        let out = out.map(|out| (out.release.digest, out.stage));
         let Some(watch) = self.targets.watches.get_mut(id) else { return };
-        watch.turns_to(release.as_ref());
+        watch.turns_to(out);
         let asks = watch.watched.specs.iter().any(|spec| !spec.questions().is_empty());
         match watch.watched.prometheus.clone().filter(|_| asks) {
             Some(prometheus) => {
