@@ -48,6 +48,8 @@ struct Shop {
     counters: Counters,
     /// Of 100 requests, on either side.
     errors: (u64, u64),
+    /// The file of a target that is added while the server runs.
+    orders: String,
 }
 
 fn write(path: &Path, text: &str) {
@@ -68,7 +70,23 @@ impl Shop {
         let build = Build { plugin: "executor-commands", component: &commands, version: None, sequence: 1 };
         fleet.layout.grant(&fleet.cli, &plugins, build).unwrap();
         let (counters, errors) = (Counters::default(), (0, 0));
-        Some(Self { dir, fleet, exporter, prometheus, counters, errors })
+        Some(Self { dir, fleet, exporter, prometheus, counters, errors, orders: String::new() })
+    }
+
+    /// A target that is judged by its errors on both sides.
+    fn written(service: &str, canary: &str, stable: &str, rails: &str) -> String {
+        format!(
+            "service = \"{service}\"\nmode = \"enforce\"\nwindow = \"10s\"\nexecutor = \"shop\"\npolicy = \"tree\"\n\
+             prometheus = \"main\"\nrunbook = \"https://wiki.example/{service}\"\n\
+             playbooks = [ {{ name = \"restart\", attempts = 3 }} ]\n\
+             [[objective]]\nname = \"errors\"\ncritical = true\ncandidate = {canary}\nbaseline = {stable}\n{rails}"
+        )
+    }
+
+    /// The server reads its targets anew, as SIGHUP has it do.
+    fn reloads(&self) {
+        let id = self.fleet.server_id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -140,18 +158,12 @@ extra_args = true
         };
         let rails =
             "[rails]\nconfirm_windows = 1\ncure_windows = 1\nbackoff_base = \"1s\"\nbackoff_cap = \"1s\"\n";
-        let shop = |service: &str, schema: &str| {
-            format!(
-                "service = \"{service}\"\nmode = \"enforce\"\nwindow = \"10s\"\nexecutor = \"shop\"\npolicy = \"tree\"\n\
-                 prometheus = \"main\"\nrunbook = \"https://wiki.example/{service}\"\n\
-                 playbooks = [ {{ name = \"restart\", attempts = 3 }} ]\n\
-                 [[objective]]\nname = \"errors\"\ncritical = true\ncandidate = {}\nbaseline = {}\n{rails}{schema}",
-                ratio("canary"),
-                ratio("stable"),
-            )
-        };
-        write(&self.path("targets.d/shop.toml"), &shop("shop", ""));
-        write(&self.path("targets.d/orders.toml"), &shop("orders", "[schema]\nversion = 8\n"));
+        self.orders = format!(
+            "{}[schema]\nversion = 8\n",
+            Self::written("orders", &ratio("canary"), &ratio("stable"), rails)
+        );
+        let shop = Self::written("shop", &ratio("canary"), &ratio("stable"), rails);
+        write(&self.path("targets.d/shop.toml"), &shop);
         let config = format!(
             "mode = \"enforce\"\nwindow = \"5s\"\nexecutor = \"config\"\npolicy = \"drift\"\nprometheus = \"main\"\n\
              playbooks = [ {{ name = \"drift\", attempts = 3 }} ]\n\
@@ -333,8 +345,22 @@ fn drifts(shop: &mut Shop) {
     assert_eq!(shop.incidents("config").remove(0)["end"], "healed");
 }
 
-/// The data are of a version that the release before can't live with: neither forward nor back, and a person is told.
+/// The data are of a version that the release before can't live with: neither forward nor back. The target is added while the
+/// server runs; a mistake in its file changes nothing.
 fn cannot_go_back(shop: &mut Shop) {
+    write(&shop.path("targets.d/orders.toml"), &shop.orders.replace("\"tree\"", "\"tre\""));
+    shop.reloads();
+    let log = shop.path("fleet/server/log");
+    let said = |what: &str| fs::read_to_string(&log).unwrap_or_default().contains(what);
+    shop.fleet.wait("the mistake is told", PATIENCE, || said("expected a name in [policies]")).unwrap();
+    assert_eq!(shop.fleet.cli.exit(&["target", "show", "orders"]).unwrap().0, Some(3));
+    write(&shop.path("targets.d/orders.toml"), &shop.orders.clone());
+    shop.reloads();
+    shop.fleet
+        .wait("it is watched", PATIENCE, || {
+            shop.fleet.cli.exit(&["target", "show", "orders"]).is_ok_and(|(code, ..)| code == Some(0))
+        })
+        .unwrap();
     shop.deploys("orders", "1.0", "100%", Some("5..7"));
     shop.until("orders", "1.0 is confirmed", |view| view["out"]["confirmed"] == true);
     shop.deploys("orders", "2.0", "10%", Some("8..8"));

@@ -61,10 +61,11 @@ struct Native {
 }
 
 impl Native {
+    /// The state is what was asked for last.
     fn asks(ordinal: u32, command: &str) -> Stepped {
         let access = if command == "status" { Access::Looks } else { Access::Changes };
         let deed = Deed::Run { command: Name::parse(command).unwrap(), args: Vec::new() };
-        Stepped { state: Vec::new(), effects: vec![Effect { ordinal, access, deed }], end: None }
+        Stepped { state: command.into(), effects: vec![Effect { ordinal, access, deed }], end: None }
     }
 
     fn ends(outcome: Outcome) -> Stepped {
@@ -73,19 +74,19 @@ impl Native {
 }
 
 impl Steps for Native {
-    fn step(&self, _: &[u8], event: &Step) -> Result<Stepped, CallError> {
+    fn step(&self, state: &[u8], event: &Step) -> Result<Stepped, CallError> {
         Ok(match event {
             Step::Begin(_) => Self::asks(0, "status"),
-            // Even numbers look, odd ones act.
-            Step::Answered { ordinal, answer } => match (ordinal % 2, answer) {
-                (0, Answer::Exited { output, .. }) if output.bytes == b"home" => Self::ends(Outcome::Done),
-                (0, Answer::Exited { .. }) if *ordinal < 6 => Self::asks(ordinal + 1, "go-home"),
-                (0, Answer::InDoubt) => Self::asks(ordinal + 2, "status"),
-                (0, _) => {
+            // What was changed, or is in doubt, is looked at.
+            Step::Answered { ordinal, .. } if state != b"status" => Self::asks(ordinal + 1, "status"),
+            Step::Answered { ordinal, answer } => match answer {
+                Answer::Exited { output, .. } if output.bytes == b"home" => Self::ends(Outcome::Done),
+                Answer::Exited { .. } if *ordinal < 6 => Self::asks(ordinal + 1, "go-home"),
+                Answer::InDoubt => Self::asks(ordinal + 1, "status"),
+                _ => {
                     let why = "it does not come home".into();
                     Self::ends(Outcome::Failed { transience: Transience::Permanent, why })
                 }
-                (_, _) => Self::asks(ordinal + 1, "status"),
             },
         })
     }
