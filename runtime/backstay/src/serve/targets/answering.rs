@@ -147,6 +147,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
             )
             .help("set mode = \"enforce\" in its file, and reload"));
         }
+        // What a rail keeps back anyway isn't worth a record: 64 callers at once want the same thing, and one begins it.
+        if let Some(Err(rail)) = wanted(&wish).map(|wanted| target.preview(now.mono, &wanted)) {
+            let help = format!("backstay target show {id}");
+            return Err(ApiError::new(Kind::Refused, rail.to_string()).help(help));
+        }
         self.give(now, id, TargetInput::Operator { who, reason, wish });
         self.kept()?;
         let begun =

@@ -23,6 +23,7 @@ const CAME_MAX: usize = 256;
 
 /// Something that came back.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is not kept")]
 pub(crate) enum Came {
     /// An effect has ended.
     Effect(Key, Answer),

@@ -90,7 +90,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 label: incident.doubt,
                 runbook: runbook.clone(),
             }));
-            views.extend(state.past().iter().map(|past| Past::clone(past)).map(|past| IncidentView {
+            views.extend(state.past().iter().map(Past::clone).map(|past| IncidentView {
                 id: past.id,
                 service: service.clone(),
                 why: past.why,

@@ -81,21 +81,24 @@ fn what_is_in_doubt_is_looked_at() {
 #[test]
 fn many_callers_have_one_effect() {
     const CALLERS: usize = 64;
-    const TRIALS: u32 = 120;
     const KILL_EVERY: u32 = 20;
+    // docs/faults.md has what ten thousand came to.
+    let trials = std::env::var("BACKSTAY_TRIALS").ok().and_then(|trials| trials.parse().ok()).unwrap_or(100);
     let mut shop_ = Shop::opens();
     shop_.deploys("0.1", 1000);
     shop_.windows(2);
-    for trial in 1..=TRIALS {
+    let mut kills = 0;
+    for trial in 1..=trials {
         shop_.deploys(&format!("1.{trial}"), 100);
         let answers: Vec<_> = (0..CALLERS).map(|_| shop_.rolls_back()).collect();
         let begun = answers.iter().filter(|answer| answer.is_ok()).count();
-        assert!(begun >= 1, "trial {trial}: {:?}", answers[0]);
+        assert_eq!(begun, 1, "trial {trial}: {:?}", answers[0]);
         if trial % KILL_EVERY == 0 {
             shop_.does_one();
             let (_, deed) = shop_.begun[0].clone();
             shop_.machine.does(&deed);
             shop_.is_killed();
+            kills += 1;
         }
         shop_.does_all();
         assert_eq!((shop_.machine.acts.get(), shop_.machine.twice.get()), (trial, 0), "trial {trial}");
@@ -103,6 +106,7 @@ fn many_callers_have_one_effect() {
         shop_.world.waits_secs(3600);
         shop_.takes();
     }
+    println!("{trials} trials of {CALLERS} callers, {kills} of them across a kill: no effect twice");
 }
 
 /// Nothing is begun that can't be written down.

@@ -66,10 +66,6 @@ impl Watch {
         (!self.looking).then_some(self.closes)
     }
 
-    pub(super) fn series(&self) -> &Series {
-        &self.series
-    }
-
     /// What was seen of one release says nothing about another.
     fn turns_to(&mut self, out: Option<(Digest, Permille)>) {
         let about = out.map(|(release, _)| release);

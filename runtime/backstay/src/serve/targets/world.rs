@@ -83,7 +83,14 @@ impl Steps for Native {
                 Answer::Exited { output, .. } if output.bytes == b"home" => Self::ends(Outcome::Done),
                 Answer::Exited { .. } if *ordinal < 6 => Self::asks(ordinal + 1, "go-home"),
                 Answer::InDoubt => Self::asks(ordinal + 1, "status"),
-                _ => {
+                Answer::Exited { .. }
+                | Answer::Done
+                | Answer::Response { .. }
+                | Answer::Content(_)
+                | Answer::Slots(_)
+                | Answer::Failed(_)
+                | Answer::TimedOut
+                | Answer::Refused(_) => {
                     let why = "it does not come home".into();
                     Self::ends(Outcome::Failed { transience: Transience::Permanent, why })
                 }
