@@ -66,7 +66,8 @@ pub(crate) fn run(config: &Path) -> Result<(), Box<dyn Error>> {
     runtime.block_on(driver::run(setup))
 }
 
-/// Logs go to standard error. `BACKSTAY_LOG` says how much: `warn`, `info`, `debug`, or per module.
+/// Logs go to standard error. `BACKSTAY_LOG` says how much: `warn`, `info`, `debug`, or per module. `BACKSTAY_LOG_FORMAT=json` has
+/// each line be a JSON object: what it is about (target, incident) are fields of it.
 fn log() {
     let mut wanted = std::env::var("BACKSTAY_LOG").unwrap_or_else(|_| "info".into());
     if !wanted.contains("rumqttd") {
@@ -76,7 +77,10 @@ fn log() {
     let to = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(wanted)).with_writer(std::io::stderr);
     let to = to.with_ansi(std::io::stderr().is_terminal()).with_target(false);
     // A second subscriber is no trouble: the first one stays.
-    drop(to.try_init());
+    drop(match std::env::var("BACKSTAY_LOG_FORMAT").as_deref() {
+        Ok("json") => to.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
+        Ok(_) | Err(_) => to.try_init(),
+    });
 }
 
 /// Checks a configuration and all that it names, and opens nothing.

@@ -468,14 +468,13 @@ fn tell(event: &Event) {
     }
 }
 
-/// The same of a target, with its incident as a field: what belongs together can be found.
+/// The same of a target. Which it is, and which incident, the span says that it is told in.
 fn tell_of_target(event: &TargetEvent) {
-    let (target, incident) = (&event.target, event.incident.map(|incident| incident.0));
     match &event.step {
         TargetStep::Paged { .. } | TargetStep::Froze { .. } | TargetStep::RunFailed { .. } => {
-            tracing::warn!(%target, incident, "{}", event.step);
+            tracing::warn!("{event}");
         }
-        TargetStep::Asked { .. } => tracing::debug!(%target, incident, "{}", event.step),
+        TargetStep::Asked { .. } => tracing::debug!("{event}"),
         TargetStep::Watched { .. }
         | TargetStep::Unwatched
         | TargetStep::Deployed { .. }
@@ -493,7 +492,7 @@ fn tell_of_target(event: &TargetEvent) {
         | TargetStep::Cured { .. }
         | TargetStep::Waits { .. }
         | TargetStep::Labelled { .. }
-        | TargetStep::Override { .. } => tracing::info!(%target, incident, "{}", event.step),
+        | TargetStep::Override { .. } => tracing::info!("{event}"),
     }
 }
 

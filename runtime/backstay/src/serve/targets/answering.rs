@@ -96,7 +96,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
             digest,
             version,
             reasons: reasons.collect(),
-            evidence: incident.map(|incident| format!("/v1/incidents/{}", incident.id)),
+            evidence: Some(match incident {
+                Some(incident) => format!("/v1/incidents/{}", incident.id),
+                None => format!("/v1/targets/{id}"),
+            }),
         };
         self.targets.figures.told(action);
         let verdicts = self.verdicts.as_ref().ok_or_else(unsigned)?;

@@ -18,7 +18,17 @@ impl<D: Diary, P: Ask> Server<D, P> {
     /// Gives a target an input, and does what it wants done, in order.
     pub(in super::super) fn give(&mut self, now: Now, id: &TargetId, input: TargetInput) {
         let effects = self.targets.estate.step(now.mono, id, input);
+        let _about = self.about(id).entered();
         self.follow_targets(now, effects);
+    }
+
+    /// What is told inside is about this target, and the incident that is open there.
+    pub(super) fn about(&self, id: &TargetId) -> tracing::Span {
+        let incident = self.targets.estate.target(id).and_then(|target| target.state().incident());
+        match incident {
+            Some(incident) => tracing::info_span!("target", target = %id, incident = incident.id.0),
+            None => tracing::info_span!("target", target = %id),
+        }
     }
 
     /// Does what targets want done, in order.

@@ -136,6 +136,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         // What comes of an effect of a run that was let go of leads nowhere.
         let Some(open) = self.targets.runs.get(&ticket) else { return };
         let (target, executor) = (open.target.clone(), open.executor.clone());
+        let _about = self.about(&target).entered();
         self.record(now, &[Step::ended(ticket, ordinal, &answer)]);
         // Taken out while its executor is asked: both are parts of one thing.
         let Some(mut open) = self.targets.runs.remove(&ticket) else { return };
