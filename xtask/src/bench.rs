@@ -35,6 +35,8 @@ const PLUGINS: &str = "plugins";
 /// The one that simulates hours and calls policies natively: it has a package of its own, so that nobody has to build the
 /// runtime for it.
 const JUDGE: &str = "judge";
+/// Measured on a server that is built as quickly as it.
+const TARGETS: &str = "targets";
 const JUDGE_PACKAGE: &str = "backstay-test-judge";
 
 /// The workspace of [`PLUGINS`], from the root.
@@ -127,7 +129,7 @@ fn measure(workspace: &Workspace, name: &str, arguments: &[OsString]) -> Result<
             if name == DECISION {
                 plugins::build(workspace)?;
             }
-            if name == BEATS {
+            if name == BEATS || name == TARGETS {
                 let mut server = cargo();
                 server.args(["build", "--profile", PROFILE, "-p", "backstay", "--bin", "backstay"]);
                 run_loudly(&mut server, "build backstay")?;
