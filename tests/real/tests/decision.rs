@@ -5,8 +5,11 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -45,11 +48,48 @@ struct Shop {
     fleet: Fleet,
     exporter: Exporter,
     prometheus: RealPrometheus,
+    pages: Pager,
     counters: Counters,
     /// Of 100 requests, on either side.
     errors: (u64, u64),
     /// The file of a target that is added while the server runs.
     orders: String,
+}
+
+/// Where pages go: keeps what was posted.
+struct Pager {
+    port: u16,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Pager {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, heard) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<String>>>::default());
+        let kept = Arc::clone(&heard);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let (mut text, mut chunk) = (String::new(), [0; 4096]);
+                // The body is one small JSON object: it ends with its brace.
+                while let Ok(read @ 1..) = stream.read(&mut chunk) {
+                    text.push_str(&String::from_utf8_lossy(&chunk[..read]));
+                    if text.ends_with('}') {
+                        break;
+                    }
+                }
+                kept.lock().unwrap().push(text);
+                // The first is refused, so that it has to be tried again.
+                let first = kept.lock().unwrap().len() == 1;
+                let status = if first { "503 Service Unavailable" } else { "204 No Content" };
+                let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            }
+        });
+        Self { port, heard }
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
 }
 
 fn write(path: &Path, text: &str) {
@@ -70,7 +110,8 @@ impl Shop {
         let build = Build { plugin: "executor-commands", component: &commands, version: None, sequence: 1 };
         fleet.layout.grant(&fleet.cli, &plugins, build).unwrap();
         let (counters, errors) = (Counters::default(), (0, 0));
-        Some(Self { dir, fleet, exporter, prometheus, counters, errors, orders: String::new() })
+        let pages = Pager::start();
+        Some(Self { dir, fleet, exporter, prometheus, pages, counters, errors, orders: String::new() })
     }
 
     /// A target that is judged by its errors on both sides.
@@ -106,7 +147,9 @@ impl Shop {
         write(&self.path("bin/status"), &format!("#!/bin/sh\necho version=$(cat {dir}/shop/version)\n"));
         write(
             &self.path("bin/go-home"),
-            &format!("#!/bin/sh\necho \"go-home $1\" >> {dir}/shop/log\necho \"$1\" > {dir}/shop/version\n"),
+            &format!(
+                "#!/bin/sh\necho \"go-home $1\" >> {dir}/shop/log\necho \"$1\" > {dir}/shop/version\n[ ! -f {dir}/shop/slow ] || sleep 5\n"
+            ),
         );
         write(&self.path("bin/restart"), &format!("#!/bin/sh\necho restart >> {dir}/shop/log\n"));
         for command in ["status", "go-home", "restart"] {
@@ -131,6 +174,11 @@ settings = {{ status = "status", go-home = "go-home", restart = "restart", look-
 bundle = "{bundles}/executor-commands.bundle"
 [prometheus.main]
 url = "{url}"
+[page]
+url = "http://127.0.0.1:{pages}/hook?team=shop"
+[brakes]
+per_hour = 60
+per_domain_hour = 60
 [commands.status]
 argv = ["{dir}/bin/status"]
 [commands.go-home]
@@ -147,6 +195,7 @@ environment = {{ PATH = "/usr/bin:/bin", HOME = "/" }}
 extra_args = true
 "#,
             url = self.prometheus.url(),
+            pages = self.pages.port(),
             playbooks = playbooks.display(),
         );
         let targets = format!("targets = \"{dir}/targets.d\"");
@@ -228,7 +277,6 @@ extra_args = true
     }
 
     fn asks(&self, method: &str, path: &str, body: &str) -> (u16, String) {
-        use std::io::{Read as _, Write as _};
         let token = fs::read_to_string(self.path("fleet/server/token")).unwrap();
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.fleet.layout.api)).unwrap();
         write!(
@@ -314,8 +362,59 @@ fn each_class_of_failure_has_its_answer() {
     assert!(figures.contains("backstay_rollbacks_total{target=\"shop\",end=\"done\"} 1"), "{figures}");
     assert!(figures.contains("backstay_recovery_duration_seconds_count{target=\"shop\"} 2"), "{figures}");
 
+    is_fought(&mut shop);
+    is_killed(&mut shop);
     drifts(&mut shop);
     cannot_go_back(&mut shop);
+}
+
+/// Somebody lets the bad release out again, and again. Once it is sent back; then two are fighting, and a person is paged.
+fn is_fought(shop: &mut Shop) {
+    write(&shop.path("shop/version"), "2.0");
+    shop.deploys("shop", "2.0", "10%", None);
+    shop.until("shop", "it is sent back at once", |view| view["out"]["release"]["version"] == "1.0");
+    write(&shop.path("shop/version"), "2.0");
+    shop.deploys("shop", "2.0", "10%", None);
+    let heard = Arc::clone(&shop.pages.heard);
+    let came =
+        move || heard.lock().unwrap().iter().filter(|page| page.contains("undone 2 times")).count() == 2;
+    shop.fleet.wait("a person is paged, at the second try", PATIENCE, came).unwrap();
+    let page = shop.pages.heard.lock().unwrap().last().unwrap().clone();
+    assert!(
+        page.starts_with("POST /hook?team=shop ") && page.contains("https://wiki.example/shop"),
+        "{page}"
+    );
+    assert_eq!(shop.target("shop")["frozen"], true);
+    let refused = shop.fleet.cli.exit(&["target", "rollback", "shop", "--reason", "now"]).unwrap();
+    assert_eq!(refused.0, Some(4), "{refused:?}");
+    write(&shop.path("shop/version"), "1.0");
+    shop.deploys("shop", "1.0", "100%", None);
+    shop.fleet.cli.ask(&["thaw", "shop", "--reason", "the pipeline is stopped"]).unwrap();
+    assert_eq!(shop.target("shop")["hold"], Value::Null);
+}
+
+/// The server is killed while a command runs that has done its work already. It starts again, looks, and does nothing twice.
+fn is_killed(shop: &mut Shop) {
+    write(&shop.path("shop/version"), "3.0");
+    shop.deploys("shop", "3.0", "10%", None);
+    write(&shop.path("shop/slow"), "");
+    let log = shop.path("shop/log");
+    let times = move || fs::read_to_string(&log).unwrap().matches("go-home").count();
+    let before = times();
+    shop.errors = (0, 40);
+    let again = times.clone();
+    shop.until("shop", "the command has done its work", move |_| again() == before + 1);
+    shop.fleet.kill_server();
+    fs::remove_file(shop.path("shop/slow")).unwrap();
+    let began = std::time::Instant::now();
+    shop.fleet.start_server().unwrap();
+    shop.errors = (0, 0);
+    shop.until("shop", "the run has ended", |view| view["run"].is_null());
+    println!("the run had ended {} ms after the server was started again", began.elapsed().as_millis());
+    assert_eq!((times(), shop.runs().as_str()), (before + 1, "1.0"));
+    shop.until("shop", "it is over", |view| view["incident"].is_null());
+    let story = shop.story(&shop.incidents("shop").remove(0));
+    assert!(story.iter().any(|told| told.contains("came home from 3.0")), "{story:#?}");
 }
 
 /// Somebody changed a configuration by hand: it is brought back to what the Git checkout says.
