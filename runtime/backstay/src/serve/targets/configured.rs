@@ -7,13 +7,14 @@ use std::{collections::BTreeMap, fs, io, sync::Arc};
 use backstay_config::Problem;
 use backstay_core::{Allowance, Allowances, TargetSettings};
 use backstay_hands::{
-    Command, Credential, CredentialSource, Endpoint, ExtraArgs, GuardedEndpoint, GuardedEndpoints, HttpGrant,
-    Paths, Place, Roots, ServerCommand, ServerCommands, ServerHands, Ssh,
+    Command, Credential, CredentialReader, CredentialSource, Endpoint, ExtraArgs, GuardedEndpoint,
+    GuardedEndpoints, HttpGrant, Paths, Place, Roots, ServerCommand, ServerCommands, ServerHands, Ssh,
 };
 use backstay_model::{Event, Millis, Name, TargetId};
 use backstay_plugins::{Judge, LoadError, Loader, terms, worker::Program};
 use backstay_signals::{ObjectiveSpec, Prometheus, PrometheusSettings};
 use backstay_targets as written;
+use tokio::runtime::Handle;
 
 use super::{
     super::{because, clock::Now, diary::Diary, judge::Ask, server::Server},
@@ -144,9 +145,12 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let Targets { policies: seated, watches, executors: loaded, .. } = &mut self.targets;
         for (name, judge) in policies {
             events.extend(judge.equipped());
-            let mut confidence = seated.remove(&name).map(|before| before.confidence).unwrap_or_default();
+            // What was remembered under a grant that is still there goes on; under another there is nothing to go on with.
+            let before = seated.remove(&name);
+            let (mut confidence, memos) =
+                before.map(|before| (before.confidence, before.memos)).unwrap_or_default();
             events.extend(judge.seat(&mut confidence));
-            seated.insert(name, Policies { judge, confidence, memos: BTreeMap::new() });
+            seated.insert(name, Policies { judge, confidence, memos });
         }
         let equipped = executors.values().flatten().filter_map(|executor| executor.equipped());
         events.extend(equipped.cloned().map(Event::Equipped));
@@ -302,13 +306,20 @@ fn prometheus(shared: &written::Shared, wrong: &mut Vec<(String, String)>) -> BT
                 continue;
             }
         };
+        let credential = match written.credential.as_ref().map(credential).map(read_each_time).transpose() {
+            Ok(credential) => credential,
+            Err(why) => {
+                wrong.push((format!("prometheus.{name}.credential"), why));
+                continue;
+            }
+        };
         let headers = written.headers.iter().map(|(name, value)| (name.to_string(), value.to_string()));
         let settings = PrometheusSettings {
             url: written.url.to_string(),
             timeout: written.timeout(),
             roots,
             headers: headers.collect(),
-            credential: written.credential.as_ref().map(|written| read_each_time(credential(written))),
+            credential,
         };
         match Prometheus::new(settings) {
             Ok(prometheus) => drop(all.insert(name.clone(), prometheus)),
@@ -318,26 +329,13 @@ fn prometheus(shared: &written::Shared, wrong: &mut Vec<(String, String)>) -> BT
     all
 }
 
-/// A credential as questions to Prometheus want it: read anew each time, on a thread that may wait.
-fn read_each_time(credential: Credential) -> Box<dyn backstay_signals::Credential> {
-    Box::new(move || -> io::Result<(String, String)> {
-        let secret = match &credential.source {
-            CredentialSource::File(path) => fs::read_to_string(path)?,
-            CredentialSource::Environment(variable) => std::env::var(variable).map_err(io::Error::other)?,
-            CredentialSource::Command { command, .. } => {
-                let (program, arguments) = command.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-                let said = std::process::Command::new(program).args(arguments).env_clear().output()?;
-                if !said.status.success() {
-                    return Err(io::Error::other("the command that says the credential failed"));
-                }
-                String::from_utf8(said.stdout).map_err(io::Error::other)?
-            }
-        };
-        Ok((
-            credential.header.clone(),
-            format!("{}{}", credential.prefix, secret.trim_end_matches(['\r', '\n'])),
-        ))
-    })
+/// A credential as questions to Prometheus want it: on a thread that may wait.
+fn read_each_time(credential: Credential) -> Result<Box<dyn backstay_signals::Credential>, String> {
+    let reader = CredentialReader::new(credential).map_err(|error| because(&error))?;
+    Ok(Box::new(move || -> io::Result<(String, String)> {
+        let secret = Handle::current().block_on(reader.read()).map_err(io::Error::other)?;
+        Ok((reader.header().to_owned(), reader.header_value(&secret)))
+    }))
 }
 
 /// One endpoint that may be posted to at one path.
