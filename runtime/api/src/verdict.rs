@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use backstay_model::{BuildId, Digest, Nonce, Reason, TargetId, Verdict, VerdictAction, Version};
+use backstay_model::{BuildId, Digest, Nonce, Permille, Reason, TargetId, Verdict, VerdictAction, Version};
 use backstay_trust::{Keyring, Refusal, VerifiedVerdict};
 use base64ct::{Base64, Encoding};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,10 @@ pub struct VerdictRequest {
     /// The same by its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<Version>,
+    /// How much of the traffic it is to get next, in permille. After a roll-back only a small stage is let through, and one that
+    /// isn't said isn't small.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Permille>,
     /// Made anew for each question.
     pub nonce: Nonce,
     /// What the pipeline measured itself.

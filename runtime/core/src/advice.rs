@@ -85,13 +85,15 @@ fn advise(now: Mono, target: &Target, query: &Query) -> Advice {
             return tell(Action::Freeze, vec![rail.to_string()]);
         }
     }
-    let is_new = about.is_none_or(|digest| state.good().iter().all(|good| good.release.digest != digest));
+    // A pipeline that doesn't say which release means its own, which nobody knows yet.
+    let is_new =
+        query.release.is_none_or(|digest| state.good().iter().all(|good| good.release.digest != digest));
     match state.breaker() {
         Breaker::Open { until } if *until > now && is_new => {
             return tell(Action::Freeze, vec![Rail::BreakerOpen { left: until.since(now) }.to_string()]);
         }
         Breaker::Open { .. } | Breaker::HalfOpen
-            if is_new && query.stage.is_some_and(|stage| stage > SMALL_STAGE) =>
+            if is_new && query.stage.is_none_or(|stage| stage > SMALL_STAGE) =>
         {
             let rail = Rail::HalfOpen { stage_max: SMALL_STAGE };
             return tell(Action::Slow { windows: target.settings().confirm_windows }, vec![rail.to_string()]);

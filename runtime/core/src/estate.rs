@@ -7,7 +7,8 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use backstay_model::{
-    Action, Brake, Digest, IncidentId, Mode, Mono, Name, Rail, TargetEvent, TargetId, TargetStep, Ticket,
+    Action, Brake, Digest, IncidentId, Mode, Mono, Name, Rail, TargetEvent, TargetId, TargetStep, Task,
+    Ticket,
 };
 use serde::{Deserialize, Serialize};
 
@@ -154,8 +155,8 @@ impl Estate {
         self.targets.iter()
     }
 
-    /// From now on these are watched, and nobody else. A run of a target that isn't named any more is let go of at its limit;
-    /// what is known of it is kept for when it comes back.
+    /// From now on these are watched, and nobody else. A run of a target that isn't named any more is let go of; what is known
+    /// of it is kept for when it comes back.
     pub fn configure(
         &mut self,
         now: Mono,
@@ -168,7 +169,6 @@ impl Estate {
             TargetEffect::Note(TargetEvent { target: target.clone(), incident: None, step })
         };
         for (id, target) in core::mem::take(&mut self.targets) {
-            let state = target.state().clone();
             match settings.remove(&id) {
                 Some(new) => {
                     if new.mode != target.settings().mode {
@@ -179,8 +179,12 @@ impl Estate {
                     self.targets.insert(id, target);
                 }
                 None => {
+                    self.targets.insert(id.clone(), target);
+                    self.with(&id, &mut out, |target, desk| target.unwatched(now, desk));
                     out.push(note(&id, TargetStep::Unwatched));
-                    self.strangers.insert(id, state);
+                    if let Some(target) = self.targets.remove(&id) {
+                        self.strangers.insert(id, target.state().clone());
+                    }
                 }
             }
         }
@@ -228,6 +232,12 @@ impl Estate {
     #[cfg(test)]
     pub(crate) fn shared_budget(&self, domain: &Name) -> usize {
         self.brakes.spent.domains.get(domain).map_or(0, Budget::len)
+    }
+
+    /// What a run would be begun for now, by what is wanted of a target; nothing is changed. `None`: it isn't watched.
+    #[must_use]
+    pub fn preview(&self, now: Mono, id: &TargetId, wanted: &Action) -> Option<Result<Task, Rail>> {
+        self.target(id).map(|target| target.preview(now, wanted, &self.brakes))
     }
 
     /// How many targets are watched, by what is done with what is decided.

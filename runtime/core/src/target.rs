@@ -95,6 +95,8 @@ pub struct TargetState {
     past: Vec<Past>,
     question: Option<Question>,
     judged: Option<Judged>,
+    /// When a window was last counted as good.
+    counted: Option<Mono>,
 }
 
 /// A release that a pipeline let out.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Action, BootId, Came, CohortId, Decision, DeviceId, Digest, Direction, Equipped, Facts, Fence,
     Generation, Handover, Memo, Millis, Mono, Name, Order, Outcome, Permille, PluginId, PluginUpgrade, Reach,
-    Release, RolloutId, TargetId, Ticket, Word,
+    Release, RolloutId, Ticket, Word,
 };
 
 /// Something that an instance saw, decided, or is about to do. New kinds are added at the end: the position
@@ -302,8 +302,6 @@ pub enum Event {
     Upgrade(PluginUpgrade),
     /// Something happened to a target of the server. Devices have none, so they carry it as bytes that they can't read.
     Target {
-        /// Which.
-        target: TargetId,
         /// A [`TargetEvent`](crate::TargetEvent) in the server's own form. At most 4 KiB.
         told: Vec<u8>,
     },

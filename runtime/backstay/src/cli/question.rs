@@ -9,10 +9,10 @@ use std::{path::PathBuf, time::Duration};
 use backstay_api::{Metrics, SignedVerdict, VerdictRequest};
 use backstay_config::Span;
 use backstay_core::Asked;
-use backstay_model::{BuildId, Digest, Nonce, TargetId, Version};
+use backstay_model::{BuildId, Digest, Nonce, Permille, TargetId, Version};
 use clap::Args;
 
-use crate::{Desk, Exit, Failure, client::Client, file};
+use crate::{Desk, Exit, Failure, client::Client, file, text};
 
 /// The longest that the server is given for an answer: it gives up by itself after 60 s.
 const TIMEOUT_MAX: Duration = Duration::from_secs(70);
@@ -32,6 +32,9 @@ pub(crate) struct Question {
     /// The same by its name
     #[arg(long, conflicts_with = "digest")]
     version: Option<Version>,
+    /// How much of the traffic it is to get next; after a roll-back only a small stage is let through
+    #[arg(long, value_name = "PERCENT", value_parser = text::share)]
+    stage: Option<Permille>,
     /// What the pipeline measured itself: a JSON object of names and numbers
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
@@ -63,8 +66,8 @@ impl Question {
                     .maybe_help(help)
             })
         });
-        let Self { service, build, digest, version, .. } = self.clone();
-        let request = VerdictRequest { build, digest, version, nonce, metrics: metrics.transpose()? };
+        let Self { service, build, digest, version, stage, .. } = self.clone();
+        let request = VerdictRequest { build, digest, version, stage, nonce, metrics: metrics.transpose()? };
         let document = client.post_for_bytes(
             &format!("/v1/targets/{service}/verdict"),
             &request,

@@ -92,7 +92,7 @@ pub(crate) struct Deployed {
     #[arg(long)]
     digest: Option<Digest>,
     /// How much of the traffic it has by now
-    #[arg(long, value_name = "PERCENT", value_parser = share, default_value = "100%")]
+    #[arg(long, value_name = "PERCENT", value_parser = text::share, default_value = "100%")]
     stage: Permille,
     /// By which build
     #[arg(long)]
@@ -100,11 +100,6 @@ pub(crate) struct Deployed {
     /// The versions of shared data that it can live with
     #[arg(long, value_name = "FROM..TO", value_parser = schema)]
     schema: Option<SchemaRange>,
-}
-
-fn share(text: &str) -> Result<Permille, String> {
-    let permille = text::permille(text)?;
-    Permille::new(permille).ok_or_else(|| format!("expected a share of 0% to 100%, found {text:?}"))
 }
 
 fn schema(text: &str) -> Result<SchemaRange, String> {

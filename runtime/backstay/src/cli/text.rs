@@ -1,7 +1,7 @@
 //! How values look in a line for people. Not here: where the lines go (`printer`) and columns (`table`).
 
 use backstay_api::Proof;
-use backstay_model::{Channel, CohortId, Health, Release, Standing};
+use backstay_model::{Channel, CohortId, Health, Permille, Release, Standing};
 
 /// A cohort and what is steered of it.
 pub(crate) fn lane(cohort: &CohortId, channel: Channel) -> String {
@@ -62,6 +62,12 @@ pub(crate) fn permille(text: &str) -> Result<u16, String> {
     let number = |text: &str| text.parse::<u16>().ok().filter(|number| *number <= 100);
     let permille = number(&whole).zip(number(&tenth)).map(|(whole, tenth)| whole * 10 + tenth);
     permille.filter(|permille| (1..=1000).contains(permille)).ok_or_else(wrong)
+}
+
+/// The same as a share.
+pub(crate) fn share(text: &str) -> Result<Permille, String> {
+    let permille = permille(text)?;
+    Permille::new(permille).ok_or_else(|| format!("expected a share of 0.1% to 100%, found {text:?}"))
 }
 
 /// A share of thousandths: "10%", "2.5%".

@@ -182,8 +182,12 @@ impl Targets {
         }
         parts.insert(SHARED.into(), bytes(&self.estate.shared())?);
         parts.insert(EXECUTORS.into(), bytes(&self.out)?);
+        let mut groups: BTreeMap<u8, BTreeMap<&TargetId, &TargetState>> = BTreeMap::new();
         for (id, state) in self.estate.states() {
-            parts.insert(format!("{TARGET}{id}"), bytes(state)?);
+            groups.entry(group(id)).or_default().insert(id, state);
+        }
+        for (number, group) in groups {
+            parts.insert(format!("{TARGET}{number}"), bytes(&group)?);
         }
         for (name, policies) in &self.policies {
             let Confidence { quarantine, succession } = &policies.confidence;
@@ -245,6 +249,11 @@ impl Policies {
     }
 }
 
+/// In which part a target's state is: a thousand parts would not fit a record, and one would be written anew with each change.
+fn group(id: &TargetId) -> u8 {
+    id.as_str().bytes().fold(0_u8, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte)) % 16
+}
+
 #[derive(Default)]
 struct Kept {
     shared: Option<Shared>,
@@ -255,9 +264,8 @@ struct Kept {
 
 impl Kept {
     fn take(&mut self, name: &str, bytes: &[u8]) -> Result<(), String> {
-        if let Some(id) = name.strip_prefix(TARGET) {
-            let id = TargetId::parse(id).map_err(|error| error.to_string())?;
-            self.states.insert(id, value(bytes)?);
+        if name.starts_with(TARGET) {
+            self.states.extend(value::<BTreeMap<TargetId, TargetState>>(bytes)?);
         } else if let Some(policy) = name.strip_prefix(POLICY) {
             let policy = Name::parse(policy).map_err(|error| error.to_string())?;
             let (quarantine, succession) = value(bytes)?;

@@ -7,7 +7,7 @@ use backstay_model::{
     Scope, TargetStep, Ticket, Window,
 };
 
-use super::{Hold, Judged, Out, Question, Signals, Target, TargetEffect, Undone};
+use super::{Hold, Judged, Out, Question, Signals, Target, TargetEffect, Undone, Work};
 use crate::{Breaker, Outlook, Reply, estate::Desk};
 
 /// Up to here a release that is let out after a roll-back counts as a small stage.
@@ -37,6 +37,10 @@ impl Target {
         let goes_on = before.is_some_and(|before| before.release.digest == release.digest);
         out.confirmed = self.state.good.iter().any(|good| good.release.digest == release.digest);
         self.note(TargetStep::Deployed { release: release.clone(), stage, build }, desk);
+        // What waited to be done was about the release before.
+        if !goes_on && matches!(self.state.work, Work::Waiting { .. }) {
+            self.state.work = Work::Idle;
+        }
         if !goes_on && self.state.incident.is_some() && self.state.work.is_idle() {
             self.closes(now, IncidentEnd::Superseded, desk);
         }
@@ -136,7 +140,7 @@ impl Target {
             Reply::Unanswered { why } => {
                 let why = Reason::new(why).0;
                 self.record_answer(ticket, Event::Unanswered { ticket, why: why.clone() }, desk);
-                self.state.ladder.window(Outlook::NotGood, self.settings.cure_windows);
+                self.not_good();
                 self.hold(now, Rail::NoAnswer { why }, desk);
             }
             Reply::Decided(decision) => {
@@ -158,10 +162,7 @@ impl Target {
             self.good_window(now, desk);
             return;
         }
-        self.state.ladder.window(Outlook::NotGood, self.settings.cure_windows);
-        if let Some(out) = &mut self.state.out {
-            out.good = 0;
-        }
+        self.not_good();
         match action {
             Action::Proceed | Action::Slow { .. } => {}
             Action::Freeze | Action::Pause => {
@@ -189,9 +190,26 @@ impl Target {
         }
     }
 
+    /// A window that wasn't good: whatever counts good ones in a row begins anew.
+    fn not_good(&mut self) {
+        self.state.ladder.window(Outlook::NotGood, self.settings.cure_windows);
+        if let Some(out) = &mut self.state.out {
+            out.good = 0;
+        }
+        if let Some(incident) = &mut self.state.incident {
+            incident.good = 0;
+        }
+    }
+
     /// There was data, and all of it was good.
     fn good_window(&mut self, now: Mono, desk: &mut Desk<'_>) {
         self.thaw_if_held(desk);
+        // Windows that pipelines fill close as fast as they are filled: a proof takes its time all the same.
+        let since = self.state.counted.map(|at| now.since(at));
+        if since.is_some_and(|since| since.0 < self.settings.window.0 / 2) {
+            return;
+        }
+        self.state.counted = Some(now);
         let needed = self.settings.cure_windows;
         if let Some(attempts) = self.state.ladder.window(Outlook::Good, needed) {
             let held = backstay_model::Millis(self.settings.window.0.saturating_mul(needed.into()));
@@ -223,8 +241,8 @@ impl Target {
 fn no_better(objectives: &[Objective]) -> Option<Name> {
     let sum = |windows: &[Window]| {
         let newest = windows.iter().rev().take(COMPARED_WINDOWS);
-        newest.fold((0_u64, 0_u64), |(bad, samples), window| {
-            (bad + u64::from(window.bad), samples + u64::from(window.samples))
+        newest.fold((0_u128, 0_u128), |(bad, samples), window| {
+            (bad + u128::from(window.bad), samples + u128::from(window.samples))
         })
     };
     let critical = |objective: &&Objective| objective.critical && objective.scope == Scope::Local;

@@ -97,19 +97,6 @@ impl Target {
         }
     }
 
-    /// What a run would be begun for, for a preview; nothing is changed.
-    ///
-    /// # Errors
-    /// The rail that would keep it from being begun now.
-    pub fn preview(&self, now: Mono, wanted: &Action) -> Result<Task, Rail> {
-        self.may_run(now)?;
-        match (self.task(now, wanted), wanted) {
-            (Some(task), _) => Ok(task),
-            (None, Action::RollBack { .. }) => self.way_home().map(|release| Task::GoHome { release }),
-            (None, _) => Err(Rail::LadderSpent { attempts: self.state.ladder.attempts() }),
-        }
-    }
-
     /// What a run would be for, whether it may begin now or not. `None`: there is no such task.
     #[must_use]
     pub fn task(&self, now: Mono, wanted: &Action) -> Option<Task> {

@@ -3,7 +3,7 @@
 use backstay_model::{Action, Brake, How, Millis, Mono, Name, Rail, Release, TargetStep, Task};
 
 use super::{Remedy, Target, running::Purpose};
-use crate::{Allowance, Budget, Climb, estate::Desk};
+use crate::{Allowance, Brakes, Budget, Climb, estate::Desk};
 
 /// Cures in [`RELAPSE_SPAN`] after which mending counts as not helping: the third time it is the fault that comes back.
 const RELAPSES: Allowance = Allowance { switches: 3, span: RELAPSE_SPAN };
@@ -31,6 +31,45 @@ impl Target {
         self.goes_home(now, how, left, home, desk);
     }
 
+    /// What a run would be begun for now; nothing is changed.
+    ///
+    /// # Errors
+    /// The rail that would keep it.
+    pub(crate) fn preview(&self, now: Mono, wanted: &Action, brakes: &Brakes) -> Result<Task, Rail> {
+        self.may_run(now)?;
+        let task = match wanted {
+            Action::RollBack { .. } => {
+                let release = self.way_home()?;
+                brake(now, &self.state.roll_backs, self.settings.roll_backs)?;
+                Task::GoHome { release }
+            }
+            Action::Heal { playbook } => {
+                let playbook = self.next_playbook(now, playbook.as_ref())?;
+                brake(now, &self.state.mends, self.settings.mends)?;
+                Task::Heal { playbook }
+            }
+            Action::Proceed | Action::Slow { .. } | Action::Freeze | Action::Pause => {
+                return Err(Rail::NoPlaybook);
+            }
+        };
+        brakes.admit(now, &self.settings.domain).map(|()| task)
+    }
+
+    /// What the ladder has to say to somebody who wants to mend.
+    fn next_playbook(&self, now: Mono, wanted: Option<&Name>) -> Result<Name, Rail> {
+        if self.settings.playbooks.is_empty() {
+            return Err(Rail::NoPlaybook);
+        }
+        if self.state.cures.check(now, RELAPSES).is_err() {
+            return Err(Rail::Relapses { times: RELAPSES.switches, span: RELAPSES.span });
+        }
+        match self.state.ladder.climb(now, &self.settings.playbooks, wanted) {
+            Climb::Try(playbook) => Ok(playbook),
+            Climb::Wait(until) => Err(Rail::Backoff { until }),
+            Climb::Spent => Err(Rail::LadderSpent { attempts: self.state.ladder.attempts() }),
+        }
+    }
+
     fn goes_home(&mut self, now: Mono, how: How, left: Release, home: Release, desk: &mut Desk<'_>) {
         self.state.roll_backs.spend(now);
         desk.brakes.spend(now, &self.settings.domain);
@@ -50,20 +89,10 @@ impl Target {
             self.restrain(wanted, rail, desk);
             return;
         }
-        if self.settings.playbooks.is_empty() {
-            return self.stop(now, wanted, Rail::NoPlaybook, desk);
-        }
-        if self.state.cures.check(now, RELAPSES).is_err() {
-            let rail = Rail::Relapses { times: RELAPSES.switches, span: RELAPSES.span };
-            return self.stop(now, wanted, rail, desk);
-        }
-        let playbook = match self.state.ladder.climb(now, &self.settings.playbooks, playbook.as_ref()) {
-            Climb::Try(playbook) => playbook,
-            Climb::Wait(until) => return self.restrain(wanted, Rail::Backoff { until }, desk),
-            Climb::Spent => {
-                let rail = Rail::LadderSpent { attempts: self.state.ladder.attempts() };
-                return self.stop(now, wanted, rail, desk);
-            }
+        let playbook = match self.next_playbook(now, playbook.as_ref()) {
+            Ok(playbook) => playbook,
+            Err(rail @ Rail::Backoff { .. }) => return self.restrain(wanted, rail, desk),
+            Err(rail) => return self.stop(now, wanted, rail, desk),
         };
         if let Err(rail) = brake(now, &self.state.mends, self.settings.mends) {
             return self.stop(now, wanted, rail, desk);

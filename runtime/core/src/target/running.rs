@@ -5,7 +5,7 @@ use backstay_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Remedy, Target, TargetEffect, history::unnamed};
+use super::{Hold, Remedy, Target, TargetEffect, history::unnamed};
 use crate::estate::Desk;
 
 /// How often a roll-back is begun before a person is told that it doesn't work.
@@ -135,6 +135,15 @@ impl Target {
     /// After a restart: the run goes on where the journal says that it stood.
     pub(crate) fn resume(&mut self, now: Mono, desk: &mut Desk<'_>) {
         self.state.question = None;
+        // How it did before says nothing of now: nobody knows for how long nobody looked.
+        self.state.judged = None;
+        // A page may have been on its way when the process ended: better twice than never.
+        if let Hold::Frozen { rail, .. } = &self.state.hold
+            && !matches!(rail, Rail::Operator { .. })
+        {
+            let incident = self.state.incident.as_ref().map(|incident| incident.id);
+            desk.out.push(TargetEffect::Page { target: self.id.clone(), incident, rail: rail.clone() });
+        }
         let Work::Running(running) = &mut self.state.work else { return };
         let order = running.order.clone();
         if running.ending || running.until <= now {
@@ -143,6 +152,15 @@ impl Target {
         }
         let grant = running.grant;
         desk.out.push(TargetEffect::Run { target: self.id.clone(), order, grant });
+    }
+
+    /// It isn't watched any more: what is open is let go of. Where it comes back, what is left to do is begun anew.
+    pub(crate) fn unwatched(&mut self, now: Mono, desk: &mut Desk<'_>) {
+        let Some(ticket) = self.state.work.ticket() else { return };
+        let why = "the target is not watched any more".into();
+        let outcome = Outcome::Failed { transience: Transience::Transient, why };
+        desk.out.push(TargetEffect::Abandon { target: self.id.clone(), ticket, outcome: outcome.clone() });
+        self.ended(now, ticket, outcome, desk);
     }
 
     /// An executor took the run; it alone goes on with it.
@@ -165,7 +183,7 @@ impl Target {
             Work::Waiting { task, purpose, tries, at } if *at <= now => {
                 let (task, purpose, tries) = (task.clone(), purpose.clone(), tries.saturating_add(1));
                 self.state.work = Work::Idle;
-                if !self.state.hold.forbids_runs() {
+                if self.may_run(now).is_ok() {
                     self.begin(now, task, purpose, tries, desk);
                 }
             }

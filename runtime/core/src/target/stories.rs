@@ -31,6 +31,10 @@ fn a_bad_canary_goes_home_and_stays_out() {
     world.windows("shop", 1);
     assert_eq!(world.advice("shop", "3.0", Some(50)).action, Action::Proceed, "a small stage");
     assert!(matches!(world.advice("shop", "3.0", Some(500)).action, Action::Slow { .. }), "no large one");
+    assert!(
+        matches!(world.advice("shop", "3.0", None).action, Action::Slow { .. }),
+        "nobody says that it is small"
+    );
     world.deploys("shop", "3.0", 100);
     world.windows("shop", 3);
     assert_eq!(world.heard("the promotion breaker closed"), 1);
@@ -354,4 +358,95 @@ fn a_person_overrides_in_writing() {
     world.windows("shop", 3);
     assert_eq!(world.advice("shop", "2.0", Some(500)).action, Action::Proceed);
     assert_eq!(world.heard("ann did by hand"), 5);
+}
+
+/// Nobody knows what happened while the server was down: what was good before says nothing of now, and who was to be paged is
+/// paged again.
+#[test]
+fn a_restart_begins_without_an_answer() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    assert_eq!(world.advice("shop", "1.0", None).action, Action::Proceed);
+    world.restarts();
+    assert_ne!(world.advice("shop", "1.0", None).action, Action::Proceed);
+    world.windows("shop", 1);
+    assert_eq!(world.advice("shop", "1.0", None).action, Action::Proceed);
+    world.deploys("shop", "2.0", 500);
+    world.says("shop", Some(Action::RollBack { how: How::SwitchAndFreeze }));
+    world.windows("shop", 1);
+    world.run_ends();
+    assert_eq!(world.pages.len(), 1);
+    world.restarts();
+    assert_eq!(world.pages.len(), 2, "the first may not have gone out");
+}
+
+/// A target is taken out of the configuration in the middle of a run: nothing goes on that nobody watches.
+#[test]
+fn what_is_not_watched_any_more_is_let_go_of() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    world.forgets("shop");
+    assert_eq!(world.heard("is not watched any more"), 3, "{:#?}", world.told);
+    world.runs.clear();
+    world.watches("shop", settings());
+    world.waits(Millis::from_secs(60));
+    assert_eq!(
+        world.run_ends(),
+        Task::GoHome { release: release("1.0") },
+        "what is left to do is begun anew"
+    );
+}
+
+/// What waits to be tried again is not tried if nobody wants it any more.
+#[test]
+fn a_retry_heeds_what_changed_meanwhile() {
+    let waiting = || {
+        let mut world = World::of(&["shop"]);
+        world.has_good("shop", "1.0");
+        world.deploys("shop", "2.0", 100);
+        world.says("shop", Some(ROLL_BACK));
+        world.windows("shop", 1);
+        world.fails_for_now();
+        world
+    };
+    let mut world = waiting();
+    world.watches("shop", super::TargetSettings { mode: Mode::Observe, ..settings() });
+    world.waits(Millis::from_secs(3600));
+    assert!(world.runs.is_empty(), "it is only observed by now");
+    let mut world = waiting();
+    world.deploys("shop", "2.1", 100);
+    world.waits(Millis::from_secs(3600));
+    assert!(world.runs.is_empty(), "another release is out");
+    assert_eq!(world.runs_version("shop"), "2.1");
+}
+
+/// Good windows count in a row: one without an answer, or one that was slow, begins them anew.
+#[test]
+fn a_row_has_no_gap() {
+    for gap in [None, Some(Action::Slow { windows: 1 })] {
+        let mut world = World::of(&["shop"]);
+        world.deploys("shop", "1.0", 1000);
+        world.windows("shop", 2);
+        world.says("shop", gap);
+        world.windows("shop", 1);
+        world.says("shop", Some(Action::Proceed));
+        world.windows("shop", 2);
+        assert!(!world.state("shop").out().unwrap().confirmed);
+        world.windows("shop", 1);
+        assert!(world.state("shop").out().unwrap().confirmed);
+    }
+}
+
+/// A pipeline brings three good numbers at once: that is one window, and no proof of anything.
+#[test]
+fn a_proof_takes_its_time() {
+    let mut world = World::of(&["shop"]);
+    world.deploys("shop", "1.0", 1000);
+    for _ in 0..50 {
+        world.step("shop", super::TargetInput::Window(super::Signals::default()));
+    }
+    assert!(!world.state("shop").out().unwrap().confirmed);
 }

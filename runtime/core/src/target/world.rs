@@ -96,6 +96,12 @@ impl World {
         self.configures();
     }
 
+    /// It is taken out of the configuration.
+    pub(crate) fn forgets(&mut self, id: &str) {
+        self.settings.remove(&target(id));
+        self.configures();
+    }
+
     fn configures(&mut self) {
         let effects = self.estate.configure(self.now, self.allowances, self.settings.clone());
         self.does(effects);

@@ -4,7 +4,7 @@ use backstay_model::{
     Action, BootId, Breaker, Came, Cause, CohortId, Decision, DeviceId, Digest, Direction, Equipped, Event,
     Excluded, Facts, Fence, Generation, Handover, HandoverStep, Infra, InfraKind, Memo, Millis, Mono, Name,
     Objective, Order, Outcome, Permille, PluginId, PluginRole, PluginUpgrade, Reach, Reason, Refused,
-    RolloutId, Schema, Scope, TargetId, Task, Ticket, Told, Transience, UpgradeStep, Window, Word,
+    RolloutId, Schema, Scope, Task, Ticket, Told, Transience, UpgradeStep, Window, Word,
 };
 
 use crate::samples::release;
@@ -180,7 +180,7 @@ pub(crate) fn all() -> Vec<Event> {
         Event::BroughtDown { plugin: PluginId::parse("acme/policy-pump").unwrap(), grant: Digest([7; 32]) },
         Event::Trusts { number: 2, keyring: Digest([8; 32]), revocation: Some(5) },
         upgrade(UpgradeStep::Confirmed),
-        Event::Target { target: TargetId::parse("checkout").unwrap(), told: vec![1, 2, 3] },
+        Event::Target { told: vec![1, 2, 3] },
     ]
 }
 

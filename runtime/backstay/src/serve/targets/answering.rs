@@ -71,7 +71,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             return Err(unsigned());
         }
         self.is_watched(id)?;
-        let VerdictRequest { build, digest, version, nonce, metrics } = request;
+        let VerdictRequest { build, digest, version, stage, nonce, metrics } = request;
         if let Some(metrics) = metrics {
             let named = metrics
                 .iter()
@@ -80,11 +80,15 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 self.close_window(now, id);
             }
         }
-        let release = digest.or_else(|| version.as_ref().map(|version| release(version, None).digest));
-        let query = Query { release, stage: None };
+        let named = version.as_ref().map(|version| self.named(id, version));
+        let query = Query { release: digest.or(named), stage };
         let advice = self.targets.estate.advise(now.mono, id, &query).ok_or_else(|| no_target(id))?;
         let window_secs = u32::try_from(advice.window.0.div_ceil(1000)).unwrap_or(Verdict::WAIT_SECS_MAX);
-        let (action, wait_secs) = told(&advice, window_secs);
+        let (action, wait_secs) = match self.is_durable() {
+            true => told(&advice, window_secs),
+            // What can't be written down isn't begun, and a bad release couldn't be brought back.
+            false => (VerdictAction::Freeze, 0),
+        };
         let reasons = advice.reasons.iter().take(Verdict::REASONS_MAX).map(|why| Reason::new(why.clone()));
         let incident = self.targets.estate.target(id).and_then(|target| target.state().incident());
         let verdict = Verdict {
@@ -104,6 +108,17 @@ impl<D: Diary, P: Ask> Server<D, P> {
         self.targets.figures.told(action);
         let verdicts = self.verdicts.as_ref().ok_or_else(unsigned)?;
         verdicts.sign(self.director.keyring(), &verdict, now.unix)
+    }
+
+    /// The digest of a release by its version: as it is known here, or else as a version stands for itself.
+    fn named(&self, id: &TargetId, version: &Version) -> Digest {
+        let state = self.targets.estate.target(id).map(|target| target.state());
+        let known = state.into_iter().flat_map(|state| {
+            let out = state.out().map(|out| &out.release);
+            out.into_iter().chain(state.quarantine()).chain(state.good().iter().map(|good| &good.release))
+        });
+        let known = known.filter(|release| release.version == *version).map(|release| release.digest).next();
+        known.unwrap_or_else(|| release(version, None).digest)
     }
 
     fn operate_target(
@@ -151,14 +166,14 @@ impl<D: Diary, P: Ask> Server<D, P> {
             .help("set mode = \"enforce\" in its file, and reload"));
         }
         // What a rail keeps back anyway isn't worth a record: 64 callers at once want the same thing, and one begins it.
-        if let Some(Err(rail)) = wanted(&wish).map(|wanted| target.preview(now.mono, &wanted)) {
+        let preview = wanted(&wish).and_then(|wanted| self.targets.estate.preview(now.mono, id, &wanted));
+        if let Some(Err(rail)) = preview {
             let help = format!("backstay target show {id}");
             return Err(ApiError::new(Kind::Refused, rail.to_string()).help(help));
         }
         self.give(now, id, TargetInput::Operator { who, reason, wish });
         self.kept()?;
-        let begun =
-            self.targets.estate.target(id).is_some_and(|target| target.state().work().ticket().is_some());
+        let begun = self.targets.estate.target(id).is_some_and(|target| !target.state().work().is_idle());
         if runs && !begun {
             let hold =
                 self.targets.estate.target(id).and_then(|target| target.state().hold().rail().cloned());

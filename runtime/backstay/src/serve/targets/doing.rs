@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use backstay_api::PageBody;
 use backstay_hands::{ServerHands, spawn};
 use backstay_model::{Answer, Deed, Name, TargetId, Ticket, UnixMs};
-use backstay_signals::{Answers, Prometheus};
+use backstay_signals::{Answers, ObjectiveSpec, Prometheus};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep,
@@ -28,7 +28,7 @@ pub(crate) enum Came {
     /// An effect has ended.
     Effect(Key, Answer),
     /// Numbers, or why there are none: for each objective.
-    Looked(TargetId, Vec<Answers>),
+    Looked(TargetId, Arc<[ObjectiveSpec]>, Vec<Answers>),
     /// A page went out, or did not in all its tries.
     Paged(TargetId, Result<(), String>),
 }
@@ -104,7 +104,7 @@ impl Doer {
             }
             Todo::Look { target, prometheus, specs, stale } => {
                 let Some(prometheus) = self.prometheus.get(&prometheus).cloned() else {
-                    spawn(async move { drop(came.send(Came::Looked(target, Vec::new())).await) });
+                    spawn(async move { drop(came.send(Came::Looked(target, specs, Vec::new())).await) });
                     return;
                 };
                 spawn(async move {
@@ -112,7 +112,7 @@ impl Doer {
                     for spec in specs.iter() {
                         answers.push(prometheus.answers(spec, now, stale).await);
                     }
-                    drop(came.send(Came::Looked(target, answers)).await);
+                    drop(came.send(Came::Looked(target, specs, answers)).await);
                 });
             }
             Todo::Page(body) => {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use backstay_core::TargetEffect;
 use backstay_model::{
-    IncidentEnd, IncidentId, IncidentLabel, Mode, Mono, TargetId, TargetStep, Task, VerdictAction,
+    IncidentEnd, IncidentId, IncidentLabel, Mode, Mono, Rail, TargetId, TargetStep, Task, VerdictAction,
 };
 
 use super::super::{clock::Now, diary::Diary, judge::Ask, server::Server};
@@ -76,10 +76,14 @@ impl Figures {
             TargetStep::CameHome { .. } => {
                 *self.roll_backs.entry((target.clone(), "done")).or_default() += 1;
             }
-            TargetStep::RunFailed { again: Some(_), .. } | TargetStep::Waits { .. } => {
+            TargetStep::RunFailed { again: Some(_), .. } => {
                 *self.retries.entry(target.clone()).or_default() += 1;
             }
-            TargetStep::RunFailed { again: None, .. } => {
+            TargetStep::Waits { attempts, .. } if *attempts > 1 => {
+                *self.retries.entry(target.clone()).or_default() += 1;
+            }
+            // A playbook that failed is a try; a way home that did, and isn't tried again, froze the target.
+            TargetStep::Froze { rail: Rail::RunFailed { .. } } => {
                 *self.roll_backs.entry((target.clone(), "failed")).or_default() += 1;
             }
             TargetStep::Closed { end: IncidentEnd::Healed | IncidentEnd::RolledBack, took } => {

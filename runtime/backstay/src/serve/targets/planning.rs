@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use backstay_api::{ApiError, DryRunView, Kind, Planned, PlannedEffect, Reply};
 use backstay_core::TargetWish;
 use backstay_model::{
-    Access, Action, Answer, Deed, Digest, Effect, Fence, How, Name, Order, Outcome, Output, TargetId, Task,
-    Ticket,
+    Access, Action, Answer, Deed, Digest, Effect, Fence, How, Name, Order, Outcome, Output, Rail, TargetId,
+    Task, Ticket,
 };
 use backstay_plugins::{Next, Run, Stuck};
 
@@ -53,7 +53,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
         if let Some(why) = target.heeds(&wish) {
             return refused(reply, ApiError::new(Kind::Refused, why));
         }
-        let (task, restrained) = match target.preview(now.mono, &wanted) {
+        let preview = self.targets.estate.preview(now.mono, id, &wanted);
+        let (task, restrained) = match preview.unwrap_or(Err(Rail::Observed)) {
             Ok(task) => (task, None),
             Err(rail) => match target.task(now.mono, &wanted) {
                 Some(task) => (task, Some(rail.to_string())),

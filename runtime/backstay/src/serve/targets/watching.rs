@@ -63,18 +63,27 @@ impl Watch {
     }
 
     pub(super) fn deadline(&self) -> Option<Mono> {
-        (!self.looking).then_some(self.closes)
+        // A window that pipelines fill closes when they do. How old the last one is tells whether it still counts.
+        (!self.looking && !self.is_fed_by_pipelines()).then_some(self.closes)
     }
 
     /// What was seen of one release says nothing about another.
-    fn turns_to(&mut self, out: Option<(Digest, Permille)>) {
+    /// Whether it was turned: then the window that is open is of both, and a new one begins.
+    fn turns_to(&mut self, now: Mono, out: Option<(Digest, Permille)>) -> Turned {
         let about = out.map(|(release, _)| release);
         // Where nobody said what is out, one release has everything.
         self.has_all = out.is_none_or(|(_, stage)| stage == Permille::ALL);
-        if self.about != about {
-            self.about = about;
-            self.series.reset();
+        if self.about == about {
+            return Turned::No;
         }
+        self.about = about;
+        self.series.reset();
+        // What a pipeline sends is about what it says is out, whenever it says so.
+        if self.is_fed_by_pipelines() {
+            return Turned::No;
+        }
+        (self.looking, self.opened, self.closes) = (false, now, now.after(self.watched.window));
+        Turned::Yes
     }
 
     /// Whether all that it watches is what pipelines send.
@@ -109,7 +118,8 @@ impl Watch {
         }
         self.metrics.clear();
         self.looking = false;
-        self.opened = now;
+        // Two in one millisecond are two.
+        self.opened = Mono(now.0.max(self.opened.0.saturating_add(1)));
         // A server that was busy closes the next window in its own time, and never two at once.
         self.closes = self.closes.after(self.watched.window).max(Mono(now.0.saturating_add(1)));
         if self.closes.0 > now.0.saturating_add(self.watched.window.0) {
@@ -123,6 +133,13 @@ impl Watch {
     }
 }
 
+/// Whether another release is out than before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turned {
+    No,
+    Yes,
+}
+
 /// The windows of a release that has all the traffic. Between two releases no pod bears the label of a canary, and right after a
 /// promotion some still do: the side that has data is the one that counts, and there is none to judge it against.
 fn alone(Windows { candidate, baseline }: Windows) -> Windows {
@@ -134,7 +151,17 @@ impl Targets {
     /// Takes what a pipeline measured into the open window. Gives whether the window may close now.
     pub(super) fn measured(&mut self, id: &TargetId, metrics: Metrics) -> bool {
         let Some(watch) = self.watches.get_mut(id) else { return false };
-        watch.metrics.extend(metrics);
+        // What no objective is about isn't kept.
+        let known = |name: &MetricName| {
+            name.as_str() == ANOMALY
+                || watch
+                    .watched
+                    .specs
+                    .iter()
+                    .any(|spec| matches!(&spec.source, Source::Metric { name: of, .. } if of == name))
+        };
+        let known: Vec<_> = metrics.into_iter().filter(|(name, _)| known(name)).collect();
+        watch.metrics.extend(known);
         watch.is_fed_by_pipelines() && !watch.looking
     }
 
@@ -162,26 +189,44 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// A window is over: what it takes is asked for, or it is judged at once if it takes nothing.
     pub(super) fn close_window(&mut self, now: Now, id: &TargetId) {
-        let out = self.targets.estate.target(id).and_then(|target| target.state().out());
-        let out = out.map(|out| (out.release.digest, out.stage));
+        let out = self.out_of(id);
         let Some(watch) = self.targets.watches.get_mut(id) else { return };
-        watch.turns_to(out);
+        if watch.turns_to(now.mono, out) == Turned::Yes {
+            return;
+        }
         let asks = watch.watched.specs.iter().any(|spec| !spec.questions().is_empty());
+        let specs = Arc::clone(&watch.watched.specs);
         match watch.watched.prometheus.clone().filter(|_| asks) {
             Some(prometheus) => {
                 watch.looking = true;
-                let specs = Arc::clone(&watch.watched.specs);
                 let stale = watch.watched.window;
                 self.targets.todo.push_back(Todo::Look { target: id.clone(), prometheus, specs, stale });
             }
-            None => self.looked(now, id, Vec::new()),
+            None => self.looked(now, id, &specs, Vec::new()),
         }
     }
 
-    /// The numbers of a window came, or why there are none.
-    pub(in super::super) fn looked(&mut self, now: Now, id: &TargetId, answers: Vec<Answers>) {
+    fn out_of(&self, id: &TargetId) -> Option<(Digest, Permille)> {
+        let out = self.targets.estate.target(id).and_then(|target| target.state().out());
+        out.map(|out| (out.release.digest, out.stage))
+    }
+
+    /// The numbers of a window came, or why there are none. What was asked before another release went out, or before the
+    /// configuration was read anew, says nothing any more.
+    pub(in super::super) fn looked(
+        &mut self,
+        now: Now,
+        id: &TargetId,
+        asked: &[ObjectiveSpec],
+        answers: Vec<Answers>,
+    ) {
+        let out = self.out_of(id);
         let Targets { watches, firing, .. } = &mut self.targets;
         let Some(watch) = watches.get_mut(id) else { return };
+        if watch.turns_to(now.mono, out) == Turned::Yes {
+            return;
+        }
+        let answers = if *asked == *watch.watched.specs { answers } else { Vec::new() };
         let (anomaly, window) = (watch.anomaly(), watch.watched.window);
         watch.close(now.mono, answers, |spec| match &spec.source {
             Source::Alert { name } => Some(firing.answer(now.mono, window, id, name)),
