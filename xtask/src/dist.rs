@@ -139,6 +139,9 @@ pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Troubl
     run_loudly(&mut command, &format!("build {AGENT} for {target}"))?;
     let file = folder.join(format!("{AGENT}-{version}-{target}"));
     put(&workspace.target.join(target).join(DEVICE).join(AGENT), &file)?;
+    if target == ARM_MUSL {
+        trim(&file)?;
+    }
     let program =
         fs::read(&file).map_err(|why| Trouble::new(format!("cannot look at {}", file.display())).why(why))?;
     for folder in [&workspace.root, &toolchain::cargo_home()] {
@@ -150,6 +153,32 @@ pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Troubl
     }
     let bytes = program.len() as u64;
     Ok(Built { starts: starts(target, &file), target: target.to_owned(), file, bytes })
+}
+
+/// Cuts off what lies behind all that is loaded: the linker was told to write no table of sections, and leaves room for it.
+fn trim(file: &Path) -> Result<(), Trouble> {
+    let failed = |why| Trouble::new(format!("cannot trim {}", file.display())).why(why);
+    let program = fs::read(file).map_err(failed)?;
+    if let Some(end) = end_of_segments(&program).filter(|end| program[*end..].iter().all(|byte| *byte == 0)) {
+        let file = fs::OpenOptions::new().write(true).open(file).map_err(failed)?;
+        file.set_len(end as u64).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Where the last segment of a 64-bit, little-endian ELF program without a table of sections ends. Offsets are those of
+/// `elf(5)`: `e_phoff`, `e_shoff`, `e_phentsize`, `e_phnum`, and of each header `p_offset` and `p_filesz`.
+fn end_of_segments(program: &[u8]) -> Option<usize> {
+    let long = |at: usize| Some(u64::from_le_bytes(*program.get(at..)?.first_chunk()?));
+    let short = |at: usize| Some(u16::from_le_bytes(*program.get(at..)?.first_chunk()?));
+    let is_ours = program.starts_with(b"\x7fELF\x02\x01") && long(40)? == 0;
+    let (begin, size, count) = (usize::try_from(long(32)?).ok()?, short(54)?, short(56)?);
+    let ends = (0..usize::from(count)).map(|number| {
+        let header = begin + number * usize::from(size);
+        Some(long(header + 8)?.checked_add(long(header + 32)?)?)
+    });
+    let end = usize::try_from(ends.collect::<Option<Vec<u64>>>()?.into_iter().max()?).ok()?;
+    (is_ours && (begin..=program.len()).contains(&end)).then_some(end)
 }
 
 /// Whether `program` has `path` in it. One as short as `/` says nothing.
@@ -249,6 +278,21 @@ mod tests {
         assert!(!built(AGENT_BYTES_MAX + 1, Start::Yes).keeps_budget());
         let other = Built { target: INTEL_MUSL.into(), ..built(AGENT_BYTES_MAX + 1, Start::Yes) };
         assert!(other.keeps_budget());
+    }
+
+    #[test]
+    fn a_program_ends_where_its_last_segment_does() {
+        let mut program = vec![0; 64 + 2 * 56];
+        program[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (program[32], program[54], program[56]) = (64, 56, 2);
+        // The first is of 40 bytes from 200 on, the second of 10 from 190.
+        (program[64 + 8], program[64 + 32], program[120 + 8], program[120 + 32]) = (200, 40, 190, 10);
+        program.resize(300, 0);
+        assert_eq!(end_of_segments(&program), Some(240));
+        assert_eq!(end_of_segments(&program[..230]), None, "it is cut off");
+        program[40] = 1;
+        assert_eq!(end_of_segments(&program), None, "it has a table of sections");
+        assert_eq!(end_of_segments(b"#!/bin/sh"), None);
     }
 
     #[test]

@@ -125,9 +125,11 @@ fn small(target: &str) -> &'static [&'static str] {
         // Linked by rust-lld itself: functions with the same code become one. rustc links this target to a fixed place, so
         // there is nothing to relocate at the start. Where size is all, LLVM moves repeated instructions into functions of
         // their own on this CPU, and counts the instructions only: each such function also takes 28 bytes of unwinding
-        // tables, so it has to save more than these. Those functions have repetitions of their own, so it looks again.
+        // tables, so it has to save more than these. Those functions have repetitions of their own, so it looks again. The table
+        // of sections is for linkers and debuggers: the kernel, and whoever unwinds, go by the program's headers.
         ARM_MUSL => &[
             "-Clink-arg=--icf=all",
+            "-Clink-arg=-znosectionheader",
             "-Cllvm-args=-outliner-benefit-threshold=48",
             "-Cllvm-args=-machine-outliner-reruns=2",
         ],

@@ -301,10 +301,8 @@ pub enum Event {
     /// A device was steered to another plugin, or away from one.
     Upgrade(PluginUpgrade),
     /// Something happened to a target of the server. Devices have none, so they carry it as bytes that they can't read.
-    Target {
-        /// A [`TargetEvent`](crate::TargetEvent) in the server's own form. At most 4 KiB.
-        told: Vec<u8>,
-    },
+    /// It is a [`TargetEvent`](crate::TargetEvent) in the server's own form, at most 4 KiB.
+    Target(Vec<u8>),
 }
 
 impl Event {

@@ -333,7 +333,7 @@ impl fmt::Display for Event {
                 }
             }
             // Whoever can read it tells it in its own words.
-            Self::Target { .. } => f.write_str("a target"),
+            Self::Target(_) => f.write_str("a target"),
             Self::Gap { after, why } => write!(f, "records after {after} were lost: {why}"),
         }
     }

@@ -175,7 +175,7 @@ bundle = "{bundles}/executor-commands.bundle"
 [prometheus.main]
 url = "{url}"
 [page]
-url = "http://127.0.0.1:{pages}/hook?team=shop"
+url = "http://127.0.0.1:{pages}/hook/shop"
 [brakes]
 per_hour = 60
 per_domain_hour = 60
@@ -380,10 +380,7 @@ fn is_fought(shop: &mut Shop) {
         move || heard.lock().unwrap().iter().filter(|page| page.contains("undone 2 times")).count() == 2;
     shop.fleet.wait("a person is paged, at the second try", PATIENCE, came).unwrap();
     let page = shop.pages.heard.lock().unwrap().last().unwrap().clone();
-    assert!(
-        page.starts_with("POST /hook?team=shop ") && page.contains("https://wiki.example/shop"),
-        "{page}"
-    );
+    assert!(page.starts_with("POST /hook/shop ") && page.contains("https://wiki.example/shop"), "{page}");
     assert_eq!(shop.target("shop")["frozen"], true);
     let refused = shop.fleet.cli.exit(&["target", "rollback", "shop", "--reason", "now"]).unwrap();
     assert_eq!(refused.0, Some(4), "{refused:?}");

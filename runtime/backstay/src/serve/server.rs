@@ -463,7 +463,7 @@ fn tell(event: &Event) {
         | Event::Consulted { .. }
         | Event::Stepped { .. }
         | Event::Upgrade(_)
-        | Event::Target { .. }
+        | Event::Target(_)
         | Event::Trusts { .. } => tracing::info!("{event}"),
     }
 }

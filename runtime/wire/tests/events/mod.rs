@@ -180,7 +180,7 @@ pub(crate) fn all() -> Vec<Event> {
         Event::BroughtDown { plugin: PluginId::parse("acme/policy-pump").unwrap(), grant: Digest([7; 32]) },
         Event::Trusts { number: 2, keyring: Digest([8; 32]), revocation: Some(5) },
         upgrade(UpgradeStep::Confirmed),
-        Event::Target { told: vec![1, 2, 3] },
+        Event::Target(vec![1, 2, 3]),
     ]
 }
 
@@ -263,6 +263,6 @@ pub(crate) fn number(event: &Event) -> usize {
         Event::BroughtDown { .. } => 37,
         Event::Trusts { .. } => 38,
         Event::Upgrade(_) => 39,
-        Event::Target { .. } => 40,
+        Event::Target(_) => 40,
     }
 }

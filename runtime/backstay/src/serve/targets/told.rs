@@ -19,7 +19,7 @@ impl Body for Told {
 /// As an event of the journal.
 pub(super) fn recorded(event: &TargetEvent) -> Event {
     match encode(&Told(event.clone())) {
-        Ok(told) => Event::Target { told },
+        Ok(told) => Event::Target(told),
         // Each of its texts is bounded when it is made, so this is a text of ours that grew.
         Err(error) => {
             Event::Degraded { what: format!("an event of {} can't be written: {error}", event.target) }
@@ -29,6 +29,6 @@ pub(super) fn recorded(event: &TargetEvent) -> Event {
 
 /// What stands in an event, if it is of a target and can be read here.
 pub(crate) fn target_event(event: &Event) -> Option<TargetEvent> {
-    let Event::Target { told } = event else { return None };
+    let Event::Target(told) = event else { return None };
     decode::<Told>(told, usize::MAX).ok().map(|Told(event)| event)
 }
