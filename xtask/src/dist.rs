@@ -175,7 +175,7 @@ fn end_of_segments(program: &[u8]) -> Option<usize> {
     let (begin, size, count) = (usize::try_from(long(32)?).ok()?, short(54)?, short(56)?);
     let ends = (0..usize::from(count)).map(|number| {
         let header = begin + number * usize::from(size);
-        Some(long(header + 8)?.checked_add(long(header + 32)?)?)
+        long(header + 8)?.checked_add(long(header + 32)?)
     });
     let end = usize::try_from(ends.collect::<Option<Vec<u64>>>()?.into_iter().max()?).ok()?;
     (is_ours && (begin..=program.len()).contains(&end)).then_some(end)
