@@ -115,8 +115,8 @@ fn the_examples_of_the_page_are_right() {
             ("errors", true, Scope::Local),
             ("latency", true, Scope::Local),
             ("budget", false, Scope::Local),
-            ("ci-errors", true, Scope::Local),
-            ("database", true, Scope::Dependency)
+            ("ci-errors", false, Scope::Local),
+            ("database", false, Scope::Dependency)
         ]
     );
     assert!(matches!(&checkout.objectives[0].source, Source::Ratio { baseline: Some(_), .. }));
@@ -259,7 +259,7 @@ fn what_is_hardly_meant_is_a_warning() {
         warned[0],
         "checkout.toml:18: objective[0].candidate.bad: it counts over [1m], and the window is 30s"
     );
-    assert_eq!(warned[4], "checkout.toml:42: rails.breaker: 5m is unusual: 30m to 60m lets a cause be found");
+    assert_eq!(warned[4], "checkout.toml:44: rails.breaker: 5m is unusual: 30m to 60m lets a cause be found");
 }
 
 #[test]

@@ -113,7 +113,7 @@ pub(super) const OF_A_TARGET: &[(&str, &str, &str)] = &[
     (
         r#"metric = "error_rate""#,
         r#"metric = "error rate""#,
-        r#"checkout.toml:33: objective[3].metric: "error rate" is no metric: expected 1 to 64 of a-z, 0-9, _ and -"#,
+        r#"checkout.toml:34: objective[3].metric: "error rate" is no metric: expected 1 to 64 of a-z, 0-9, _ and -"#,
     ),
     (
         r#"metric = "error_rate""#,
@@ -143,20 +143,20 @@ pub(super) const OF_A_TARGET: &[(&str, &str, &str)] = &[
     (
         r#"breaker = "45m""#,
         r#"breaker = "30s""#,
-        "checkout.toml:42: rails.breaker: expected a span from 1m to 24h, found 30s",
+        "checkout.toml:44: rails.breaker: expected a span from 1m to 24h, found 30s",
     ),
     (
         r#"backoff_base = "10s""#,
         r#"backoff_base = "20m""#,
-        "checkout.toml:43: rails.backoff_base: expected at most rails.backoff_cap, 10m, found 20m",
+        "checkout.toml:45: rails.backoff_base: expected at most rails.backoff_cap, 10m, found 20m",
     ),
     (
         "heals_per_hour = 12",
         "heals_per_hour = 65",
-        "checkout.toml:49: rails.heals_per_hour: expected 1 to 64, found 65",
+        "checkout.toml:51: rails.heals_per_hour: expected 1 to 64, found 65",
     ),
-    ("version = 7", "version = -1", "checkout.toml:52: schema.version: expected 0 to 4294967295, found -1"),
-    ("[schema]", "[schema", "checkout.toml:51: unclosed table, expected `]`"),
+    ("version = 7", "version = -1", "checkout.toml:54: schema.version: expected 0 to 4294967295, found -1"),
+    ("[schema]", "[schema", "checkout.toml:53: unclosed table, expected `]`"),
 ];
 
 /// In what targets share.

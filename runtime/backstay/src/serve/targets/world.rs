@@ -257,10 +257,12 @@ impl Shop {
         self.configures();
     }
 
+    /// Time passes, and a pipeline says what it measured: that closes a window.
     pub(super) fn windows(&mut self, count: u32) {
         for _ in 0..count {
             self.world.waits_secs(WINDOW.0 / 1000);
-            self.takes();
+            let body = b"{\"errors\": 0.1}".to_vec();
+            self.calls(|reply| TargetCall::Measured(shop(), body, reply)).unwrap();
         }
     }
 
