@@ -73,10 +73,9 @@ impl<D: Diary, P: Ask> Server<D, P> {
         self.is_watched(id)?;
         let VerdictRequest { build, digest, version, stage, nonce, metrics } = request;
         if let Some(metrics) = metrics {
-            let named = metrics
-                .iter()
-                .filter_map(|(name, value)| Some((MetricName::parse(name).ok()?, Finite::new(value)?)));
-            if self.targets.measured(id, named.collect()) {
+            let named =
+                metrics.iter().map(|(name, value)| measured(name, value)).collect::<Result<_, _>>()?;
+            if self.targets.measured(id, named) {
                 self.close_window(now, id);
             }
         }
@@ -229,6 +228,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
     }
 }
 
+/// A number of a pipeline, under a name that an objective can have: one that is passed over would be missing without a word.
+fn measured(name: &str, value: f64) -> Result<(MetricName, Finite), ApiError> {
+    let name = MetricName::parse(name).map_err(|error| ApiError::new(Kind::Usage, error.to_string()))?;
+    let wrong = || ApiError::new(Kind::Usage, format!("{name} is {value}, not a finite number"));
+    Finite::new(value).ok_or_else(wrong).map(|value| (name.clone(), value))
+}
+
 /// What a person wants done to a target.
 fn wanted(wish: &TargetWish) -> Option<Action> {
     match wish {
@@ -269,4 +275,17 @@ pub(super) fn no_target(id: &TargetId) -> ApiError {
 fn no_incident(id: IncidentId) -> ApiError {
     ApiError::new(Kind::NotFound, format!("there is no incident {id}, or it is too long ago"))
         .help("backstay incident ls shows those that are remembered")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_no_objective_can_have_is_refused_and_not_passed_over() {
+        assert!(measured("error_rate", 0.01).is_ok());
+        for (name, value) in [("Error rate", 0.01), ("error_rate", f64::NAN)] {
+            assert_eq!(measured(name, value).unwrap_err().kind, Kind::Usage, "{name}");
+        }
+    }
 }
