@@ -5,11 +5,11 @@
 
 use alloc::{format, string::String, string::ToString, vec, vec::Vec};
 
-use backstay_model::{Action, Digest, How, Millis, Mono, Permille, Rail, Task};
+use backstay_model::{Action, Digest, How, Millis, Mono, Permille, Rail, SchemaRange, Task, Version};
 
 use crate::{
-    Breaker, Estate,
-    target::{Hold, Judged, SMALL_STAGE, Target, Work},
+    Breaker, Estate, Migrations,
+    target::{Hold, Judged, SMALL_STAGE, SharedData, Target, Work, unnamed},
 };
 
 /// After so many windows without a new one an answer of the policy says nothing any more.
@@ -20,8 +20,12 @@ const STALE_WINDOWS: u64 = 3;
 pub struct Query {
     /// The release that it is about; none: whatever is out.
     pub release: Option<Digest>,
+    /// What it is called, for people; none: the pipeline doesn't say.
+    pub version: Option<Version>,
     /// The share of the traffic that it is to get next; none: the pipeline doesn't say.
     pub stage: Option<Permille>,
+    /// The schemas of shared data that it can live with; none: the pipeline doesn't say.
+    pub schema: Option<SchemaRange>,
 }
 
 /// What it is told.
@@ -41,11 +45,11 @@ impl Estate {
     /// What to tell a pipeline about a target. `None`: it isn't watched.
     #[must_use]
     pub fn advise(&self, now: Mono, target: &backstay_model::TargetId, query: &Query) -> Option<Advice> {
-        self.target(target).map(|target| advise(now, target, query))
+        self.target(target).map(|target| advise(now, target, query, self.migrations()))
     }
 }
 
-fn advise(now: Mono, target: &Target, query: &Query) -> Advice {
+fn advise(now: Mono, target: &Target, query: &Query, migrations: &Migrations) -> Advice {
     let state = target.state();
     let window = target.settings().window;
     let out = state.out().map(|out| out.release.digest);
@@ -84,6 +88,9 @@ fn advise(now: Mono, target: &Target, query: &Query) -> Advice {
         Hold::Held { rail, .. } | Hold::Frozen { rail, .. } => {
             return tell(Action::Freeze, vec![rail.to_string()]);
         }
+    }
+    if let Some(rail) = past_schema(target, query, migrations) {
+        return tell(Action::Pause, vec![rail.to_string()]);
     }
     // A pipeline that doesn't say which release means its own, which nobody knows yet.
     let is_new =
@@ -127,6 +134,20 @@ fn advise(now: Mono, target: &Target, query: &Query) -> Advice {
     let mut why = vec![format!("of what is out the policy says {}", decision.action)];
     why.extend(reasons);
     tell(action, why)
+}
+
+/// Why the data that releases of the target share is nothing for this one. What a pipeline doesn't say was said when the
+/// release went out, or by nobody.
+fn past_schema(target: &Target, query: &Query, migrations: &Migrations) -> Option<Rail> {
+    let Some(SharedData::Of(data)) = &target.settings().schema else { return None };
+    let state = target.state();
+    let out = state.out().filter(|out| query.release.is_none_or(|digest| digest == out.release.digest));
+    let known = |digest| state.good().iter().find(|good| good.release.digest == digest);
+    let good = query.release.and_then(known);
+    let range = query.schema.or(out.and_then(|out| out.schema)).or(good.and_then(|good| good.schema));
+    let version = out.map(|out| &out.release.version).or(good.map(|good| &good.release.version)).cloned();
+    let version = query.version.clone().or(version).unwrap_or_else(|| unnamed().version);
+    migrations.refusal(data, &version, range.as_ref())
 }
 
 /// What is being done already.

@@ -13,7 +13,8 @@ use backstay_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Allowance, Budget, Rng,
+    Allowance, Budget, GateMove, GateWish, Rng, SchemaGate,
+    migrations::Migrations,
     target::{Target, TargetEffect, TargetInput, TargetSettings, TargetState},
 };
 
@@ -68,7 +69,10 @@ pub(crate) struct Desk<'a> {
     pub(crate) out: &'a mut Vec<TargetEffect>,
     pub(crate) rng: &'a mut Rng,
     pub(crate) brakes: &'a mut Brakes,
+    pub(crate) migrations: &'a mut Migrations,
     numbers: &'a mut Numbers,
+    /// Who wants what is done now, if a person does.
+    pub(crate) by: Option<Name>,
     /// Releases that were confirmed just now.
     pub(crate) confirmed: Vec<Digest>,
     pub(crate) restrained: &'a mut BTreeMap<TargetId, Told>,
@@ -117,6 +121,7 @@ pub struct Estate {
     numbers: Numbers,
     rng: Rng,
     brakes: Brakes,
+    migrations: Migrations,
     targets: BTreeMap<TargetId, Target>,
     /// What is known of targets that the configuration doesn't name.
     strangers: BTreeMap<TargetId, TargetState>,
@@ -126,17 +131,35 @@ pub struct Estate {
 impl Estate {
     /// Goes on from what was kept. Nothing is watched before it is configured.
     #[must_use]
-    pub fn restore(shared: Shared, states: BTreeMap<TargetId, TargetState>, allowances: Allowances) -> Self {
+    pub fn restore(
+        shared: Shared,
+        states: BTreeMap<TargetId, TargetState>,
+        migrations: Migrations,
+        allowances: Allowances,
+    ) -> Self {
         let Shared { numbers, rng, spent } = shared;
         let brakes = Brakes { allowances, spent };
         let (targets, restrained) = (BTreeMap::new(), BTreeMap::new());
-        Self { numbers, rng, brakes, targets, strangers: states, restrained }
+        Self { numbers, rng, brakes, migrations, targets, strangers: states, restrained }
     }
 
     /// What is kept of all targets together.
     #[must_use]
     pub fn shared(&self) -> Shared {
         Shared { numbers: self.numbers, rng: self.rng.clone(), spent: self.brakes.spent.clone() }
+    }
+
+    /// What is kept of migrations.
+    #[must_use]
+    pub fn migrations(&self) -> &Migrations {
+        &self.migrations
+    }
+
+    /// The gate of a target that is a data base on its way to another schema.
+    #[must_use]
+    pub fn gate(&self, id: &TargetId) -> Option<&SchemaGate> {
+        self.target(id)?.settings().migration.as_ref()?;
+        self.migrations.gate(id)
     }
 
     /// What is kept of each target, of those that aren't watched any more as well.
@@ -176,7 +199,8 @@ impl Estate {
                     }
                     let mut target = target;
                     target.set(new);
-                    self.targets.insert(id, target);
+                    self.targets.insert(id.clone(), target);
+                    self.with(&id, &mut out, |target, desk| target.plans(desk));
                 }
                 None => {
                     self.targets.insert(id.clone(), target);
@@ -192,7 +216,10 @@ impl Estate {
             out.push(note(&id, TargetStep::Watched { mode: settings.mode }));
             let state = self.strangers.remove(&id).unwrap_or_default();
             self.targets.insert(id.clone(), Target::new(id.clone(), settings, state));
-            self.with(&id, &mut out, |target, desk| target.resume(now, desk));
+            self.with(&id, &mut out, |target, desk| {
+                target.resume(now, desk);
+                target.plans(desk);
+            });
         }
         out
     }
@@ -237,7 +264,19 @@ impl Estate {
     /// What a run would be begun for now, by what is wanted of a target; nothing is changed. `None`: it isn't watched.
     #[must_use]
     pub fn preview(&self, now: Mono, id: &TargetId, wanted: &Action) -> Option<Result<Task, Rail>> {
-        self.target(id).map(|target| target.preview(now, wanted, &self.brakes))
+        self.target(id).map(|target| target.preview(now, wanted, &self.brakes, &self.migrations))
+    }
+
+    /// What a run would be for, whether it may begin now or not. `None`: there is no such task, or it isn't watched.
+    #[must_use]
+    pub fn task(&self, now: Mono, id: &TargetId, wanted: &Action) -> Option<Task> {
+        self.target(id)?.task(now, wanted, &self.migrations)
+    }
+
+    /// What a step of a migration would be now; nothing is changed. `None`: it isn't watched.
+    #[must_use]
+    pub fn preview_step(&self, now: Mono, id: &TargetId, wish: GateWish) -> Option<Result<GateMove, Rail>> {
+        self.target(id).map(|target| target.may_migrate(now, wish, &self.migrations, &self.brakes))
     }
 
     /// How many targets are watched, by what is done with what is decided.
@@ -253,8 +292,9 @@ impl Estate {
         does: impl FnOnce(&mut Target, &mut Desk<'_>),
     ) -> Vec<Digest> {
         let Some(target) = self.targets.get_mut(id) else { return Vec::new() };
-        let Self { numbers, rng, brakes, restrained, .. } = self;
-        let mut desk = Desk { out, rng, brakes, numbers, confirmed: Vec::new(), restrained };
+        let Self { numbers, rng, brakes, migrations, restrained, .. } = self;
+        let (by, confirmed) = (None, Vec::new());
+        let mut desk = Desk { out, rng, brakes, migrations, numbers, by, confirmed, restrained };
         does(target, &mut desk);
         desk.confirmed
     }

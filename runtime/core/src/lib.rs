@@ -18,6 +18,7 @@ mod gate;
 mod hearing;
 mod ladder;
 mod lock;
+mod migrations;
 mod quarantine;
 mod rng;
 mod schema_gate;
@@ -43,17 +44,18 @@ pub use estate::{Allowances, Brakes, Estate, Shared, Spent};
 pub use gate::{Asked, Gate, Heard, Patience, Stop, Unheard};
 pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
 pub use lock::{Lock, Locked, Stale};
+pub use migrations::{Migrating, Migrations};
 pub use quarantine::Quarantine;
 pub use rng::Rng;
 pub use schema_gate::{
-    Code, DualWriter, FlagState, GateMove, GateRefusal, GateWish, Hindrance, Migration, Phase, SchemaGate,
-    Step, StepEnd, Unfit,
+    Code, Columns, DualWriter, FlagState, GateMove, GateRefusal, GateWish, Hindrance, Migration, Phase,
+    SchemaGate, SchemaLook, Sight, Step, StepEnd, Unfit,
 };
 pub use setback::Retries;
 pub use succession::{Bench, Confidence, Move, Said, Standing, Succession, Terms, Trouble, Turn};
 pub use target::{
-    Good, Hold, Incident, Judged, Out, Past, Purpose, Remedy, Running, SMALL_STAGE, Signals, Target,
-    TargetEffect, TargetInput, TargetSettings, TargetState, Wish as TargetWish, Work,
+    Good, Hold, Incident, Judged, Out, Past, Purpose, Remedy, Running, SMALL_STAGE, SharedData, Signals,
+    Target, TargetEffect, TargetInput, TargetSettings, TargetState, Wish as TargetWish, Work,
 };
 pub use upgrade::{Bundle, Configured, Fetched, Upgrade, UpgradeEffect, UpgradeInput, Wanted};
 pub use windows::{Watched, Windows};

@@ -1,7 +1,8 @@
 //! One migration of a data base on its way through expand, migrate and contract, or back.
 //!
-//! Here: the phases, which may follow which, what has to be known before each, and which code may run meanwhile. Not here:
-//! SQL and flags (an executor and the operator's commands), what runs (whoever looks), and the tickets of runs.
+//! Here: the phases, which may follow which, what has to be known before each, and which code may run meanwhile; in `look`:
+//! what a look says of it. Not here: SQL and flags (an executor and the operator's commands), what runs (whoever looks), when
+//! a step is ordered and who is told (`migrations`, `target`).
 //!
 //!   Before -- expand --> Expanded -- dual-write-on --> `DualWrite` -- backfill --> Backfilled -- read-new --> `ReadNew`
 //!   `ReadNew` -- no old code left --> Soaking -- contract, after the soak --> Contracted: nothing leads back
@@ -13,11 +14,15 @@
 //! known, a flag or how a step ended, moves nothing. The pattern: Sadalage and Fowler, "Evolutionary Database Design";
 //! Fowler, "Parallel Change".
 
+use core::fmt;
+
 use backstay_model::{Millis, Mono, Name, Schema, SchemaRange, Ticket, Version};
 use serde::{Deserialize, Serialize};
 
+mod look;
 mod refusal;
 
+pub use look::{Columns, SchemaLook, Sight};
 pub use refusal::{GateRefusal, Hindrance, Unfit};
 
 /// A migration as it was planned. It doesn't change while it is under way.
@@ -118,11 +123,13 @@ pub enum StepEnd {
 }
 
 /// Where somebody wants a migration to go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GateWish {
-    /// To the next phase.
+    /// To the next phase, as long as something leads back from it.
     Next,
-    /// To the one before.
+    /// Through the contract. It has to be said by its name: nothing leads back.
+    Contract,
+    /// To the phase before.
     Back,
 }
 
@@ -181,6 +188,8 @@ pub struct SchemaGate {
     /// What is being brought in. It may start at any moment, whatever a look has seen.
     deploying: Option<Code>,
     flag: FlagState,
+    /// Whether anybody has seen how far the data base is. Until then it may be anywhere.
+    seen: bool,
 }
 
 /// What a release is to a migration, by the schemas that it lives with.
@@ -194,11 +203,35 @@ enum Generation {
 }
 
 impl SchemaGate {
-    /// A migration of which nothing has been done and nothing is known.
+    /// A migration of which nothing is known. The first look that is whole says where it stands.
     #[must_use]
     pub const fn new(migration: Migration) -> Self {
         let (code, flag) = (Code::Unknown, FlagState::Unknown);
-        Self { migration, phase: Phase::Before, pending: None, code, deploying: None, flag }
+        Self { migration, phase: Phase::Before, pending: None, code, deploying: None, flag, seen: false }
+    }
+
+    /// What was planned.
+    #[must_use]
+    pub const fn migration(&self) -> &Migration {
+        &self.migration
+    }
+
+    /// Whether anybody has seen how far the data base is.
+    #[must_use]
+    pub const fn is_seen(&self) -> bool {
+        self.seen
+    }
+
+    /// Which code runs, as far as is known.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Whether dual-write is on, as far as is known.
+    #[must_use]
+    pub const fn flag(&self) -> FlagState {
+        self.flag
     }
 
     /// The phase that is known to have been reached; a step may be under way.
@@ -213,13 +246,33 @@ impl SchemaGate {
         self.pending.map(|pending| pending.step)
     }
 
+    /// Whether it isn't known how the step ended.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.pending.is_some_and(|pending| pending.in_doubt)
+    }
+
+    /// The run that was to do the step.
+    #[must_use]
+    pub fn ticket(&self) -> Option<Ticket> {
+        self.pending.map(|pending| pending.ticket)
+    }
+
+    /// What a wish would lead to now; nothing is changed.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn preview(&self, now: Mono, wish: GateWish) -> Result<GateMove, GateRefusal> {
+        self.granted(now, wish).map_err(|why| self.refusal(why))
+    }
+
     /// Takes a wish: names the work, which counts as begun under `ticket`, or says why not and what to do. While a step is in
     /// doubt, all that can be ordered is the same step: executors look first and do what is missing.
     ///
     /// # Errors
     /// What stands in the way. Nothing has changed.
     pub fn wish(&mut self, now: Mono, ticket: Ticket, wish: GateWish) -> Result<GateMove, GateRefusal> {
-        let granted = self.granted(now, wish).map_err(|why| self.refusal(why))?;
+        let granted = self.preview(now, wish)?;
         match granted {
             GateMove::Run(step) => {
                 let (spoiled, beside_old) =
@@ -304,6 +357,7 @@ impl SchemaGate {
         let contract = self.phase == Phase::Contracted || self.step() == Some(Step::Contract);
         let version = if contract { self.migration.to } else { self.migration.from };
         match before {
+            _ if !self.seen => Schema::Unknown,
             None => Schema::Unknown,
             Some(range) if self.admits(range) => Schema::Compatible(version),
             Some(_) => Schema::OneWay(version),
@@ -315,16 +369,20 @@ impl SchemaGate {
     }
 
     fn granted(&self, now: Mono, wish: GateWish) -> Result<GateMove, Hindrance> {
-        if let Some(pending) = self.pending {
-            return match pending.in_doubt && (wish == GateWish::Next || pending.step != Step::Contract) {
-                true => self.again(pending.step),
-                false if pending.in_doubt => Err(Hindrance::PastContract),
-                false => Err(Hindrance::UnderWay { step: pending.step }),
+        if let Some(Pending { step, in_doubt, .. }) = self.pending {
+            return match (wish, step) {
+                _ if !in_doubt => Err(Hindrance::UnderWay { step }),
+                (GateWish::Back, Step::Contract) => Err(Hindrance::PastContract),
+                (GateWish::Contract, other) if other != Step::Contract => Err(Hindrance::BeforeSoak),
+                (GateWish::Next | GateWish::Contract | GateWish::Back, step) => self.again(step),
             };
+        }
+        if !self.seen {
+            return Err(Hindrance::NotSeen);
         }
         if self.phase == Phase::Contracted {
             return match wish {
-                GateWish::Next => Err(Hindrance::AtEnd),
+                GateWish::Next | GateWish::Contract => Err(Hindrance::AtEnd),
                 GateWish::Back => Err(Hindrance::PastContract),
             };
         }
@@ -335,7 +393,9 @@ impl SchemaGate {
         };
         let step = match (wish, self.phase) {
             // Somebody turned it off. It has to be on before anything else, whichever way it goes then.
-            (_, Phase::ReadNew | Phase::Soaking { .. }) if !on => Step::DualWriteOn,
+            (GateWish::Next | GateWish::Back, Phase::ReadNew | Phase::Soaking { .. }) if !on => {
+                Step::DualWriteOn
+            }
             (GateWish::Next, Phase::Before) => Step::Expand,
             (GateWish::Next, Phase::Expanded) => Step::DualWriteOn,
             (GateWish::Next, Phase::DualWrite) => self.mirrored(Step::Backfill)?,
@@ -344,7 +404,12 @@ impl SchemaGate {
                 self.alone()?;
                 return Ok(GateMove::Stands(Phase::Soaking { since: now }));
             }
-            (GateWish::Next, Phase::Soaking { since }) => self.soaked(now, since)?,
+            (GateWish::Next, Phase::Soaking { since }) => {
+                self.soaked(now, since)?;
+                return Err(Hindrance::Irrevocable);
+            }
+            (GateWish::Contract, Phase::Soaking { since }) if on => self.soaked(now, since)?,
+            (GateWish::Contract, _) => return Err(Hindrance::BeforeSoak),
             (GateWish::Back, Phase::Before) => return Err(Hindrance::AtBeginning),
             (GateWish::Back, Phase::Expanded) if !on => Step::ExpandUndo,
             (GateWish::Back, Phase::Expanded | Phase::DualWrite | Phase::Backfilled) => Step::DualWriteOff,
@@ -466,6 +531,7 @@ impl SchemaGate {
         let contracted = self.phase == Phase::Contracted;
         match Generation::of(range, from, to) {
             Generation::New => Ok(Code::New),
+            Generation::Old | Generation::After if !self.seen => Err(Unfit::NotSeen),
             Generation::After if contracted => Ok(Code::New),
             Generation::After => Err(Unfit::TooEarly),
             Generation::Stranger => Err(Unfit::Neither),
@@ -478,6 +544,20 @@ impl SchemaGate {
             Generation::Old if writer == DualWriter::Application => Err(Unfit::ReadsNew),
             Generation::Old => Ok(Code::Old),
         }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Before => "before",
+            Self::Expanded => "expanded",
+            Self::DualWrite => "dual write",
+            Self::Backfilled => "backfilled",
+            Self::ReadNew => "read new",
+            Self::Soaking { .. } => "soaking",
+            Self::Contracted => "contracted",
+        })
     }
 }
 

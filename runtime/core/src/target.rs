@@ -21,6 +21,7 @@ mod holding;
 mod incident;
 #[cfg(test)]
 mod interleavings;
+mod migrating;
 mod operating;
 mod rails;
 mod running;
@@ -37,6 +38,7 @@ use backstay_model::{
 };
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::history::unnamed;
 pub use self::{
     deciding::SMALL_STAGE,
     history::{Good, Past},
@@ -45,7 +47,10 @@ pub use self::{
     running::{Purpose, Running, Work},
 };
 
-use crate::{Allowance, Backoff, Breaker, Budget, Ladder, Lock, Reply, Rung, estate::Desk};
+use crate::{
+    Allowance, Backoff, Breaker, Budget, GateWish, Ladder, Lock, Migration, Reply, Rung, SchemaLook,
+    estate::Desk,
+};
 
 /// What is set for a target. It comes from the configuration at each start, and isn't kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +77,21 @@ pub struct TargetSettings {
     pub roll_backs: Allowance,
     /// Tries to mend it.
     pub mends: Allowance,
-    /// The version of the data that it shares with others, where somebody said so.
-    pub schema: Option<u32>,
+    /// How it is known which version the data has that its releases share; none: nobody said.
+    pub schema: Option<SharedData>,
+    /// Its way to another schema, if it is a data base.
+    pub migration: Option<Migration>,
+    /// Whether its executor is asked what it sees when a window begins.
+    pub looks: bool,
+}
+
+/// How it is known which version the data has that a target's releases share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SharedData {
+    /// Somebody said so.
+    Version(u32),
+    /// This target is the data base, and its migration knows.
+    Of(TargetId),
 }
 
 /// What is known of a target, as it is kept.
@@ -204,6 +222,8 @@ pub enum TargetInput {
     },
     /// The same release was confirmed at another target.
     FineElsewhere(Digest),
+    /// Its executor looked at the data base that it is.
+    Looked(SchemaLook),
 }
 
 /// What a person can want of a target.
@@ -223,6 +243,8 @@ pub enum Wish {
     Lift(Digest),
     /// Say whether an action was right.
     Mark(IncidentId, IncidentLabel),
+    /// Take its data base a step further, or back.
+    Migrate(GateWish),
 }
 
 /// What is to be done for a target, in this order.
@@ -258,6 +280,11 @@ pub enum TargetEffect {
         ticket: Ticket,
         /// How it ended.
         outcome: Outcome,
+    },
+    /// Ask its executor what it sees; what was asked before and isn't answered yet says nothing any more.
+    Look {
+        /// Which target.
+        target: TargetId,
     },
     /// Tell a person.
     Page {
@@ -318,6 +345,7 @@ impl Target {
             TargetInput::Ended { ticket, outcome } => self.ended(now, ticket, outcome, desk),
             TargetInput::Operator { who, reason, wish } => self.operator(now, &who, reason, wish, desk),
             TargetInput::FineElsewhere(digest) => self.fine_elsewhere(&digest, desk),
+            TargetInput::Looked(look) => self.looked(now, &look, desk),
         }
     }
 
@@ -353,7 +381,7 @@ impl Target {
         match (&self.state.out, self.state.good.first()) {
             (Some(out), _) => (out.release.clone(), out.stage, !out.confirmed),
             (None, Some(good)) => (good.release.clone(), Permille::ALL, false),
-            (None, None) => (history::unnamed(), Permille::ALL, false),
+            (None, None) => (unnamed(), Permille::ALL, false),
         }
     }
 }

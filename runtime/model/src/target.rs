@@ -180,6 +180,11 @@ pub enum TargetStep {
         /// What, and what for. At most 256 bytes.
         what: String,
     },
+    /// Its migration stands elsewhere now, or doesn't although somebody wants it to.
+    Migration {
+        /// Where, or why not. At most 256 bytes.
+        what: String,
+    },
 }
 
 impl TargetStep {
@@ -208,7 +213,8 @@ impl TargetStep {
             | Self::Waits { .. }
             | Self::Paged { .. }
             | Self::Labelled { .. }
-            | Self::Override { .. } => None,
+            | Self::Override { .. }
+            | Self::Migration { .. } => None,
         }
     }
 }
@@ -349,6 +355,13 @@ pub enum Rail {
     },
     /// The release is in quarantine here.
     InQuarantine,
+    /// The data base is at a point of its migration that forbids it.
+    Migration {
+        /// What stands in the way.
+        why: String,
+        /// What to do about it.
+        way_out: String,
+    },
 }
 
 /// Whose changes are counted together.

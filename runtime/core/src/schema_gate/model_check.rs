@@ -64,10 +64,13 @@ enum Act {
     SoakPasses,
     /// Somebody turns the flag without asking.
     Drifts,
+    /// Whoever keeps the gate has lost all of it between two steps, and looks.
+    Forgets,
 }
 
-const ACTS: [Act; 23] = [
+const ACTS: [Act; 25] = [
     Act::Wish(GateWish::Next),
+    Act::Wish(GateWish::Contract),
     Act::Wish(GateWish::Back),
     Act::TakesEffect,
     Act::Ended(StepEnd::Done),
@@ -90,6 +93,7 @@ const ACTS: [Act; 23] = [
     Act::SeesFlag(FlagState::Off),
     Act::SoakPasses,
     Act::Drifts,
+    Act::Forgets,
 ];
 
 /// What one search is about.
@@ -126,14 +130,16 @@ impl Search {
     }
 
     fn gate_of_nothing(self) -> SchemaGate {
-        SchemaGate::new(Migration {
+        let mut gate = SchemaGate::new(Migration {
             from: 7,
             to: 8,
             release: Version::parse("2.2").unwrap(),
             flag: Name::parse("dual-write").unwrap(),
             writer: self.planned,
             soak: SOAK,
-        })
+        });
+        gate.seen = true;
+        gate
     }
 
     fn gate(self, state: State) -> SchemaGate {
@@ -204,6 +210,11 @@ impl Search {
                 self.drift.then_some(())?;
                 world.flag = !world.flag;
             }
+            Act::Forgets => {
+                (state.pending.is_none() && state.deploying.is_none()).then_some(())?;
+                gate = SchemaGate { seen: false, ..self.gate_of_nothing() };
+                gate.sees(&world.look());
+            }
         }
         world.goes_on(self.real);
         if gate.pending.is_none() {
@@ -266,6 +277,23 @@ impl Explored {
 }
 
 impl World {
+    fn look(&self) -> SchemaLook {
+        let columns = match (self.old_columns, self.new_columns) {
+            (true, false) => Columns::Before,
+            (true, true) if self.old_complete && self.new_complete => Columns::InStep,
+            (true, true) => Columns::Expanded,
+            (false, _) => Columns::Contracted,
+        };
+        let flag = |on| if on { FlagState::On } else { FlagState::Off };
+        SchemaLook {
+            columns: Some(columns),
+            old_code: Some(self.old_runs),
+            new_code: Some(self.new_runs),
+            dual_write: flag(self.flag),
+            read_new: flag(self.reads_new),
+        }
+    }
+
     fn does(&mut self, step: Step) {
         match step {
             Step::Expand => self.new_columns = true,

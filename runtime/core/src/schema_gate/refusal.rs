@@ -13,6 +13,8 @@ use super::{Migration, Step};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hindrance {
+    /// Nobody has seen how far the data base is.
+    NotSeen,
     /// A step is under way.
     UnderWay {
         /// Which.
@@ -37,6 +39,10 @@ pub enum Hindrance {
         /// What is left of it.
         left: Millis,
     },
+    /// The contract is next, and nobody said so by its name.
+    Irrevocable,
+    /// The contract was wanted, and it is not time for it.
+    BeforeSoak,
     /// A release can't live with the data as they are.
     Release {
         /// Which.
@@ -50,6 +56,8 @@ pub enum Hindrance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unfit {
+    /// Nobody has seen how far the data base is.
+    NotSeen,
     /// It needs columns that are gone, or may be.
     PastContract,
     /// It lives only with the schema after the contract.
@@ -87,6 +95,9 @@ impl GateRefusal {
     pub fn way_out(&self) -> Cow<'static, str> {
         let Migration { from, to, release, flag, .. } = &self.migration;
         match &self.why {
+            Hindrance::NotSeen | Hindrance::Release { why: Unfit::NotSeen, .. } => {
+                "wait for a look, or see why none is whole: schema-status and both switches have to answer".into()
+            }
             Hindrance::UnderWay { .. } => "wait until it has ended".into(),
             Hindrance::AtBeginning | Hindrance::AtEnd => "nothing is left to do".into(),
             Hindrance::FlagUnknown => format!("look at flag {flag}: its server has to answer").into(),
@@ -94,6 +105,8 @@ impl GateRefusal {
             Hindrance::OldCode => format!("bring {release} or a later release to every instance first").into(),
             Hindrance::NoNewCode => format!("bring {release} or a later release in first").into(),
             Hindrance::Soak { .. } => "wait, or go back while that is possible".into(),
+            Hindrance::Irrevocable => "take a copy of the data base, and then order the contract by its name".into(),
+            Hindrance::BeforeSoak => "go on step by step: it comes after read-new and the soak".into(),
             Hindrance::PastContract | Hindrance::Release { why: Unfit::PastContract, .. } => format!(
                 "keep {release} and switch off the flag of the feature at fault, or roll forward with a release that lives \
                  with schema {to}, or restore the data base from the copy that was taken before the contract"
@@ -120,6 +133,7 @@ impl fmt::Display for GateRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Migration { from, to, flag, .. } = &self.migration;
         match &self.why {
+            Hindrance::NotSeen => f.write_str("nobody has seen yet how far the data base is"),
             Hindrance::UnderWay { step } => write!(f, "step {} is under way", step.playbook()),
             Hindrance::AtBeginning => write!(f, "the migration from schema {from} to {to} has not begun"),
             Hindrance::AtEnd => write!(f, "the migration from schema {from} to {to} is complete"),
@@ -131,7 +145,17 @@ impl fmt::Display for GateRefusal {
             Hindrance::OldCode => write!(f, "code that can't live with schema {to} runs or may start"),
             Hindrance::NoNewCode => write!(f, "no code runs that could read schema {to}"),
             Hindrance::Soak { left } => write!(f, "the soak lasts {left} more"),
+            Hindrance::Irrevocable => f.write_str("the contract is next, and nothing leads back from it"),
+            Hindrance::BeforeSoak => {
+                write!(f, "schema {from} is still needed: it is not time for the contract")
+            }
             Hindrance::Release { release, why } => match why {
+                Unfit::NotSeen => {
+                    write!(
+                        f,
+                        "nobody has seen yet whether the data is one that release {release} can live with"
+                    )
+                }
                 Unfit::PastContract => write!(f, "release {release} can't live with schema {to}"),
                 Unfit::TooEarly => write!(f, "release {release} can't live with schema {from}"),
                 Unfit::Neither => write!(f, "release {release} lives with neither schema {from} nor {to}"),

@@ -24,10 +24,17 @@ fn gate(writer: DualWriter) -> SchemaGate {
         soak: DAY,
     };
     let mut gate = SchemaGate::new(migration);
-    gate.sees_flag(FlagState::Off);
-    gate.sees_code(Code::Old);
+    assert_eq!(gate.sees(&BEFORE), Sight { settled: None, found: Some(Phase::Before) });
     gate
 }
+
+const BEFORE: SchemaLook = SchemaLook {
+    columns: Some(Columns::Before),
+    old_code: Some(true),
+    new_code: Some(false),
+    dual_write: FlagState::Off,
+    read_new: FlagState::Off,
+};
 
 /// Orders the step that has to come next, and lets it end well.
 fn does(gate: &mut SchemaGate, wish: GateWish, step: Step) {
@@ -60,7 +67,9 @@ fn a_migration_goes_all_the_way_and_its_old_release_stays_possible_until_the_con
     assert_eq!(gate.facts(Some(&OLD)), Schema::Compatible(7));
     let early = gate.wish(Mono(DAY.0 - 1), Ticket(1), GateWish::Next).unwrap_err();
     assert_eq!(early.to_string(), "the soak lasts 1 ms more");
-    assert_eq!(gate.wish(Mono(DAY.0), Ticket(2), GateWish::Next), Ok(GateMove::Run(Step::Contract)));
+    let unsaid = gate.wish(Mono(DAY.0), Ticket(2), GateWish::Next).unwrap_err();
+    assert_eq!(unsaid.to_string(), "the contract is next, and nothing leads back from it");
+    assert_eq!(gate.wish(Mono(DAY.0), Ticket(2), GateWish::Contract), Ok(GateMove::Run(Step::Contract)));
     assert!(!gate.ended(Ticket(1), StepEnd::Failed), "a late word of another run");
     assert!(gate.ended(Ticket(2), StepEnd::Done));
     assert_eq!(gate.phase(), Phase::Contracted);
@@ -71,7 +80,7 @@ fn a_migration_goes_all_the_way_and_its_old_release_stays_possible_until_the_con
 #[test]
 fn a_roll_back_past_the_contract_is_refused_with_the_way_out() {
     let mut gate = soaking();
-    gate.wish(Mono(DAY.0), Ticket(1), GateWish::Next).unwrap();
+    gate.wish(Mono(DAY.0), Ticket(1), GateWish::Contract).unwrap();
     // Begun is as good as done: nobody knows at which moment the columns go.
     assert!(!gate.admits(&OLD));
     gate.ended(Ticket(1), StepEnd::Done);
@@ -101,7 +110,7 @@ fn old_code_that_comes_back_ends_the_soak() {
 #[test]
 fn a_contract_in_doubt_can_only_be_finished_or_looked_at() {
     let mut gate = soaking();
-    gate.wish(Mono(DAY.0), Ticket(1), GateWish::Next).unwrap();
+    gate.wish(Mono(DAY.0), Ticket(1), GateWish::Contract).unwrap();
     gate.ended(Ticket(1), StepEnd::InDoubt);
     assert_eq!(
         gate.wish(Mono(DAY.0), Ticket(2), GateWish::Back).unwrap_err().why(),
@@ -158,4 +167,61 @@ fn a_release_that_fits_neither_schema_or_comes_too_early_is_told_so() {
     assert_eq!(early.to_string(), "release 3.0 can't live with schema 7");
     let stranger = gate.deploys(&version("0.1"), &SchemaRange { from: 1, to: 2 }).unwrap_err();
     assert_eq!(stranger.way_out(), "take a release that lives with schema 7 or 8");
+}
+
+#[test]
+fn what_nobody_has_seen_may_be_anywhere() {
+    let mut gate = SchemaGate::new(gate(DualWriter::Database).migration().clone());
+    assert!(!gate.admits(&OLD) && gate.admits(&NEW));
+    assert_eq!(gate.facts(Some(&NEW)), Schema::Unknown);
+    let refused = gate.wish(Mono(0), Ticket(1), GateWish::Next).unwrap_err();
+    assert_eq!(refused.to_string(), "nobody has seen yet how far the data base is");
+    // Half a look is none: whether new columns are read decides.
+    let half =
+        SchemaLook { columns: Some(Columns::InStep), read_new: FlagState::Unknown, ..SchemaLook::NOTHING };
+    assert_eq!(gate.sees(&half), Sight::default());
+    assert!(!gate.is_seen());
+}
+
+#[test]
+fn a_gate_that_forgot_everything_takes_it_from_a_look_and_from_no_further() {
+    let plan = gate(DualWriter::Database).migration().clone();
+    let seen =
+        |columns, dual_write, read_new| SchemaLook { columns: Some(columns), dual_write, read_new, ..BEFORE };
+    for (look, phase) in [
+        (BEFORE, Phase::Before),
+        (seen(Columns::Expanded, FlagState::Off, FlagState::Off), Phase::Expanded),
+        (seen(Columns::Expanded, FlagState::On, FlagState::Off), Phase::DualWrite),
+        // That it is in step says nothing of what old code writes this very moment.
+        (seen(Columns::InStep, FlagState::On, FlagState::Off), Phase::DualWrite),
+        (seen(Columns::InStep, FlagState::On, FlagState::On), Phase::ReadNew),
+        (seen(Columns::Expanded, FlagState::Off, FlagState::On), Phase::ReadNew),
+        (seen(Columns::Contracted, FlagState::Unknown, FlagState::Unknown), Phase::Contracted),
+    ] {
+        let mut gate = SchemaGate::new(plan.clone());
+        assert_eq!(gate.sees(&look).found, Some(phase), "{look:?}");
+    }
+}
+
+#[test]
+fn a_step_in_doubt_is_settled_by_what_a_look_shows() {
+    let mut gate = gate(DualWriter::Database);
+    gate.wish(Mono(0), Ticket(1), GateWish::Next).unwrap();
+    gate.ended(Ticket(1), StepEnd::InDoubt);
+    assert_eq!(gate.sees(&SchemaLook { columns: None, ..BEFORE }), Sight::default());
+    assert!(gate.is_in_doubt(), "nobody answered");
+    assert_eq!(gate.sees(&BEFORE).settled, Some((Step::Expand, false)));
+    gate.wish(Mono(0), Ticket(2), GateWish::Next).unwrap();
+    gate.ended(Ticket(2), StepEnd::InDoubt);
+    let expanded = SchemaLook { columns: Some(Columns::Expanded), ..BEFORE };
+    assert_eq!(gate.sees(&expanded), Sight { settled: Some((Step::Expand, true)), found: None });
+    assert_eq!(gate.phase(), Phase::Expanded);
+}
+
+#[test]
+fn whoever_changes_the_schema_by_hand_is_noticed() {
+    let mut gate = soaking();
+    let gone = SchemaLook { columns: Some(Columns::Contracted), ..BEFORE };
+    assert_eq!(gate.sees(&gone).found, Some(Phase::Contracted));
+    assert!(!gate.admits(&OLD));
 }

@@ -7,8 +7,8 @@ use backstay_model::{
     Scope, TargetStep, Ticket, Window,
 };
 
-use super::{Hold, Judged, Out, Question, Signals, Target, TargetEffect, Undone, Work};
-use crate::{Breaker, Outlook, Reply, estate::Desk};
+use super::{Good, Hold, Judged, Out, Question, SharedData, Signals, Target, TargetEffect, Undone, Work};
+use crate::{Breaker, Migrations, Outlook, Reply, estate::Desk};
 
 /// Up to here a release that is let out after a roll-back counts as a small stage.
 pub const SMALL_STAGE: Permille = match Permille::new(100) {
@@ -44,6 +44,7 @@ impl Target {
         if !goes_on && self.state.incident.is_some() && self.state.work.is_idle() {
             self.closes(now, IncidentEnd::Superseded, desk);
         }
+        self.is_out_on_shared_data(now, &out, desk);
         self.state.out = Some(out);
         self.state.question = None;
         if self.state.is_quarantined(&release.digest) {
@@ -78,6 +79,7 @@ impl Target {
     /// A window closed: the policy is asked, unless a run is changing what it would be asked about.
     pub(super) fn window(&mut self, now: Mono, signals: Signals, desk: &mut Desk<'_>) {
         self.wake_breaker(now);
+        self.looks(desk);
         if !self.state.work.is_idle() {
             return;
         }
@@ -95,7 +97,7 @@ impl Target {
             infra: signals.infra,
             attempts: self.state.ladder.attempts(),
             breaker: self.state.breaker.at(now),
-            schema: self.schema_fact(),
+            schema: self.schema_fact(desk.migrations),
         };
         self.asked = Some(facts.clone());
         desk.out.push(TargetEffect::Ask { target: self.id.clone(), ticket, facts });
@@ -121,13 +123,23 @@ impl Target {
     }
 
     /// Whether the release that would be gone back to can live with the data as they are.
-    fn schema_fact(&self) -> backstay_model::Schema {
+    fn schema_fact(&self, migrations: &Migrations) -> backstay_model::Schema {
         use backstay_model::Schema;
-        match (self.settings.schema, self.way_home()) {
+        match (&self.settings.schema, self.way_home(migrations)) {
             (None, _) => Schema::Unknown,
-            (Some(version), Ok(_)) => Schema::Compatible(version),
-            (Some(version), Err(Rail::NoWayHome { one_way: 1.., .. })) => Schema::OneWay(version),
-            (Some(version), Err(_)) => Schema::Compatible(version),
+            (Some(SharedData::Of(data)), _) => {
+                let (out, _, _) = self.judged_release();
+                let is_home = |good: &&Good| {
+                    good.release.digest != out.digest && !self.state.is_quarantined(&good.release.digest)
+                };
+                let home = self.state.good.iter().find(is_home);
+                migrations.facts(data, home.and_then(|home| home.schema.as_ref()))
+            }
+            (Some(SharedData::Version(version)), Ok(_)) => Schema::Compatible(*version),
+            (Some(SharedData::Version(version)), Err(Rail::NoWayHome { one_way: 1.., .. })) => {
+                Schema::OneWay(*version)
+            }
+            (Some(SharedData::Version(version)), Err(_)) => Schema::Compatible(*version),
         }
     }
 
@@ -217,6 +229,7 @@ impl Target {
             self.note(TargetStep::Cured { attempts, held }, desk);
         }
         self.good_for_incident(now, desk);
+        self.goes_on_migrating(now, desk);
         let Some(out) = &mut self.state.out else { return };
         out.good = out.good.saturating_add(1);
         if out.confirmed || out.good < self.settings.confirm_windows {

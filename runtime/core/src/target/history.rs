@@ -6,8 +6,8 @@ use backstay_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Out, Target};
-use crate::estate::Desk;
+use super::{Out, SharedData, Target};
+use crate::{Migrations, estate::Desk};
 
 /// The most releases that are remembered as good.
 const GOOD_MAX: usize = 16;
@@ -51,21 +51,29 @@ impl Target {
     ///
     /// # Errors
     /// There is none, and why.
-    pub(super) fn way_home(&self) -> Result<Release, Rail> {
+    pub(super) fn way_home(&self, migrations: &Migrations) -> Result<Release, Rail> {
         let (left, _, _) = self.judged_release();
         let known = self.state.good.iter().filter(|good| good.release.digest != left.digest);
         let is_quarantined = |good: &&Good| self.state.is_quarantined(&good.release.digest);
         // Where nobody said what a release can live with, nobody said that it can't.
-        let is_one_way = |good: &&Good| match (self.settings.schema, good.schema) {
-            (Some(present), Some(range)) => !(range.from..=range.to).contains(&present),
-            (None, _) | (_, None) => false,
+        let is_one_way = |good: &&Good| match (&self.settings.schema, &good.schema) {
+            (Some(SharedData::Version(present)), Some(range)) => !(range.from..=range.to).contains(present),
+            (Some(SharedData::Of(data)), range) => !migrations.admits(data, range.as_ref()),
+            (Some(SharedData::Version(_)), None) | (None, _) => false,
         };
         let mut fit = known.clone().filter(|good| !is_quarantined(good) && !is_one_way(good));
+        // Where the data is what is in the way, the way out of that is what helps.
+        let past = self.shares().and_then(|data| {
+            let newest = known.clone().find(|good| !is_quarantined(good) && is_one_way(good))?;
+            migrations.refusal(data, &newest.release.version, newest.schema.as_ref())
+        });
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        fit.next().map(|good| good.release.clone()).ok_or_else(|| Rail::NoWayHome {
-            known: count(known.clone().count()),
-            quarantined: count(known.clone().filter(is_quarantined).count()),
-            one_way: count(known.filter(|good| !is_quarantined(good) && is_one_way(good)).count()),
+        fit.next().map(|good| good.release.clone()).ok_or_else(|| {
+            past.unwrap_or_else(|| Rail::NoWayHome {
+                known: count(known.clone().count()),
+                quarantined: count(known.clone().filter(is_quarantined).count()),
+                one_way: count(known.filter(|good| !is_quarantined(good) && is_one_way(good)).count()),
+            })
         })
     }
 
@@ -128,7 +136,7 @@ impl Target {
 }
 
 /// Stands where nobody said what is out: nothing has its digest.
-pub(super) fn unnamed() -> Release {
+pub(crate) fn unnamed() -> Release {
     let version = Version::parse("unnamed").expect("it is a version");
     Release { version, digest: Digest([0; 32]), length: 0, security_epoch: 0 }
 }

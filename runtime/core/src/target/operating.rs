@@ -5,7 +5,7 @@ use alloc::{format, string::String};
 use backstay_model::{Action, IncidentEnd, Mono, Name, Rail, Reason, TargetStep, Task};
 
 use super::{Hold, Target, Wish};
-use crate::{Breaker, Climb, estate::Desk};
+use crate::{Breaker, Climb, GateWish, Migrations, estate::Desk};
 
 impl Target {
     pub(super) fn operator(
@@ -24,9 +24,13 @@ impl Target {
             Wish::CloseBreaker => "close the breaker".into(),
             Wish::Lift(digest) => format!("lift the quarantine of {}", digest.short()),
             Wish::Mark(id, label) => format!("mark incident {id} {label}"),
+            Wish::Migrate(GateWish::Next) => "take the migration a step further".into(),
+            Wish::Migrate(GateWish::Contract) => "contract".into(),
+            Wish::Migrate(GateWish::Back) => "take the migration a step back".into(),
         };
         let what = Reason::new(format!("{what}: {reason}")).0;
         self.note(TargetStep::Override { who: who.clone(), what }, desk);
+        desk.by = Some(who.clone());
         match wish {
             Wish::Freeze => {
                 let rail = Rail::Operator { who: who.clone() };
@@ -61,6 +65,7 @@ impl Target {
                     self.note(TargetStep::Lifted { release, who: who.clone(), reason }, desk);
                 }
             }
+            Wish::Migrate(wish) => self.migrate(now, wish, desk),
             Wish::Mark(id, label) => {
                 if self.mark(id, label) {
                     self.note_about(id, TargetStep::Labelled { label, who: Some(who.clone()) }, desk);
@@ -87,7 +92,11 @@ impl Target {
             Wish::Heal(playbook) if self.settings.playbooks.iter().all(|rung| rung.playbook != *playbook) => {
                 Some("no such playbook is configured for it")
             }
+            Wish::Migrate(_) if self.settings.migration.is_none() => {
+                Some("no migration is configured for it")
+            }
             Wish::Freeze
+            | Wish::Migrate(_)
             | Wish::Thaw
             | Wish::RollBack
             | Wish::Heal(_)
@@ -98,10 +107,9 @@ impl Target {
     }
 
     /// What a run would be for, whether it may begin now or not. `None`: there is no such task.
-    #[must_use]
-    pub fn task(&self, now: Mono, wanted: &Action) -> Option<Task> {
+    pub(crate) fn task(&self, now: Mono, wanted: &Action, migrations: &Migrations) -> Option<Task> {
         match wanted {
-            Action::RollBack { .. } => self.way_home().ok().map(|release| Task::GoHome { release }),
+            Action::RollBack { .. } => self.way_home(migrations).ok().map(|release| Task::GoHome { release }),
             Action::Heal { playbook } => {
                 match self.state.ladder.climb(now, &self.settings.playbooks, playbook.as_ref()) {
                     Climb::Try(playbook) => Some(Task::Heal { playbook }),

@@ -3,7 +3,7 @@
 use backstay_model::{Action, Brake, How, Millis, Mono, Name, Rail, Release, TargetStep, Task};
 
 use super::{Remedy, Target, running::Purpose};
-use crate::{Allowance, Brakes, Budget, Climb, estate::Desk};
+use crate::{Allowance, Brakes, Budget, Climb, Migrations, estate::Desk};
 
 /// Cures in [`RELAPSE_SPAN`] after which mending counts as not helping: the third time it is the fault that comes back.
 const RELAPSES: Allowance = Allowance { switches: 3, span: RELAPSE_SPAN };
@@ -18,7 +18,7 @@ impl Target {
             return;
         }
         let (left, _, _) = self.judged_release();
-        let home = match self.way_home() {
+        let home = match self.way_home(desk.migrations) {
             Ok(home) => home,
             Err(rail) => return self.stop(now, wanted, rail, desk),
         };
@@ -35,11 +35,17 @@ impl Target {
     ///
     /// # Errors
     /// The rail that would keep it.
-    pub(crate) fn preview(&self, now: Mono, wanted: &Action, brakes: &Brakes) -> Result<Task, Rail> {
+    pub(crate) fn preview(
+        &self,
+        now: Mono,
+        wanted: &Action,
+        brakes: &Brakes,
+        migrations: &Migrations,
+    ) -> Result<Task, Rail> {
         self.may_run(now)?;
         let task = match wanted {
             Action::RollBack { .. } => {
-                let release = self.way_home()?;
+                let release = self.way_home(migrations)?;
                 brake(now, &self.state.roll_backs, self.settings.roll_backs)?;
                 Task::GoHome { release }
             }

@@ -1,12 +1,13 @@
 //! The one run that a target has at a time: begun under its lock, let go of at its limit, tried again where that can help.
 
 use backstay_model::{
-    Digest, Event, How, Mono, Order, Outcome, Rail, Release, TargetStep, Task, Ticket, Transience,
+    Action, Cause, Decision, Digest, Event, How, Mono, Order, Outcome, Rail, Release, TargetStep, Task,
+    Ticket, Transience,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Hold, Remedy, Target, TargetEffect, history::unnamed};
-use crate::estate::Desk;
+use crate::{Step, estate::Desk};
 
 /// How often a roll-back is begun before a person is told that it doesn't work.
 const TRIES_MAX: u32 = 3;
@@ -63,6 +64,11 @@ pub enum Purpose {
     },
     /// To mend what runs.
     Mend,
+    /// To take a data base a step of its migration.
+    Step {
+        /// Which.
+        step: Step,
+    },
 }
 
 impl Work {
@@ -105,6 +111,24 @@ impl Target {
     /// Begins a run. The record goes before it.
     pub(super) fn begin(&mut self, now: Mono, task: Task, purpose: Purpose, tries: u32, desk: &mut Desk<'_>) {
         let ticket = desk.ticket();
+        if let Task::GoHome { release } = &task
+            && let Err(rail) = self.brings_in(release, desk)
+        {
+            return self.freeze(now, rail, desk);
+        }
+        self.begin_as(now, ticket, task, purpose, tries, desk);
+    }
+
+    /// The same, of a run that has its number.
+    pub(super) fn begin_as(
+        &mut self,
+        now: Mono,
+        ticket: Ticket,
+        task: Task,
+        purpose: Purpose,
+        tries: u32,
+        desk: &mut Desk<'_>,
+    ) {
         let fence = match self.state.lock.take(now, ticket, self.settings.run_limit) {
             Ok(fence) => fence,
             Err(locked) => {
@@ -114,7 +138,7 @@ impl Target {
         };
         let order = Order { ticket, fence, task };
         self.note(TargetStep::Ordered { ticket, fence }, desk);
-        let cause = self.cause(&purpose);
+        let cause = self.cause(&purpose, desk);
         desk.out.push(TargetEffect::Record(Event::Ordered { order: order.clone(), cause }));
         desk.out.push(TargetEffect::Run { target: self.id.clone(), order: order.clone(), grant: None });
         let until = now.after(self.settings.run_limit);
@@ -123,13 +147,25 @@ impl Target {
         self.state.question = None;
     }
 
-    fn cause(&self, purpose: &Purpose) -> backstay_model::Cause {
-        use backstay_model::Cause;
-        let said = self.state.judged.as_ref().map(|judged| judged.decision.clone());
-        match (said, purpose) {
-            (Some(decision), Purpose::Home { .. } | Purpose::Mend) => Cause::Policy { decision },
-            (None, _) => Cause::IsCondemned,
+    /// What a run is begun for: what a person wants, or what the policy said, or that what is out was sent back before.
+    fn cause(&self, purpose: &Purpose, desk: &Desk<'_>) -> Cause {
+        if let Some(who) = desk.by.clone() {
+            return Cause::Operator { who };
         }
+        let said = self.state.judged.as_ref().map(|judged| judged.decision.clone());
+        let is_meant = |decision: &Decision| match (&decision.action, purpose) {
+            (Action::RollBack { .. }, Purpose::Home { .. }) | (Action::Heal { .. }, Purpose::Mend) => true,
+            (
+                Action::Proceed
+                | Action::Slow { .. }
+                | Action::Heal { .. }
+                | Action::RollBack { .. }
+                | Action::Freeze
+                | Action::Pause,
+                Purpose::Home { .. } | Purpose::Mend | Purpose::Step { .. },
+            ) => false,
+        };
+        said.filter(is_meant).map_or(Cause::IsCondemned, |decision| Cause::Policy { decision })
     }
 
     /// After a restart: the run goes on where the journal says that it stood.
@@ -207,13 +243,19 @@ impl Target {
         }));
         match purpose {
             Purpose::Mend => self.mended(now, ticket, outcome, desk),
-            Purpose::Home { how, left, since } => match outcome {
-                Outcome::Done => self.came_home(now, how, left, since, &order.task, desk),
-                failed @ Outcome::Failed { .. } => {
-                    let purpose = Purpose::Home { how, left, since };
-                    self.home_failed(now, (ticket, failed), (order.task, purpose, tries), desk);
+            Purpose::Step { step } => self.stepped(ticket, step, outcome, desk),
+            Purpose::Home { how, left, since } => {
+                if let Some(data) = self.shares().cloned() {
+                    self.brought_in(&data, desk);
                 }
-            },
+                match outcome {
+                    Outcome::Done => self.came_home(now, how, left, since, &order.task, desk),
+                    failed @ Outcome::Failed { .. } => {
+                        let purpose = Purpose::Home { how, left, since };
+                        self.home_failed(now, (ticket, failed), (order.task, purpose, tries), desk);
+                    }
+                }
+            }
         }
     }
 

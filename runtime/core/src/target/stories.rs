@@ -5,7 +5,7 @@ use backstay_model::{
 };
 
 use super::{
-    Hold, Wish,
+    Hold, SharedData, Wish,
     world::{ROLL_BACK, World, release, settings},
 };
 
@@ -263,7 +263,7 @@ fn a_way_home_has_to_be_one() {
     assert_eq!(world.pages.len(), 1, "nothing was ever confirmed");
 
     let mut world = World::new();
-    world.watches("shop", super::TargetSettings { schema: Some(8), ..settings() });
+    world.watches("shop", super::TargetSettings { schema: Some(SharedData::Version(8)), ..settings() });
     world.deploys_for("shop", "1.0", 1000, Some(SchemaRange { from: 5, to: 7 }));
     world.windows("shop", 3);
     world.deploys_for("shop", "1.1", 1000, Some(SchemaRange { from: 5, to: 8 }));

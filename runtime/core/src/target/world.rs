@@ -12,7 +12,7 @@ use backstay_model::{
 };
 
 use super::*;
-use crate::{Advice, Allowance, Allowances, Backoff, Estate, Query, Reply, Rung, Shared};
+use crate::{Advice, Allowance, Allowances, Backoff, Estate, Migrations, Query, Reply, Rung, Shared};
 
 pub(crate) const WINDOW: Millis = Millis::from_secs(60);
 
@@ -25,6 +25,8 @@ pub(crate) struct World {
     pub(crate) told: Vec<String>,
     pub(crate) runs: VecDeque<(TargetId, Order)>,
     pub(crate) pages: Vec<String>,
+    /// Whose executors were asked to look.
+    pub(crate) looks: Vec<String>,
 }
 
 pub(crate) fn name(text: &str) -> Name {
@@ -63,6 +65,8 @@ pub(crate) fn settings() -> TargetSettings {
         roll_backs: Allowance { switches: 3, span: hour },
         mends: Allowance { switches: 12, span: hour },
         schema: None,
+        migration: None,
+        looks: false,
     }
 }
 
@@ -75,13 +79,14 @@ impl World {
         };
         Self {
             now: Mono(1_000_000),
-            estate: Estate::restore(Shared::new(7), BTreeMap::new(), allowances),
+            estate: Estate::restore(Shared::new(7), BTreeMap::new(), Migrations::default(), allowances),
             allowances,
             settings: BTreeMap::new(),
             says: BTreeMap::new(),
             told: Vec::new(),
             runs: VecDeque::new(),
             pages: Vec::new(),
+            looks: Vec::new(),
         }
     }
 
@@ -111,7 +116,8 @@ impl World {
     pub(crate) fn restarts(&mut self) {
         let states = self.estate.states().map(|(id, state)| (id.clone(), state.clone())).collect();
         self.runs.clear();
-        self.estate = Estate::restore(self.estate.shared(), states, self.allowances);
+        let migrations = self.estate.migrations().clone();
+        self.estate = Estate::restore(self.estate.shared(), states, migrations, self.allowances);
         self.configures();
     }
 
@@ -144,6 +150,7 @@ impl World {
                     let effects = self.estate.step(self.now, &target, TargetInput::Ended { ticket, outcome });
                     self.does(effects);
                 }
+                TargetEffect::Look { target } => self.looks.push(target.to_string()),
                 TargetEffect::Page { rail, .. } => self.pages.push(rail.to_string()),
             }
         }
@@ -234,7 +241,8 @@ impl World {
     }
 
     pub(crate) fn advice(&self, id: &str, version: &str, permille: Option<u16>) -> Advice {
-        let query = Query { release: Some(release(version).digest), stage: permille.and_then(Permille::new) };
+        let stage = permille.and_then(Permille::new);
+        let query = Query { release: Some(release(version).digest), stage, ..Query::default() };
         self.estate.advise(self.now, &target(id), &query).unwrap()
     }
 

@@ -91,6 +91,7 @@ impl fmt::Display for Rail {
                 stage_max.get()
             ),
             Self::InQuarantine => f.write_str("the release is in quarantine here"),
+            Self::Migration { why, way_out } => write!(f, "{why}; the way out: {way_out}"),
         }
     }
 }
@@ -148,6 +149,7 @@ impl fmt::Display for TargetStep {
             Self::Labelled { label, who: Some(who) } => write!(f, "{who} says: {label}"),
             Self::Labelled { label, who: None } => write!(f, "looks like {label}"),
             Self::Override { who, what } => write!(f, "{who} did by hand: {what}"),
+            Self::Migration { what } => write!(f, "migration: {what}"),
         }
     }
 }
