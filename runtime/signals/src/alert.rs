@@ -315,7 +315,8 @@ impl Sent {
     }
 }
 
-fn infra(kind: &str) -> Option<InfraKind> {
+/// The trouble with a machine that goes by this name.
+pub(crate) fn infra(kind: &str) -> Option<InfraKind> {
     Some(match kind {
         "process-exited" => InfraKind::ProcessExited,
         "out-of-memory" => InfraKind::OutOfMemory,

@@ -1,7 +1,7 @@
-//! What others measure, as windows that a policy can be shown: Prometheus, Alertmanager, a pipeline's metrics.
+//! What others measure, as windows that a policy can be shown: Prometheus, Alertmanager, a pipeline's metrics, a look.
 //!
-//! Here: asking Prometheus, reading what Alertmanager and a pipeline send, and turning numbers into windows with the
-//! two sides kept apart. One rule holds in all of it: **no data is never good**. An answer that is missing, stale,
+//! Here: asking Prometheus, reading what Alertmanager and a pipeline send and what an executor saw, and turning numbers into
+//! windows with the two sides kept apart. One rule holds in all of it: **no data is never good**. An answer that is missing, stale,
 //! ambiguous, not a number or broken becomes [`NoData`], and a window without samples.
 //!
 //! Not here: what a window means (the policy), when a window closes and what follows (`core`), which queries there are
@@ -18,6 +18,7 @@ mod number;
 mod objective;
 mod prometheus;
 mod query;
+mod readings;
 mod series;
 
 pub use alert::{
@@ -31,4 +32,5 @@ pub use number::Finite;
 pub use objective::{Answers, Burn, Limit, ObjectiveSpec, Part, Question, Ratio, Side, Source, Windows};
 pub use prometheus::{Credential, Prometheus, PrometheusError, PrometheusSettings};
 pub use query::{Query, QueryError};
+pub use readings::{Readings, ReadingsError, readings};
 pub use series::{Series, Taken};
