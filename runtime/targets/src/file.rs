@@ -3,14 +3,14 @@
 //! Here: which keys there are, their defaults and the bounds of each. Not here: rules across keys and files (`target`,
 //! `objective`, `reading`).
 
-use backstay_model::{Mode, Name, Scope, TargetId};
+use backstay_model::{Mode, Name, Scope, TargetId, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
     NumberIn, SpanIn,
     bounds::FiniteNumber,
-    schema::NameText,
+    schema::{NameText, VersionText},
     text::{AlertText, HttpUrl, MetricText, QueryText},
 };
 
@@ -44,7 +44,11 @@ pub(crate) struct TargetFile {
     /// Where queries are asked: a name in `prometheus` of backstay.toml. It takes one if an objective has queries.
     #[schemars(with = "Option<NameText>")]
     pub(crate) prometheus: Option<Name>,
-    /// The heal ladder: what is tried before going back, in this order. At most 8.
+    /// Whether its executor is asked what it sees at the beginning of each window. It takes an executor. A data base that migrates is
+    /// looked at anyhow.
+    #[serde(default)]
+    pub(crate) look: bool,
+    /// The heal ladder: what is tried before going back, in this order. At most 8; none is called look, or like a step of a migration.
     #[serde(default)]
     pub(crate) playbooks: Vec<PlaybookTable>,
     /// What is promised, 1 to 32.
@@ -54,6 +58,8 @@ pub(crate) struct TargetFile {
     pub(crate) rails: RailsTable,
     /// Data that releases share. Without it nothing is known of it.
     pub(crate) schema: Option<SchemaTable>,
+    /// This target is a data base on its way to another schema. It takes an executor, and no `[schema]`.
+    pub(crate) migration: Option<MigrationTable>,
 }
 
 /// One rung of the heal ladder.
@@ -210,18 +216,62 @@ impl Default for RailsTable {
     }
 }
 
-/// Data that releases share.
+/// Data that releases share, in exactly one of two forms: version or of.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Schema")]
 pub(crate) struct SchemaTable {
     /// Its present version. A release is brought back only if it can live with it.
-    pub(crate) version: NumberIn<0, { u32::MAX }>,
+    pub(crate) version: Option<NumberIn<0, { u32::MAX }>>,
+    /// The target whose `[migration]` says which version there is.
+    #[schemars(with = "Option<NameText>")]
+    pub(crate) of: Option<TargetId>,
+}
+
+/// A data base on its way to another schema.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Migration")]
+pub(crate) struct MigrationTable {
+    /// The version of the schema before. It holds until the contract.
+    pub(crate) from: NumberIn<0, { u32::MAX }>,
+    /// The version after the contract, more than from.
+    pub(crate) to: NumberIn<0, { u32::MAX }>,
+    /// The first release that lives with both.
+    #[schemars(with = "VersionText")]
+    pub(crate) release: Version,
+    /// Who writes to both columns while dual-write is on.
+    pub(crate) writer: WriterWord,
+    /// What the switch of dual-write is called in messages.
+    #[serde(default = "default_flag")]
+    #[schemars(with = "NameText")]
+    pub(crate) flag: Name,
+    /// So long new code is alone before the contract, 1m to 90d.
+    #[serde(default = "default_soak")]
+    pub(crate) soak: SpanIn<60_000, 7_776_000_000>,
+}
+
+/// Who writes to both columns while dual-write is on.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Writer")]
+pub(crate) enum WriterWord {
+    /// The data base, by a trigger.
+    Database,
+    /// New code. What old code writes is missing in the new columns.
+    Application,
 }
 
 #[expect(clippy::expect_used, reason = "a test parses it")]
 fn default_domain() -> Name {
     Name::parse("default").expect("it is a name")
+}
+#[expect(clippy::expect_used, reason = "a test parses it")]
+fn default_flag() -> Name {
+    Name::parse("dual-write").expect("it is a name")
+}
+const fn default_soak() -> SpanIn<60_000, 7_776_000_000> {
+    SpanIn::usual(86_400_000)
 }
 const fn default_window() -> SpanIn<5_000, 3_600_000> {
     SpanIn::usual(60_000)

@@ -7,7 +7,7 @@ use backstay_signals::{Burn, BurnRate, BurnRateError, Limit, ObjectiveSpec, Quer
 
 use crate::file::{BurnTable, ObjectiveTable, RatioTable};
 
-/// What is wrong with one objective: the key below it (nothing: the objective itself), and what was expected.
+/// What is wrong with one table: the key below it (nothing: the table itself), and what was expected.
 pub(crate) type Wrong = (&'static str, String);
 
 /// The objective that a table stands for.

@@ -4,7 +4,7 @@
 //! (`changes`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     error::Error as _,
     fs, io,
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ use backstay_model::TargetId;
 
 use crate::{
     Shared, Target,
-    target::{Found, Known},
+    target::{Found, Known, Relies, enumerated},
 };
 
 /// The most files in the folder of targets. More than that are not watched by one server.
@@ -117,20 +117,31 @@ impl Reading {
     }
 
     fn read(&mut self, paths: &[PathBuf], known: &Known, targets: &mut BTreeMap<TargetId, Target>) {
+        let first = self.problems.len();
         let mut owners: BTreeMap<TargetId, &Path> = BTreeMap::new();
+        let mut bases = DataBases::default();
         for path in paths {
             let document = match Document::read(path) {
                 Ok(document) => document,
                 Err(error) => {
                     self.problems.push(unreadable(path, &error));
+                    bases.some_nameless = true;
                     continue;
                 }
             };
             let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            let Found { target, id, problems, warnings } = Target::read(&document, stem, known);
+            let Found { target, id, migrates, relies, problems, warnings } =
+                Target::read(&document, stem, known);
             self.problems.extend(problems);
             self.warnings.extend(warnings);
-            let Some(id) = id else { continue };
+            bases.relied_on.extend(relies);
+            let Some(id) = id else {
+                bases.some_nameless = true;
+                continue;
+            };
+            if migrates {
+                bases.migrating.insert(id.clone());
+            }
             if let Some(other) = owners.get(&id) {
                 let why =
                     format!("\"{id}\" is the target of {} already: expected each once", other.display());
@@ -140,6 +151,43 @@ impl Reading {
             owners.insert(id.clone(), path);
             targets.extend(target.map(|target| (id, target)));
         }
+        self.problems.extend(bases.problems(|id| owners.contains_key(id)));
+        // File by file, as they were read.
+        if let Some(problems) = self.problems.get_mut(first..) {
+            problems.sort_by(|one, other| (&one.file, one.line).cmp(&(&other.file, other.line)));
+        }
+    }
+}
+
+/// What files say of each other's data bases, until all of them are read.
+#[derive(Default)]
+struct DataBases {
+    /// Targets with a `[migration]`.
+    migrating: BTreeSet<TargetId>,
+    relied_on: Vec<Relies>,
+    /// Whether a file didn't even say which target it is. It may be any.
+    some_nameless: bool,
+}
+
+impl DataBases {
+    /// Names of targets that aren't there or don't migrate.
+    fn problems(self, is_target: impl Fn(&TargetId) -> bool) -> Vec<Problem> {
+        let Self { migrating, relied_on, some_nameless } = self;
+        let names = match migrating.len() {
+            0 => ", and there is none".into(),
+            _ => format!(": {}", enumerated(migrating.iter().map(TargetId::as_str))),
+        };
+        let wrong = |Relies { on, place }: Relies| {
+            let found = match is_target(&on) {
+                true if migrating.contains(&on) => return None,
+                true => format!("\"{on}\", which has none"),
+                false if some_nameless => return None,
+                false => format!("\"{on}\", which is no target"),
+            };
+            let why = format!("expected a target with a [migration]{names}; found {found}");
+            Some(Problem { why, ..place })
+        };
+        relied_on.into_iter().filter_map(wrong).collect()
     }
 }
 

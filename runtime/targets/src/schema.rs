@@ -11,10 +11,10 @@ use serde_json::Value;
 use crate::file::TargetFile;
 
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident, $pattern:literal;)*) => {$(
+    ($($(#[$doc:meta])* $vis:vis $name:ident, $pattern:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub struct $name(());
+        $vis struct $name(());
 
         impl JsonSchema for $name {
             fn inline_schema() -> bool {
@@ -32,7 +32,9 @@ macro_rules! names {
 
 names! {
     /// In a schema: a [`backstay_model::Name`], or an id of the same shape.
-    NameText, "^[a-z0-9][a-z0-9-]{0,63}$";
+    pub NameText, "^[a-z0-9][a-z0-9-]{0,63}$";
+    /// In a schema: a [`backstay_model::Version`].
+    pub(crate) VersionText, "^[A-Za-z0-9][A-Za-z0-9.+_-]{0,63}$";
 }
 
 /// The schema of a target's file.

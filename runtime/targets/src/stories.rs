@@ -1,10 +1,12 @@
 //! Configurations, right and wrong, and what is told of them.
 
+mod migrating;
 mod mistakes;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
 use backstay_config::Document;
+use backstay_core::SharedData;
 use backstay_model::{Millis, Mode, Name, Scope, TargetId};
 use backstay_signals::{Limit, Source};
 use serde_json::Value;
@@ -15,8 +17,8 @@ use crate::{Reading, Secret, Table, Targets, target_schema};
 /// The page that people read: its examples are what is tried here.
 const PAGE: &str = include_str!("../../../docs/targets.md");
 
-/// The examples of [`PAGE`]: what targets share, one target with all keys, the smallest one.
-fn examples() -> [String; 3] {
+/// The examples of [`PAGE`]: what targets share, a service with all its keys, the smallest one, a data base that migrates.
+fn examples() -> [String; 4] {
     let examples = PAGE.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
     examples.collect::<Vec<_>>().try_into().unwrap()
 }
@@ -38,7 +40,7 @@ impl World {
 
     /// With a target as the example has it.
     fn example() -> Self {
-        let [_, target, _] = examples();
+        let [_, target, ..] = examples();
         Self::new().has("checkout.toml", &target)
     }
 
@@ -94,8 +96,8 @@ fn name(text: &str) -> Name {
 /// What the page shows is what is read, key by key.
 #[test]
 fn the_examples_of_the_page_are_right() {
-    let [.., smallest] = examples();
-    let world = World::example().has("small.toml", &smallest);
+    let [_, _, smallest, base] = examples();
+    let world = World::example().has("checkout-db.toml", &base).has("small.toml", &smallest);
     let targets = world.targets();
     assert_eq!(world.warned(), Vec::<String>::new());
     let checkout = targets.get(&id("checkout")).unwrap();
@@ -104,7 +106,7 @@ fn the_examples_of_the_page_are_right() {
         ("eu-west", Mode::Enforce, Millis::from_secs(60))
     );
     assert_eq!(checkout.playbooks.iter().map(|rung| rung.attempts).collect::<Vec<_>>(), [3, 1]);
-    assert_eq!(checkout.schema, Some(7));
+    assert_eq!((&checkout.schema, checkout.looks), (&Some(SharedData::Version(7)), true));
     let forms = checkout
         .objectives
         .iter()
@@ -133,7 +135,7 @@ fn the_examples_of_the_page_are_right() {
 /// What isn't said is as the page says: who names a policy and a metric is observed, with usual rails.
 #[test]
 fn the_smallest_target_is_observed() {
-    let [.., smallest] = examples();
+    let [_, _, smallest, _] = examples();
     let world = World::new().has("small.toml", &smallest);
     let targets = world.targets();
     let small = targets.get(&id("small")).unwrap();
@@ -151,6 +153,7 @@ fn the_smallest_target_is_observed() {
     // The example writes the defaults out, so it can't drift from them.
     assert_eq!(World::example().targets().get(&id("checkout")).unwrap().rails, rails);
     assert!(small.executor.is_none() && small.prometheus.is_none() && small.schema.is_none());
+    assert!(!small.looks && small.migration.is_none());
 }
 
 #[test]
@@ -166,7 +169,7 @@ fn without_targets_nothing_is_watched() {
 #[test]
 fn each_mistake_is_told_with_its_place_and_what_was_expected() {
     for (from, to, told) in mistakes::OF_A_TARGET {
-        let [_, target, _] = examples();
+        let [_, target, ..] = examples();
         assert!(target.contains(from), "{from}");
         let world = World::new().has("checkout.toml", &target.replacen(from, to, 1));
         assert_eq!(world.told(), [*told], "{from} -> {to}");
@@ -189,7 +192,7 @@ fn all_mistakes_of_all_files_are_told_at_once() {
     assert_eq!(
         places,
         [
-            "backstay.toml:45: brakes.per_hour",
+            "backstay.toml:48: brakes.per_hour",
             "a.toml:2: window",
             "a.toml:3: mode",
             "a.toml:4: objective[0].above",
@@ -217,7 +220,7 @@ fn a_folder_that_is_not_there_is_told() {
 
 #[test]
 fn a_service_has_one_file() {
-    let [.., smallest] = examples();
+    let [_, _, smallest, _] = examples();
     let world = World::example().has("also.toml", &format!("service = \"checkout\"\n{smallest}"));
     assert_eq!(
         world.told(),
@@ -247,7 +250,7 @@ fn what_is_in_the_folder_and_is_no_target_is_told() {
 
 #[test]
 fn what_is_hardly_meant_is_a_warning() {
-    let [_, target, _] = examples();
+    let [_, target, ..] = examples();
     let target = target
         .replace("window = \"1m\"", "window = \"30s\"")
         .replace("breaker = \"45m\"", "breaker = \"5m\"");
@@ -257,9 +260,9 @@ fn what_is_hardly_meant_is_a_warning() {
     assert_eq!(warned.len(), 5, "{warned:#?}");
     assert_eq!(
         warned[0],
-        "checkout.toml:18: objective[0].candidate.bad: it counts over [1m], and the window is 30s"
+        "checkout.toml:19: objective[0].candidate.bad: it counts over [1m], and the window is 30s"
     );
-    assert_eq!(warned[4], "checkout.toml:44: rails.breaker: 5m is unusual: 30m to 60m lets a cause be found");
+    assert_eq!(warned[4], "checkout.toml:45: rails.breaker: 5m is unusual: 30m to 60m lets a cause be found");
 }
 
 #[test]
@@ -277,7 +280,7 @@ fn a_file_that_cannot_be_read_is_told() {
 
 #[test]
 fn two_hundred_targets_are_read_and_a_thousand_and_one_are_not() {
-    let [_, target, smallest] = examples();
+    let [_, target, smallest, _] = examples();
     let mut world = World::new();
     for number in 0..200 {
         world =
@@ -296,7 +299,7 @@ fn two_hundred_targets_are_read_and_a_thousand_and_one_are_not() {
 /// Whatever becomes of any key of a right configuration, it is read or refused, and each refusal says where.
 #[test]
 fn no_change_of_a_right_configuration_makes_it_panic() {
-    let [shared, target, _] = examples();
+    let [shared, target, ..] = examples();
     let mut refused = 0;
     for replaced in [
         "",
@@ -348,7 +351,7 @@ fn no_change_of_a_right_configuration_makes_it_panic() {
 /// A server is told to read anew: what is another now is named, and what is wrong changes nothing.
 #[test]
 fn a_reload_says_what_it_changes() {
-    let [_, target, smallest] = examples();
+    let [_, target, smallest, _] = examples();
     let world = World::example().has("small.toml", &smallest).has("stays.toml", &smallest);
     let old = world.targets();
     assert!(world.targets().changes(&old).is_empty());
@@ -391,12 +394,12 @@ fn the_committed_schema_is_what_the_code_generates() {
     assert!(fs::read_to_string(file).unwrap() == generated, "BACKSTAY_REWRITE=1 writes {file} anew");
 }
 
-/// What the page shows, the schema knows: each key of each table of the example, and no key is left out.
+/// What the page shows, the schema knows: each key of each table of the examples, and no key is left out.
 #[test]
-fn the_example_shows_each_key_of_the_schema() {
+fn the_examples_show_each_key_of_the_schema() {
     let schema = target_schema();
-    let [_, target, _] = examples();
-    let table: toml::Table = target.parse().unwrap();
+    let [_, target, _, base] = examples();
+    let [target, base]: [toml::Table; 2] = [target, base].map(|text| text.parse().unwrap());
     let known = |schema: &Value| -> BTreeSet<String> {
         assert_eq!(schema["additionalProperties"], false);
         schema["properties"].as_object().unwrap().keys().cloned().collect()
@@ -404,12 +407,15 @@ fn the_example_shows_each_key_of_the_schema() {
     let shown = |tables: &[&toml::Value]| -> BTreeSet<String> {
         tables.iter().flat_map(|table| table.as_table().unwrap().keys().cloned()).collect()
     };
-    assert_eq!(table.keys().cloned().collect::<BTreeSet<_>>(), known(&schema));
-    let objectives: Vec<_> = table["objective"].as_array().unwrap().iter().collect();
+    assert_eq!(target.keys().chain(base.keys()).cloned().collect::<BTreeSet<_>>(), known(&schema));
+    let objectives: Vec<_> = target["objective"].as_array().unwrap().iter().collect();
     let mut objective = known(&schema["$defs"]["Objective"]);
     assert!(objective.remove("below"), "the comment beside `above` names it");
     assert_eq!(shown(&objectives), objective);
-    for (definition, tables) in [("Rails", &table["rails"]), ("Schema", &table["schema"])] {
-        assert_eq!(shown(&[tables]), known(&schema["$defs"][definition]), "{definition}");
+    let mut shared_data = known(&schema["$defs"]["Schema"]);
+    assert!(shared_data.remove("of"), "the comment beside `version` names it");
+    assert_eq!(shown(&[&target["schema"]]), shared_data);
+    for (definition, table) in [("Rails", &target["rails"]), ("Migration", &base["migration"])] {
+        assert_eq!(shown(&[table]), known(&schema["$defs"][definition]), "{definition}");
     }
 }

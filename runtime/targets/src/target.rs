@@ -9,15 +9,16 @@ use std::{
 };
 
 use backstay_config::{Document, Keys, Problem, Whole};
-use backstay_core::{Backoff, RUNGS_MAX, Rung};
-use backstay_model::{Millis, Mode, Name, TargetId};
+use backstay_core::{Backoff, Migration, RUNGS_MAX, Rung, SharedData};
+use backstay_model::{Millis, Mode, Name, Scope, TargetId};
 use backstay_signals::{ObjectiveSpec, Source};
 
 use crate::{
     Shared,
     bounds::written,
     file::{PlaybookTable, RailsTable, TargetFile},
-    objective::{objective, queries},
+    migration::{migration, shared_data, taken},
+    objective::{Wrong, objective, queries},
     ranges,
     text::HttpUrl,
 };
@@ -45,18 +46,24 @@ pub struct Target {
     pub window: Millis,
     /// Who judges: one of [`Shared::policies`](crate::Shared::policies).
     pub policy: Name,
-    /// Who acts: one of [`Shared::executors`](crate::Shared::executors). Always there in [`Mode::Enforce`].
+    /// Who acts: one of [`Shared::executors`](crate::Shared::executors). Always there in [`Mode::Enforce`], and where it `looks`.
     pub executor: Option<Name>,
     /// Where queries are asked: one of [`Shared::prometheus`](crate::Shared::prometheus). Always there if an objective has queries.
     pub prometheus: Option<Name>,
-    /// The heal ladder, at most 8 rungs, none twice.
+    /// Whether its executor is asked what it sees at the beginning of each window. Always so where there is a `migration`.
+    pub looks: bool,
+    /// The heal ladder, at most 8 rungs, none twice, and none with a name that orders something else.
     pub playbooks: Vec<Rung>,
     /// What is promised, 1 to 32, each name once.
     pub objectives: Vec<ObjectiveSpec>,
     /// Limits to what is done to it.
     pub rails: Rails,
-    /// The present version of the data that its releases share, if somebody said.
-    pub schema: Option<u32>,
+    /// How it is known which version the data has that its releases share, if somebody said. A target that is named here is there, is
+    /// another one, and has a `migration`.
+    pub schema: Option<SharedData>,
+    /// This target is a data base on its way to another schema: `from` is less than `to`, and the soak is 1 min to 90 days. Never
+    /// together with `schema`.
+    pub migration: Option<Migration>,
 }
 
 /// Limits to what is done to one target.
@@ -130,8 +137,20 @@ pub(crate) struct Found {
     pub(crate) target: Option<Target>,
     /// Which id it has, also if something else is wrong with it.
     pub(crate) id: Option<TargetId>,
+    /// Whether it has a `[migration]`, right or wrong.
+    pub(crate) migrates: bool,
+    /// The data base that it names, another target than itself.
+    pub(crate) relies: Option<Relies>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) warnings: Vec<Problem>,
+}
+
+/// Another target that a file names as its data base, and where.
+#[derive(Debug)]
+pub(crate) struct Relies {
+    pub(crate) on: TargetId,
+    /// The place, with nothing said yet: whether it is wrong, only all files together say.
+    pub(crate) place: Problem,
 }
 
 impl Target {
@@ -140,12 +159,16 @@ impl Target {
         let mut whole: Whole<TargetFile> = document.whole(Keys::All);
         let mut found = Found { problems: std::mem::take(&mut whole.problems), ..Found::default() };
         let Some(file) = whole.value.clone() else { return found };
+        found.migrates = file.migration.is_some() || !whole.is_sound("migration");
         let mut checker = Checker { document, whole: &whole, found: &mut found };
         let id = checker.id(&file, stem);
         checker.names(&file, known);
         let playbooks = checker.playbooks(&file);
         let objectives = checker.objectives(&file);
         checker.rails(&file.rails);
+        let migration =
+            file.migration.as_ref().and_then(|table| checker.right("migration", migration(table)));
+        let schema = checker.schema(&file, id.as_ref());
         found.id.clone_from(&id);
         found.problems.sort_by_key(|problem| problem.line);
         let (Some(id), true) = (id, found.problems.is_empty()) else { return found };
@@ -159,10 +182,12 @@ impl Target {
             policy: file.policy,
             executor: file.executor,
             prometheus: file.prometheus,
+            looks: file.look || migration.is_some(),
             playbooks,
             objectives,
             rails: Rails::from(&file.rails),
-            schema: file.schema.map(|schema| schema.version.get()),
+            schema,
+            migration,
         });
         found
     }
@@ -186,6 +211,17 @@ impl Checker<'_> {
         if self.whole.is_sound(key) {
             self.found.warnings.push(self.document.problem(key, why));
         }
+    }
+
+    /// What a table stands for; none, and a problem, where it stands for nothing.
+    fn right<T>(&mut self, table: &str, read: Result<T, Wrong>) -> Option<T> {
+        let (below, why) = match read {
+            Ok(right) => return Some(right),
+            Err(wrong) => wrong,
+        };
+        let dot = if below.is_empty() { "" } else { "." };
+        self.wrong(&format!("{table}{dot}{below}"), why);
+        None
     }
 
     fn id(&mut self, file: &TargetFile, stem: &str) -> Option<TargetId> {
@@ -216,10 +252,39 @@ impl Checker<'_> {
                 self.wrong(key, format!("expected a name in [{table}], {}; found \"{name}\"", listed(known)));
             }
         }
-        if file.executor.is_none() && file.mode == Mode::Enforce && self.whole.is_sound("mode") {
+        let takes_one = [
+            ("to enforce", file.mode == Mode::Enforce && self.whole.is_sound("mode")),
+            ("a migration", self.found.migrates),
+            ("to look", file.look),
+        ];
+        if file.executor.is_none()
+            && let Some((what, _)) = takes_one.into_iter().find(|(_, takes)| *takes)
+        {
             let known = known.executors.as_ref().map(listed).unwrap_or_default();
-            self.wrong("executor", format!("is missing: to enforce takes a name in [executors], {known}"));
+            self.wrong("executor", format!("is missing: {what} takes a name in [executors], {known}"));
         }
+    }
+
+    fn schema(&mut self, file: &TargetFile, id: Option<&TargetId>) -> Option<SharedData> {
+        let table = file.schema.as_ref()?;
+        if self.found.migrates {
+            self.wrong(
+                "schema",
+                "isn't for a data base that migrates: [migration] says which version there is",
+            );
+            return None;
+        }
+        let schema = self.right("schema", shared_data(table))?;
+        if let SharedData::Of(of) = &schema {
+            if Some(of) == id {
+                let why = format!("expected another target, one with a [migration], found \"{of}\" itself");
+                self.wrong("schema.of", why);
+                return None;
+            }
+            let place = self.document.problem("schema.of", "");
+            self.found.relies = Some(Relies { on: of.clone(), place });
+        }
+        Some(schema)
     }
 
     fn playbooks(&mut self, file: &TargetFile) -> Vec<Rung> {
@@ -232,6 +297,8 @@ impl Checker<'_> {
             if !seen.insert(&playbook.name) {
                 let why =
                     format!("\"{}\" is on the ladder already: expected each playbook once", playbook.name);
+                self.wrong(&format!("playbooks[{at}].name"), why);
+            } else if let Some(why) = taken(&playbook.name, self.found.migrates) {
                 self.wrong(&format!("playbooks[{at}].name"), why);
             }
         }
@@ -282,10 +349,23 @@ impl Checker<'_> {
                 format!("is missing: {key} is a query, which takes somewhere to ask it"),
             );
         }
-        if !file.objective.is_empty() && !file.objective.iter().any(|table| table.critical) {
+        if self.found.migrates {
+            self.nowhere_to_go_back_to(file);
+        } else if !file.objective.is_empty() && !file.objective.iter().any(|table| table.critical) {
             self.warn("objective", "none is critical, so nothing is ever worth going back for");
         }
         objectives
+    }
+
+    /// A data base isn't brought back, so a roll-back that an objective is worth would come to a freeze, which only a person lifts.
+    fn nowhere_to_go_back_to(&mut self, file: &TargetFile) {
+        for (at, table) in file.objective.iter().enumerate() {
+            if table.critical && Scope::from(table.scope) == Scope::Local {
+                let why = "a data base has nothing to go back to, so breaking this ends in a freeze: with critical = false \
+                           breaking it holds the migration until it is good again";
+                self.warn(&format!("objective[{at}].critical"), why);
+            }
+        }
     }
 
     /// Events are counted over the window: a query over more counts some twice, over less none of some.
@@ -313,17 +393,19 @@ impl Checker<'_> {
     }
 }
 
-/// The names that there are, for a message.
+/// The names that a table has, for a message.
 fn listed(names: &BTreeSet<Name>) -> String {
-    const SHOWN: usize = 8;
     if names.is_empty() {
         return "which is empty".into();
     }
-    let mut text: Vec<_> = names.iter().take(SHOWN).map(Name::as_str).collect();
-    if names.len() > SHOWN {
-        text.push("...");
-    }
-    format!("which has {}", text.join(", "))
+    format!("which has {}", enumerated(names.iter().map(Name::as_str)))
+}
+
+/// Some names, as many as fit a message.
+pub(crate) fn enumerated<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 8;
+    let more = (names.len() > SHOWN).then_some("...");
+    names.take(SHOWN).chain(more).collect::<Vec<_>>().join(", ")
 }
 
 impl Target {

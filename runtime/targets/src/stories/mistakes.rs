@@ -15,7 +15,7 @@ pub(super) const OF_A_TARGET: &[(&str, &str, &str)] = &[
     (
         r#"mode = "enforce""#,
         r#"modes = "enforce""#,
-        "checkout.toml:3: modes: unknown field `modes`, expected one of `service`, `domain`, `mode`, `runbook`, `window`, `policy`, `executor`, `prometheus`, `playbooks`, `objective`, `rails`, `schema`",
+        "checkout.toml:3: modes: unknown field `modes`, expected one of `service`, `domain`, `mode`, `runbook`, `window`, `policy`, `executor`, `prometheus`, `look`, `playbooks`, `objective`, `rails`, `schema`, `migration`",
     ),
     (
         r#"window = "1m""#,
@@ -41,12 +41,12 @@ pub(super) const OF_A_TARGET: &[(&str, &str, &str)] = &[
     (
         r#"executor = "commands""#,
         r#"executor = "helm""#,
-        r#"checkout.toml:7: executor: expected a name in [executors], which has commands; found "helm""#,
+        r#"checkout.toml:7: executor: expected a name in [executors], which has commands, db; found "helm""#,
     ),
     (
         r#"executor = "commands""#,
         "# executor",
-        "checkout.toml: executor: is missing: to enforce takes a name in [executors], which has commands",
+        "checkout.toml: executor: is missing: to enforce takes a name in [executors], which has commands, db",
     ),
     (
         r#"prometheus = "main""#,
@@ -58,105 +58,200 @@ pub(super) const OF_A_TARGET: &[(&str, &str, &str)] = &[
         "# prometheus",
         "checkout.toml: prometheus: is missing: objective[0].candidate.bad is a query, which takes somewhere to ask it",
     ),
-    ("attempts = 3", "attempts = 0", "checkout.toml:10: playbooks[0].attempts: expected 1 to 100, found 0"),
+    ("attempts = 3", "attempts = 0", "checkout.toml:11: playbooks[0].attempts: expected 1 to 100, found 0"),
     (
         r#"name = "restart-remote""#,
         r#"name = "restart""#,
-        r#"checkout.toml:11: playbooks[1].name: "restart" is on the ladder already: expected each playbook once"#,
+        r#"checkout.toml:12: playbooks[1].name: "restart" is on the ladder already: expected each playbook once"#,
     ),
     (
         r#"name = "latency""#,
         r#"name = "errors""#,
-        r#"checkout.toml:22: objective[1].name: "errors" is another objective's already: expected each name once"#,
+        r#"checkout.toml:23: objective[1].name: "errors" is another objective's already: expected each name once"#,
     ),
-    (r#"name = "latency""#, "# name", "checkout.toml:21: objective[1]: missing field `name`"),
+    (r#"name = "latency""#, "# name", "checkout.toml:22: objective[1]: missing field `name`"),
     (
         "above = 0.3",
         "above = nan",
-        "checkout.toml:24: objective[1].above: expected a finite number, found NaN",
+        "checkout.toml:25: objective[1].above: expected a finite number, found NaN",
     ),
     (
         "above = 0.3",
         "above = 0.3\nbelow = 0.1",
-        "checkout.toml:25: objective[1].below: expected either this or above, not both",
+        "checkout.toml:26: objective[1].below: expected either this or above, not both",
     ),
     (
         "above = 0.3",
         "",
-        "checkout.toml:21: objective[1].above: is missing: expected this or below, from where on it is bad",
+        "checkout.toml:22: objective[1].above: is missing: expected this or below, from where on it is bad",
     ),
     (
         r#"scope = "local""#,
         r#"scope = "remote""#,
-        "checkout.toml:17: objective[0].scope: unknown variant `remote`, expected `local` or `dependency`",
+        "checkout.toml:18: objective[0].scope: unknown variant `remote`, expected `local` or `dependency`",
     ),
     (
         r#"candidate = { bad = 'sum(increase(errors{track="canary"}[1m]))', total"#,
         "candidate = { bad = ' ', total",
-        "checkout.toml:18: objective[0].candidate.bad: the query is empty: give a PromQL expression that yields one number",
+        "checkout.toml:19: objective[0].candidate.bad: the query is empty: give a PromQL expression that yields one number",
     ),
     (
         "candidate = {",
         "# {",
-        "checkout.toml:14: objective[0].candidate: is missing: a baseline is there, and nothing to hold against it",
+        "checkout.toml:15: objective[0].candidate: is missing: a baseline is there, and nothing to hold against it",
     ),
     (
         r#"candidate = { bad = 'sum(increase(errors{track="canary"}[1m]))', "#,
         "candidate = { ",
-        "checkout.toml:18: objective[0].candidate: missing field `bad`",
+        "checkout.toml:19: objective[0].candidate: missing field `bad`",
     ),
     (
         "baseline = {",
         "above = 1\nbaseline = {",
-        "checkout.toml:19: objective[0].above: isn't for a ratio: its policy says how many are too many",
+        "checkout.toml:20: objective[0].above: isn't for a ratio: its policy says how many are too many",
     ),
     (
         r#"metric = "error_rate""#,
         r#"metric = "error rate""#,
-        r#"checkout.toml:34: objective[3].metric: "error rate" is no metric: expected 1 to 64 of a-z, 0-9, _ and -"#,
+        r#"checkout.toml:35: objective[3].metric: "error rate" is no metric: expected 1 to 64 of a-z, 0-9, _ and -"#,
     ),
     (
         r#"metric = "error_rate""#,
         "metric = \"error_rate\"\nalert = \"Down\"",
-        "checkout.toml:31: objective[3]: expected exactly one of candidate (with baseline, if there is one), value, burn, metric and alert, found metric and alert",
+        "checkout.toml:32: objective[3]: expected exactly one of candidate (with baseline, if there is one), value, burn, metric and alert, found metric and alert",
     ),
     (
         r#"metric = "error_rate""#,
         "# metric",
-        "checkout.toml:31: objective[3]: expected exactly one of candidate (with baseline, if there is one), value, burn, metric and alert, found none",
+        "checkout.toml:32: objective[3]: expected exactly one of candidate (with baseline, if there is one), value, burn, metric and alert, found none",
     ),
     (
         "slo = 0.999",
         "slo = 1.0",
-        "checkout.toml:29: objective[2].burn.slo: an SLO of 1 isn't above 0 and below 1: give the SLO as a share, 0.999 for 99.9 %",
+        "checkout.toml:30: objective[2].burn.slo: an SLO of 1 isn't above 0 and below 1: give the SLO as a share, 0.999 for 99.9 %",
     ),
     (
         "slo = 0.999",
         "slo = 0.9",
-        "checkout.toml:29: objective[2].burn.factor: with an SLO of 0.9 no error ratio burns 14.4 times too fast: take a smaller factor, or a plain ratio objective",
+        "checkout.toml:30: objective[2].burn.factor: with an SLO of 0.9 no error ratio burns 14.4 times too fast: take a smaller factor, or a plain ratio objective",
     ),
     (
         "factor = 14.4",
         "factor = 0",
-        "checkout.toml:29: objective[2].burn.factor: a burn rate of 0 isn't above 0: usual are 14.4 over (1h, 5m), 6 over (6h, 30m) and 1 over (3d, 6h)",
+        "checkout.toml:30: objective[2].burn.factor: a burn rate of 0 isn't above 0: usual are 14.4 over (1h, 5m), 6 over (6h, 30m) and 1 over (3d, 6h)",
     ),
     (
         r#"breaker = "45m""#,
         r#"breaker = "30s""#,
-        "checkout.toml:44: rails.breaker: expected a span from 1m to 24h, found 30s",
+        "checkout.toml:45: rails.breaker: expected a span from 1m to 24h, found 30s",
     ),
     (
         r#"backoff_base = "10s""#,
         r#"backoff_base = "20m""#,
-        "checkout.toml:45: rails.backoff_base: expected at most rails.backoff_cap, 10m, found 20m",
+        "checkout.toml:46: rails.backoff_base: expected at most rails.backoff_cap, 10m, found 20m",
     ),
     (
         "heals_per_hour = 12",
         "heals_per_hour = 65",
-        "checkout.toml:51: rails.heals_per_hour: expected 1 to 64, found 65",
+        "checkout.toml:52: rails.heals_per_hour: expected 1 to 64, found 65",
     ),
-    ("version = 7", "version = -1", "checkout.toml:54: schema.version: expected 0 to 4294967295, found -1"),
-    ("[schema]", "[schema", "checkout.toml:53: unclosed table, expected `]`"),
+    ("version = 7", "version = -1", "checkout.toml:55: schema.version: expected 0 to 4294967295, found -1"),
+    (
+        r#"name = "restart-remote""#,
+        r#"name = "look""#,
+        r#"checkout.toml:12: playbooks[1].name: "look" is how an executor is asked what it sees: expected a playbook that mends"#,
+    ),
+    ("look = true", "look = 1", "checkout.toml:9: look: invalid type: integer `1`, expected a boolean"),
+    (
+        "version = 7",
+        "# version",
+        "checkout.toml:54: schema: expected exactly one of version and of, found none",
+    ),
+    (
+        "version = 7",
+        "version = 7\nof = \"checkout-db\"",
+        "checkout.toml:54: schema: expected exactly one of version and of, found both",
+    ),
+    (
+        "version = 7",
+        r#"of = "checkout""#,
+        r#"checkout.toml:55: schema.of: expected another target, one with a [migration], found "checkout" itself"#,
+    ),
+    (
+        "version = 7",
+        r#"of = "checkout-db""#,
+        r#"checkout.toml:55: schema.of: expected a target with a [migration], and there is none; found "checkout-db", which is no target"#,
+    ),
+    ("[schema]", "[schema", "checkout.toml:54: unclosed table, expected `]`"),
+];
+
+/// In the file of a data base, beside a service that names it.
+pub(super) const OF_A_DATA_BASE: &[(&str, &str, &str)] = &[
+    (
+        r#"executor = "db""#,
+        "# executor",
+        "checkout-db.toml: executor: is missing: a migration takes a name in [executors], which has commands, db",
+    ),
+    (
+        r#"executor = "db""#,
+        "mode = \"enforce\"",
+        "checkout-db.toml: executor: is missing: to enforce takes a name in [executors], which has commands, db",
+    ),
+    ("to = 8", "to = 7", "checkout-db.toml:13: migration.to: expected more than migration.from, 7, found 7"),
+    ("to = 8", "to = 0", "checkout-db.toml:13: migration.to: expected more than migration.from, 7, found 0"),
+    ("from = 7", "from = -1", "checkout-db.toml:12: migration.from: expected 0 to 4294967295, found -1"),
+    (
+        "to = 8",
+        "to = 4294967296",
+        "checkout-db.toml:13: migration.to: expected 0 to 4294967295, found 4294967296",
+    ),
+    ("from = 7", "# from", "checkout-db.toml:11: migration: missing field `from`"),
+    (
+        r#"release = "2.2""#,
+        r#"release = "2 2""#,
+        r#"checkout-db.toml:14: migration.release: "2 2" is no version: expected 1 to 64 of A-Z, a-z, 0-9, and . - + _ after the first"#,
+    ),
+    (
+        r#"release = "2.2""#,
+        "release = 2.2",
+        "checkout-db.toml:14: migration.release: invalid type: floating point `2.2`, expected a string",
+    ),
+    (
+        r#"writer = "database""#,
+        r#"writer = "trigger""#,
+        "checkout-db.toml:15: migration.writer: unknown variant `trigger`, expected `database` or `application`",
+    ),
+    (
+        r#"flag = "dual-write""#,
+        r#"flag = "dual write""#,
+        r#"checkout-db.toml:16: migration.flag: "dual write" is no name: expected 1 to 64 of a-z, 0-9 and -"#,
+    ),
+    (
+        r#"soak = "24h""#,
+        r#"soak = "30s""#,
+        "checkout-db.toml:17: migration.soak: expected a span from 1m to 90d, found 30s",
+    ),
+    (
+        r#"soak = "24h""#,
+        r#"soak = "91d""#,
+        "checkout-db.toml:17: migration.soak: expected a span from 1m to 90d, found 91d",
+    ),
+    (
+        "[migration]",
+        "[schema]\nversion = 7\n[migration]",
+        "checkout-db.toml:11: schema: isn't for a data base that migrates: [migration] says which version there is",
+    ),
+    // One table is too many, whatever is in it.
+    (
+        "[migration]",
+        "[schema]\nof = \"checkout-db\"\n[migration]",
+        "checkout-db.toml:11: schema: isn't for a data base that migrates: [migration] says which version there is",
+    ),
+    (
+        r#"prometheus = "main""#,
+        "prometheus = \"main\"\nplaybooks = [{ name = \"restart\" }, { name = \"backfill\" }]",
+        r#"checkout-db.toml:4: playbooks[1].name: "backfill" is a step of the migration: expected a playbook that mends"#,
+    ),
 ];
 
 /// In what targets share.
@@ -164,7 +259,7 @@ pub(super) const OF_WHAT_IS_SHARED: &[(&str, &str, &str)] = &[
     (
         r#"ca = "/etc/ssl/certs"#,
         r#"# "/etc/ssl/certs"#,
-        "backstay.toml:38: page.ca: is missing: https takes the authorities that a certificate is checked against, as PEM",
+        "backstay.toml:41: page.ca: is missing: https takes the authorities that a certificate is checked against, as PEM",
     ),
     (
         r#"bundle = "/usr/share/backstay/policy-tree.bundle""#,
@@ -184,82 +279,82 @@ pub(super) const OF_WHAT_IS_SHARED: &[(&str, &str, &str)] = &[
     (
         r#"url = "https://metrics.example/prometheus""#,
         r#"url = "https://me:secret@metrics.example""#,
-        r#"backstay.toml:12: prometheus.main.url: expected an address like https://host/path, without user, query or fragment, in at most 2048 bytes, found "https://...@metrics.example""#,
+        r#"backstay.toml:15: prometheus.main.url: expected an address like https://host/path, without user, query or fragment, in at most 2048 bytes, found "https://...@metrics.example""#,
     ),
     (
         "X-Scope-OrgID = ",
         "Content-Length = ",
-        r#"backstay.toml:14: prometheus.main.headers.Content-Length: expected the name of a header field, and none that the connection itself needs, found "Content-Length""#,
+        r#"backstay.toml:17: prometheus.main.headers.Content-Length: expected the name of a header field, and none that the connection itself needs, found "Content-Length""#,
     ),
     (
         r#"timeout = "5s""#,
         r#"timeout = "2m""#,
-        "backstay.toml:13: prometheus.main.timeout: expected a span from 100ms to 1m, found 2m",
+        "backstay.toml:16: prometheus.main.timeout: expected a span from 100ms to 1m, found 2m",
     ),
     (
         r#"methods = ["GET", "POST"]"#,
         r#"methods = ["GET", "GET"]"#,
-        "backstay.toml:22: endpoints.lb.methods: expected at least one, and none twice",
+        "backstay.toml:25: endpoints.lb.methods: expected at least one, and none twice",
     ),
     (
         r#"methods = ["GET", "POST"]"#,
         r#"methods = ["get"]"#,
-        "backstay.toml:22: endpoints.lb.methods[0]: unknown variant `get`, expected one of `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`",
+        "backstay.toml:25: endpoints.lb.methods[0]: unknown variant `get`, expected one of `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE`",
     ),
     (
         r#"paths = ["/stats", "/admin/server"]"#,
         "paths = []",
-        "backstay.toml:23: endpoints.lb.paths: expected 1 to 64, found 0",
+        "backstay.toml:26: endpoints.lb.paths: expected 1 to 64, found 0",
     ),
     (
         r#"paths = ["/stats","#,
         r#"paths = ["/../stats","#,
-        r#"backstay.toml:23: endpoints.lb.paths: expected a path like "/stats" without dots alone, //, \, %, ;, ? and #, found "/../stats""#,
+        r#"backstay.toml:26: endpoints.lb.paths: expected a path like "/stats" without dots alone, //, \, %, ;, ? and #, found "/../stats""#,
     ),
     (
         "response_bytes_max = 65536",
         "response_bytes_max = 0",
-        "backstay.toml:24: endpoints.lb.response_bytes_max: expected 1 to 1048576, found 0",
+        "backstay.toml:27: endpoints.lb.response_bytes_max: expected 1 to 1048576, found 0",
     ),
     (
         r#"env = "LB_PASSWORD""#,
         r#"env = "LB_PASSWORD", file = "/f""#,
-        "backstay.toml:25: endpoints.lb.credential: expected exactly one of file, env and command",
+        "backstay.toml:28: endpoints.lb.credential: expected exactly one of file, env and command",
     ),
     (
         r#"env = "LB_PASSWORD""#,
         r#"env = "LB_PASSWORD", keep = "1m""#,
-        "backstay.toml:25: endpoints.lb.credential: keep is for a command: a file or a variable is read for each request",
+        "backstay.toml:28: endpoints.lb.credential: keep is for a command: a file or a variable is read for each request",
     ),
     (
         r#"argv = ["/usr/bin/systemctl""#,
         r#"argv = ["systemctl""#,
-        "backstay.toml:28: commands.restart.argv: expected 1 to 64 arguments, the first one the program's path from the root on",
+        "backstay.toml:31: commands.restart.argv: expected 1 to 64 arguments, the first one the program's path from the root on",
     ),
     (
         "environment = { LANG",
         r#"environment = { "A=B""#,
-        r#"backstay.toml:30: commands.restart.environment.A=B: expected the name of a variable: a letter or _, then letters, digits and _, found "A=B""#,
+        r#"backstay.toml:33: commands.restart.environment.A=B: expected the name of a variable: a letter or _, then letters, digits and _, found "A=B""#,
     ),
     (
         r#"dir = "/var"#,
         r#"dir = "var"#,
-        r#"backstay.toml:31: commands.restart.dir: expected a path from the root on, like "/usr/bin/systemctl", found "var/lib/checkout""#,
+        r#"backstay.toml:34: commands.restart.dir: expected a path from the root on, like "/usr/bin/systemctl", found "var/lib/checkout""#,
     ),
     (
         r#"host = "10.0.0.5""#,
         r#"host = "-oProxyCommand=sh""#,
-        r#"backstay.toml:36: commands.restart-remote.ssh.host: expected the name or the address of a host, found "-oProxyCommand=sh""#,
+        r#"backstay.toml:39: commands.restart-remote.ssh.host: expected the name or the address of a host, found "-oProxyCommand=sh""#,
     ),
     (
         "port = 22",
         "port = 0",
-        "backstay.toml:36: commands.restart-remote.ssh.port: expected 1 to 65535, found 0",
+        "backstay.toml:39: commands.restart-remote.ssh.port: expected 1 to 65535, found 0",
     ),
     (
         "per_domain_hour = 5",
         "per_domain_hour = 50",
-        "backstay.toml:46: brakes.per_domain_hour: expected at most brakes.per_hour, 20, found 50",
+        "backstay.toml:49: brakes.per_domain_hour: expected at most brakes.per_hour, 20, found 50",
     ),
     (
         r#"executor-commands.bundle""#,
@@ -269,6 +364,6 @@ pub(super) const OF_WHAT_IS_SHARED: &[(&str, &str, &str)] = &[
     (
         "[executors.commands]",
         "[executor.commands]",
-        r#"checkout.toml:7: executor: expected a name in [executors], which is empty; found "commands""#,
+        r#"checkout.toml:7: executor: expected a name in [executors], which has db; found "commands""#,
     ),
 ];
