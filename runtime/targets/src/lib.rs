@@ -11,6 +11,7 @@ mod bounds;
 mod changes;
 mod credential;
 mod file;
+mod known;
 mod migration;
 mod objective;
 mod ranges;

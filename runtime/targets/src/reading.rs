@@ -15,7 +15,8 @@ use backstay_model::TargetId;
 
 use crate::{
     Shared, Target,
-    target::{Found, Known, Relies, enumerated},
+    known::{Known, enumerated},
+    target::{Found, Relies},
 };
 
 /// The most files in the folder of targets. More than that are not watched by one server.

@@ -1,12 +1,9 @@
 //! One target, with everything about it proven.
 //!
 //! Here: what it is, and the rules across the keys of its file. Not here: the keys themselves (`file`), objectives
-//! (`objective`), and the rules across files (`reading`).
+//! (`objective`), migrations (`migration`), and the rules across files (`reading`).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use backstay_config::{Document, Keys, Problem, Whole};
 use backstay_core::{Backoff, Migration, RUNGS_MAX, Rung, SharedData};
@@ -17,6 +14,7 @@ use crate::{
     Shared,
     bounds::written,
     file::{PlaybookTable, RailsTable, TargetFile},
+    known::{Known, listed},
     migration::{migration, shared_data, taken},
     objective::{Wrong, objective, queries},
     ranges,
@@ -103,31 +101,6 @@ impl From<&RailsTable> for Rails {
 impl Default for Rails {
     fn default() -> Self {
         Self::from(&RailsTable::default())
-    }
-}
-
-/// The names that a target may use; none where it can't be said, because an entry of that table can't be read.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Known {
-    policies: Option<BTreeSet<Name>>,
-    executors: Option<BTreeSet<Name>>,
-    prometheus: Option<BTreeSet<Name>>,
-}
-
-impl Known {
-    pub(crate) fn of(shared: &Whole<Shared>) -> Self {
-        fn names<T>(aside: &[String], table: &str, entries: &BTreeMap<Name, T>) -> Option<BTreeSet<Name>> {
-            let is_entry =
-                |key: &str| key.strip_prefix(table).is_some_and(|rest| rest.matches(['.', '[']).count() <= 1);
-            let is_whole = !aside.iter().any(|key| is_entry(key));
-            is_whole.then(|| entries.keys().cloned().collect())
-        }
-        let Some(value) = &shared.value else { return Self::default() };
-        Self {
-            policies: names(&shared.aside, "policies", &value.policies),
-            executors: names(&shared.aside, "executors", &value.executors),
-            prometheus: names(&shared.aside, "prometheus", &value.prometheus),
-        }
     }
 }
 
@@ -391,21 +364,6 @@ impl Checker<'_> {
             );
         }
     }
-}
-
-/// The names that a table has, for a message.
-fn listed(names: &BTreeSet<Name>) -> String {
-    if names.is_empty() {
-        return "which is empty".into();
-    }
-    format!("which has {}", enumerated(names.iter().map(Name::as_str)))
-}
-
-/// Some names, as many as fit a message.
-pub(crate) fn enumerated<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
-    const SHOWN: usize = 8;
-    let more = (names.len() > SHOWN).then_some("...");
-    names.take(SHOWN).chain(more).collect::<Vec<_>>().join(", ")
 }
 
 impl Target {
