@@ -107,6 +107,7 @@
 //! | [`guide::in_doubt`] | The power went while something was being done. Was it? |
 //! | [`guide::idempotency`] | The order comes a second time. What now? |
 //! | [`guide::state`] | How large may a state be, and what if I release another version? |
+//! | [`readings`] | The order is the playbook `look`. What do I say, and how? |
 //!
 //! # From source to something that runs
 //!
@@ -129,6 +130,7 @@ mod export;
 pub mod guide;
 mod log;
 pub mod policy;
+pub mod readings;
 mod run;
 pub mod settings;
 #[cfg(not(target_arch = "wasm32"))]
