@@ -20,6 +20,8 @@
 
 extern crate alloc;
 
+#[cfg(test)]
+mod base;
 mod fill;
 mod look;
 mod ofrep;
