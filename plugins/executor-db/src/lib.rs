@@ -1,8 +1,8 @@
 //! A data base through expand, migrate and contract, and back: each step a playbook.
 //!
 //! Each step looks first and does only what is missing, so one that comes twice, or was cut off in its middle, does nothing
-//! twice. Here: the order of looks and changes within a step (`steps`), the switches (`switch`), filling rows in batches (`fill`),
-//! and what can be set. Not here: any SQL (the operator's commands, by name), which step may come when and how long a soak is
+//! twice. The playbook `look` is no step: it tells what is so, and changes nothing. Here: the order of looks and changes within a
+//! step (`steps`), the switches (`switch`), filling rows in batches (`fill`), what is told (`readings`), and what can be set. Not here: any SQL (the operator's commands, by name), which step may come when and how long a soak is
 //! (`core`'s schema gate), whether a release may run.
 //!
 //! The commands, none of which takes an argument. Those that look only read, and print one word or number:
@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `schema-status` | `before`, `expanded` (some rows differ), `in-step` (none does) or `contracted` |
 //! | `old-code-count` | how many instances or connections of old code there are |
+//! | `new-code-count` | the same of new code |
 //! | `backfill-batch` | how many rows of the new columns it brought into step with the old ones; 0: none is left |
 //! | `fill-back-batch` | the same in the other direction |
 //! | `expand`, `expand-undo`, `contract` | nothing that is read |
@@ -25,6 +26,7 @@ mod base;
 mod fill;
 mod look;
 mod ofrep;
+mod readings;
 mod steps;
 mod switch;
 
@@ -32,6 +34,7 @@ use alloc::{format, string::String, vec, vec::Vec};
 
 use backstay_sdk::{
     executor::{Ctx, Executor, Failed, Order, Task, permanent},
+    readings::LOOK,
     settings::{Description, Number, Problem, Setting, Text, problem},
 };
 
@@ -160,6 +163,7 @@ impl Executor for Db {
             "read-new" => steps::read_new(ctx).await,
             "read-old" => steps::read_old(ctx).await,
             "contract" => steps::contract(ctx).await,
+            LOOK => readings::tell(ctx).await,
             _ => Err(permanent(format!("{playbook} is no step of a migration"))),
         }
     }

@@ -26,23 +26,41 @@ pub(crate) enum Columns {
     Contracted,
 }
 
+impl Columns {
+    const ALL: [Self; 4] = [Self::Before, Self::Expanded, Self::InStep, Self::Contracted];
+
+    /// How a command says it, and a reading.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Before => "before",
+            Self::Expanded => "expanded",
+            Self::InStep => "in-step",
+            Self::Contracted => "contracted",
+        }
+    }
+}
+
 /// Which columns there are.
 pub(crate) async fn columns(ctx: &Ctx) -> Result<Columns, Failed> {
     const STATUS: &str = "schema-status";
-    match word(ctx, STATUS).await?.as_str() {
-        "before" => Ok(Columns::Before),
-        "expanded" => Ok(Columns::Expanded),
-        "in-step" => Ok(Columns::InStep),
-        "contracted" => Ok(Columns::Contracted),
-        other => Err(puzzled(STATUS, other, "before, expanded, in-step or contracted")),
-    }
+    let said = word(ctx, STATUS).await?;
+    let columns = Columns::ALL.into_iter().find(|columns| columns.word() == said);
+    columns.ok_or_else(|| puzzled(STATUS, &said, "before, expanded, in-step or contracted"))
 }
 
 /// How many instances of old code there are.
 pub(crate) async fn old_code(ctx: &Ctx) -> Result<u64, Failed> {
-    const COUNT: &str = "old-code-count";
-    let said = word(ctx, COUNT).await?;
-    said.parse().map_err(|_| puzzled(COUNT, &said, "a number"))
+    count(ctx, "old-code-count").await
+}
+
+/// How many instances of new code there are.
+pub(crate) async fn new_code(ctx: &Ctx) -> Result<u64, Failed> {
+    count(ctx, "new-code-count").await
+}
+
+async fn count(ctx: &Ctx, name: &str) -> Result<u64, Failed> {
+    let said = word(ctx, name).await?;
+    said.parse().map_err(|_| puzzled(name, &said, "a number"))
 }
 
 /// The one word that the command `name` prints.

@@ -71,12 +71,17 @@ impl Switch {
         }
     }
 
+    /// How a command says it, and a reading.
+    pub(crate) const fn word(on: bool) -> &'static str {
+        if on { "on" } else { "off" }
+    }
+
     /// Turns it, if it isn't so already, and waits until all code has noticed.
     pub(crate) async fn turn(self, ctx: &Ctx, on: bool) -> Result<(), Failed> {
         if self.is_on(ctx).await? == on {
             return Ok(());
         }
-        let word = if on { "on" } else { "off" };
+        let word = Self::word(on);
         let seen = async || Ok(self.is_on(ctx).await? == on);
         until(ctx, &format!("turning {} {word}", self.name), self.change(ctx, on), seen).await?;
         if self.flag(ctx).is_some() {
@@ -95,7 +100,7 @@ impl Switch {
                 deed::http(ENDPOINT.of(config), CHANGE_METHOD.of(config), &path, body.into())
             }
             None => {
-                let command: String = format!("{}-{}", self.name, if on { "on" } else { "off" });
+                let command: String = format!("{}-{}", self.name, Self::word(on));
                 deed::run(&command, [])
             }
         }

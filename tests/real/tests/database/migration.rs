@@ -22,9 +22,10 @@ use tokio::runtime::Runtime;
 pub const SOAK: Millis = Millis::from_secs(86_400);
 
 /// Every command of the executor, with its SQL.
-const COMMANDS: [(&str, &str); 10] = [
+const COMMANDS: [(&str, &str); 11] = [
     ("schema-status", include_str!("../../fixtures/database/schema-status.sql")),
     ("old-code-count", include_str!("../../fixtures/database/old-code-count.sql")),
+    ("new-code-count", include_str!("../../fixtures/database/new-code-count.sql")),
     ("expand", include_str!("../../fixtures/database/expand.sql")),
     ("expand-undo", include_str!("../../fixtures/database/expand-undo.sql")),
     ("dual-write-on", include_str!("../../fixtures/database/dual-write-on.sql")),
