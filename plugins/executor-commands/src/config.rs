@@ -46,6 +46,12 @@ pub(crate) const HEALTHY: Text = Text {
     help: "The command that looks whether the target works after a playbook: exit code 0 says yes. Empty: a playbook is \
            over when its command is.",
 };
+pub(crate) const LOOK: Text = Text {
+    name: "look",
+    default: "look",
+    help: "The command of the playbook look. It changes nothing, and prints what it sees, a line name=value each: \
+           infra.disk=1. Empty: there is no such playbook.",
+};
 pub(crate) const DRIFT_LOOK: Text = Text {
     name: "drift-look",
     default: "drift-look",
@@ -112,7 +118,7 @@ pub(crate) const PAUSE: Number = Number {
 };
 
 /// The commands that look. What a dry run does must never change anything.
-const LOOKING: [&Text; 5] = [&STATUS, &CHECK_HOME, &HEALTHY, &DRIFT_LOOK, &SCALE_LOOK];
+const LOOKING: [&Text; 6] = [&STATUS, &CHECK_HOME, &HEALTHY, &LOOK, &DRIFT_LOOK, &SCALE_LOOK];
 // Whatever is set within its range, a wait ends within the hour: a run that waits for longer is let go of anyway.
 const _: () = assert!(LOOKS.most * PAUSE.most <= 3_600_000);
 /// The commands that change.
@@ -120,15 +126,15 @@ const CHANGING: [&Text; 6] = [&INSTALL, &CONFIRM, &GO_HOME, &RESTART, &DRIFT_FIX
 
 pub(crate) fn describe() -> Description {
     let texts = [
-        STATUS, INSTALL, CONFIRM, GO_HOME, CHECK_HOME, RESTART, HEALTHY, DRIFT_LOOK, DRIFT_FIX, SCALE_LOOK,
-        SCALE_TO,
+        STATUS, INSTALL, CONFIRM, GO_HOME, CHECK_HOME, RESTART, HEALTHY, LOOK, DRIFT_LOOK, DRIFT_FIX,
+        SCALE_LOOK, SCALE_TO,
     ];
     let numbers = [SCALE_PERMILLE, SCALE_STEP, SCALE_CEILING, LOOKS, PAUSE];
     let mut settings: Vec<_> = texts.iter().map(Text::info).collect();
     settings.push(DRIFT_DELETE.info());
     settings.extend(numbers.iter().map(Number::info));
     let about = "Moves a target by commands that the operator names, and mends it with restart, drift, scale, or a \
-                 command of the playbook's name.";
+                 command of the playbook's name; with look it tells what a command sees.";
     Description { about: about.into(), settings }
 }
 
@@ -175,10 +181,12 @@ pub(crate) fn validate(config: &[Setting]) -> Vec<Problem> {
 ///
 /// A playbook that is named like the command that installs would run it without a release.
 pub(crate) fn reserved(config: &[Setting], playbook: &str) -> Option<&'static str> {
-    let others =
-        [&STATUS, &CHECK_HOME, &HEALTHY, &DRIFT_LOOK, &SCALE_LOOK, &INSTALL, &CONFIRM, &GO_HOME, &DRIFT_FIX];
-    let mut reserved = others.into_iter().chain([&SCALE_TO]);
-    reserved.find(|setting| setting.of(config) == playbook).map(|setting| setting.name)
+    let changing = [&INSTALL, &CONFIRM, &GO_HOME, &DRIFT_FIX, &SCALE_TO];
+    LOOKING
+        .into_iter()
+        .chain(changing)
+        .find(|setting| setting.of(config) == playbook)
+        .map(|setting| setting.name)
 }
 
 fn is_name(text: &str) -> bool {
@@ -214,6 +222,7 @@ mod tests {
         assert_eq!(wrong(&[("install", "-x")]), ["install"]);
         assert_eq!(wrong(&[("status", "install")]), ["status"]);
         assert_eq!(wrong(&[("healthy", "restart")]), ["healthy"]);
+        assert_eq!(wrong(&[("restart", "look")]), ["look"]);
     }
 
     #[test]

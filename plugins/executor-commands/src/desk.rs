@@ -9,6 +9,7 @@ use core::cell::Cell;
 use backstay_sdk::{
     deed,
     executor::{Ctx, Exited, Failed, Output, Reply, Trouble, permanent, transient},
+    readings::Readings,
     settings::{Setting, Text},
 };
 
@@ -97,6 +98,12 @@ impl<'a> Desk<'a> {
             Ok(_) | Err(Trouble::InDoubt | Trouble::TimedOut) => Ok(()),
             Err(refused) => Err(refused.into()),
         }
+    }
+
+    /// Tells the server what was seen.
+    pub(crate) async fn attach(&self, readings: Readings) -> Result<(), Failed> {
+        self.ctx.look(readings.deed()).await?;
+        Ok(())
     }
 
     fn heard(&self, command: &str, reply: Reply) -> Result<Exited, Failed> {

@@ -1,6 +1,6 @@
 //! The playbook library: `restart`, `drift`, `scale`, and any other command by its name.
 //!
-//! A playbook changes something once. Whether it is tried again, how often and how soon, and whether the target stayed
+//! A playbook changes something once, but for `look`, which has a file of its own and changes nothing. Whether it is tried again, how often and how soon, and whether the target stayed
 //! healthy for long enough to count as cured, is for the runtime.
 
 use alloc::{
@@ -8,7 +8,10 @@ use alloc::{
     string::{String, ToString as _},
 };
 
-use backstay_sdk::executor::{Exited, Failed, Output, permanent, transient};
+use backstay_sdk::{
+    executor::{Exited, Failed, Output, permanent, transient},
+    readings,
+};
 
 use crate::{
     config::{
@@ -16,6 +19,7 @@ use crate::{
         SCALE_PERMILLE, SCALE_STEP, SCALE_TO,
     },
     desk::{Desk, Ended, last_line, lines, shown, well},
+    look,
     way::prove,
 };
 
@@ -28,6 +32,7 @@ pub(crate) async fn heal(desk: &Desk<'_>, playbook: &str) -> Result<(), Failed> 
         "restart" => command(desk, desk.named(&RESTART)?).await,
         "drift" => drift(desk).await,
         "scale" => scale(desk).await,
+        readings::LOOK => look::tell(desk).await,
         other => match config::reserved(desk.config(), other) {
             Some(setting) => Err(permanent(format!("{other} is the command for {setting}, and no playbook"))),
             None => command(desk, other).await,

@@ -6,8 +6,8 @@
 //! Words: a command that *looks* reads and changes nothing (the host may run it at any time, in a dry run too); all
 //! others *change*. Which program a command is, on which machine, the host's configuration says.
 //!
-//! Here: the order of the steps for releases (`way`) and for playbooks (`heal`), what `status` has to print (`status`),
-//! what can be set (`config`). Not here: whether a release may run (rails and signatures), how often a playbook is
+//! Here: the order of the steps for releases (`way`) and for playbooks (`heal`, `look`), what `status` has to print
+//! (`status`), what can be set (`config`). Not here: whether a release may run (rails and signatures), how often a playbook is
 //! tried and whether it cured anything (`core`), and the commands themselves; those for drift are in `playbooks/`.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
@@ -17,6 +17,7 @@ extern crate alloc;
 mod config;
 mod desk;
 mod heal;
+mod look;
 mod status;
 #[cfg(test)]
 mod target;

@@ -5,7 +5,7 @@ use alloc::{format, string::String, vec, vec::Vec};
 
 use backstay_sdk::{
     executor::{
-        Access, Answer, Answered, Deed, Effect, Event, Exited, Order, Outcome, Output, Release, Task,
+        Access, Answer, Answered, Attach, Deed, Effect, Event, Exited, Order, Outcome, Output, Release, Task,
         permanent, step,
     },
     settings::{Setting, Value},
@@ -47,6 +47,8 @@ pub(crate) struct Target {
     pub(crate) instead: Vec<(&'static str, Answer)>,
     /// What was changed, in order.
     pub(crate) deeds: Vec<String>,
+    /// What was attached as readings, in order.
+    pub(crate) told: Vec<String>,
 }
 
 /// What happens to one of the effects.
@@ -72,6 +74,7 @@ impl Target {
             count: 2,
             instead: vec![],
             deeds: vec![],
+            told: vec![],
         }
     }
 
@@ -132,7 +135,12 @@ impl Target {
         let run = match deed {
             Deed::Run(run) => run,
             Deed::Sleep(_) => return Answer::Done,
-            Deed::Http(_) | Deed::Slot(_) | Deed::File(_) | Deed::Publish(_) | Deed::Attach(_) => {
+            Deed::Attach(Attach { name, content }) => {
+                assert_eq!(name, "readings");
+                self.told.push(String::from_utf8(content.clone()).unwrap());
+                return Answer::Done;
+            }
+            Deed::Http(_) | Deed::Slot(_) | Deed::File(_) | Deed::Publish(_) => {
                 return Answer::Failed(permanent("not here"));
             }
         };
