@@ -151,6 +151,20 @@ impl Board {
         let others = self.servers.iter().filter(|server| server.name != name && server.carries()).count();
         u32::try_from(others).unwrap_or(u32::MAX)
     }
+
+    /// How many servers do this, if the page shows all there are.
+    pub(crate) fn count(&self, does: Does) -> Result<usize, Failed> {
+        let backend = &self.backend;
+        if !self.whole {
+            return Err(permanent(format!(
+                "HAProxy's page is longer than an answer can hold: the servers of {backend} can't be counted"
+            )));
+        }
+        if self.servers.is_empty() {
+            return Err(permanent(format!("HAProxy has no server in {backend}")));
+        }
+        Ok(self.servers.iter().filter(|server| server.does == does).count())
+    }
 }
 
 /// The beginning of a status says what it is; the rest counts checks ("UP 1/3", "DOWN 1/2") or names who said so.

@@ -2,7 +2,10 @@
 
 use alloc::{format, string::String, vec, vec::Vec};
 
-use backstay_sdk::settings::{Description, Number, Problem, Required, Setting, Text, Texts, problem};
+use backstay_sdk::{
+    readings::LOOK,
+    settings::{Description, Number, Problem, Required, Setting, Text, Texts, problem},
+};
 
 pub(crate) const ENDPOINT: Text = Text {
     name: "endpoint",
@@ -128,6 +131,9 @@ pub(crate) fn validate(config: &[Setting]) -> Vec<Problem> {
                 let why = format!("\"{shown}\" isn't playbook=server: write \"restart-web-1=web1\"");
                 problems.push(problem(SERVERS.name, why));
             }
+            Some((LOOK, _)) => {
+                problems.push(problem(SERVERS.name, "the playbook look only looks, and recycles no server"));
+            }
             Some((playbook, _)) if playbooks.contains(&playbook) => {
                 problems.push(problem(SERVERS.name, format!("the playbook {playbook} is there twice")));
             }
@@ -212,6 +218,7 @@ mod tests {
             assert_eq!(wrong(vec![servers(&[text])]), ["servers"], "{text}");
         }
         assert_eq!(wrong(vec![servers(&["a=b", "a=c"])]), ["servers"]);
+        assert_eq!(wrong(vec![servers(&["look=a"])]), ["servers"]);
         assert_eq!(wrong(vec![set("backend", "web;csv")]), ["backend"]);
         assert_eq!(validate(&[]).len(), 1, "there has to be a backend");
         assert!(describe().settings.iter().all(|setting| setting.help.len() <= 512));

@@ -9,6 +9,7 @@ use core::cell::Cell;
 use backstay_sdk::{
     deed,
     executor::{Ctx, Exited, Failed, Reply, Response, Transience, Trouble, permanent, transient},
+    readings::Readings,
     settings::{Setting, Text},
 };
 
@@ -163,6 +164,12 @@ impl<'a> Desk<'a> {
             Err(trouble) if trouble.may_be_done() => Ok(()),
             Err(trouble) => Err(told(command, trouble)),
         }
+    }
+
+    /// Tells the server what was seen.
+    pub(crate) async fn attach(&self, readings: Readings) -> Result<(), Failed> {
+        self.ctx.look(readings.deed()).await?;
+        Ok(())
     }
 
     fn ended(&self, command: &str, reply: Reply) -> Result<(), Failed> {

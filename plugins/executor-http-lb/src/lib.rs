@@ -6,7 +6,7 @@
 //! HAProxy is asked through its statistics page, which `stats admin` lets change servers: see
 //! docs/playbooks.md. That page can't set weights; a command may, through the runtime socket.
 //!
-//! Here: the order of the steps (`recycle`, `home`), what the page says (`board`), how it is asked (`desk`), what can be
+//! Here: the order of the steps (`recycle`, `home`), what is told of the servers (`look`), what the page says (`board`), how it is asked (`desk`), what can be
 //! set (`config`). Not here: which server is to be recycled and when, how often that is tried and whether it helped (policy
 //! and `core`), how a release comes onto a server (another executor), and what the playbook's command does.
 #![cfg_attr(target_arch = "wasm32", no_std)]
@@ -20,12 +20,14 @@ mod board;
 mod config;
 mod desk;
 mod home;
+mod look;
 mod recycle;
 
 use alloc::vec::Vec;
 
 use backstay_sdk::{
     executor::{Ctx, Executor, Failed, Order, Task, permanent},
+    readings::LOOK,
     settings::{Description, Problem, Setting},
 };
 
@@ -47,6 +49,7 @@ impl Executor for HttpLb {
     async fn run(ctx: &Ctx, order: &Order) -> Result<(), Failed> {
         let desk = Desk::new(ctx);
         match &order.task {
+            Task::Heal(playbook) if playbook == LOOK => look::tell(&desk).await,
             Task::Heal(playbook) => recycle::recycle(&desk, playbook).await,
             Task::GoHome(release) => home::go_home(&desk, release).await,
             Task::Install(_) | Task::Confirm(_) => {
