@@ -15,7 +15,8 @@ mod way;
 use alloc::{string::String, vec, vec::Vec};
 
 use backstay_sdk::{
-    executor::{Ctx, Executor, Failed, Order, Task},
+    executor::{Ctx, Executor, Failed, Order, Task, permanent},
+    readings::LOOK,
     settings::{Description, Number, Problem, Setting, Text, problem},
 };
 
@@ -68,6 +69,8 @@ impl Executor for Ota {
             Task::Install(release) => way::install(ctx, release).await,
             Task::Confirm(release) => way::confirm(ctx, release).await,
             Task::GoHome(release) => way::go_home(ctx, release).await,
+            // The slots say nothing that the device doesn't report by itself, and a command of that name might change something.
+            Task::Heal(playbook) if playbook == LOOK => Err(permanent("there is nothing to look at for it")),
             Task::Heal(playbook) => way::heal(ctx, playbook).await,
         }
     }

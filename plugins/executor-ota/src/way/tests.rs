@@ -256,6 +256,15 @@ fn what_does_not_run_can_not_be_confirmed() {
 }
 
 #[test]
+fn a_look_is_no_command() {
+    let mut device = Device::on("1.4.0");
+    let (end, asked) = run(&mut device, Task::Heal("look".into()), None);
+    let Outcome::Failed(failed) = end else { panic!("{end:?}") };
+    assert_eq!((failed.transience, asked), (Transience::Permanent, 0));
+    assert!(device.deeds.is_empty());
+}
+
+#[test]
 fn a_playbook_is_run_once() {
     let mut device = Device::on("1.4.0");
     assert_eq!(run(&mut device, Task::Heal("clear-cache".into()), None).0, Outcome::Done);
