@@ -4,7 +4,7 @@
 
 use alloc::{format, vec::Vec};
 
-use backstay_sdk::settings::{Description, Flag, Number, Problem, Setting, Text, problem};
+use backstay_sdk::settings::{Description, Flag, Number, Problem, Setting, Text, is_name, problem};
 
 pub(crate) const STATUS: Text = Text {
     name: "status",
@@ -187,11 +187,6 @@ pub(crate) fn reserved(config: &[Setting], playbook: &str) -> Option<&'static st
         .chain(changing)
         .find(|setting| setting.of(config) == playbook)
         .map(|setting| setting.name)
-}
-
-fn is_name(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=64).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('-')
 }
 
 #[cfg(test)]

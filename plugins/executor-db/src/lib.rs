@@ -35,7 +35,7 @@ use alloc::{format, string::String, vec, vec::Vec};
 use backstay_sdk::{
     executor::{Ctx, Executor, Failed, Order, Task, permanent},
     readings::LOOK,
-    settings::{Description, Number, Problem, Setting, Text, problem},
+    settings::{Description, Number, Problem, Setting, Text, is_name, problem},
 };
 
 const ENDPOINT: Text = Text {
@@ -124,13 +124,8 @@ impl Executor for Db {
         for flag in [DUAL_WRITE_FLAG, READ_NEW_FLAG] {
             hold(key(flag.of(config)), flag.name, "a flag's key is up to 128 of A-Z, a-z, 0-9, . _ and -");
         }
-        let name = |text: &str| {
-            let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-            (1..=64).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('-')
-        };
-        let endpoint = ENDPOINT.of(config);
         hold(
-            name(endpoint),
+            is_name(ENDPOINT.of(config)),
             ENDPOINT.name,
             "an endpoint is 1 to 64 of a-z, 0-9 and -, and doesn't begin with -",
         );

@@ -4,7 +4,7 @@ use alloc::{format, string::String, vec, vec::Vec};
 
 use backstay_sdk::{
     readings::LOOK,
-    settings::{Description, Number, Problem, Required, Setting, Text, Texts, problem},
+    settings::{Description, Number, Problem, Required, Setting, Text, Texts, is_name, problem},
 };
 
 pub(crate) const ENDPOINT: Text = Text {
@@ -175,11 +175,6 @@ pub(crate) fn server<'a>(config: &'a [Setting], playbook: &str) -> Option<&'a st
 fn pair(text: &str) -> Option<(&str, &str)> {
     let (playbook, server) = text.split_once('=')?;
     (is_name(playbook) && is_haproxy_name(server)).then_some((playbook, server))
-}
-
-fn is_name(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=64).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('-')
 }
 
 /// HAProxy's own rule for names (configuration manual, section 2), and short enough to be named in a failure. None of these

@@ -17,7 +17,7 @@ use alloc::{string::String, vec, vec::Vec};
 use backstay_sdk::{
     executor::{Ctx, Executor, Failed, Order, Task, permanent},
     readings::LOOK,
-    settings::{Description, Number, Problem, Setting, Text, problem},
+    settings::{Description, Number, Problem, Setting, Text, is_name, problem},
 };
 
 const RESTART: Text = Text {
@@ -55,9 +55,7 @@ impl Executor for Ota {
     }
 
     fn validate(config: &[Setting]) -> Vec<Problem> {
-        let restart = RESTART.of(config);
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        if (1..=64).contains(&restart.len()) && restart.bytes().all(allowed) && !restart.starts_with('-') {
+        if is_name(RESTART.of(config)) {
             return Vec::new();
         }
         let why = String::from("a command is 1 to 64 of a-z, 0-9 and -, and doesn't begin with -");

@@ -2,7 +2,7 @@
 
 use alloc::{string::String, vec, vec::Vec};
 
-use backstay_sdk::settings::{Description, Number, Problem, Setting, Text, problem};
+use backstay_sdk::settings::{Description, Number, Problem, Setting, Text, is_name, problem};
 
 const ERROR: Number = Number {
     name: "error-permille",
@@ -151,9 +151,7 @@ pub(crate) fn describe() -> Description {
 pub(crate) fn validate(config: &[Setting]) -> Vec<Problem> {
     let mut problems = Vec::new();
     let playbook = PLAYBOOK.of(config);
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let is_name = playbook.len() <= 64 && playbook.bytes().all(allowed) && !playbook.starts_with('-');
-    if !is_name {
+    if !playbook.is_empty() && !is_name(playbook) {
         let why = "a playbook is 1 to 64 of a-z, 0-9 and -, and doesn't begin with -";
         problems.push(problem(PLAYBOOK.name, why));
     }

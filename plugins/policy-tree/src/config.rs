@@ -2,7 +2,7 @@
 
 use alloc::{format, string::String, vec, vec::Vec};
 
-use backstay_sdk::settings::{Description, Number, Problem, Setting, Text, Texts, problem};
+use backstay_sdk::settings::{Description, Number, Problem, Setting, Text, Texts, is_name, problem};
 
 const BREACH: Number = Number {
     name: "breach-permille",
@@ -109,11 +109,6 @@ fn exception(text: &str) -> Option<(&str, u32)> {
     let (name, share) = text.split_once('=')?;
     let share = share.parse().ok().filter(|share| (1..=1000).contains(share))?;
     is_name(name).then_some((name, share))
-}
-
-fn is_name(text: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    (1..=64).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('-')
 }
 
 pub(crate) fn describe() -> Description {

@@ -182,6 +182,13 @@ impl Texts {
     }
 }
 
+/// Whether `text` can name a command, an endpoint, a playbook: 1 to 64 of `a-z`, `0-9` and `-`, and no `-` first.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with('-')
+}
+
 /// Something wrong with the setting `name`.
 #[must_use]
 pub fn problem(name: &str, text: impl Into<String>) -> Problem {
@@ -203,6 +210,13 @@ mod tests {
         assert_eq!(TRIES.of(&[]), 3);
         assert_eq!(TRIES.of(&set(Value::Text("7".into()))), 3);
         assert_eq!(TRIES.info().default, Some(Value::Number(3)));
+    }
+
+    #[test]
+    fn a_name_is_short_and_plain() {
+        let (most, long) = ("a".repeat(64), "a".repeat(65));
+        assert!(["a", "0", "restart-web-1", "a-", &most].into_iter().all(is_name));
+        assert!(!["", "-a", "A", "a b", "a.b", "a_b", "ä", &long].into_iter().any(is_name));
     }
 
     #[test]
