@@ -1,14 +1,14 @@
 //! Asking for commands by the setting that names them, and reading how they ended.
 //!
-//! Here: a refusal where no command is named, the words of a failure, and how much may be said in one run. Not here: what
-//! an exit code means for a task.
+//! Here: a refusal where no command is named, and how much may be said in one run. Not here: what an exit code means for a
+//! task.
 
 use alloc::{format, string::String, vec::Vec};
 use core::cell::Cell;
 
 use backstay_sdk::{
     deed,
-    executor::{Ctx, Exited, Failed, Output, Reply, Trouble, permanent, transient},
+    executor::{Ctx, Exited, Failed, Output, Reply, permanent},
     readings::Readings,
     settings::{Setting, Text},
 };
@@ -17,8 +17,6 @@ use crate::config::{LOOKS, PAUSE};
 
 /// The most that all commands of a run may print, in bytes. It is kept in the run's state, which has 64 KiB.
 const SAID_BYTES_MAX: usize = 48 * 1024;
-/// The most of a command's last line that goes into a failure, in bytes: a failure has 256.
-const LINE_BYTES_MAX: usize = 120;
 
 /// One run's way to its commands.
 pub(crate) struct Desk<'a> {
@@ -62,8 +60,8 @@ impl<'a> Desk<'a> {
         args: [&str; N],
     ) -> Result<Exited, Failed> {
         match self.ctx.look(deed::run(command, args)).await {
-            Ok(reply) => self.heard(command, reply),
-            Err(trouble) => Err(told(command, trouble)),
+            Ok(reply) => self.heard(reply),
+            Err(trouble) => Err(trouble.about(&titled(command))),
         }
     }
 
@@ -75,14 +73,14 @@ impl<'a> Desk<'a> {
     ) -> Result<Ended, Failed> {
         match self.ctx.change(deed::run(command, args)).await {
             Ok(reply) => {
-                let exited = self.heard(command, reply)?;
-                Ok(match well(command, exited) {
+                let exited = self.heard(reply)?;
+                Ok(match exited.well(command) {
                     Ok(_) => Ended::Well,
                     Err(failed) => Ended::Ill(failed),
                 })
             }
-            Err(trouble) if trouble.may_be_done() => Ok(Ended::Doubt(told(command, trouble))),
-            Err(trouble) => Err(told(command, trouble)),
+            Err(trouble) if trouble.may_be_done() => Ok(Ended::Doubt(trouble.about(&titled(command)))),
+            Err(trouble) => Err(trouble.about(&titled(command))),
         }
     }
 
@@ -93,11 +91,7 @@ impl<'a> Desk<'a> {
 
     /// Waits between two looks.
     pub(crate) async fn pause(&self) -> Result<(), Failed> {
-        match self.ctx.look(deed::sleep(PAUSE.count(self.config()).into())).await {
-            // A wait that was cut off has lasted long enough.
-            Ok(_) | Err(Trouble::InDoubt | Trouble::TimedOut) => Ok(()),
-            Err(refused) => Err(refused.into()),
-        }
+        self.ctx.pause(PAUSE.count(self.config()).into()).await
     }
 
     /// Tells the server what was seen.
@@ -106,10 +100,8 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
-    fn heard(&self, command: &str, reply: Reply) -> Result<Exited, Failed> {
-        let Reply::Exited(exited) = reply else {
-            return Err(permanent(format!("the answer to the command {command} says nothing of a command")));
-        };
+    fn heard(&self, reply: Reply) -> Result<Exited, Failed> {
+        let exited = reply.exited()?;
         let said = self.said.get() + exited.output.bytes.len();
         self.said.set(said);
         if said > SAID_BYTES_MAX {
@@ -122,39 +114,6 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// What a command printed, if it ended with exit code 0; else its code and its last line.
-pub(crate) fn well(command: &str, exited: Exited) -> Result<Output, Failed> {
-    let Exited { code, output } = exited;
-    let ended = match code {
-        Some(0) => return Ok(output),
-        Some(code) => format!("the command {command} ended with exit code {code}"),
-        None => format!("the command {command} was ended by a signal"),
-    };
-    Err(transient(match last_line(&output.bytes) {
-        line if line.is_empty() => ended,
-        line => format!("{ended}: {line}"),
-    }))
-}
-
-/// The last line with something on it, fit for a record: no control characters, not too long.
-pub(crate) fn last_line(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
-    shown(line)
-}
-
-/// `text` without control characters, and cut where it is long.
-pub(crate) fn shown(text: &str) -> String {
-    let mut shown = String::new();
-    for char in text.chars().map(|char| if char.is_control() { ' ' } else { char }) {
-        if shown.len() + char.len_utf8() > LINE_BYTES_MAX {
-            break;
-        }
-        shown.push(char);
-    }
-    shown
-}
-
 /// The lines of an output that holds all that was printed, as text.
 pub(crate) fn lines(command: &str, output: Output) -> Result<Vec<String>, Failed> {
     let Output { bytes, whole: None } = output else {
@@ -165,11 +124,6 @@ pub(crate) fn lines(command: &str, output: Output) -> Result<Vec<String>, Failed
     Ok(text.lines().map(Into::into).collect())
 }
 
-fn told(command: &str, trouble: Trouble) -> Failed {
-    match trouble {
-        Trouble::TimedOut => transient(format!("the command {command} did not end in its time")),
-        Trouble::InDoubt => transient(format!("the host went down in the middle of the command {command}")),
-        Trouble::Refused(why) => permanent(format!("the command {command} was refused: {}", shown(&why))),
-        Trouble::Failed(failed) => Failed { why: shown(&failed.why), ..failed },
-    }
+fn titled(command: &str) -> String {
+    format!("the command {command}")
 }

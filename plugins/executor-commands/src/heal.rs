@@ -10,7 +10,7 @@ use alloc::{
 
 use backstay_sdk::{
     executor::{Exited, Failed, Output, permanent, transient},
-    readings,
+    quote, readings,
 };
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
         self, DRIFT_DELETE, DRIFT_FIX, DRIFT_LOOK, HEALTHY, RESTART, SCALE_CEILING, SCALE_LOOK,
         SCALE_PERMILLE, SCALE_STEP, SCALE_TO,
     },
-    desk::{Desk, Ended, last_line, lines, shown, well},
+    desk::{Desk, Ended, lines},
     look,
     way::prove,
 };
@@ -90,9 +90,9 @@ async fn drift(desk: &Desk<'_>) -> Result<(), Failed> {
 async fn look_for_drift(desk: &Desk<'_>) -> Result<Option<Drift>, Failed> {
     let command = desk.named(&DRIFT_LOOK)?;
     let exited = desk.look(command, []).await?;
-    let Exited { code: Some(1), output } = exited else { return well(command, exited).map(|_| None) };
+    let Exited { code: Some(1), output } = exited else { return exited.well(command).map(|_| None) };
     let deletes = DRIFT_DELETE.of(desk.config());
-    let mut drift = Drift { mendable: 0, left: 0, example: last_line(&output.bytes) };
+    let mut drift = Drift { mendable: 0, left: 0, example: quote::last_line(&output.bytes) };
     // Of a long list the end is known. Its first line may be half of one; it still says that there is something.
     let text = String::from_utf8_lossy(&output.bytes);
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
@@ -101,7 +101,7 @@ async fn look_for_drift(desk: &Desk<'_>) -> Result<Option<Drift>, Failed> {
             drift.left += 1;
         } else {
             drift.mendable += 1;
-            drift.example = shown(line);
+            drift.example = quote::text(line);
         }
     }
     if drift.mendable + drift.left == 0 {
@@ -146,7 +146,7 @@ async fn scale(desk: &Desk<'_>) -> Result<(), Failed> {
 /// How many run.
 async fn count(desk: &Desk<'_>) -> Result<u32, Failed> {
     let command = desk.named(&SCALE_LOOK)?;
-    let output: Output = well(command, desk.look(command, []).await?)?;
+    let output: Output = desk.look(command, []).await?.well(command)?;
     let lines = lines(command, output)?;
     let digits = |text: &str| text.len() <= COUNT_DIGITS_MAX && text.bytes().all(|b| b.is_ascii_digit());
     match &lines[..] {
@@ -155,7 +155,7 @@ async fn count(desk: &Desk<'_>) -> Result<u32, Failed> {
     }
     .ok_or_else(|| {
         let said = lines.first().map_or("nothing", |line| line);
-        permanent(format!("the command {command} prints \"{}\", which is no count", shown(said)))
+        permanent(format!("the command {command} prints \"{}\", which is no count", quote::text(said)))
     })
 }
 

@@ -14,25 +14,26 @@ use alloc::format;
 
 use backstay_sdk::{
     executor::{Failed, permanent, transient},
+    quote,
     readings::Readings,
 };
 
 use crate::{
     config::LOOK,
-    desk::{Desk, lines, shown, well},
+    desk::{Desk, lines},
 };
 
 /// Looks, and tells what it found.
 pub(crate) async fn tell(desk: &Desk<'_>) -> Result<(), Failed> {
     let command = desk.named(&LOOK)?;
-    let output = well(command, desk.look(command, []).await?)?;
+    let output = desk.look(command, []).await?.well(command)?;
     let mut readings = Readings::new();
     for line in lines(command, output)? {
         let line = line.trim_end();
         let said = line.split_once('=').is_some_and(|(name, value)| readings.say(name, value));
         if !said && !line.is_empty() {
             let why = "which is no reading: name=value, each name once, at most 64";
-            return Err(permanent(format!("the command {command} prints \"{}\", {why}", shown(line))));
+            return Err(permanent(format!("the command {command} prints \"{}\", {why}", quote::text(line))));
         }
     }
     if readings.is_empty() {

@@ -13,9 +13,12 @@
 
 use alloc::{format, string::String};
 
-use backstay_sdk::executor::{Failed, Output, Release, permanent};
+use backstay_sdk::{
+    executor::{Failed, Output, Release, permanent},
+    quote,
+};
 
-use crate::desk::{lines, shown};
+use crate::desk::lines;
 
 /// What runs on the target. At least one of `version` and `digest` is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +46,15 @@ impl Status {
                     let why = "which is none of version=, digest=, stays=yes|no";
                     return Err(permanent(format!(
                         "the command {command} prints \"{}\", {why}",
-                        shown(line)
+                        quote::text(line)
                     )));
                 }
             };
             if !new {
-                return Err(permanent(format!("the command {command} prints a second \"{}\"", shown(line))));
+                return Err(permanent(format!(
+                    "the command {command} prints a second \"{}\"",
+                    quote::text(line)
+                )));
             }
         }
         if status.version.is_none() && status.digest.is_none() {

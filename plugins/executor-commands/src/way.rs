@@ -9,7 +9,7 @@ use backstay_sdk::{
 
 use crate::{
     config::{CHECK_HOME, CONFIRM, GO_HOME, INSTALL, STATUS},
-    desk::{Desk, Ended, well},
+    desk::{Desk, Ended},
     status::Status,
 };
 
@@ -66,7 +66,7 @@ pub(crate) async fn prove<const N: usize>(
             desk.pause().await?;
         }
         found = match desk.look(command, args).await {
-            Ok(exited) => well(command, exited).map(|_| ()),
+            Ok(exited) => exited.well(command).map(|_| ()),
             Err(failed) => Err(failed),
         };
         if is_settled(&found) {
@@ -139,7 +139,7 @@ fn is_settled(found: &Result<(), Failed>) -> bool {
 
 async fn look(desk: &Desk<'_>) -> Result<Status, Failed> {
     let command = desk.named(&STATUS)?;
-    let output = well(command, desk.look(command, []).await?)?;
+    let output = desk.look(command, []).await?.well(command)?;
     Status::parse(command, output)
 }
 

@@ -8,7 +8,7 @@ use core::cell::Cell;
 
 use backstay_sdk::{
     deed,
-    executor::{Ctx, Exited, Failed, Reply, Response, Transience, Trouble, permanent, transient},
+    executor::{Ctx, Failed, Reply, Response, Transience, permanent, transient},
     readings::Readings,
     settings::{Setting, Text},
 };
@@ -23,8 +23,6 @@ use crate::{
 const SAID_BYTES_MAX: usize = 54 * 1024;
 /// How often a change that doesn't show is asked for.
 const TRIES: u32 = 2;
-/// The longest reason that is put into a failure of ours, in bytes: a failure has 256.
-const WHY_BYTES_MAX: usize = 100;
 
 /// What the page can do to a server: `action` of its form (management guide, 9; HAProxy's stats.c).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +70,7 @@ impl<'a> Desk<'a> {
             Ok(Reply::Done | Reply::Exited(_) | Reply::Content(_) | Reply::Slots(_)) => {
                 Err(permanent("the answer says nothing of a page"))
             }
-            Err(trouble) => Err(told("the load balancer's page", trouble)),
+            Err(trouble) => Err(trouble.about("the load balancer's page")),
         }
     }
 
@@ -105,7 +103,7 @@ impl<'a> Desk<'a> {
                     return Err(permanent("the answer says nothing of a request"));
                 }
                 Err(trouble) if trouble.may_be_done() => {}
-                Err(trouble) => return Err(told("the load balancer", trouble)),
+                Err(trouble) => return Err(trouble.about("the load balancer")),
             }
             let board = self.board().await?;
             let it = board.server(server)?;
@@ -135,14 +133,7 @@ impl<'a> Desk<'a> {
 
     /// Waits for so many ms.
     pub(crate) async fn pause(&self, ms: u64) -> Result<(), Failed> {
-        if ms == 0 {
-            return Ok(());
-        }
-        match self.ctx.look(deed::sleep(ms)).await {
-            // A wait that was cut off has lasted long enough.
-            Ok(_) | Err(Trouble::InDoubt | Trouble::TimedOut) => Ok(()),
-            Err(refused) => Err(refused.into()),
-        }
+        self.ctx.pause(ms).await
     }
 
     /// Looks with the command that `setting` names, which says yes by exit code 0. Without one there is nothing to ask.
@@ -151,7 +142,7 @@ impl<'a> Desk<'a> {
             "" => Ok(()),
             command => match self.ctx.look(deed::run(command, args)).await {
                 Ok(reply) => self.ended(command, reply),
-                Err(trouble) => Err(told(command, trouble)),
+                Err(trouble) => Err(trouble.about(&format!("the command {command}"))),
             },
         }
     }
@@ -162,7 +153,7 @@ impl<'a> Desk<'a> {
         match self.ctx.change(deed::run(command, args)).await {
             Ok(reply) => self.ended(command, reply),
             Err(trouble) if trouble.may_be_done() => Ok(()),
-            Err(trouble) => Err(told(command, trouble)),
+            Err(trouble) => Err(trouble.about(&format!("the command {command}"))),
         }
     }
 
@@ -173,18 +164,9 @@ impl<'a> Desk<'a> {
     }
 
     fn ended(&self, command: &str, reply: Reply) -> Result<(), Failed> {
-        let Reply::Exited(Exited { code, output }) = reply else {
-            return Err(permanent(format!("the answer to the command {command} says nothing of a command")));
-        };
-        self.hear(output.bytes.len())?;
-        match code {
-            Some(0) => Ok(()),
-            Some(code) => Err(transient(match last_line(&output.bytes) {
-                line if line.is_empty() => format!("the command {command} ended with exit code {code}"),
-                line => format!("the command {command} ended with exit code {code}: {line}"),
-            })),
-            None => Err(transient(format!("the command {command} was ended by a signal"))),
-        }
+        let exited = reply.exited()?;
+        self.hear(exited.output.bytes.len())?;
+        exited.well(command).map(|_| ())
     }
 
     fn hear(&self, bytes: usize) -> Result<(), Failed> {
@@ -196,31 +178,4 @@ impl<'a> Desk<'a> {
         }
         Ok(())
     }
-}
-
-fn told(what: &str, trouble: Trouble) -> Failed {
-    match trouble {
-        Trouble::TimedOut => transient(format!("{what} did not end in its time")),
-        Trouble::InDoubt => transient(format!("the host went down in the middle of {what}")),
-        Trouble::Refused(why) => permanent(format!("{what} was refused: {}", cut(&why))),
-        Trouble::Failed(failed) => Failed { why: format!("{what}: {}", cut(&failed.why)), ..failed },
-    }
-}
-
-fn last_line(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty());
-    cut(line.unwrap_or_default())
-}
-
-/// `text` without control characters, and cut where it is long.
-pub(crate) fn cut(text: &str) -> String {
-    let mut shown = String::new();
-    for char in text.chars().map(|char| if char.is_control() { ' ' } else { char }) {
-        if shown.len() + char.len_utf8() > WHY_BYTES_MAX {
-            break;
-        }
-        shown.push(char);
-    }
-    shown
 }

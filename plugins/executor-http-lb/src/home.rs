@@ -9,12 +9,15 @@
 
 use alloc::{format, string::String};
 
-use backstay_sdk::executor::{Failed, Release, permanent, transient};
+use backstay_sdk::{
+    executor::{Failed, Release, permanent, transient},
+    quote,
+};
 
 use crate::{
     board::{Board, Does, Server},
     config::{BLUE, CHECK_HOME, DRAIN, GREEN, SETTLE, UP},
-    desk::{Action, Desk, cut},
+    desk::{Action, Desk},
     recycle::is_out,
 };
 
@@ -31,7 +34,8 @@ pub(crate) async fn go_home(desk: &Desk<'_>, release: &Release) -> Result<(), Fa
         return desk.check(&CHECK_HOME, [&release.version, &release.digest]).await;
     }
     prove(desk, blue, it.does, release).await.map_err(|failed| {
-        let why = format!("nothing was switched, {} isn't proven: {}", desk.path(blue), cut(&failed.why));
+        let why =
+            format!("nothing was switched, {} isn't proven: {}", desk.path(blue), quote::text(&failed.why));
         Failed { why, ..failed }
     })?;
     desk.make(blue, Action::Ready, Server::carries).await.map_err(|failed| left(desk, green, failed))?;
@@ -71,13 +75,13 @@ async fn back(desk: &Desk<'_>, blue: &str, green: &str) -> Failed {
     let (blue, path) = (desk.path(blue), desk.path(green));
     let left = match desk.make(green, Action::Ready, |it| it.does == Does::Up).await {
         Ok(_) => format!("{path} has the traffic again"),
-        Err(failed) => format!("{path} could not be put back: {}", cut(&failed.why)),
+        Err(failed) => format!("{path} could not be put back: {}", quote::text(&failed.why)),
     };
     transient(format!("{blue} went down; {left}"))
 }
 
 fn left(desk: &Desk<'_>, green: &str, failed: Failed) -> Failed {
-    let why: String = format!("{}; {} keeps the traffic", cut(&failed.why), desk.path(green));
+    let why: String = format!("{}; {} keeps the traffic", quote::text(&failed.why), desk.path(green));
     Failed { why, ..failed }
 }
 

@@ -10,12 +10,15 @@
 
 use alloc::{format, string::String};
 
-use backstay_sdk::executor::{Failed, permanent, transient};
+use backstay_sdk::{
+    executor::{Failed, permanent, transient},
+    quote,
+};
 
 use crate::{
     board::{Board, Does, Server},
     config::{self, CHECK, DRAIN, OTHERS, SETTLE, UP, WEIGHT, WEIGHT_PERCENT},
-    desk::{Action, Desk, cut},
+    desk::{Action, Desk},
 };
 
 /// Recycles the server that belongs to the playbook.
@@ -30,7 +33,7 @@ pub(crate) async fn recycle(desk: &Desk<'_>, playbook: &str) -> Result<(), Faile
         Ok(()) => Ok(()),
         Err(failed) => {
             let left = leave(desk, server).await;
-            Err(Failed { why: format!("{}; {left}", cut(&failed.why)), ..failed })
+            Err(Failed { why: format!("{}; {left}", quote::text(&failed.why)), ..failed })
         }
     }
 }

@@ -129,11 +129,7 @@ async fn settled(ctx: &Ctx, release: &Release) -> Result<SlotStatus, Failed> {
         if same(&slots.booted, release) || !is_next(&slots, release) {
             break;
         }
-        // A wait that was cut off has lasted long enough.
-        match ctx.look(deed::sleep(pause)).await {
-            Ok(_) | Err(Trouble::InDoubt | Trouble::TimedOut) => {}
-            Err(refused) => return Err(refused.into()),
-        }
+        ctx.pause(pause).await?;
         slots = look(ctx).await?;
     }
     Ok(slots)

@@ -130,6 +130,7 @@ mod export;
 pub mod guide;
 mod log;
 pub mod policy;
+pub mod quote;
 pub mod readings;
 mod run;
 pub mod settings;

@@ -13,11 +13,12 @@ use core::{
 };
 
 use crate::{
+    deed,
     executor::{
         Access, Answer, Deed, Effect, Exited, Failed, Output, Refusal, Response, SlotStatus, permanent,
         transient,
     },
-    log,
+    log, quote,
     settings::Setting,
 };
 
@@ -85,6 +86,21 @@ impl Ctx {
             }
         }
         self.ask(Access::Looks, deed).await
+    }
+
+    /// Waits for so many ms, at most an hour. A wait that was cut off has lasted long enough: it stands before a look, which
+    /// will say. Who needs all of the time looks at [`deed::sleep`] instead.
+    ///
+    /// # Errors
+    /// That the host doesn't wait.
+    pub async fn pause(&self, ms: u64) -> Result<(), Failed> {
+        if ms == 0 {
+            return Ok(());
+        }
+        match self.look(deed::sleep(ms)).await {
+            Ok(_) | Err(Trouble::InDoubt | Trouble::TimedOut) => Ok(()),
+            Err(refused) => Err(refused.into()),
+        }
     }
 
     fn ask(&self, access: Access, deed: Deed) -> Asked<'_> {
@@ -239,6 +255,19 @@ impl Reply {
         }
     }
 
+    /// How a command ended, if that is what was asked for.
+    ///
+    /// # Errors
+    /// That it was something else.
+    pub fn exited(self) -> Result<Exited, Failed> {
+        match self {
+            Self::Exited(exited) => Ok(exited),
+            Self::Done | Self::Response(_) | Self::Content(_) | Self::Slots(_) => {
+                Err(permanent("the answer says nothing of a command"))
+            }
+        }
+    }
+
     /// All that a file holds, if that is what was asked for.
     ///
     /// # Errors
@@ -269,7 +298,36 @@ impl Reply {
     }
 }
 
+impl Exited {
+    /// What the command called `command` printed, if it ended with exit code 0.
+    ///
+    /// # Errors
+    /// Its name, its exit code and the last line that it printed.
+    pub fn well(self, command: &str) -> Result<Output, Failed> {
+        let ended = match self.code {
+            Some(0) => return Ok(self.output),
+            Some(code) => format!("the command {command} ended with exit code {code}"),
+            None => format!("the command {command} was ended by a signal"),
+        };
+        Err(transient(match quote::last_line(&self.output.bytes) {
+            line if line.is_empty() => ended,
+            line => format!("{ended}: {line}"),
+        }))
+    }
+}
+
 impl Trouble {
+    /// The failure that says what was asked for, too: `what` is "the command restart", say.
+    #[must_use]
+    pub fn about(self, what: &str) -> Failed {
+        match self {
+            Self::Failed(failed) => Failed { why: format!("{what}: {}", quote::text(&failed.why)), ..failed },
+            Self::TimedOut => transient(format!("{what} did not end in its time")),
+            Self::Refused(why) => permanent(format!("{what} was refused: {}", quote::text(&why))),
+            Self::InDoubt => transient(format!("the host went down in the middle of {what}")),
+        }
+    }
+
     /// Whether it may have been done, or half, all the same: then look before doing it again.
     #[must_use]
     pub fn may_be_done(&self) -> bool {

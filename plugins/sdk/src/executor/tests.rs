@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     deed,
     settings::{Description, Setting, Value},
+    testing::Run,
 };
 
 fn order() -> Order {
@@ -197,6 +198,58 @@ impl Executor for Forgetful {
         })
         .await;
         Ok(())
+    }
+}
+
+/// Waits a while, and then looks.
+struct Patient;
+impl Executor for Patient {
+    fn describe() -> Description {
+        nothing()
+    }
+    async fn run(ctx: &Ctx, _: &Order) -> Result<(), Failed> {
+        ctx.pause(0).await?;
+        ctx.pause(5_000).await?;
+        match ctx.look(deed::run("uptime", [])).await {
+            Ok(reply) => reply.exited()?.well("uptime").map(|_| ()),
+            Err(trouble) => Err(trouble.about("the command uptime")),
+        }
+    }
+}
+
+#[test]
+fn a_pause_that_was_cut_off_has_lasted_long_enough() {
+    for (cut, asked) in [(Answer::Done, 1), (Answer::TimedOut, 1), (Answer::InDoubt, 3)] {
+        let mut run = Run::<Patient>::begin(&[], order());
+        for _ in 0..asked {
+            assert_eq!(run.asked(), [deed::sleep(5_000)]);
+            run.answer(cut.clone());
+        }
+        assert_eq!(run.asked(), [deed::run("uptime", [])]);
+    }
+    let mut run = Run::<Patient>::begin(&[], order());
+    run.answer(Answer::Refused("not here".into()));
+    assert_eq!(run.failed(), Some(&permanent("refused: not here")));
+}
+
+#[test]
+fn a_failure_names_what_was_asked_for() {
+    let said = |code| {
+        let output = Output { bytes: b"Starting\nno such unit\n".to_vec(), whole: None };
+        Answer::Exited(Exited { code, output })
+    };
+    for (answer, failed) in [
+        (said(Some(3)), transient("the command uptime ended with exit code 3: no such unit")),
+        (said(None), transient("the command uptime was ended by a signal: no such unit")),
+        (Answer::Done, permanent("the answer says nothing of a command")),
+        (Answer::TimedOut, transient("the command uptime did not end in its time")),
+        (Answer::Refused("no grant\n".into()), permanent("the command uptime was refused: no grant ")),
+        (Answer::Failed(permanent("no disk")), permanent("the command uptime: no disk")),
+    ] {
+        let mut run = Run::<Patient>::begin(&[], order());
+        run.answer(Answer::Done);
+        run.answer(answer);
+        assert_eq!(run.failed(), Some(&failed));
     }
 }
 
