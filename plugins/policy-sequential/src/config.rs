@@ -1,8 +1,11 @@
 //! What can be set, and what holds where nobody did.
 
-use alloc::{string::String, vec, vec::Vec};
+use alloc::{vec, vec::Vec};
 
-use backstay_sdk::settings::{Description, Number, Problem, Setting, Text, is_name, problem};
+use backstay_sdk::{
+    remedy::{HEAL_ATTEMPTS, PLAYBOOK, Remedy, SWITCH_STAGE},
+    settings::{Description, Number, Problem, Setting, problem},
+};
 
 const ERROR: Number = Number {
     name: "error-permille",
@@ -58,14 +61,6 @@ const INCIDENT: Number = Number {
     help: "When at least this share of the samples of both sides is bad, in permille, and five times what is usual, it \
            is an incident that both have: nothing is judged and nothing moves.",
 };
-const SWITCH_STAGE: Number = Number {
-    name: "switch-stage-permille",
-    default: 500,
-    least: 0,
-    most: 1000,
-    help: "From this share of the traffic on, in permille, all of it is switched back at once and the target is \
-           frozen. Below it, the canary is aborted.",
-};
 const ANOMALY: Number = Number {
     name: "anomaly-permille",
     default: 700,
@@ -73,19 +68,6 @@ const ANOMALY: Number = Number {
     most: 1000,
     help: "From this anomaly score on, in permille, a release is slowed down.",
 };
-const HEAL_ATTEMPTS: Number = Number {
-    name: "heal-attempts",
-    default: 3,
-    least: 0,
-    most: 20,
-    help: "So many times is mending tried before it counts as not helping.",
-};
-const PLAYBOOK: Text = Text {
-    name: "playbook",
-    default: "",
-    help: "The playbook to mend with first. Empty: the runtime's ladder chooses.",
-};
-
 /// The settings, read.
 pub(crate) struct Config<'a> {
     /// The error rate of a whole trial, above 0 and below 1.
@@ -99,10 +81,8 @@ pub(crate) struct Config<'a> {
     pub(crate) silent: u32,
     /// A share, above 0 and at most 1.
     pub(crate) incident: f64,
-    pub(crate) switch_stage: u32,
     pub(crate) anomaly: u32,
-    pub(crate) heal_attempts: u32,
-    playbook: &'a str,
+    pub(crate) remedy: Remedy<'a>,
 }
 
 impl<'a> Config<'a> {
@@ -115,15 +95,9 @@ impl<'a> Config<'a> {
             cluster_ms: u64::from(CLUSTER.count(config)) * 1000,
             silent: SILENT.count(config),
             incident: f64::from(INCIDENT.count(config)) / 1000.0,
-            switch_stage: SWITCH_STAGE.count(config),
             anomaly: ANOMALY.count(config),
-            heal_attempts: HEAL_ATTEMPTS.count(config),
-            playbook: PLAYBOOK.of(config),
+            remedy: Remedy::read(config),
         }
-    }
-
-    pub(crate) fn playbook(&self) -> Option<String> {
-        (!self.playbook.is_empty()).then(|| self.playbook.into())
     }
 }
 
@@ -150,11 +124,7 @@ pub(crate) fn describe() -> Description {
 
 pub(crate) fn validate(config: &[Setting]) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let playbook = PLAYBOOK.of(config);
-    if !playbook.is_empty() && !is_name(playbook) {
-        let why = "a playbook is 1 to 64 of a-z, 0-9 and -, and doesn't begin with -";
-        problems.push(problem(PLAYBOOK.name, why));
-    }
+    problems.extend(Remedy::problem(config));
     if TOLERABLE.of(config) <= MARGIN.of(config) {
         // Between the two a candidate would be worse and good at once.
         problems.push(problem(TOLERABLE.name, "it has to be more than margin-percent"));
@@ -186,6 +156,6 @@ mod tests {
     fn shares_become_ratios() {
         let config = Config::read(&[]);
         assert_eq!((config.error, config.margin, config.tolerable), (0.01, 1.5, 2.0));
-        assert_eq!((config.cluster_ms, config.playbook()), (60_000, None));
+        assert_eq!(config.cluster_ms, 60_000);
     }
 }

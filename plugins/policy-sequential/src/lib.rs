@@ -23,8 +23,9 @@
 //!    come in bursts make each request worth less than a request.
 //! 3. Evidence that it is worse by more than a *practical margin*: no two machines are alike.
 //!
-//! Here: the policy. Not here: rails such as budgets and retries, which hold whatever a policy says; and promises: a
-//! release that breaks them together with its baseline is for `policy-tree`.
+//! Here: the policy. Not here: how a release is left and a machine mended (the SDK's `remedy`); rails such as budgets and
+//! retries, which hold whatever a policy says; and promises: a release that breaks them together with its baseline is for
+//! `policy-tree`.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 

@@ -14,9 +14,12 @@
 //! Where the release before can't live with the data as they are, what would be a roll-back is a pause. Missing data
 //! never rolls back, and an objective that is silent isn't judged by what it said before.
 
-use alloc::{format, string::String, vec, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
-use backstay_sdk::policy::{Action, Decision, Facts, How, InfraKind, Objective, Schema, Scope, Window};
+use backstay_sdk::{
+    policy::{Action, Decision, Facts, Objective, Scope, Window},
+    remedy::REASONS_MAX,
+};
 
 use crate::{
     config::Config,
@@ -26,10 +29,8 @@ use crate::{
     memo::{Memo, Start},
 };
 
-/// The most reasons that a decision has.
 /// All of the traffic, in permille.
 const STAGE_ALL: u16 = 1000;
-const REASONS_MAX: usize = 8;
 
 /// An e-value from which on a candidate isn't let on although it had its exposure: it is doubted.
 const SUSPICIOUS: f64 = 10.0;
@@ -120,7 +121,7 @@ impl<'a> Bench<'a> {
         let worse = |scope: Scope| move |standing: &Standing<'_>| matches!(standing, Standing::Worse(f) if f.objective.critical && f.objective.scope == scope);
         let local = self.tell(worse(Scope::Local));
         if !local.is_empty() {
-            return roll_back(config, facts, local);
+            return config.remedy.roll_back(facts, local);
         }
         let dependency = self.tell(worse(Scope::Dependency));
         if !dependency.is_empty() {
@@ -136,7 +137,7 @@ impl<'a> Bench<'a> {
             return decision;
         }
         if !facts.infra.is_empty() {
-            return self.infra_flake();
+            return config.remedy.for_the_machine(facts);
         }
         if let Some(decision) = self.unsettled() {
             return decision;
@@ -164,27 +165,7 @@ impl<'a> Bench<'a> {
         if reasons.is_empty() {
             return None;
         }
-        reasons.truncate(REASONS_MAX - 1);
-        if facts.infra.is_empty() || facts.attempts >= config.heal_attempts {
-            reasons.push("what is missing never moves anything".into());
-            return Some(Decision { action: Action::Freeze, reasons });
-        }
-        reasons.insert(0, trouble(config, facts));
-        Some(Decision { action: Action::Heal(config.playbook()), reasons })
-    }
-
-    /// The machine is in trouble and nothing says that it is the code.
-    fn infra_flake(&self) -> Decision {
-        let Self { config, facts, .. } = self;
-        let reasons = vec![trouble(config, facts)];
-        if facts.attempts < config.heal_attempts {
-            return Decision { action: Action::Heal(config.playbook()), reasons };
-        }
-        // A network that is gone is gone for everybody on it, and no release brings it back.
-        if facts.infra.iter().all(|infra| infra.kind == InfraKind::Network) {
-            return Decision { action: Action::Freeze, reasons };
-        }
-        roll_back(config, facts, reasons)
+        Some(config.remedy.without_data(facts, reasons))
     }
 
     /// Nothing critical speaks for going back, and still something isn't as it should be.
@@ -333,30 +314,6 @@ fn share_of(epoch: u32) -> f64 {
     (1.0 - FIRST_EPOCH) / (epoch * (epoch + 1.0))
 }
 
-/// Back, in the way that the stage asks for; unless the data can't go back.
-fn roll_back(config: &Config<'_>, facts: &Facts, mut reasons: Vec<String>) -> Decision {
-    let (stage, switch) = (u32::from(facts.stage), config.switch_stage);
-    let (action, why) = match facts.schema {
-        Schema::OneWay(version) => (
-            Action::Pause,
-            format!("the release before can't live with schema {version}: neither forward nor back"),
-        ),
-        Schema::Unknown | Schema::Compatible(_) if stage < switch => (
-            Action::RollBack(How::AbortCanary),
-            format!("stage {stage} of 1000 permille, below {switch}: the canary is aborted"),
-        ),
-        Schema::Unknown | Schema::Compatible(_) => (
-            Action::RollBack(How::SwitchAndFreeze),
-            format!(
-                "stage {stage} of 1000 permille, at least {switch}: all is switched to stable, and frozen"
-            ),
-        ),
-    };
-    reasons.truncate(REASONS_MAX - 1);
-    reasons.push(why);
-    Decision { action, reasons }
-}
-
 fn reason(standing: &Standing<'_>) -> String {
     match standing {
         Standing::Silent(objective, side) => {
@@ -422,23 +379,6 @@ fn decimal(value: f64) -> String {
     let rounded = (value.abs() * 100.0 + 0.5) as u64;
     let sign = if value < 0.0 && rounded > 0 { "-" } else { "" };
     format!("{sign}{}.{:02}", rounded / 100, rounded % 100)
-}
-
-fn trouble(config: &Config<'_>, facts: &Facts) -> String {
-    let mut text = String::from("the machine is in trouble:");
-    for (n, infra) in facts.infra.iter().enumerate() {
-        let kind = match infra.kind {
-            InfraKind::ProcessExited => "process exited",
-            InfraKind::OutOfMemory => "out of memory",
-            InfraKind::MachineLost => "machine lost",
-            InfraKind::Disk => "disk",
-            InfraKind::Network => "network",
-        };
-        let comma = if n == 0 { "" } else { "," };
-        text.push_str(&format!("{comma} {kind} {} times", infra.count));
-    }
-    text.push_str(&format!("; healed {} of {} times", facts.attempts, config.heal_attempts));
-    text
 }
 
 #[cfg(test)]

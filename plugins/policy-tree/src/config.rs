@@ -2,7 +2,10 @@
 
 use alloc::{format, string::String, vec, vec::Vec};
 
-use backstay_sdk::settings::{Description, Number, Problem, Setting, Text, Texts, is_name, problem};
+use backstay_sdk::{
+    remedy::{HEAL_ATTEMPTS, PLAYBOOK, Remedy, SWITCH_STAGE},
+    settings::{Description, Number, Problem, Setting, Texts, is_name, problem},
+};
 
 const BREACH: Number = Number {
     name: "breach-permille",
@@ -29,14 +32,6 @@ const CONSECUTIVE: Number = Number {
     most: 16,
     help: "In so many consecutive windows a critical objective has to be broken before a release is left.",
 };
-const SWITCH_STAGE: Number = Number {
-    name: "switch-stage-permille",
-    default: 500,
-    least: 0,
-    most: 1000,
-    help: "From this share of the traffic on, in permille, all of it is switched back at once and the target is \
-           frozen. Below it, the canary is aborted.",
-};
 const ANOMALY: Number = Number {
     name: "anomaly-permille",
     default: 700,
@@ -51,30 +46,15 @@ const SLOW_WINDOWS: Number = Number {
     most: 100,
     help: "For so many windows more is looked when a release is slowed down.",
 };
-const HEAL_ATTEMPTS: Number = Number {
-    name: "heal-attempts",
-    default: 3,
-    least: 0,
-    most: 20,
-    help: "So many times is mending tried before it counts as not helping.",
-};
-const PLAYBOOK: Text = Text {
-    name: "playbook",
-    default: "",
-    help: "The playbook to mend with first. Empty: the runtime's ladder chooses.",
-};
-
 /// The thresholds, read.
 pub(crate) struct Config<'a> {
     breach: u32,
     breach_of: &'a [String],
     pub(crate) samples: u32,
     pub(crate) consecutive: u32,
-    pub(crate) switch_stage: u32,
     pub(crate) anomaly: u32,
     pub(crate) slow_windows: u32,
-    pub(crate) heal_attempts: u32,
-    playbook: &'a str,
+    pub(crate) remedy: Remedy<'a>,
 }
 
 impl<'a> Config<'a> {
@@ -84,11 +64,9 @@ impl<'a> Config<'a> {
             breach_of: BREACH_OF.of(config),
             samples: SAMPLES.count(config),
             consecutive: CONSECUTIVE.count(config),
-            switch_stage: SWITCH_STAGE.count(config),
             anomaly: ANOMALY.count(config),
             slow_windows: SLOW_WINDOWS.count(config),
-            heal_attempts: HEAL_ATTEMPTS.count(config),
-            playbook: PLAYBOOK.of(config),
+            remedy: Remedy::read(config),
         }
     }
 
@@ -97,10 +75,6 @@ impl<'a> Config<'a> {
         // The last word on an objective holds.
         let mut own = self.breach_of.iter().rev().filter_map(|text| exception(text));
         own.find(|(name, _)| *name == objective).map_or(self.breach, |(_, share)| share)
-    }
-
-    pub(crate) fn playbook(&self) -> Option<String> {
-        (!self.playbook.is_empty()).then(|| self.playbook.into())
     }
 }
 
@@ -137,11 +111,7 @@ pub(crate) fn validate(config: &[Setting]) -> Vec<Problem> {
         let why = format!("\"{shown}\" isn't name=permille with a share of 1 to 1000: write \"http=50\"");
         problems.push(problem(BREACH_OF.name, why));
     }
-    let playbook = PLAYBOOK.of(config);
-    if !playbook.is_empty() && !is_name(playbook) {
-        let why = "a playbook is 1 to 64 of a-z, 0-9 and -, and doesn't begin with -";
-        problems.push(problem(PLAYBOOK.name, why));
-    }
+    problems.extend(Remedy::problem(config));
     problems
 }
 

@@ -18,8 +18,9 @@
 //!
 //! Where the release before can't live with the data as they are, what would be a roll-back is a pause: both ways
 //! are closed, and a person has to choose. Here: the tree (`tree`), how an objective's windows are read
-//! (`streak`), what can be set (`config`). Not here: rails such as budgets and retries, which hold whatever a
-//! policy says, and any comparison with a baseline: this policy judges by promises alone.
+//! (`streak`), what can be set (`config`). Not here: how a release is left and a machine mended (the SDK's `remedy`),
+//! rails such as budgets and retries, which hold whatever a policy says, and any comparison with a baseline: this policy
+//! judges by promises alone.
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 

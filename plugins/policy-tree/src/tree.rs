@@ -2,12 +2,12 @@
 
 use alloc::{format, string::String, vec, vec::Vec};
 
-use backstay_sdk::policy::{Action, Decision, Facts, How, InfraKind, Objective, Schema, Scope};
+use backstay_sdk::{
+    policy::{Action, Decision, Facts, Objective, Scope},
+    remedy::REASONS_MAX,
+};
 
 use crate::{config::Config, streak::Streak};
-
-/// The most reasons that a decision has.
-const REASONS_MAX: usize = 8;
 
 /// An objective that is broken, and for how long.
 struct Breach<'a> {
@@ -61,7 +61,7 @@ pub(crate) fn judge(config: &Config<'_>, facts: &Facts) -> Decision {
 
     let lasting = reasons(config, signals.local.iter().filter(long));
     if !lasting.is_empty() {
-        return roll_back(config, facts, lasting);
+        return config.remedy.roll_back(facts, lasting);
     }
     let lasting = reasons(config, signals.dependency.iter().filter(long));
     if !lasting.is_empty() {
@@ -78,38 +78,13 @@ pub(crate) fn judge(config: &Config<'_>, facts: &Facts) -> Decision {
         return decision;
     }
     if !facts.infra.is_empty() {
-        return infra_flake(config, facts);
+        return config.remedy.for_the_machine(facts);
     }
     let why = format!("all of {} objectives with data were kept in the newest window", signals.known);
     Decision { action: Action::Proceed, reasons: vec![why] }
 }
 
-/// Back, in the way that the stage asks for; unless the data can't go back.
-fn roll_back(config: &Config<'_>, facts: &Facts, mut reasons: Vec<String>) -> Decision {
-    let (stage, switch) = (u32::from(facts.stage), config.switch_stage);
-    let (action, why) = match facts.schema {
-        Schema::OneWay(version) => {
-            let why =
-                format!("the release before can't live with schema {version}: neither forward nor back");
-            (Action::Pause, why)
-        }
-        Schema::Unknown | Schema::Compatible(_) if stage < switch => {
-            let why = format!("stage {stage} of 1000 permille, below {switch}: the canary is aborted");
-            (Action::RollBack(How::AbortCanary), why)
-        }
-        Schema::Unknown | Schema::Compatible(_) => {
-            let why = format!(
-                "stage {stage} of 1000 permille, at least {switch}: all is switched to stable, and frozen"
-            );
-            (Action::RollBack(How::SwitchAndFreeze), why)
-        }
-    };
-    reasons.truncate(REASONS_MAX - 1);
-    reasons.push(why);
-    Decision { action, reasons }
-}
-
-/// Nothing is known, so nothing moves. A machine that is known to be in trouble is mended: that is data.
+/// Critical objectives have no data, or none has.
 fn without_data(config: &Config<'_>, facts: &Facts, signals: &Signals<'_>) -> Decision {
     let total = facts.objectives.len();
     let mut reasons: Vec<_> = signals
@@ -120,13 +95,7 @@ fn without_data(config: &Config<'_>, facts: &Facts, signals: &Signals<'_>) -> De
     if signals.known == 0 {
         reasons.insert(0, format!("no data for any of {total} objectives in the newest window"));
     }
-    reasons.truncate(REASONS_MAX - 1);
-    if facts.infra.is_empty() || facts.attempts >= config.heal_attempts {
-        reasons.push("what is missing never moves anything".into());
-        return Decision { action: Action::Freeze, reasons };
-    }
-    reasons.insert(0, trouble(config, facts));
-    heal(config, reasons)
+    config.remedy.without_data(facts, reasons)
 }
 
 /// A critical objective is broken, but not for long enough to go back.
@@ -134,13 +103,13 @@ fn first_bad_window(config: &Config<'_>, facts: &Facts, signals: &Signals<'_>) -
     let mut why = reasons(config, signals.local.iter().chain(&signals.dependency));
     let longest = signals.local.iter().chain(&signals.dependency).map(|breach| breach.windows).max()?;
     why.truncate(REASONS_MAX - 1);
-    if !facts.on_trial && !signals.local.is_empty() && facts.attempts < config.heal_attempts {
+    if !facts.on_trial && !signals.local.is_empty() && config.remedy.may_heal(facts) {
         why.push(format!(
             "the release is confirmed: mending comes first, attempt {} of {}",
             facts.attempts + 1,
-            config.heal_attempts
+            config.remedy.attempts()
         ));
-        return Some(heal(config, why));
+        return Some(config.remedy.heal(why));
     }
     // At least 1: what was broken for longer was decided before.
     let windows = config.consecutive.saturating_sub(longest).max(1);
@@ -164,40 +133,6 @@ fn unsettled(config: &Config<'_>, facts: &Facts, signals: &Signals<'_>) -> Optio
     why.extend(reasons(config, signals.minor.iter().filter(lasting)));
     why.truncate(REASONS_MAX);
     (!why.is_empty()).then_some(Decision { action: Action::Slow(config.slow_windows), reasons: why })
-}
-
-/// The machine is in trouble and nothing says that it is the code.
-fn infra_flake(config: &Config<'_>, facts: &Facts) -> Decision {
-    let why = vec![trouble(config, facts)];
-    if facts.attempts < config.heal_attempts {
-        return heal(config, why);
-    }
-    // A network that is gone is gone for everybody on it, and no release brings it back.
-    if facts.infra.iter().all(|infra| infra.kind == InfraKind::Network) {
-        return Decision { action: Action::Freeze, reasons: why };
-    }
-    roll_back(config, facts, why)
-}
-
-fn heal(config: &Config<'_>, reasons: Vec<String>) -> Decision {
-    Decision { action: Action::Heal(config.playbook()), reasons }
-}
-
-fn trouble(config: &Config<'_>, facts: &Facts) -> String {
-    let mut text = String::from("the machine is in trouble:");
-    for (n, infra) in facts.infra.iter().enumerate() {
-        let kind = match infra.kind {
-            InfraKind::ProcessExited => "process exited",
-            InfraKind::OutOfMemory => "out of memory",
-            InfraKind::MachineLost => "machine lost",
-            InfraKind::Disk => "disk",
-            InfraKind::Network => "network",
-        };
-        let comma = if n == 0 { "" } else { "," };
-        text.push_str(&format!("{comma} {kind} {} times", infra.count));
-    }
-    text.push_str(&format!("; healed {} of {} times", facts.attempts, config.heal_attempts));
-    text
 }
 
 fn reasons<'a>(config: &Config<'_>, breaches: impl Iterator<Item = &'a Breach<'a>>) -> Vec<String> {

@@ -132,6 +132,7 @@ mod log;
 pub mod policy;
 pub mod quote;
 pub mod readings;
+pub mod remedy;
 mod run;
 pub mod settings;
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,7 +1,7 @@
 //! The answers, as stories: what is seen window by window, and what is said about it.
 
 use backstay_sdk::{
-    policy::{Breaker, Infra, Policy, Release},
+    policy::{Breaker, How, Infra, InfraKind, Policy, Release, Schema},
     settings::{Setting, Value},
 };
 

@@ -1,7 +1,7 @@
 //! The tree, leaf by leaf, as a table: what is seen, and what is decided.
 
 use backstay_sdk::{
-    policy::{Breaker, Infra, Policy, Release, Window},
+    policy::{Breaker, How, Infra, InfraKind, Policy, Release, Schema, Window},
     settings::{Setting, Value},
 };
 
