@@ -130,9 +130,12 @@ fn measure(workspace: &Workspace, name: &str, arguments: &[OsString]) -> Result<
                 plugins::build(workspace)?;
             }
             if name == BEATS || name == TARGETS {
-                let mut server = cargo();
-                server.args(["build", "--profile", PROFILE, "-p", "backstay", "--bin", "backstay"]);
-                run_loudly(&mut server, "build backstay")?;
+                // A fleet lays out the service of its devices, whether it has any or not.
+                for package in ["backstay", "backstay-test-service"] {
+                    let mut build = cargo();
+                    build.args(["build", "--profile", PROFILE, "-p", package, "--bins"]);
+                    run_loudly(&mut build, &format!("build {package}"))?;
+                }
                 plugins::build(workspace)?;
             }
             command

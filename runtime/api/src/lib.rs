@@ -24,7 +24,7 @@ pub use metrics::{Metrics, MetricsError};
 pub use routes::routes;
 pub use shelf::{Shelf, ShelfError};
 pub use targets::{
-    AlertsTaken, Deployment, DryRunView, IncidentStory, IncidentView, JudgedView, MarkRequest,
+    AlertsTaken, Deployment, DryRunView, IncidentStory, IncidentView, JudgedView, MarkRequest, MigrationView,
     OperateRequest, OutView, PageBody, Planned, PlannedEffect, TargetCall, TargetOperation, TargetView,
 };
 pub use token::{Role, Tokens};

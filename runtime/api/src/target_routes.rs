@@ -81,8 +81,13 @@ async fn plan(
     let planned = match (action.as_str(), playbook) {
         ("rollback", None) => Planned::Rollback,
         ("heal", playbook) => Planned::Heal(playbook),
+        ("migrate-next", None) => Planned::MigrateNext,
+        ("migrate-back", None) => Planned::MigrateBack,
+        ("contract", None) => Planned::Contract,
         _ => {
-            let what = format!("{action:?} can't be planned: expected rollback, or heal with a playbook");
+            let what = format!(
+                "{action:?} can't be planned: expected rollback, migrate-next, migrate-back, contract, or heal with a playbook"
+            );
             return Err(ApiError::new(Kind::Usage, what));
         }
     };

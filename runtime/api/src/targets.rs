@@ -49,6 +49,38 @@ pub struct TargetView {
     pub missing: Vec<String>,
     /// What a person is to read.
     pub runbook: Option<String>,
+    /// Its way to another schema, if it is a data base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<MigrationView>,
+}
+
+/// A migration of a data base.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MigrationView {
+    /// The version of the schema that old code lives with.
+    pub from: u32,
+    /// The version after the contract.
+    pub to: u32,
+    /// The first release that lives with both.
+    pub release: Version,
+    /// How far it is: `unknown` until somebody has looked.
+    pub phase: String,
+    /// The step that is under way or in doubt.
+    pub step: Option<String>,
+    /// Whether it isn't known how that step ended.
+    pub in_doubt: bool,
+    /// What was ordered and isn't done: a good window has it go on.
+    pub wanted: Option<String>,
+    /// Which code runs: `old`, `new`, `both` or `unknown`.
+    pub code: String,
+    /// Whether dual-write is on: `on`, `off` or `unknown`.
+    pub dual_write: String,
+    /// The step that `next` would order now; none: there is something in the way, or no work in it.
+    pub next: Option<String>,
+    /// What is in the way of it.
+    pub hindrance: Option<String>,
+    /// What to do about that.
+    pub way_out: Option<String>,
 }
 
 /// A release that is out.
@@ -149,6 +181,12 @@ pub enum TargetOperation {
     CloseBreaker,
     /// Let a release out of quarantine.
     Lift,
+    /// Take its data base a step further, but not through the contract.
+    MigrateNext,
+    /// Take its data base a step back.
+    MigrateBack,
+    /// Take its data base through the contract, which nothing leads back from.
+    Contract,
 }
 
 impl TargetOperation {
@@ -162,6 +200,9 @@ impl TargetOperation {
             Self::Heal => "heal",
             Self::CloseBreaker => "close-breaker",
             Self::Lift => "lift",
+            Self::MigrateNext => "migrate-next",
+            Self::MigrateBack => "migrate-back",
+            Self::Contract => "contract",
         }
     }
 }
@@ -198,6 +239,12 @@ pub enum Planned {
     Rollback,
     /// Try a playbook; none: the ladder's next.
     Heal(Option<Name>),
+    /// Take its data base a step further.
+    MigrateNext,
+    /// Take its data base a step back.
+    MigrateBack,
+    /// Take its data base through the contract.
+    Contract,
 }
 
 /// What an order would do, without doing it.

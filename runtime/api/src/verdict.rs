@@ -9,7 +9,9 @@
 
 use std::fmt;
 
-use backstay_model::{BuildId, Digest, Nonce, Permille, Reason, TargetId, Verdict, VerdictAction, Version};
+use backstay_model::{
+    BuildId, Digest, Nonce, Permille, Reason, SchemaRange, TargetId, Verdict, VerdictAction, Version,
+};
 use backstay_trust::{Keyring, Refusal, VerifiedVerdict};
 use base64ct::{Base64, Encoding};
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,9 @@ pub struct VerdictRequest {
     /// isn't said isn't small.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Permille>,
+    /// The versions of shared data that the release can live with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaRange>,
     /// Made anew for each question.
     pub nonce: Nonce,
     /// What the pipeline measured itself.

@@ -80,6 +80,9 @@ pub struct Endpoint {
     pub methods: Vec<Method>,
     /// What may be asked for, with what is below it: 1 to 64 paths. What is not listed is refused.
     pub paths: Vec<PathPrefix>,
+    /// At which of them, with what is below, a POST only asks and changes nothing: then looks and dry runs do it, too. At most 64.
+    #[serde(default)]
+    pub asks: Vec<PathPrefix>,
     /// Who we are. Effects and plugins never see it.
     pub credential: Option<Credential>,
     /// The authorities that its certificate is checked against, as PEM. It takes them for https: there is no built-in list.

@@ -17,6 +17,7 @@ use crate::{
     gate::Gate,
     incident::Incident,
     keys::Keys,
+    migration::Migration,
     plan::Plan,
     plugin::Plugin,
     printer::{Output, Words},
@@ -92,6 +93,8 @@ pub(crate) enum Command {
     Breaker(Breaker),
     #[command(subcommand)]
     Target(Target),
+    #[command(subcommand)]
+    Migration(Migration),
     Plan(Plan),
     Freeze(Freeze),
     Thaw(Thaw),
@@ -142,6 +145,7 @@ impl Command {
             Self::Quarantine(quarantine) => quarantine.run(desk),
             Self::Breaker(breaker) => breaker.run(desk),
             Self::Target(target) => target.run(desk),
+            Self::Migration(migration) => migration.run(desk),
             Self::Plan(plan) => plan.run(desk),
             Self::Freeze(freeze) => freeze.run(desk),
             Self::Thaw(thaw) => thaw.run(desk),

@@ -9,7 +9,8 @@ use crate::{Desk, Exit, Failure, table::Table};
 /// Show what an order to a target would do, without doing it
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  backstay plan checkout rollback\n  backstay plan checkout heal --playbook restart\n\n\
+    after_help = "Examples:\n  backstay plan checkout rollback\n  backstay plan checkout heal --playbook restart\n  \
+    backstay plan pumps-db migrate-next\n\n\
     What only looks is done. What would change something is shown, and taken to go well. Nothing is written down."
 )]
 pub(crate) struct Plan {
@@ -28,6 +29,12 @@ enum Planned {
     Rollback,
     /// Try a playbook
     Heal,
+    /// Take its data base a step further
+    MigrateNext,
+    /// Take its data base a step back
+    MigrateBack,
+    /// Take its data base through the contract
+    Contract,
 }
 
 impl Plan {
@@ -35,6 +42,9 @@ impl Plan {
         let action = match self.action {
             Planned::Rollback => "rollback",
             Planned::Heal => "heal",
+            Planned::MigrateNext => "migrate-next",
+            Planned::MigrateBack => "migrate-back",
+            Planned::Contract => "contract",
         };
         let playbook = self.playbook.as_ref().map(|name| format!("&playbook={name}")).unwrap_or_default();
         let path = format!("/v1/targets/{}/plan?action={action}{playbook}", self.service);

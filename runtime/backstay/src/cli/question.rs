@@ -9,7 +9,7 @@ use std::{path::PathBuf, time::Duration};
 use backstay_api::{Metrics, SignedVerdict, VerdictRequest};
 use backstay_config::Span;
 use backstay_core::Asked;
-use backstay_model::{BuildId, Digest, Nonce, Permille, TargetId, Version};
+use backstay_model::{BuildId, Digest, Nonce, Permille, SchemaRange, TargetId, Version};
 use clap::Args;
 
 use crate::{Desk, Exit, Failure, client::Client, file, text};
@@ -35,6 +35,9 @@ pub(crate) struct Question {
     /// How much of the traffic it is to get next; after a roll-back only a small stage is let through
     #[arg(long, value_name = "PERCENT", value_parser = text::share)]
     stage: Option<Permille>,
+    /// The versions of shared data that the release can live with, like 7..8: it is asked about before it goes out
+    #[arg(long, value_name = "FROM..TO", value_parser = text::schemas)]
+    schema: Option<SchemaRange>,
     /// What the pipeline measured itself: a JSON object of names and numbers
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
@@ -66,8 +69,9 @@ impl Question {
                     .maybe_help(help)
             })
         });
-        let Self { service, build, digest, version, stage, .. } = self.clone();
-        let request = VerdictRequest { build, digest, version, stage, nonce, metrics: metrics.transpose()? };
+        let Self { service, build, digest, version, stage, schema, .. } = self.clone();
+        let metrics = metrics.transpose()?;
+        let request = VerdictRequest { build, digest, version, stage, schema, nonce, metrics };
         let document = client.post_for_bytes(
             &format!("/v1/targets/{service}/verdict"),
             &request,

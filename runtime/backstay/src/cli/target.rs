@@ -59,10 +59,10 @@ pub(crate) enum Target {
 #[derive(Debug, Args)]
 pub(crate) struct Because_ {
     /// Which
-    service: TargetId,
+    pub(crate) service: TargetId,
     /// What for: it is written into the server's journal
     #[arg(long)]
-    reason: Because,
+    pub(crate) reason: Because,
 }
 
 /// Change nothing of a target until it is thawed
@@ -98,16 +98,8 @@ pub(crate) struct Deployed {
     #[arg(long)]
     build: Option<BuildId>,
     /// The versions of shared data that it can live with
-    #[arg(long, value_name = "FROM..TO", value_parser = schema)]
+    #[arg(long, value_name = "FROM..TO", value_parser = text::schemas)]
     schema: Option<SchemaRange>,
-}
-
-fn schema(text: &str) -> Result<SchemaRange, String> {
-    let wrong = || format!("expected two versions like 6..8, the older first, found {text:?}");
-    let (from, to) = text.split_once("..").ok_or_else(wrong)?;
-    let number = |text: &str| text.parse::<u32>().map_err(|_| wrong());
-    let range = SchemaRange { from: number(from)?, to: number(to)? };
-    if range.from <= range.to { Ok(range) } else { Err(wrong()) }
 }
 
 #[derive(Serialize)]
@@ -164,7 +156,7 @@ impl Deployed {
     }
 }
 
-fn operate(
+pub(crate) fn operate(
     desk: &Desk,
     client: &Client,
     Because_ { service, reason }: &Because_,
@@ -255,6 +247,9 @@ fn list(view: &TargetView) -> String {
     for missing in &view.missing {
         list.say("no data", missing);
     }
+    if let Some(migration) = &view.migration {
+        list.say("migration", format_args!("{}: backstay migration show {}", migration.phase, view.service));
+    }
     if let Some(runbook) = &view.runbook {
         list.say("runbook", runbook);
     }
@@ -300,6 +295,7 @@ pub(crate) mod tests {
             attempts: 0,
             missing: Vec::new(),
             runbook: None,
+            migration: None,
         }
     }
 
@@ -313,13 +309,5 @@ pub(crate) mod tests {
         let held = TargetView { hold: Some("there is no data".into()), ..view() };
         assert_eq!(state(&held), "held");
         assert!(list(&held).contains("there is no data; good windows lift it"), "{}", list(&held));
-    }
-
-    #[test]
-    fn a_range_of_schemas_has_two_ends() {
-        assert_eq!(schema("6..8"), Ok(SchemaRange { from: 6, to: 8 }));
-        for text in ["6", "8..6", "a..b", "6..", "..8", "6...8"] {
-            assert!(schema(text).is_err(), "{text}");
-        }
     }
 }

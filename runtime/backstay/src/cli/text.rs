@@ -1,7 +1,7 @@
 //! How values look in a line for people. Not here: where the lines go (`printer`) and columns (`table`).
 
 use backstay_api::Proof;
-use backstay_model::{Channel, CohortId, Health, Permille, Release, Standing};
+use backstay_model::{Channel, CohortId, Health, Permille, Release, SchemaRange, Standing};
 
 /// A cohort and what is steered of it.
 pub(crate) fn lane(cohort: &CohortId, channel: Channel) -> String {
@@ -70,6 +70,15 @@ pub(crate) fn share(text: &str) -> Result<Permille, String> {
     Permille::new(permille).ok_or_else(|| format!("expected a share of 0.1% to 100%, found {text:?}"))
 }
 
+/// The schemas of shared data that a release can live with: "7", "6..8" and "6-8".
+pub(crate) fn schemas(text: &str) -> Result<SchemaRange, String> {
+    let wrong = || format!("expected a version like 7, or two like 6..8, the older first; found {text:?}");
+    let (from, to) = text.split_once("..").or(text.split_once('-')).unwrap_or((text, text));
+    let number = |text: &str| text.parse::<u32>().map_err(|_| wrong());
+    let range = SchemaRange { from: number(from)?, to: number(to)? };
+    if range.from <= range.to { Ok(range) } else { Err(wrong()) }
+}
+
 /// A share of thousandths: "10%", "2.5%".
 #[must_use]
 pub(crate) fn percent(permille: u16) -> String {
@@ -133,6 +142,17 @@ mod tests {
         assert_eq!([0, 59_999, 60_000, 7_200_000, 172_800_000].map(age), ["0s", "59s", "1m", "2h", "2d"]);
         assert_eq!([0, 1023, 1536, 3 << 20].map(bytes), ["0 B", "1023 B", "1.5 KiB", "3.0 MiB"]);
         assert_eq!(uptime(93_784_005), "1d 02:03:04.005");
+    }
+
+    #[test]
+    fn schemas_are_one_or_a_range() {
+        assert_eq!(schemas("7"), Ok(SchemaRange { from: 7, to: 7 }));
+        for text in ["6..8", "6-8"] {
+            assert_eq!(schemas(text), Ok(SchemaRange { from: 6, to: 8 }), "{text}");
+        }
+        for text in ["8..6", "a..b", "6..", "..8", "6...8", "", "-8"] {
+            assert!(schemas(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -492,7 +492,8 @@ fn tell_of_target(event: &TargetEvent) {
         | TargetStep::Cured { .. }
         | TargetStep::Waits { .. }
         | TargetStep::Labelled { .. }
-        | TargetStep::Override { .. } => tracing::info!("{event}"),
+        | TargetStep::Override { .. }
+        | TargetStep::Migration { .. } => tracing::info!("{event}"),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Here: what there is of them, and what is kept from one start to the next. In `configured`: what the configuration makes of
 //! it; in `watching`: windows; in `following`: what a decision leads to; in `running`: executors and their effects; in
-//! `planning`: dry runs; in `answering` and `showing`: the API. Not here: the decisions (`core`), and doing anything that waits
+//! `planning`: dry runs; in `looking`: what executors see; in `answering` and `showing`: the API. Not here: the decisions (`core`), and doing anything that waits
 //! (`doing`, which the driver owns).
 
 mod answering;
@@ -11,6 +11,7 @@ mod doing;
 mod executing;
 mod figures;
 mod following;
+mod looking;
 mod planning;
 mod running;
 mod showing;
@@ -23,8 +24,9 @@ mod world;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use backstay_core::{Allowances, Confidence, Estate, Quarantine, Shared, TargetState};
-use backstay_model::{Digest, Event, Mono, Name, TargetId, Ticket};
+use backstay_core::{Allowances, Confidence, Estate, Migrations, Quarantine, Shared, TargetState};
+use backstay_hands::HttpGrant;
+use backstay_model::{Deed, Digest, Event, Mono, Name, TargetId, Ticket};
 use backstay_plugins::{Memos, Run};
 use backstay_signals::Firing;
 use backstay_trust::Keyring;
@@ -45,6 +47,7 @@ const SHARED: &str = "targets";
 const TARGET: &str = "target/";
 const POLICY: &str = "policy/";
 const EXECUTORS: &str = "executors";
+const MIGRATIONS: &str = "migrations";
 
 /// An alert that nobody repeated for so long is over: Alertmanager repeats one every 4 h as a rule.
 const ALERT_HOLDS: backstay_model::Millis = backstay_model::Millis::from_secs(5 * 3600);
@@ -55,12 +58,16 @@ pub(crate) struct Targets {
     watches: BTreeMap<TargetId, Watch>,
     policies: BTreeMap<Name, Policies>,
     executors: BTreeMap<Name, Vec<Box<dyn Executes>>>,
+    /// Where a POST only asks, by endpoint.
+    asks: BTreeMap<Name, HttpGrant>,
     /// Executors that failed too often.
     out: Quarantine,
     runs: BTreeMap<Ticket, Open>,
-    /// Dry runs, whose askers wait.
+    /// Dry runs, whose askers wait, and looks.
     dry: BTreeMap<u64, Dry>,
     dry_runs: u64,
+    /// Which of them is a target's look.
+    looks: BTreeMap<TargetId, u64>,
     /// What dry runs are told that their changes came to.
     assumed: VecDeque<(u64, u32, backstay_model::Answer)>,
     firing: Firing,
@@ -93,7 +100,7 @@ pub(crate) enum Todo {
         /// For whom.
         key: Key,
         /// What.
-        deed: backstay_model::Deed,
+        deed: Deed,
     },
     /// Nobody waits for the effects of this run any more.
     LetGo(Ticket),
@@ -150,22 +157,29 @@ impl Targets {
                 lost.push(format!("{name} can't be read: {why}"));
             }
         }
-        let Kept { shared, states, policies, executors } = read;
+        let Kept { shared, states, policies, executors, migrations } = read;
         // Who is watched, and what all may do together, the configuration says.
         let none = backstay_core::Allowance { switches: 0, span: backstay_model::Millis(0) };
         let allowances = Allowances { estate: none, domain: none };
         let targets = Self {
-            estate: Estate::restore(shared.unwrap_or_else(|| Shared::new(seed)), states, allowances),
+            estate: Estate::restore(
+                shared.unwrap_or_else(|| Shared::new(seed)),
+                states,
+                migrations,
+                allowances,
+            ),
             watches: BTreeMap::new(),
             policies: policies
                 .into_iter()
                 .map(|(name, confidence)| (name, Policies::waiting(confidence)))
                 .collect(),
             executors: BTreeMap::new(),
+            asks: BTreeMap::new(),
             out: executors,
             runs: BTreeMap::new(),
             dry: BTreeMap::new(),
             dry_runs: 0,
+            looks: BTreeMap::new(),
             assumed: VecDeque::new(),
             firing: Firing::new(ALERT_HOLDS),
             todo: VecDeque::new(),
@@ -182,6 +196,9 @@ impl Targets {
         }
         parts.insert(SHARED.into(), bytes(&self.estate.shared())?);
         parts.insert(EXECUTORS.into(), bytes(&self.out)?);
+        if *self.estate.migrations() != Migrations::default() {
+            parts.insert(MIGRATIONS.into(), bytes(self.estate.migrations())?);
+        }
         let mut groups: BTreeMap<u8, BTreeMap<&TargetId, &TargetState>> = BTreeMap::new();
         for (id, state) in self.estate.states() {
             groups.entry(group(id)).or_default().insert(id, state);
@@ -198,7 +215,11 @@ impl Targets {
 
     /// Whether a part that was kept is one of these.
     pub(crate) fn keeps(name: &str) -> bool {
-        name == SHARED || name == EXECUTORS || name.starts_with(TARGET) || name.starts_with(POLICY)
+        name == SHARED
+            || name == EXECUTORS
+            || name == MIGRATIONS
+            || name.starts_with(TARGET)
+            || name.starts_with(POLICY)
     }
 
     /// What is to be begun now.
@@ -210,6 +231,12 @@ impl Targets {
     pub(crate) fn deadline(&self) -> Option<Mono> {
         let windows = self.watches.values().filter_map(Watch::deadline).min();
         [self.estate.deadline(), windows].into_iter().flatten().min()
+    }
+
+    /// Whether something that an executor calls a change only asks, as the operator says of the endpoint.
+    fn only_asks(&self, deed: &Deed) -> bool {
+        let Deed::Http { endpoint, method, path, .. } = deed else { return false };
+        self.asks.get(endpoint).is_some_and(|grant| grant.has(method, path))
     }
 
     /// An executor that is loaded.
@@ -260,6 +287,7 @@ struct Kept {
     states: BTreeMap<TargetId, TargetState>,
     policies: BTreeMap<Name, Confidence>,
     executors: Quarantine,
+    migrations: Migrations,
 }
 
 impl Kept {
@@ -272,6 +300,8 @@ impl Kept {
             self.policies.insert(policy, Confidence { quarantine, succession });
         } else if name == EXECUTORS {
             self.executors = value(bytes)?;
+        } else if name == MIGRATIONS {
+            self.migrations = value(bytes)?;
         } else {
             self.shared = Some(value(bytes)?);
         }

@@ -6,9 +6,10 @@ use backstay_api::{
     AlertsTaken, ApiError, Deployment, IncidentStory, IncidentView, Kind, MarkRequest, OperateRequest,
     SignedVerdict, TargetCall, TargetOperation, TargetView, VerdictRequest,
 };
-use backstay_core::{Advice, Query, TargetInput, TargetWish};
+use backstay_core::{Advice, GateWish, Query, TargetInput, TargetWish};
 use backstay_model::{
-    Action, Digest, How, IncidentId, Mode, Name, Reason, Release, TargetId, Verdict, VerdictAction, Version,
+    Action, Digest, How, IncidentId, Mode, Name, Rail, Reason, Release, TargetId, Verdict, VerdictAction,
+    Version,
 };
 use backstay_signals::{Finite, MetricName};
 use sha2::{Digest as _, Sha256};
@@ -71,7 +72,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             return Err(unsigned());
         }
         self.is_watched(id)?;
-        let VerdictRequest { build, digest, version, stage, nonce, metrics } = request;
+        let VerdictRequest { build, digest, version, stage, schema, nonce, metrics } = request;
         if let Some(metrics) = metrics {
             let named =
                 metrics.iter().map(|(name, value)| measured(name, value)).collect::<Result<_, _>>()?;
@@ -80,7 +81,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             }
         }
         let named = version.as_ref().map(|version| self.named(id, version));
-        let query = Query { release: digest.or(named), stage };
+        let query = Query { release: digest.or(named), version: version.clone(), stage, schema };
         let advice = self.targets.estate.advise(now.mono, id, &query).ok_or_else(|| no_target(id))?;
         let window_secs = u32::try_from(advice.window.0.div_ceil(1000)).unwrap_or(Verdict::WAIT_SECS_MAX);
         let (action, wait_secs) = match self.is_durable() {
@@ -139,6 +140,9 @@ impl<D: Diary, P: Ask> Server<D, P> {
             TargetOperation::Heal => TargetWish::Heal(playbook.ok_or_else(|| missing("playbook"))?),
             TargetOperation::CloseBreaker => TargetWish::CloseBreaker,
             TargetOperation::Lift => TargetWish::Lift(digest.ok_or_else(|| missing("digest"))?),
+            TargetOperation::MigrateNext => TargetWish::Migrate(GateWish::Next),
+            TargetOperation::MigrateBack => TargetWish::Migrate(GateWish::Back),
+            TargetOperation::Contract => TargetWish::Migrate(GateWish::Contract),
         };
         self.wish_of_target(now, who, id, reason.as_str().into(), wish)?;
         self.target_view(now, id)
@@ -167,8 +171,12 @@ impl<D: Diary, P: Ask> Server<D, P> {
         // What a rail keeps back anyway isn't worth a record: 64 callers at once want the same thing, and one begins it.
         let preview = wanted(&wish).and_then(|wanted| self.targets.estate.preview(now.mono, id, &wanted));
         if let Some(Err(rail)) = preview {
-            let help = format!("backstay target show {id}");
-            return Err(ApiError::new(Kind::Refused, rail.to_string()).help(help));
+            return Err(kept_back(id, rail));
+        }
+        if let TargetWish::Migrate(wish) = &wish
+            && let Some(Err(rail)) = self.targets.estate.preview_step(now.mono, id, *wish)
+        {
+            return Err(kept_back(id, rail));
         }
         self.give(now, id, TargetInput::Operator { who, reason, wish });
         self.kept()?;
@@ -244,7 +252,16 @@ fn wanted(wish: &TargetWish) -> Option<Action> {
         | TargetWish::Thaw
         | TargetWish::CloseBreaker
         | TargetWish::Lift(_)
+        | TargetWish::Migrate(_)
         | TargetWish::Mark(..) => None,
+    }
+}
+
+/// What a rail keeps back, with what helps.
+pub(super) fn kept_back(id: &TargetId, rail: Rail) -> ApiError {
+    match rail {
+        Rail::Migration { why, way_out } => ApiError::new(Kind::Refused, why).help(way_out),
+        rail => ApiError::new(Kind::Refused, rail.to_string()).help(format!("backstay target show {id}")),
     }
 }
 

@@ -51,6 +51,7 @@ pub(crate) struct Configured {
     watched: BTreeMap<TargetId, Watched>,
     policies: BTreeMap<Name, Box<dyn Ask>>,
     executors: BTreeMap<Name, Vec<Box<dyn Executes>>>,
+    asks: BTreeMap<Name, HttpGrant>,
     means: Means,
 }
 
@@ -99,6 +100,7 @@ impl Configured {
             }
         }
         let hands = hands(shared, &mut wrong);
+        let asks = asks(shared, &mut wrong);
         let prometheus = prometheus(shared, &mut wrong);
         let pager = shared
             .page
@@ -111,6 +113,7 @@ impl Configured {
                 watched: targets.iter().map(|target| (target.id.clone(), watched(target))).collect(),
                 policies,
                 executors,
+                asks,
                 means: (hands, prometheus, pager),
             }),
             _ => Err(wrong),
@@ -128,7 +131,8 @@ impl Configured {
         policies: BTreeMap<Name, Box<dyn Ask>>,
         executors: BTreeMap<Name, Vec<Box<dyn Executes>>>,
     ) -> Self {
-        Self { allowances, settings, watched, policies, executors, means: Means::default() }
+        let (asks, means) = (BTreeMap::new(), Means::default());
+        Self { allowances, settings, watched, policies, executors, asks, means }
     }
 
     /// What is done with, for whoever does it.
@@ -140,9 +144,9 @@ impl Configured {
 impl<D: Diary, P: Ask> Server<D, P> {
     /// From now on these are the targets. What is under way goes on.
     pub(in super::super) fn configure_targets(&mut self, now: Now, configured: Configured) {
-        let Configured { allowances, settings, watched, policies, executors, .. } = configured;
+        let Configured { allowances, settings, watched, policies, executors, asks, .. } = configured;
         let mut events: Vec<Event> = Vec::new();
-        let Targets { policies: seated, watches, executors: loaded, .. } = &mut self.targets;
+        let Targets { policies: seated, executors: loaded, .. } = &mut self.targets;
         for (name, judge) in policies {
             events.extend(judge.equipped());
             // What was remembered under a grant that is still there goes on; under another there is nothing to go on with.
@@ -155,6 +159,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let equipped = executors.values().flatten().filter_map(|executor| executor.equipped());
         events.extend(equipped.cloned().map(Event::Equipped));
         *loaded = executors;
+        self.targets.asks = asks;
+        let watches = &mut self.targets.watches;
         watches.retain(|id, _| watched.contains_key(id));
         for (id, watched) in watched {
             match watches.get_mut(&id) {
@@ -196,7 +202,9 @@ fn settings(target: &written::Target) -> TargetSettings {
         cure_windows: rails.cure_windows,
         roll_backs: Allowance { switches: rails.rollbacks_per_hour, span: HOUR },
         mends: Allowance { switches: rails.heals_per_hour, span: HOUR },
-        schema: target.schema,
+        schema: target.schema.clone(),
+        migration: target.migration.clone(),
+        looks: target.looks,
     }
 }
 
@@ -249,6 +257,22 @@ fn hands(shared: &written::Shared, wrong: &mut Vec<(String, String)>) -> Option<
     let commands =
         commands.map_err(|(name, error)| wrong.push((format!("commands.{name}"), because(&error)))).ok();
     Some(ServerHands { commands: commands?, endpoints, paths: Paths::default() })
+}
+
+/// Where a POST only asks.
+fn asks(shared: &written::Shared, wrong: &mut Vec<(String, String)>) -> BTreeMap<Name, HttpGrant> {
+    let asking = shared.endpoints.iter().filter(|(_, endpoint)| !endpoint.asks.is_empty());
+    let grant = |(name, endpoint): (&Name, &written::Endpoint)| {
+        let paths: Vec<String> = endpoint.asks.iter().map(ToString::to_string).collect();
+        match HttpGrant::new(&["POST"], &paths) {
+            Ok(grant) => Some((name.clone(), grant)),
+            Err(error) => {
+                wrong.push((format!("endpoints.{name}.asks"), because(&error)));
+                None
+            }
+        }
+    };
+    asking.filter_map(grant).collect()
 }
 
 fn guarded(name: &Name, endpoint: &written::Endpoint) -> Result<GuardedEndpoints, (&'static str, String)> {

@@ -55,6 +55,7 @@ impl Figures {
                 TargetEffect::Run { grant: Some(_), .. }
                 | TargetEffect::Record(_)
                 | TargetEffect::Ask { .. }
+                | TargetEffect::Look { .. }
                 | TargetEffect::Abandon { .. } => {}
             }
         }

@@ -57,6 +57,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                         let input = TargetInput::Ended { ticket, outcome };
                         steps.push_back((self.targets.estate.step(now.mono, &target, input), None));
                     }
+                    TargetEffect::Look { target } => self.begin_look(now, &target),
                     TargetEffect::Page { target, incident, rail } => self.page(&target, incident, &rail),
                 }
             }
@@ -106,6 +107,7 @@ fn recorded(effect: &TargetEffect) -> Option<Event> {
         TargetEffect::Ask { .. }
         | TargetEffect::Run { .. }
         | TargetEffect::Abandon { .. }
+        | TargetEffect::Look { .. }
         | TargetEffect::Page { .. } => None,
     }
 }

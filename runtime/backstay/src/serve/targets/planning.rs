@@ -1,4 +1,4 @@
-//! Dry runs: what an order would do, shown without doing it.
+//! Dry runs: what an order would do, shown without doing it; and how a run that only looks is driven (`looking`).
 //!
 //! What only looks is done. What changes is shown, and the executor is told that it went well, so that it says what would come
 //! next; what it looks at afterwards is as it was, so a dry run often ends where the executor waits for its change to show. Nothing
@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use backstay_api::{ApiError, DryRunView, Kind, Planned, PlannedEffect, Reply};
-use backstay_core::TargetWish;
+use backstay_core::{GateMove, GateWish, TargetWish};
 use backstay_model::{
     Access, Action, Answer, Deed, Digest, Effect, Fence, How, Name, Order, Outcome, Output, Rail, TargetId,
     Task, Ticket,
@@ -17,8 +17,9 @@ use backstay_plugins::{Next, Run, Stuck};
 use super::{
     super::{clock::Now, diary::Diary, judge::Ask, server::Server},
     Key, Todo,
-    answering::no_target,
+    answering::{kept_back, no_target},
     executing::Chosen,
+    looking::READINGS,
 };
 
 /// The most effects of a dry run. An executor that waits for its change to show looks again and again.
@@ -26,16 +27,35 @@ const EFFECTS_MAX: usize = 64;
 /// The most dry runs at a time.
 const DRY_MAX: usize = 16;
 
-/// A dry run whose asker waits.
+/// A run of which nothing that changes is done.
 pub(super) struct Dry {
     executor: (Name, Digest),
     run: Run,
-    shown: DryRunView,
+    /// How many effects it has asked for.
+    asked: usize,
     /// What was asked for and is to be looked at, by ordinal.
     open: Vec<(u32, String)>,
-    /// Whether anything would have been changed by now.
-    changed: bool,
-    reply: Reply<DryRunView>,
+    of: Of,
+}
+
+/// Whose it is.
+pub(super) enum Of {
+    /// Of a person who waits for what is shown.
+    Person {
+        /// So far.
+        shown: DryRunView,
+        /// Whether anything would have been changed by now.
+        changed: bool,
+        /// Who waits.
+        reply: Reply<DryRunView>,
+    },
+    /// A target's executor looks.
+    Look {
+        /// Which target's.
+        target: TargetId,
+        /// What it attached.
+        readings: Option<Vec<u8>>,
+    },
 }
 
 impl<D: Diary, P: Ask> Server<D, P> {
@@ -49,6 +69,9 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 let wish = playbook.clone().map(TargetWish::Heal);
                 (Action::Heal { playbook }, wish.unwrap_or(TargetWish::RollBack))
             }
+            Planned::MigrateNext => return self.plan_step(now, id, GateWish::Next, reply),
+            Planned::MigrateBack => return self.plan_step(now, id, GateWish::Back, reply),
+            Planned::Contract => return self.plan_step(now, id, GateWish::Contract, reply),
         };
         if let Some(why) = target.heeds(&wish) {
             return refused(reply, ApiError::new(Kind::Refused, why));
@@ -56,12 +79,43 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let preview = self.targets.estate.preview(now.mono, id, &wanted);
         let (task, restrained) = match preview.unwrap_or(Err(Rail::Observed)) {
             Ok(task) => (task, None),
-            Err(rail) => match target.task(now.mono, &wanted) {
+            Err(rail) => match self.targets.estate.task(now.mono, id, &wanted) {
                 Some(task) => (task, Some(rail.to_string())),
                 None => return refused(reply, ApiError::new(Kind::Refused, rail.to_string())),
             },
         };
-        if self.targets.dry.len() >= DRY_MAX {
+        self.show_dry(now, id, task, restrained, reply);
+    }
+
+    /// A step of a migration. What the gate is asked for isn't ordered by it.
+    fn plan_step(&mut self, now: Now, id: &TargetId, wish: GateWish, reply: Reply<DryRunView>) {
+        let preview = self.targets.estate.preview_step(now.mono, id, wish);
+        let step = match preview.unwrap_or(Err(Rail::NoPlaybook)) {
+            Ok(GateMove::Run(step)) => step,
+            Ok(GateMove::Stands(phase)) => {
+                let end = format!("there is nothing to do: it is {phase} then");
+                let task = format!("migration to {phase}");
+                let shown = DryRunView { task, restrained: None, effects: Vec::new(), end };
+                return drop(reply.send(Ok(shown)));
+            }
+            Err(rail) => return drop(reply.send(Err(kept_back(id, rail)))),
+        };
+        let playbook = Name::parse(step.playbook());
+        let Ok(playbook) = playbook else { return };
+        self.show_dry(now, id, Task::Heal { playbook }, None, reply);
+    }
+
+    fn show_dry(
+        &mut self,
+        now: Now,
+        id: &TargetId,
+        task: Task,
+        restrained: Option<String>,
+        reply: Reply<DryRunView>,
+    ) {
+        let refused = |reply: Reply<DryRunView>, error| drop(reply.send(Err(error)));
+        let persons = self.targets.dry.values().filter(|dry| matches!(dry.of, Of::Person { .. })).count();
+        if persons >= DRY_MAX {
             let what = format!("{DRY_MAX} dry runs are under way");
             return refused(reply, ApiError::new(Kind::Unavailable, what).help("ask again in a moment"));
         }
@@ -69,31 +123,28 @@ impl<D: Diary, P: Ask> Server<D, P> {
             Ok(executor) => executor,
             Err(why) => return refused(reply, ApiError::new(Kind::Refused, why)),
         };
-        self.begin_dry(now, executor, task, restrained, reply);
-    }
-
-    fn begin_dry(
-        &mut self,
-        now: Now,
-        executor: (Name, Digest),
-        task: Task,
-        restrained: Option<String>,
-        reply: Reply<DryRunView>,
-    ) {
-        let Some(chosen) = self.targets.executor(&executor) else { return };
-        chosen.at(now.mono);
         let shown =
             DryRunView { task: task.to_string(), restrained, effects: Vec::new(), end: String::new() };
+        self.begin_dry(now, executor, task, Of::Person { shown, changed: false, reply });
+    }
+
+    /// Begins a run of which nothing that changes is done.
+    pub(super) fn begin_dry(&mut self, now: Now, executor: (Name, Digest), task: Task, of: Of) {
+        let Some(chosen) = self.targets.executor(&executor) else { return };
+        chosen.at(now.mono);
         // No ticket is used up: an executor's answer doesn't hang on it.
         let order = Order { ticket: Ticket(0), fence: Fence(0), task };
         match Run::begin(&Chosen(chosen), order) {
             Ok((run, next)) => {
                 self.targets.dry_runs += 1;
                 let number = self.targets.dry_runs;
-                let dry = Dry { executor, run, shown, open: Vec::new(), changed: false, reply };
+                if let Of::Look { target, .. } = &of {
+                    self.targets.looks.insert(target.clone(), number);
+                }
+                let dry = Dry { executor, run, asked: 0, open: Vec::new(), of };
                 self.go_on_dry(now, number, dry, next);
             }
-            Err(stuck) => drop(reply.send(Ok(DryRunView { end: told(&stuck), ..shown }))),
+            Err(stuck) => self.ends_dry(now, of, Err(told(&stuck))),
         }
     }
 
@@ -102,47 +153,57 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let Some(mut dry) = self.targets.dry.remove(&number) else { return };
         if let Some(at) = dry.open.iter().position(|(open, _)| *open == ordinal) {
             let (_, what) = dry.open.remove(at);
-            dry.shown.effects.push(PlannedEffect { what, changes: false, came: came(&answer) });
+            dry.shows(what, false, came(&answer));
         }
         self.answer_dry(now, number, dry, ordinal, answer);
     }
 
     fn answer_dry(&mut self, now: Now, number: u64, mut dry: Dry, ordinal: u32, answer: Answer) {
         let Some(chosen) = self.targets.executor(&dry.executor) else {
-            return dry.ends("its executor was taken back in the middle of it".into());
+            let why = "its executor was taken back in the middle of it".into();
+            return self.ends_dry(now, dry.of, Err(why));
         };
         chosen.at(now.mono);
         match dry.run.answer(&Chosen(chosen), ordinal, answer) {
             Ok(next) => self.go_on_dry(now, number, dry, next),
-            Err(stuck) => dry.ends(told(&stuck)),
+            Err(stuck) => self.ends_dry(now, dry.of, Err(told(&stuck))),
         }
     }
 
     fn go_on_dry(&mut self, now: Now, number: u64, mut dry: Dry, next: Next) {
         let effects = match next {
-            Next::End(outcome) => return dry.ended(&outcome),
+            Next::End(outcome) => return self.ends_dry(now, dry.of, Ok(outcome)),
             Next::Do(effects) => effects,
         };
         let mut assumed = VecDeque::new();
         for Effect { ordinal, access, deed } in effects {
-            if dry.shown.effects.len() + dry.open.len() >= EFFECTS_MAX {
-                return dry.ends(format!("it goes on; {EFFECTS_MAX} effects are shown"));
+            if dry.asked >= EFFECTS_MAX {
+                let why = format!("it goes on; {EFFECTS_MAX} effects are shown");
+                return self.ends_dry(now, dry.of, Err(why));
             }
+            dry.asked += 1;
             let what = deed.to_string();
-            match (access, &deed) {
+            if let (Of::Look { readings, .. }, Deed::Attach { name, content }) = (&mut dry.of, &deed)
+                && name.as_str() == READINGS
+            {
+                *readings = Some(content.clone());
+            }
+            let looks = access == Access::Looks || self.targets.only_asks(&deed);
+            match (looks, &deed) {
                 // Nobody waits for a change that isn't made.
                 (_, Deed::Sleep { .. } | Deed::Attach { .. }) => assumed.push_back((ordinal, Answer::Done)),
-                (Access::Looks, _) => {
+                (true, _) => {
                     dry.open.push((ordinal, what));
                     self.targets
                         .todo
                         .push_back(Todo::Effect { key: Key::Dry { dry: number, ordinal }, deed });
                 }
-                (Access::Changes, _) => {
+                (false, _) if matches!(dry.of, Of::Look { .. }) => {
+                    assumed.push_back((ordinal, Answer::Refused("a look changes nothing".into())));
+                }
+                (false, _) => {
                     let answer = goes_well(&deed);
-                    let came = format!("assumed: {}", came(&answer));
-                    dry.shown.effects.push(PlannedEffect { what, changes: true, came });
-                    dry.changed = true;
+                    dry.shows(what, true, format!("assumed: {}", came(&answer)));
                     assumed.push_back((ordinal, answer));
                 }
             }
@@ -167,23 +228,37 @@ impl<D: Diary, P: Ask> Server<D, P> {
     }
 }
 
-impl Dry {
-    fn ended(self, outcome: &Outcome) {
-        let end = match (outcome, self.changed) {
-            (Outcome::Done, true) => "done".into(),
-            (Outcome::Done, false) => "done: there is nothing to change".into(),
-            (failed @ Outcome::Failed { .. }, true) => {
-                format!("from here on it depends on what the changes do; without them: {failed}")
+impl<D: Diary, P: Ask> Server<D, P> {
+    /// It is over: by itself, or because it can't go on.
+    fn ends_dry(&mut self, now: Now, of: Of, end: Result<Outcome, String>) {
+        match of {
+            Of::Person { shown, changed, reply } => {
+                let end = end.map_or_else(|why| why, |outcome| ended(&outcome, changed));
+                // Whoever asked may have gone.
+                let _ = reply.send(Ok(DryRunView { end, ..shown }));
             }
-            (failed @ Outcome::Failed { .. }, false) => failed.to_string(),
-        };
-        self.ends(end);
+            Of::Look { target, readings } => self.look_ended(now, &target, readings, end),
+        }
     }
+}
 
-    fn ends(self, end: String) {
-        let Self { shown, reply, .. } = self;
-        // Whoever asked may have gone.
-        let _ = reply.send(Ok(DryRunView { end, ..shown }));
+impl Dry {
+    fn shows(&mut self, what: String, changes: bool, came: String) {
+        if let Of::Person { shown, changed, .. } = &mut self.of {
+            *changed |= changes;
+            shown.effects.push(PlannedEffect { what, changes, came });
+        }
+    }
+}
+
+fn ended(outcome: &Outcome, changed: bool) -> String {
+    match (outcome, changed) {
+        (Outcome::Done, true) => "done".into(),
+        (Outcome::Done, false) => "done: there is nothing to change".into(),
+        (failed @ Outcome::Failed { .. }, true) => {
+            format!("from here on it depends on what the changes do; without them: {failed}")
+        }
+        (failed @ Outcome::Failed { .. }, false) => failed.to_string(),
     }
 }
 

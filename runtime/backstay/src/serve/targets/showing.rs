@@ -1,8 +1,10 @@
 //! Targets and incidents as people see them.
 
-use backstay_api::{ApiError, BreakerState, EventView, IncidentView, JudgedView, OutView, TargetView};
-use backstay_core::{Hold, Past, Target, Work};
-use backstay_model::{Breaker, Event, IncidentId, Mono, TargetId, Ticket};
+use backstay_api::{
+    ApiError, BreakerState, EventView, IncidentView, JudgedView, MigrationView, OutView, TargetView,
+};
+use backstay_core::{Code, FlagState, GateMove, GateWish, Hold, Migration, Past, Target, Work};
+use backstay_model::{Breaker, Event, IncidentId, Mono, Rail, TargetId, Ticket};
 
 use super::{
     super::{clock::Now, diary::Diary, judge::Ask, server::Server},
@@ -71,6 +73,55 @@ impl<D: Diary, P: Ask> Server<D, P> {
             attempts: state.attempts(),
             missing: watch.missing.clone(),
             runbook: watch.watched.runbook.clone(),
+            migration: self.migration(now, id),
+        })
+    }
+
+    fn migration(&self, now: Now, id: &TargetId) -> Option<MigrationView> {
+        let gate = self.targets.estate.gate(id)?;
+        let Migration { from, to, release, .. } = gate.migration().clone();
+        let next = self.targets.estate.preview_step(now.mono, id, GateWish::Next)?;
+        let (hindrance, way_out) = match &next {
+            Err(Rail::Migration { why, way_out }) => (Some(why.clone()), Some(way_out.clone())),
+            Err(rail) => (Some(rail.to_string()), None),
+            Ok(_) => (None, None),
+        };
+        let next = next.ok().map(|next| match next {
+            GateMove::Run(step) => step.playbook().into(),
+            GateMove::Stands(phase) => phase.to_string(),
+        });
+        let code = match gate.code() {
+            Code::Unknown => "unknown",
+            Code::Old => "old",
+            Code::New => "new",
+            Code::Both => "both",
+        };
+        let dual_write = match gate.flag() {
+            FlagState::Unknown => "unknown",
+            FlagState::On => "on",
+            FlagState::Off => "off",
+        };
+        let wanted = self.targets.estate.migrations().wanted(id).map(|(wish, who)| {
+            let wish = match wish {
+                GateWish::Next => "next",
+                GateWish::Contract => "contract",
+                GateWish::Back => "back",
+            };
+            format!("{wish}, by {who}")
+        });
+        Some(MigrationView {
+            from,
+            to,
+            release,
+            phase: if gate.is_seen() { gate.phase().to_string() } else { "unknown".into() },
+            step: gate.step().map(|step| step.playbook().into()),
+            in_doubt: gate.is_in_doubt(),
+            wanted,
+            code: code.into(),
+            dual_write: dual_write.into(),
+            next,
+            hindrance,
+            way_out,
         })
     }
 

@@ -5,9 +5,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use backstay_core::{Signals, TargetInput};
-use backstay_model::{Digest, Millis, Mono, Permille, TargetId};
+use backstay_model::{Digest, Infra, Millis, Mono, Permille, TargetId};
 use backstay_signals::{
-    Alert, Answers, Finite, MetricName, Metrics, NoData, ObjectiveSpec, Part, Series, Side, Source, Windows,
+    Alert, Answers, Finite, MetricName, Metrics, NoData, ObjectiveSpec, Part, Readings, Series, Side, Source,
+    Windows,
 };
 
 use super::{
@@ -32,6 +33,8 @@ pub(super) struct Watch {
     has_all: bool,
     /// What a pipeline measured in the open window.
     metrics: BTreeMap<MetricName, Finite>,
+    /// What its executor saw since the window opened.
+    seen: Option<Result<Readings, String>>,
     /// What could not be had in the last window, for people.
     pub(super) missing: Vec<String>,
 }
@@ -51,6 +54,7 @@ impl Watch {
             about: None,
             has_all: true,
             metrics: BTreeMap::new(),
+            seen: None,
             missing: Vec::new(),
             watched,
         }
@@ -116,7 +120,11 @@ impl Watch {
             let windows = spec.windows(&answered, self.opened, self.watched.window);
             self.series.push(spec, if self.has_all { alone(windows) } else { windows });
         }
+        if let Some(Err(why)) = &self.seen {
+            self.missing.push(format!("look: {why}"));
+        }
         self.metrics.clear();
+        self.seen = None;
         self.looking = false;
         // Two in one millisecond are two.
         self.opened = Mono(now.0.max(self.opened.0.saturating_add(1)));
@@ -127,9 +135,21 @@ impl Watch {
         }
     }
 
+    /// Its executor looked, or could not.
+    pub(super) fn sees(&mut self, readings: Result<Readings, String>) {
+        self.seen = Some(readings);
+    }
+
+    /// What its executor saw in the window.
+    fn readings(&self) -> Option<&Readings> {
+        self.seen.as_ref()?.as_ref().ok()
+    }
+
+    /// How unusual things look: the worse of what a pipeline measured and what its executor saw.
     fn anomaly(&self) -> Option<Permille> {
-        let value = self.metrics.iter().find(|(name, _)| name.as_str() == ANOMALY)?.1;
-        value.share().ok()
+        let measured = self.metrics.iter().find(|(name, _)| name.as_str() == ANOMALY);
+        let measured = measured.and_then(|(_, value)| value.share().ok());
+        measured.max(self.readings().and_then(Readings::anomaly))
     }
 }
 
@@ -145,6 +165,17 @@ enum Turned {
 fn alone(Windows { candidate, baseline }: Windows) -> Windows {
     let stable = baseline.filter(|_| candidate.samples == 0);
     Windows { candidate: stable.unwrap_or(candidate), baseline: None }
+}
+
+/// Trouble that an alert tells and that an executor sees is the same trouble: the larger number counts.
+fn both(mut infra: Vec<Infra>, seen: Vec<Infra>) -> Vec<Infra> {
+    for more in seen {
+        match infra.iter_mut().find(|known| known.kind == more.kind) {
+            Some(known) => known.count = known.count.max(more.count),
+            None => infra.push(more),
+        }
+    }
+    infra
 }
 
 impl Targets {
@@ -189,6 +220,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// A window is over: what it takes is asked for, or it is judged at once if it takes nothing.
     pub(super) fn close_window(&mut self, now: Now, id: &TargetId) {
+        self.end_look(now, id);
         let out = self.out_of(id);
         let Some(watch) = self.targets.watches.get_mut(id) else { return };
         if watch.turns_to(now.mono, out) == Turned::Yes {
@@ -228,12 +260,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
         let answers = if *asked == *watch.watched.specs { answers } else { Vec::new() };
         let (anomaly, window) = (watch.anomaly(), watch.watched.window);
+        let seen = watch.readings().map(Readings::infra).unwrap_or_default();
         watch.close(now.mono, answers, |spec| match &spec.source {
             Source::Alert { name } => Some(firing.answer(now.mono, window, id, name)),
             Source::Ratio { .. } | Source::Value { .. } | Source::Burn(_) | Source::Metric { .. } => None,
         });
         let objectives = watch.series.objectives().to_vec();
-        let infra = firing.infra(now.mono, id);
+        let infra = both(firing.infra(now.mono, id), seen);
         self.give(now, id, TargetInput::Window(Signals { objectives, anomaly, infra }));
     }
 }

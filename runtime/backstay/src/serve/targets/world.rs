@@ -190,6 +190,8 @@ impl Shop {
             roll_backs: hour(60),
             mends: hour(60),
             schema: None,
+            migration: None,
+            looks: false,
         };
         let limit = Limit::Above(backstay_signals::Finite::new(0.5).unwrap());
         let source = Source::Metric { name: backstay_signals::MetricName::parse("errors").unwrap(), limit };

@@ -1,0 +1,99 @@
+//! Looks: an executor is asked what it sees, and what it attached is taken as facts.
+//!
+//! A look is a run of the playbook [`LOOK`] of which nothing that changes is done. It takes no lock and is not written down: what
+//! follows from it is. What it says counts for the window that is open; of a data base it says where its migration stands. Not
+//! here: when there is one (`core`), how readings are read (`signals`).
+
+use backstay_core::{Columns, FlagState, SchemaLook, TargetInput};
+use backstay_model::{Name, Outcome, TargetId, Task};
+use backstay_signals::Readings;
+
+use super::{
+    super::{clock::Now, diary::Diary, judge::Ask, server::Server},
+    planning::Of,
+};
+
+/// The playbook that only looks.
+const LOOK: &str = "look";
+/// Under which name its readings are attached.
+pub(super) const READINGS: &str = "readings";
+
+impl<D: Diary, P: Ask> Server<D, P> {
+    /// Begins a look. One that is under way says nothing any more.
+    pub(super) fn begin_look(&mut self, now: Now, target: &TargetId) {
+        self.forget_look(target);
+        let Ok(playbook) = Name::parse(LOOK) else { return };
+        match self.executor_of(target, None) {
+            Ok(executor) => {
+                let of = Of::Look { target: target.clone(), readings: None };
+                self.begin_dry(now, executor, Task::Heal { playbook }, of);
+            }
+            Err(why) => self.saw(now, target, Err(why)),
+        }
+    }
+
+    /// A window has closed, and the look that began with it isn't over: nobody answered.
+    pub(super) fn end_look(&mut self, now: Now, target: &TargetId) {
+        if self.forget_look(target) {
+            self.saw(now, target, Err("it did not end within a window".into()));
+        }
+    }
+
+    fn forget_look(&mut self, target: &TargetId) -> bool {
+        let number = self.targets.looks.remove(target);
+        number.is_some_and(|number| self.targets.dry.remove(&number).is_some())
+    }
+
+    /// A look is over.
+    pub(super) fn look_ended(
+        &mut self,
+        now: Now,
+        target: &TargetId,
+        readings: Option<Vec<u8>>,
+        end: Result<Outcome, String>,
+    ) {
+        self.targets.looks.remove(target);
+        let read = match (end, readings) {
+            (Ok(Outcome::Done), Some(readings)) => {
+                backstay_signals::readings(&readings).map_err(|error| error.to_string())
+            }
+            (Ok(Outcome::Done), None) => Err(format!("it attached no {READINGS}")),
+            (Ok(failed @ Outcome::Failed { .. }), _) => Err(failed.to_string()),
+            (Err(why), _) => Err(why),
+        };
+        self.saw(now, target, read);
+    }
+
+    fn saw(&mut self, now: Now, target: &TargetId, read: Result<Readings, String>) {
+        let look = read.as_ref().map_or(SchemaLook::NOTHING, schema_look);
+        if let Some(watch) = self.targets.watches.get_mut(target) {
+            watch.sees(read);
+        }
+        if self.targets.estate.gate(target).is_some() {
+            self.give(now, target, TargetInput::Looked(look));
+        }
+    }
+}
+
+/// What readings say of a data base.
+fn schema_look(readings: &Readings) -> SchemaLook {
+    let columns = match readings.word("schema") {
+        Some("before") => Some(Columns::Before),
+        Some("expanded") => Some(Columns::Expanded),
+        Some("in-step") => Some(Columns::InStep),
+        Some("contracted") => Some(Columns::Contracted),
+        Some(_) | None => None,
+    };
+    let flag = |name| match readings.word(name) {
+        Some("on") => FlagState::On,
+        Some("off") => FlagState::Off,
+        Some(_) | None => FlagState::Unknown,
+    };
+    SchemaLook {
+        columns,
+        old_code: readings.count("old-code").map(|count| count > 0),
+        new_code: readings.count("new-code").map(|count| count > 0),
+        dual_write: flag("dual-write"),
+        read_new: flag("read-new"),
+    }
+}
