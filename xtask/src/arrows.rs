@@ -83,7 +83,8 @@ const TABLE: &[Row] = &[
     // How to reach the broker is said in the same words in every configuration.
     row(LINK, &[MODEL, WIRE, CONFIG], &[], None, OUTSIDE),
     // A verdict is a document around signed bytes: both sides read it by one function, which checks the two against each other.
-    row(API, &[MODEL, WIRE, TRUST], &[], None, OUTSIDE),
+    // What a pipeline measured is a field of its question, and has one reader.
+    row(API, &[MODEL, WIRE, TRUST, SIGNALS], &[], None, OUTSIDE),
     // Its tests hold what a plugin does in the sandbox against the same plugin compiled natively.
     row(HOST, &[MODEL, TRUST], &[SDK, "policy-tree", "executor-ota"], None, OUTSIDE),
     // From a configuration to a plugin that can be asked; who is asked after a failure, `core` says.

@@ -9,7 +9,6 @@
 
 mod call;
 mod error;
-mod metrics;
 mod routes;
 mod shelf;
 mod target_routes;
@@ -20,7 +19,6 @@ mod verdict;
 
 pub use call::{Call, Calls, Reply};
 pub use error::{ApiError, Kind};
-pub use metrics::{Metrics, MetricsError};
 pub use routes::routes;
 pub use shelf::{Shelf, ShelfError};
 pub use targets::{

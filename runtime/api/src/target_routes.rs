@@ -9,11 +9,12 @@ use axum::{
     routing::{get, post},
 };
 use backstay_model::{IncidentId, Name, TargetId};
+use backstay_signals::Metrics;
 use serde::Deserialize;
 
 use crate::{
-    ApiError, Call, Deployment, Kind, MarkRequest, Metrics, OperateRequest, Planned, TargetCall,
-    TargetOperation, VerdictRequest,
+    ApiError, Call, Deployment, Kind, MarkRequest, OperateRequest, Planned, TargetCall, TargetOperation,
+    VerdictRequest,
     routes::{Desk, parse, read},
     token::{Changer, Pipeline, Viewer},
 };

@@ -12,11 +12,10 @@ use std::fmt;
 use backstay_model::{
     BuildId, Digest, Nonce, Permille, Reason, SchemaRange, TargetId, Verdict, VerdictAction, Version,
 };
+use backstay_signals::Metrics;
 use backstay_trust::{Keyring, Refusal, VerifiedVerdict};
 use base64ct::{Base64, Encoding};
 use serde::{Deserialize, Serialize};
-
-use crate::Metrics;
 
 /// What a build asks before it deploys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -26,7 +26,7 @@ pub use alert::{
 };
 pub use burn::{BurnRate, BurnRateError, BurnWindows};
 pub use firing::Firing;
-pub use metrics::{MetricName, MetricNameError, Metrics, MetricsError, metrics};
+pub use metrics::{MetricName, MetricNameError, Metrics, MetricsError};
 pub use no_data::{Answer, NoData};
 pub use number::Finite;
 pub use objective::{Answers, Burn, Limit, ObjectiveSpec, Part, Question, Ratio, Side, Source, Windows};

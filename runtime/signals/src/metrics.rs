@@ -9,14 +9,17 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{
-    Deserialize, Deserializer,
+    Deserialize, Deserializer, Serialize, Serializer,
     de::{Error as _, MapAccess, Visitor},
 };
 
 use crate::Finite;
 
-/// The numbers of one document, by name.
-pub type Metrics = BTreeMap<MetricName, Finite>;
+/// The numbers of one document, by name: none twice, each finite.
+///
+/// As a field of another document it is the JSON object, held to the same rules.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metrics(BTreeMap<MetricName, Finite>);
 
 /// The name of a number in a pipeline's document: 1 to 64 of a-z, 0-9, `_` and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,7 +107,8 @@ impl fmt::Display for MetricsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge { bytes } => {
-                write!(f, "the metrics have {bytes} bytes, and at most {BYTES_MAX} are read")
+                let most = Metrics::BYTES_MAX;
+                write!(f, "the metrics have {bytes} bytes, and at most {most} are read")
             }
             Self::At { line, column, why } => write!(f, "line {line}, column {column}: {why}"),
         }
@@ -113,30 +117,71 @@ impl fmt::Display for MetricsError {
 
 impl std::error::Error for MetricsError {}
 
-/// The longest document, in bytes.
-const BYTES_MAX: usize = 64 * 1024;
-/// The most numbers in one.
-const NAMES_MAX: usize = 256;
+impl Metrics {
+    /// The longest document, in bytes.
+    pub const BYTES_MAX: usize = 64 * 1024;
+    /// The most numbers in one.
+    pub const NAMES_MAX: usize = 256;
 
-/// Reads a document in either form; which one, its first character says.
-///
-/// # Errors
-/// It is too large, holds too many names or a name twice, or anything that isn't a name with a finite number; says in
-/// which line and column.
-pub fn metrics(bytes: &[u8]) -> Result<Metrics, MetricsError> {
-    if bytes.len() > BYTES_MAX {
-        return Err(MetricsError::TooLarge { bytes: bytes.len() });
+    /// Reads a document in either form; which one, its first character says.
+    ///
+    /// # Errors
+    /// It is too large, holds too many names or a name twice, or anything that isn't a name with a finite number; says in
+    /// which line and column.
+    pub fn read(document: &[u8]) -> Result<Self, MetricsError> {
+        if document.len() > Self::BYTES_MAX {
+            return Err(MetricsError::TooLarge { bytes: document.len() });
+        }
+        match document.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            None => Err(MetricsError::At { line: 1, column: 1, why: "there is nothing in it".into() }),
+            Some(b'{' | b'[' | b'"') => json(document),
+            Some(_) => exposition(document),
+        }
     }
-    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => Err(MetricsError::At { line: 1, column: 1, why: "there is nothing in it".into() }),
-        Some(b'{' | b'[' | b'"') => json(bytes),
-        Some(_) => exposition(bytes),
+
+    /// What was measured under a name. Nothing means that nothing is known, which is never good.
+    #[must_use]
+    pub fn get(&self, name: &MetricName) -> Option<Finite> {
+        self.0.get(name).copied()
+    }
+
+    fn add(&mut self, name: MetricName, number: f64) -> Result<(), String> {
+        let number = Finite::new(number).ok_or_else(|| format!("{name} is {number}, not a finite number"))?;
+        if self.0.contains_key(&name) {
+            return Err(format!("{name} is there twice"));
+        }
+        if self.0.len() >= Self::NAMES_MAX {
+            return Err(format!("there are more than {} names", Self::NAMES_MAX));
+        }
+        self.0.insert(name, number);
+        Ok(())
+    }
+}
+
+impl IntoIterator for Metrics {
+    type Item = (MetricName, Finite);
+    type IntoIter = std::collections::btree_map::IntoIter<MetricName, Finite>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl Serialize for Metrics {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().map(|(name, number)| (name.as_str(), number.get())))
+    }
+}
+
+impl<'de> Deserialize<'de> for Metrics {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Document)
     }
 }
 
 fn json(bytes: &[u8]) -> Result<Metrics, MetricsError> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let read = reader.deserialize_map(Document).and_then(|metrics| reader.end().map(|()| metrics));
+    let read = Metrics::deserialize(&mut reader).and_then(|metrics| reader.end().map(|()| metrics));
     read.map_err(|error| {
         let (line, column) = (error.line(), error.column());
         // serde_json says the place in its message too.
@@ -157,11 +202,11 @@ impl<'de> Visitor<'de> for Document {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metrics, A::Error> {
-        let mut metrics = Metrics::new();
+        let mut metrics = Metrics::default();
         while let Some(name) = map.next_key::<String>()? {
             let name = MetricName::parse(&name).map_err(A::Error::custom)?;
             let number = map.next_value::<Number>()?.0;
-            add(&mut metrics, name, number).map_err(A::Error::custom)?;
+            metrics.add(name, number).map_err(A::Error::custom)?;
         }
         Ok(metrics)
     }
@@ -180,7 +225,7 @@ impl Visitor<'_> for Number {
     type Value = Self;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a number")
+        f.write_str("a finite number")
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Self, E> {
@@ -197,22 +242,10 @@ impl Visitor<'_> for Number {
     }
 }
 
-fn add(metrics: &mut Metrics, name: MetricName, number: f64) -> Result<(), String> {
-    let number = Finite::new(number).ok_or_else(|| format!("{name} is {number}, not a finite number"))?;
-    if metrics.contains_key(&name) {
-        return Err(format!("{name} is there twice"));
-    }
-    if metrics.len() >= NAMES_MAX {
-        return Err(format!("there are more than {NAMES_MAX} names"));
-    }
-    metrics.insert(name, number);
-    Ok(())
-}
-
 /// The lines that have no labels, of
 /// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>.
 fn exposition(bytes: &[u8]) -> Result<Metrics, MetricsError> {
-    let mut metrics = Metrics::new();
+    let mut metrics = Metrics::default();
     for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let wrong = |column: usize, why: String| MetricsError::At { line: at + 1, column, why };
         let line = std::str::from_utf8(line)
@@ -236,7 +269,7 @@ fn exposition(bytes: &[u8]) -> Result<Metrics, MetricsError> {
         };
         let value =
             number.parse::<f64>().map_err(|_| wrong(column(number), format!("{number:?} is no number")))?;
-        add(&mut metrics, parsed, value).map_err(|why| wrong(column(number), why))?;
+        metrics.add(parsed, value).map_err(|why| wrong(column(number), why))?;
         // A time may follow, in milliseconds. The document is of now, whatever it says.
         if let Some(time) = parts.next()
             && time.parse::<i64>().is_err()
@@ -260,25 +293,25 @@ mod tests {
     use super::*;
 
     fn get(metrics: &Metrics, name: &str) -> Option<f64> {
-        metrics.get(&MetricName::parse(name).unwrap()).map(|number| number.get())
+        metrics.get(&MetricName::parse(name).unwrap()).map(Finite::get)
     }
 
     fn refused(document: &str) -> String {
-        metrics(document.as_bytes()).unwrap_err().to_string()
+        Metrics::read(document.as_bytes()).unwrap_err().to_string()
     }
 
     #[test]
     fn both_forms_say_the_same() {
-        let json = metrics(b"{\"error_rate\": 0.004,\n \"p99-ms\": 312, \"drift\": -1e-3}").unwrap();
-        let text = metrics(
+        let json = Metrics::read(b"{\"error_rate\": 0.004,\n \"p99-ms\": 312, \"drift\": -1e-3}").unwrap();
+        let text = Metrics::read(
             b"# HELP error_rate of the canary\n# TYPE error_rate gauge\n\nerror_rate 0.004\n p99-ms 312 1700000000000\ndrift -1e-3",
         );
         assert_eq!(Ok(json.clone()), text);
         assert_eq!(
-            (get(&json, "error_rate"), get(&json, "p99-ms"), json.len()),
+            (get(&json, "error_rate"), get(&json, "p99-ms"), json.into_iter().count()),
             (Some(0.004), Some(312.0), 3)
         );
-        assert_eq!(metrics(b"{}"), Ok(Metrics::new()));
+        assert_eq!(Metrics::read(b"{}"), Ok(Metrics::default()));
     }
 
     #[test]
@@ -286,9 +319,12 @@ mod tests {
         for (document, said) in [
             ("", "line 1, column 1: there is nothing in it"),
             ("{\n \"a\": 1,\n \"a\": 2}", "line 3, column 8: a is there twice"),
-            ("{\"a\": \"+Inf\"}", "line 1, column 12: invalid type: string \"+Inf\", expected a number"),
-            ("{\"a\": \"0.1\"}", "line 1, column 11: invalid type: string \"0.1\", expected a number"),
-            ("{\"a\": null}", "line 1, column 10: invalid type: null, expected a number"),
+            (
+                "{\"a\": \"+Inf\"}",
+                "line 1, column 12: invalid type: string \"+Inf\", expected a finite number",
+            ),
+            ("{\"a\": \"0.1\"}", "line 1, column 11: invalid type: string \"0.1\", expected a finite number"),
+            ("{\"a\": null}", "line 1, column 10: invalid type: null, expected a finite number"),
             ("{\"a\": 1e999}", "line 1, column 11: number out of range"),
             ("{\"a\": NaN}", "line 1, column 7: expected value"),
             ("{\"a\": 1", "line 1, column 7: EOF while parsing an object"),
@@ -322,20 +358,26 @@ mod tests {
         ] {
             assert_eq!(refused(document), said, "{document}");
         }
-        let error = metrics(b"a 1\nb \xff").unwrap_err().to_string();
+        let error = Metrics::read(b"a 1\nb \xff").unwrap_err().to_string();
         assert_eq!(error, "line 2, column 3: this is no UTF-8");
     }
 
     #[test]
     fn a_document_is_bounded() {
         let lines = |count: usize| (0..count).map(|n| format!("m{n} 1\n")).collect::<String>();
-        assert_eq!(metrics(lines(NAMES_MAX).as_bytes()).map(|metrics| metrics.len()), Ok(NAMES_MAX));
-        assert_eq!(refused(&lines(NAMES_MAX + 1)), "line 257, column 6: there are more than 256 names");
         assert_eq!(
-            refused(&" ".repeat(BYTES_MAX + 1)),
+            Metrics::read(lines(Metrics::NAMES_MAX).as_bytes()).map(|metrics| metrics.into_iter().count()),
+            Ok(Metrics::NAMES_MAX)
+        );
+        assert_eq!(
+            refused(&lines(Metrics::NAMES_MAX + 1)),
+            "line 257, column 6: there are more than 256 names"
+        );
+        assert_eq!(
+            refused(&" ".repeat(Metrics::BYTES_MAX + 1)),
             "the metrics have 65537 bytes, and at most 65536 are read"
         );
-        let deep = format!("{{\"a\":{}", "[".repeat(BYTES_MAX - 10));
+        let deep = format!("{{\"a\":{}", "[".repeat(Metrics::BYTES_MAX - 10));
         assert!(refused(&deep).starts_with("line 1, "));
     }
 
@@ -343,7 +385,7 @@ mod tests {
     fn half_a_document_is_none() {
         let whole = b"{\"error_rate\": 0.004, \"p99\": 312}";
         for length in 0..whole.len() {
-            assert!(metrics(&whole[..length]).is_err(), "{length}");
+            assert!(Metrics::read(&whole[..length]).is_err(), "{length}");
         }
     }
 }

@@ -9,8 +9,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use backstay_api::{Metrics, SignedVerdict};
+use backstay_api::SignedVerdict;
 use backstay_model::VerdictAction::{self, Freeze, Heal, Pause, Proceed, Rollback, Slow};
+use backstay_signals::Metrics;
 use backstay_test_gate::{Answer, Double, Groovy, Server, Shop, backstay, scripts, shipped};
 
 /// Every answer that is wrong in itself, and the number that the gate ends with.

@@ -6,10 +6,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use backstay_api::{Metrics, SignedVerdict, VerdictRequest};
+use backstay_api::{SignedVerdict, VerdictRequest};
 use backstay_config::Span;
 use backstay_core::Asked;
 use backstay_model::{BuildId, Digest, Nonce, Permille, SchemaRange, TargetId, Version};
+use backstay_signals::Metrics;
 use clap::Args;
 
 use crate::{Desk, Exit, Failure, client::Client, file, text};
@@ -38,7 +39,7 @@ pub(crate) struct Question {
     /// The versions of shared data that the release can live with, like 7..8: it is asked about before it goes out
     #[arg(long, value_name = "FROM..TO", value_parser = text::schemas)]
     schema: Option<SchemaRange>,
-    /// What the pipeline measured itself: a JSON object of names and numbers
+    /// What the pipeline measured itself: a JSON object of names and numbers, or a line for each, like "error_rate 0.004"
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
     /// How long the server may take for one answer, at most 70s

@@ -11,7 +11,7 @@ use backstay_model::{
     Action, Digest, How, IncidentId, Mode, Name, Rail, Reason, Release, TargetId, Verdict, VerdictAction,
     Version,
 };
-use backstay_signals::{Finite, MetricName};
+use backstay_signals::Metrics;
 use sha2::{Digest as _, Sha256};
 
 use super::super::{clock::Now, diary::Diary, judge::Ask, server::Server, verdicts::unsigned};
@@ -52,7 +52,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     fn measured(&mut self, now: Now, id: &TargetId, body: &[u8]) -> Result<TargetView, ApiError> {
         self.is_watched(id)?;
-        let metrics = backstay_signals::metrics(body).map_err(|error| {
+        let metrics = Metrics::read(body).map_err(|error| {
             ApiError::new(Kind::Usage, format!("the metrics can't be read: {error}"))
                 .help(error.help().unwrap_or_default())
         })?;
@@ -73,12 +73,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
         self.is_watched(id)?;
         let VerdictRequest { build, digest, version, stage, schema, nonce, metrics } = request;
-        if let Some(metrics) = metrics {
-            let named =
-                metrics.iter().map(|(name, value)| measured(name, value)).collect::<Result<_, _>>()?;
-            if self.targets.measured(id, named) {
-                self.close_window(now, id);
-            }
+        if let Some(metrics) = metrics
+            && self.targets.measured(id, metrics)
+        {
+            self.close_window(now, id);
         }
         let named = version.as_ref().map(|version| self.named(id, version));
         let query = Query { release: digest.or(named), version: version.clone(), stage, schema };
@@ -236,13 +234,6 @@ impl<D: Diary, P: Ask> Server<D, P> {
     }
 }
 
-/// A number of a pipeline, under a name that an objective can have: one that is passed over would be missing without a word.
-fn measured(name: &str, value: f64) -> Result<(MetricName, Finite), ApiError> {
-    let name = MetricName::parse(name).map_err(|error| ApiError::new(Kind::Usage, error.to_string()))?;
-    let wrong = || ApiError::new(Kind::Usage, format!("{name} is {value}, not a finite number"));
-    Finite::new(value).ok_or_else(wrong).map(|value| (name.clone(), value))
-}
-
 /// What a person wants done to a target.
 fn wanted(wish: &TargetWish) -> Option<Action> {
     match wish {
@@ -292,17 +283,4 @@ pub(super) fn no_target(id: &TargetId) -> ApiError {
 fn no_incident(id: IncidentId) -> ApiError {
     ApiError::new(Kind::NotFound, format!("there is no incident {id}, or it is too long ago"))
         .help("backstay incident ls shows those that are remembered")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_that_no_objective_can_have_is_refused_and_not_passed_over() {
-        assert!(measured("error_rate", 0.01).is_ok());
-        for (name, value) in [("Error rate", 0.01), ("error_rate", f64::NAN)] {
-            assert_eq!(measured(name, value).unwrap_err().kind, Kind::Usage, "{name}");
-        }
-    }
 }

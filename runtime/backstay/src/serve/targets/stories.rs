@@ -1,7 +1,7 @@
 //! What the server does for targets, each told as a story: with a real journal, and effects on a machine that counts.
 
 use backstay_api::{Kind, MarkRequest, Planned, TargetCall};
-use backstay_model::{Action, Event, How, IncidentEnd, IncidentLabel, Name};
+use backstay_model::{Action, Event, How, IncidentEnd, IncidentLabel, Infra, InfraKind, Name, Permille};
 
 use super::{
     target_event,
@@ -186,4 +186,43 @@ fn a_pipeline_may_bring_its_own_numbers() {
     assert_eq!(error.kind, Kind::Usage);
     let view = shop_.calls(ci(b"{\"other\": 1}")).unwrap();
     assert_eq!(view.missing.len(), 1, "what isn't there is missing, and is said to be");
+}
+
+/// What an executor sees at the beginning of a window counts for that window, and for no other.
+#[test]
+fn what_an_executor_sees_counts_for_its_window() {
+    let mut shop_ = Shop::looks();
+    shop_.machine.sees.replace("infra.disk=2\nanomaly=0.8\nqueue=17\n".into());
+    shop_.does_all();
+    shop_.windows(1);
+    let shown = shop_.shown.take().unwrap();
+    assert_eq!(shown.infra, [Infra { kind: InfraKind::Disk, count: 2 }]);
+    assert_eq!(shown.anomaly, Permille::new(800));
+    // The look of the second window hangs.
+    shop_.windows(1);
+    let shown = shop_.shown.take().unwrap();
+    assert_eq!((shown.infra, shown.anomaly), (Vec::new(), None));
+    assert_eq!(shop_.view().missing, ["look: it did not end within a window"]);
+    // What it says when it has hung for a window says nothing of the next one.
+    shop_.begun.drain(..1);
+    shop_.does_all();
+    shop_.windows(1);
+    assert_eq!(shop_.shown.take().unwrap().anomaly, Permille::new(800));
+}
+
+/// A look may change nothing, whatever an executor wants, and what it says has to be readings.
+#[test]
+fn a_look_changes_nothing() {
+    let mut shop_ = Shop::looks();
+    for (sees, why) in
+        [("meddle", "look: failed: it does not come home"), ("infra.disk=full", "look: line 1: ")]
+    {
+        shop_.machine.sees.replace(sees.into());
+        shop_.windows(1);
+        shop_.does_all();
+        shop_.windows(1);
+        let missing = shop_.view().missing;
+        assert!(missing.iter().any(|told| told.starts_with(why)), "{missing:?}");
+    }
+    assert_eq!(shop_.machine.acts.get(), 0);
 }

@@ -15,7 +15,7 @@ use backstay_core::{Allowance, Allowances, Backoff, Confidence, Rung, TargetSett
 use backstay_host::{CallError, Event as Step, Stepped};
 use backstay_model::{
     Access, Action, Answer, Decision, Deed, Digest, Effect, Equipped, Event, Facts, Millis, Mode, Mono, Name,
-    Outcome, Output, Permille, PluginId, Reason, TargetId, Transience, Version,
+    Outcome, Output, Permille, PluginId, Reason, TargetId, Task, Transience, Version,
 };
 use backstay_plugins::{Asked, Consulted, Memos, Steps};
 use backstay_signals::{Limit, ObjectiveSpec, Source};
@@ -35,6 +35,8 @@ pub(super) struct Machine {
     pub(super) acts: Cell<u32>,
     /// How often it was told to come home though it was there.
     pub(super) twice: Cell<u32>,
+    /// What is to be seen of it.
+    pub(super) sees: RefCell<String>,
 }
 
 impl Machine {
@@ -45,6 +47,7 @@ impl Machine {
         match command.as_str() {
             "status" if self.home.get() => said("home"),
             "status" => said("away"),
+            "see" => said(&self.sees.borrow()),
             _ => {
                 self.acts.set(self.acts.get() + 1);
                 self.twice.set(self.twice.get() + u32::from(self.home.replace(true)));
@@ -54,7 +57,7 @@ impl Machine {
     }
 }
 
-/// Looks, acts if it has to, and looks again.
+/// Looks, acts if it has to, and looks again. A playbook `look` tells what is to be seen, and `meddle` there acts.
 struct Native {
     id: PluginId,
     grant: Digest,
@@ -63,9 +66,15 @@ struct Native {
 impl Native {
     /// The state is what was asked for last.
     fn asks(ordinal: u32, command: &str) -> Stepped {
-        let access = if command == "status" { Access::Looks } else { Access::Changes };
+        let access = if matches!(command, "status" | "see") { Access::Looks } else { Access::Changes };
         let deed = Deed::Run { command: Name::parse(command).unwrap(), args: Vec::new() };
         Stepped { state: command.into(), effects: vec![Effect { ordinal, access, deed }], end: None }
+    }
+
+    fn tells(ordinal: u32, seen: &[u8]) -> Stepped {
+        let deed = Deed::Attach { name: name("readings"), content: seen.into() };
+        let effects = vec![Effect { ordinal, access: Access::Looks, deed }];
+        Stepped { state: b"told".into(), effects, end: None }
     }
 
     fn ends(outcome: Outcome) -> Stepped {
@@ -76,6 +85,14 @@ impl Native {
 impl Steps for Native {
     fn step(&self, state: &[u8], event: &Step) -> Result<Stepped, CallError> {
         Ok(match event {
+            Step::Begin(order) if is_look(&order.task) => Self::asks(0, "see"),
+            Step::Answered { answer: Answer::Exited { output, .. }, .. } if state == b"see" => {
+                match output.bytes.as_slice() {
+                    b"meddle" => Self::asks(1, "meddle"),
+                    seen => Self::tells(1, seen),
+                }
+            }
+            Step::Answered { .. } if state == b"told" => Self::ends(Outcome::Done),
             Step::Begin(_) => Self::asks(0, "status"),
             // What was changed, or is in doubt, is looked at.
             Step::Answered { ordinal, .. } if state != b"status" => Self::asks(ordinal + 1, "status"),
@@ -99,6 +116,10 @@ impl Steps for Native {
     }
 }
 
+fn is_look(task: &Task) -> bool {
+    matches!(task, Task::Heal { playbook } if playbook.as_str() == "look")
+}
+
 impl Executes for Native {
     fn id(&self) -> &PluginId {
         &self.id
@@ -115,11 +136,12 @@ impl Executes for Native {
     fn at(&self, _: Mono) {}
 }
 
-/// Says what the story wants.
-struct Told(Rc<RefCell<Action>>);
+/// Says what the story wants, and keeps what it was shown.
+struct Told(Rc<RefCell<Action>>, Rc<RefCell<Option<Facts>>>);
 
 impl Ask for Told {
-    fn ask(&mut self, _: Mono, _: &Facts, _: &mut Confidence) -> Asked {
+    fn ask(&mut self, _: Mono, facts: &Facts, _: &mut Confidence) -> Asked {
+        self.1.replace(Some(facts.clone()));
         let reasons = vec![Reason::new("the story says so".into())];
         Asked { answer: Ok(Decision { action: self.0.borrow().clone(), reasons }), events: Vec::new() }
     }
@@ -147,10 +169,13 @@ impl Ask for Told {
 pub(super) struct Shop {
     pub(super) world: World,
     pub(super) says: Rc<RefCell<Action>>,
+    /// What the policy was shown last.
+    pub(super) shown: Rc<RefCell<Option<Facts>>>,
     pub(super) machine: Machine,
     pub(super) pages: Vec<String>,
     /// Effects that were begun and are not done yet.
     pub(super) begun: Vec<(Key, Deed)>,
+    looks: bool,
 }
 
 pub(super) fn shop() -> TargetId {
@@ -168,9 +193,18 @@ pub(super) fn because(text: &str) -> OperateRequest {
 
 impl Shop {
     pub(super) fn opens() -> Self {
+        Self::new(false)
+    }
+
+    /// One whose executor looks.
+    pub(super) fn looks() -> Self {
+        Self::new(true)
+    }
+
+    fn new(looks: bool) -> Self {
         let (machine, says) = (Machine::default(), Rc::new(RefCell::new(Action::Proceed)));
-        let (pages, begun) = (Vec::new(), Vec::new());
-        let mut shop = Self { world: World::new(), says, machine, pages, begun };
+        let (pages, begun, shown) = (Vec::new(), Vec::new(), Rc::default());
+        let mut shop = Self { world: World::new(), says, shown, machine, pages, begun, looks };
         shop.configures();
         shop
     }
@@ -191,7 +225,7 @@ impl Shop {
             mends: hour(60),
             schema: None,
             migration: None,
-            looks: false,
+            looks: self.looks,
         };
         let limit = Limit::Above(backstay_signals::Finite::new(0.5).unwrap());
         let source = Source::Metric { name: backstay_signals::MetricName::parse("errors").unwrap(), limit };
@@ -210,7 +244,7 @@ impl Shop {
             runbook: Some("https://wiki.example/shop".into()),
         };
         let native = Native { id: PluginId::parse("acme/native").unwrap(), grant: Digest([9; 32]) };
-        let policy: Box<dyn Ask> = Box::new(Told(Rc::clone(&self.says)));
+        let policy: Box<dyn Ask> = Box::new(Told(Rc::clone(&self.says), Rc::clone(&self.shown)));
         let executors: Vec<Box<dyn Executes>> = vec![Box::new(native)];
         let configured = Configured::of(
             Allowances { estate: hour(60), domain: hour(60) },
