@@ -8,7 +8,7 @@ use alloc::{collections::BTreeMap, string::ToString};
 use backstay_model::{Name, Rail, Schema, SchemaRange, TargetId, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::{GateRefusal, GateWish, Hindrance, Migration, Phase, SchemaGate, Unfit};
+use crate::{GateRefusal, GateWish, Migration, Phase, SchemaGate};
 
 /// All of them, as they are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,15 +21,6 @@ pub struct Migrating {
     pub gate: SchemaGate,
     /// What a person ordered that isn't done, and who: a good window has it go on.
     pub wanted: Option<(GateWish, Name)>,
-}
-
-/// What became of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Planned {
-    /// It is the one that holds.
-    Holds,
-    /// Another one is under way, which doesn't change on the way.
-    Waits,
 }
 
 impl Migrations {
@@ -49,19 +40,19 @@ impl Migrations {
         self.0.get_mut(of)
     }
 
-    /// From now on this is what is planned, if nothing else is under way.
-    pub(crate) fn plan(&mut self, of: &TargetId, migration: &Migration) -> Planned {
+    /// From now on this is what is planned, if nothing else is under way. Gives whether it is: what is under way doesn't change.
+    pub(crate) fn plan(&mut self, of: &TargetId, migration: &Migration) -> bool {
         let gate = || Migrating { gate: SchemaGate::new(migration.clone()), wanted: None };
         let known = self.0.entry(of.clone()).or_insert_with(gate);
         let at_an_end = matches!(known.gate.phase(), Phase::Before | Phase::Contracted);
         if known.gate.migration() == migration {
-            return Planned::Holds;
+            return true;
         }
-        if !at_an_end || known.gate.step().is_some() {
-            return Planned::Waits;
+        let is_free = at_an_end && known.gate.step().is_none();
+        if is_free {
+            *known = gate();
         }
-        *known = gate();
-        Planned::Holds
+        is_free
     }
 
     /// Whether a release with this range may run on the data of `of`. Where nobody said what it can live with, it may until
@@ -90,7 +81,7 @@ impl Migrations {
             return None;
         }
         match range {
-            Some(range) => self.gate(of)?.clone().deploys(release, range).err().map(|refusal| told(&refusal)),
+            Some(range) => self.gate(of)?.fits(release, range).err().map(|refusal| told(&refusal)),
             None => Some(Rail::Migration {
                 why: alloc::format!("nobody said which schemas release {release} can live with"),
                 way_out: alloc::format!("say so with --schema: the data of {of} is being migrated"),
@@ -129,10 +120,4 @@ impl Migrations {
 /// A refusal as a rail.
 pub(crate) fn told(refusal: &GateRefusal) -> Rail {
     Rail::Migration { why: refusal.to_string(), way_out: refusal.way_out().into_owned() }
-}
-
-/// Whether all that stands in the way is that nobody has looked yet.
-pub(crate) fn is_unseen(gate: &SchemaGate, release: &Version, range: &SchemaRange) -> bool {
-    let refused = gate.clone().deploys(release, range).err();
-    refused.is_some_and(|refusal| matches!(refusal.why(), Hindrance::Release { why: Unfit::NotSeen, .. }))
 }

@@ -328,13 +328,20 @@ impl SchemaGate {
     /// # Errors
     /// It can't live with the data as they are, or as they may be by now. Nothing has changed.
     pub fn deploys(&mut self, release: &Version, range: &SchemaRange) -> Result<(), GateRefusal> {
-        let coming = self
-            .placed(range)
-            .map_err(|why| self.refusal(Hindrance::Release { release: release.clone(), why }))?;
+        let coming = self.fits(release, range)?;
         self.deploying = Some(self.deploying.map_or(coming, |earlier| earlier.with(coming)));
         self.code = self.code.with(coming);
         self.watch();
         Ok(())
+    }
+
+    /// Which code a release would bring in now; nothing is changed.
+    ///
+    /// # Errors
+    /// It can't live with the data as they are, or as they may be by now.
+    pub fn fits(&self, release: &Version, range: &SchemaRange) -> Result<Code, GateRefusal> {
+        let refused = |why| self.refusal(Hindrance::Release { release: release.clone(), why });
+        self.placed(range).map_err(refused)
     }
 
     /// What was being brought in is there, or was given up. What runs has to be looked at.

@@ -16,9 +16,9 @@ use backstay_model::{
 
 use super::{Hold, Out, SharedData, Target, TargetEffect, running::Purpose};
 use crate::{
-    Brakes, GateMove, GateWish, SchemaLook, Sight, Step, StepEnd,
+    Brakes, GateMove, GateWish, SchemaGate, SchemaLook, Sight, Step, StepEnd,
     estate::Desk,
-    migrations::{Migrations, Planned, is_unseen, told},
+    migrations::{Migrations, told},
 };
 
 impl Target {
@@ -33,7 +33,7 @@ impl Target {
     /// From now on its migration is the one that is set.
     pub(crate) fn plans(&mut self, desk: &mut Desk<'_>) {
         if let Some(migration) = self.settings.migration.clone()
-            && desk.migrations.plan(&self.id, &migration) == Planned::Waits
+            && !desk.migrations.plan(&self.id, &migration)
         {
             let what =
                 "another plan was read, and the one that is under way goes on: it doesn't change on the way";
@@ -182,10 +182,10 @@ impl Target {
         let Some(data) = self.shares().cloned() else { return };
         let version = &out.release.version;
         let refused = desk.migrations.refusal(&data, version, out.schema.as_ref());
-        let unseen = out.schema.zip(desk.migrations.gate(&data));
-        let unseen = unseen.is_some_and(|(range, gate)| is_unseen(gate, version, &range));
+        // Before the first look nobody knows, and that is no reason to wake a person.
+        let is_seen = desk.migrations.gate(&data).is_some_and(SchemaGate::is_seen);
         self.brought_in(&data, desk);
-        if let Some(rail) = refused.filter(|_| !unseen) {
+        if let Some(rail) = refused.filter(|_| is_seen) {
             self.hold(now, rail.clone(), desk);
             self.page(rail, desk);
         }
