@@ -51,6 +51,8 @@ pub(crate) struct TargetFile {
     /// The heal ladder: what is tried before going back, in this order. At most 8; none is called look, or like a step of a migration.
     #[serde(default)]
     pub(crate) playbooks: Vec<PlaybookTable>,
+    /// How unusual things look, from 0 to 1: a query that gives one number. It takes somewhere to ask it.
+    pub(crate) anomaly: Option<QueryText>,
     /// What is promised, 1 to 32.
     pub(crate) objective: Vec<ObjectiveTable>,
     /// Limits to what is done to this target.

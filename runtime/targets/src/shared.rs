@@ -83,6 +83,9 @@ pub struct Endpoint {
     /// At which of them, with what is below, a POST only asks and changes nothing: then looks and dry runs do it, too. At most 64.
     #[serde(default)]
     pub asks: Vec<PathPrefix>,
+    /// Sent with each request: what its body is, for example. At most 16, and no secrets.
+    #[serde(default)]
+    pub headers: BTreeMap<HeaderName, HeaderValue>,
     /// Who we are. Effects and plugins never see it.
     pub credential: Option<Credential>,
     /// The authorities that its certificate is checked against, as PEM. It takes them for https: there is no built-in list.
@@ -308,12 +311,11 @@ impl Shared {
                 }
             }
         }
-        for (name, prometheus) in &self.prometheus {
-            if prometheus.headers.len() > 16 {
-                wrong(
-                    &format!("prometheus.{name}.headers"),
-                    format!("expected at most 16, found {}", prometheus.headers.len()),
-                );
+        let queries = self.prometheus.iter().map(|(name, to)| ("prometheus", name, to.headers.len()));
+        let requests = self.endpoints.iter().map(|(name, to)| ("endpoints", name, to.headers.len()));
+        for (table, name, headers) in queries.chain(requests) {
+            if headers > 16 {
+                wrong(&format!("{table}.{name}.headers"), format!("expected at most 16, found {headers}"));
             }
         }
         for (name, endpoint) in &self.endpoints {

@@ -260,9 +260,9 @@ fn what_is_hardly_meant_is_a_warning() {
     assert_eq!(warned.len(), 5, "{warned:#?}");
     assert_eq!(
         warned[0],
-        "checkout.toml:19: objective[0].candidate.bad: it counts over [1m], and the window is 30s"
+        "checkout.toml:20: objective[0].candidate.bad: it counts over [1m], and the window is 30s"
     );
-    assert_eq!(warned[4], "checkout.toml:45: rails.breaker: 5m is unusual: 30m to 60m lets a cause be found");
+    assert_eq!(warned[4], "checkout.toml:46: rails.breaker: 5m is unusual: 30m to 60m lets a cause be found");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 use backstay_config::{Document, Keys, Problem, Whole};
 use backstay_core::{Backoff, Migration, RUNGS_MAX, Rung, SharedData};
 use backstay_model::{Millis, Mode, Name, Scope, TargetId};
-use backstay_signals::{ObjectiveSpec, Source};
+use backstay_signals::{ObjectiveSpec, Query, Source};
 
 use crate::{
     Shared,
@@ -46,12 +46,14 @@ pub struct Target {
     pub policy: Name,
     /// Who acts: one of [`Shared::executors`](crate::Shared::executors). Always there in [`Mode::Enforce`], and where it `looks`.
     pub executor: Option<Name>,
-    /// Where queries are asked: one of [`Shared::prometheus`](crate::Shared::prometheus). Always there if an objective has queries.
+    /// Where queries are asked: one of [`Shared::prometheus`](crate::Shared::prometheus). Always there if there are queries.
     pub prometheus: Option<Name>,
     /// Whether its executor is asked what it sees at the beginning of each window. Always so where there is a `migration`.
     pub looks: bool,
     /// The heal ladder, at most 8 rungs, none twice, and none with a name that orders something else.
     pub playbooks: Vec<Rung>,
+    /// How unusual things look, 0 to 1, if somebody says how to ask.
+    pub anomaly: Option<Query>,
     /// What is promised, 1 to 32, each name once.
     pub objectives: Vec<ObjectiveSpec>,
     /// Limits to what is done to it.
@@ -157,6 +159,7 @@ impl Target {
             prometheus: file.prometheus,
             looks: file.look || migration.is_some(),
             playbooks,
+            anomaly: file.anomaly.map(|query| query.0),
             objectives,
             rails: Rails::from(&file.rails),
             schema,
@@ -314,6 +317,7 @@ impl Checker<'_> {
                 }
             }
         }
+        let asks = asks.or(file.anomaly.is_some().then(|| "anomaly".into()));
         if let Some(key) = asks
             && file.prometheus.is_none()
         {

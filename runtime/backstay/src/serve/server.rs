@@ -212,7 +212,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
     pub(crate) fn came(&mut self, now: Now, came: Came) {
         match came {
             Came::Effect(key, answer) => self.effect_ended(now, key, answer),
-            Came::Looked(target, asked, answers) => self.looked(now, &target, &asked, answers),
+            Came::Measured(target, asked, numbers) => self.numbers_came(now, &target, &asked, numbers),
             Came::Paged(target, Ok(())) => tracing::info!(%target, "a person was told"),
             Came::Paged(target, Err(why)) => {
                 self.targets.figures.page_failed();

@@ -39,7 +39,10 @@ pub(crate) use self::{
     figures::Figures,
     told::target_event,
 };
-use self::{planning::Dry, watching::Watch};
+use self::{
+    planning::Dry,
+    watching::{Questions, Watch},
+};
 use super::judge::Ask;
 
 /// Names of the parts that are kept.
@@ -105,13 +108,13 @@ pub(crate) enum Todo {
     /// Nobody waits for the effects of this run any more.
     LetGo(Ticket),
     /// A window has closed: its numbers are asked for.
-    Look {
+    Measure {
         /// Of which target.
         target: TargetId,
         /// Where.
         prometheus: Name,
         /// What.
-        specs: std::sync::Arc<[backstay_signals::ObjectiveSpec]>,
+        questions: Questions,
         /// Answers that are older than this say nothing.
         stale: backstay_model::Millis,
     },

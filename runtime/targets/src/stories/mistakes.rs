@@ -15,7 +15,7 @@ pub(super) const OF_A_TARGET: &[(&str, &str, &str)] = &[
     (
         r#"mode = "enforce""#,
         r#"modes = "enforce""#,
-        "checkout.toml:3: modes: unknown field `modes`, expected one of `service`, `domain`, `mode`, `runbook`, `window`, `policy`, `executor`, `prometheus`, `look`, `playbooks`, `objective`, `rails`, `schema`, `migration`",
+        "checkout.toml:3: modes: unknown field `modes`, expected one of `service`, `domain`, `mode`, `runbook`, `window`, `policy`, `executor`, `prometheus`, `look`, `playbooks`, `anomaly`, `objective`, `rails`, `schema`, `migration`",
     ),
     (
         r#"window = "1m""#,
@@ -67,95 +67,95 @@ pub(super) const OF_A_TARGET: &[(&str, &str, &str)] = &[
     (
         r#"name = "latency""#,
         r#"name = "errors""#,
-        r#"checkout.toml:23: objective[1].name: "errors" is another objective's already: expected each name once"#,
+        r#"checkout.toml:24: objective[1].name: "errors" is another objective's already: expected each name once"#,
     ),
-    (r#"name = "latency""#, "# name", "checkout.toml:22: objective[1]: missing field `name`"),
+    (r#"name = "latency""#, "# name", "checkout.toml:23: objective[1]: missing field `name`"),
     (
         "above = 0.3",
         "above = nan",
-        "checkout.toml:25: objective[1].above: expected a finite number, found NaN",
+        "checkout.toml:26: objective[1].above: expected a finite number, found NaN",
     ),
     (
         "above = 0.3",
         "above = 0.3\nbelow = 0.1",
-        "checkout.toml:26: objective[1].below: expected either this or above, not both",
+        "checkout.toml:27: objective[1].below: expected either this or above, not both",
     ),
     (
         "above = 0.3",
         "",
-        "checkout.toml:22: objective[1].above: is missing: expected this or below, from where on it is bad",
+        "checkout.toml:23: objective[1].above: is missing: expected this or below, from where on it is bad",
     ),
     (
         r#"scope = "local""#,
         r#"scope = "remote""#,
-        "checkout.toml:18: objective[0].scope: unknown variant `remote`, expected `local` or `dependency`",
+        "checkout.toml:19: objective[0].scope: unknown variant `remote`, expected `local` or `dependency`",
     ),
     (
         r#"candidate = { bad = 'sum(increase(errors{track="canary"}[1m]))', total"#,
         "candidate = { bad = ' ', total",
-        "checkout.toml:19: objective[0].candidate.bad: the query is empty: give a PromQL expression that yields one number",
+        "checkout.toml:20: objective[0].candidate.bad: the query is empty: give a PromQL expression that yields one number",
     ),
     (
         "candidate = {",
         "# {",
-        "checkout.toml:15: objective[0].candidate: is missing: a baseline is there, and nothing to hold against it",
+        "checkout.toml:16: objective[0].candidate: is missing: a baseline is there, and nothing to hold against it",
     ),
     (
         r#"candidate = { bad = 'sum(increase(errors{track="canary"}[1m]))', "#,
         "candidate = { ",
-        "checkout.toml:19: objective[0].candidate: missing field `bad`",
+        "checkout.toml:20: objective[0].candidate: missing field `bad`",
     ),
     (
         "baseline = {",
         "above = 1\nbaseline = {",
-        "checkout.toml:20: objective[0].above: isn't for a ratio: its policy says how many are too many",
+        "checkout.toml:21: objective[0].above: isn't for a ratio: its policy says how many are too many",
     ),
     (
         r#"metric = "error_rate""#,
         r#"metric = "error rate""#,
-        r#"checkout.toml:35: objective[3].metric: "error rate" is no metric: expected 1 to 64 of a-z, 0-9, _ and -"#,
+        r#"checkout.toml:36: objective[3].metric: "error rate" is no metric: expected 1 to 64 of a-z, 0-9, _ and -"#,
     ),
     (
         r#"metric = "error_rate""#,
         "metric = \"error_rate\"\nalert = \"Down\"",
-        "checkout.toml:32: objective[3]: expected exactly one of candidate (with baseline, if there is one), value, burn, metric and alert, found metric and alert",
+        "checkout.toml:33: objective[3]: expected exactly one of candidate (with baseline, if there is one), value, burn, metric and alert, found metric and alert",
     ),
     (
         r#"metric = "error_rate""#,
         "# metric",
-        "checkout.toml:32: objective[3]: expected exactly one of candidate (with baseline, if there is one), value, burn, metric and alert, found none",
+        "checkout.toml:33: objective[3]: expected exactly one of candidate (with baseline, if there is one), value, burn, metric and alert, found none",
     ),
     (
         "slo = 0.999",
         "slo = 1.0",
-        "checkout.toml:30: objective[2].burn.slo: an SLO of 1 isn't above 0 and below 1: give the SLO as a share, 0.999 for 99.9 %",
+        "checkout.toml:31: objective[2].burn.slo: an SLO of 1 isn't above 0 and below 1: give the SLO as a share, 0.999 for 99.9 %",
     ),
     (
         "slo = 0.999",
         "slo = 0.9",
-        "checkout.toml:30: objective[2].burn.factor: with an SLO of 0.9 no error ratio burns 14.4 times too fast: take a smaller factor, or a plain ratio objective",
+        "checkout.toml:31: objective[2].burn.factor: with an SLO of 0.9 no error ratio burns 14.4 times too fast: take a smaller factor, or a plain ratio objective",
     ),
     (
         "factor = 14.4",
         "factor = 0",
-        "checkout.toml:30: objective[2].burn.factor: a burn rate of 0 isn't above 0: usual are 14.4 over (1h, 5m), 6 over (6h, 30m) and 1 over (3d, 6h)",
+        "checkout.toml:31: objective[2].burn.factor: a burn rate of 0 isn't above 0: usual are 14.4 over (1h, 5m), 6 over (6h, 30m) and 1 over (3d, 6h)",
     ),
     (
         r#"breaker = "45m""#,
         r#"breaker = "30s""#,
-        "checkout.toml:45: rails.breaker: expected a span from 1m to 24h, found 30s",
+        "checkout.toml:46: rails.breaker: expected a span from 1m to 24h, found 30s",
     ),
     (
         r#"backoff_base = "10s""#,
         r#"backoff_base = "20m""#,
-        "checkout.toml:46: rails.backoff_base: expected at most rails.backoff_cap, 10m, found 20m",
+        "checkout.toml:47: rails.backoff_base: expected at most rails.backoff_cap, 10m, found 20m",
     ),
     (
         "heals_per_hour = 12",
         "heals_per_hour = 65",
-        "checkout.toml:52: rails.heals_per_hour: expected 1 to 64, found 65",
+        "checkout.toml:53: rails.heals_per_hour: expected 1 to 64, found 65",
     ),
-    ("version = 7", "version = -1", "checkout.toml:55: schema.version: expected 0 to 4294967295, found -1"),
+    ("version = 7", "version = -1", "checkout.toml:56: schema.version: expected 0 to 4294967295, found -1"),
     (
         r#"name = "restart-remote""#,
         r#"name = "look""#,
@@ -165,24 +165,24 @@ pub(super) const OF_A_TARGET: &[(&str, &str, &str)] = &[
     (
         "version = 7",
         "# version",
-        "checkout.toml:54: schema: expected exactly one of version and of, found none",
+        "checkout.toml:55: schema: expected exactly one of version and of, found none",
     ),
     (
         "version = 7",
         "version = 7\nof = \"checkout-db\"",
-        "checkout.toml:54: schema: expected exactly one of version and of, found both",
+        "checkout.toml:55: schema: expected exactly one of version and of, found both",
     ),
     (
         "version = 7",
         r#"of = "checkout""#,
-        r#"checkout.toml:55: schema.of: expected another target, one with a [migration], found "checkout" itself"#,
+        r#"checkout.toml:56: schema.of: expected another target, one with a [migration], found "checkout" itself"#,
     ),
     (
         "version = 7",
         r#"of = "checkout-db""#,
-        r#"checkout.toml:55: schema.of: expected a target with a [migration], and there is none; found "checkout-db", which is no target"#,
+        r#"checkout.toml:56: schema.of: expected a target with a [migration], and there is none; found "checkout-db", which is no target"#,
     ),
-    ("[schema]", "[schema", "checkout.toml:54: unclosed table, expected `]`"),
+    ("[schema]", "[schema", "checkout.toml:55: unclosed table, expected `]`"),
 ];
 
 /// In the file of a data base, beside a service that names it.

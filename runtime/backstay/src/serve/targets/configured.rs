@@ -12,7 +12,7 @@ use backstay_hands::{
 };
 use backstay_model::{Event, Millis, Name, TargetId};
 use backstay_plugins::{Judge, LoadError, Loader, terms, worker::Program};
-use backstay_signals::{ObjectiveSpec, Prometheus, PrometheusSettings};
+use backstay_signals::{ObjectiveSpec, Prometheus, PrometheusSettings, Query};
 use backstay_targets as written;
 use tokio::runtime::Handle;
 
@@ -38,6 +38,10 @@ pub(crate) struct Watched {
     pub(crate) prometheus: Option<Name>,
     /// What was promised.
     pub(crate) specs: Arc<[ObjectiveSpec]>,
+    /// How to ask how unusual things look.
+    pub(crate) anomaly: Option<Query>,
+    /// Whether its executor looks.
+    pub(crate) looks: bool,
     /// How long a window is.
     pub(crate) window: Millis,
     /// What a person is to read.
@@ -214,6 +218,8 @@ fn watched(target: &written::Target) -> Watched {
         executor: target.executor.clone(),
         prometheus: target.prometheus.clone(),
         specs: target.objectives.iter().cloned().collect(),
+        anomaly: target.anomaly.clone(),
+        looks: target.looks,
         window: target.window,
         runbook: target.runbook.as_ref().map(ToString::to_string),
     }
@@ -280,9 +286,10 @@ fn guarded(name: &Name, endpoint: &written::Endpoint) -> Result<GuardedEndpoints
     let methods: Vec<&str> = endpoint.methods.iter().map(|method| method.as_str()).collect();
     let paths: Vec<String> = endpoint.paths.iter().map(ToString::to_string).collect();
     let grant = HttpGrant::new(&methods, &paths).map_err(|error| (".paths", because(&error)))?;
-    let (base, headers, timeout) = (endpoint.base.to_string(), BTreeMap::new(), endpoint.timeout());
+    let (base, timeout) = (endpoint.base.to_string(), endpoint.timeout());
+    let headers = endpoint.headers.iter().map(|(name, value)| (name.to_string(), value.to_string()));
     let guarded = GuardedEndpoint {
-        endpoint: Endpoint { base, headers, timeout },
+        endpoint: Endpoint { base, headers: headers.collect(), timeout },
         credential: endpoint.credential.as_ref().map(credential),
         certificate: None,
         grant,

@@ -7,13 +7,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use backstay_api::PageBody;
 use backstay_hands::{ServerHands, spawn};
 use backstay_model::{Answer, Deed, Name, TargetId, Ticket, UnixMs};
-use backstay_signals::{Answers, ObjectiveSpec, Prometheus};
+use backstay_signals::Prometheus;
 use tokio::{
     sync::{mpsc, watch},
     time::sleep,
 };
 
-use super::{Key, Todo};
+use super::{
+    Key, Todo,
+    watching::{Numbers, Questions},
+};
 
 /// How often a page is tried, and the pause after the first try; it doubles.
 const PAGE_TRIES: u32 = 6;
@@ -28,7 +31,7 @@ pub(crate) enum Came {
     /// An effect has ended.
     Effect(Key, Answer),
     /// Numbers, or why there are none: for each objective.
-    Looked(TargetId, Arc<[ObjectiveSpec]>, Vec<Answers>),
+    Measured(TargetId, Questions, Numbers),
     /// A page went out, or did not in all its tries.
     Paged(TargetId, Result<(), String>),
 }
@@ -102,17 +105,19 @@ impl Doer {
                     }
                 });
             }
-            Todo::Look { target, prometheus, specs, stale } => {
-                let Some(prometheus) = self.prometheus.get(&prometheus).cloned() else {
-                    spawn(async move { drop(came.send(Came::Looked(target, specs, Vec::new())).await) });
-                    return;
-                };
+            Todo::Measure { target, prometheus, questions, stale } => {
+                let prometheus = self.prometheus.get(&prometheus).cloned();
                 spawn(async move {
-                    let mut answers = Vec::new();
-                    for spec in specs.iter() {
-                        answers.push(prometheus.answers(spec, now, stale).await);
+                    let mut numbers = Numbers::default();
+                    if let Some(prometheus) = prometheus {
+                        for spec in questions.specs.iter() {
+                            numbers.objectives.push(prometheus.answers(spec, now, stale).await);
+                        }
+                        if let Some(query) = &questions.anomaly {
+                            numbers.anomaly = Some(prometheus.ask(query, now, stale).await);
+                        }
                     }
-                    drop(came.send(Came::Looked(target, specs, answers)).await);
+                    drop(came.send(Came::Measured(target, questions, numbers)).await);
                 });
             }
             Todo::Page(body) => {

@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use backstay_core::{Signals, TargetInput};
 use backstay_model::{Digest, Infra, Millis, Mono, Permille, TargetId};
 use backstay_signals::{
-    Alert, Answers, Finite, MetricName, Metrics, NoData, ObjectiveSpec, Part, Readings, Series, Side, Source,
-    Windows,
+    Alert, Answer, Answers, Finite, MetricName, Metrics, NoData, ObjectiveSpec, Part, Query, Readings,
+    Series, Side, Source, Windows,
 };
 
 use super::{
@@ -18,6 +18,24 @@ use super::{
 
 /// A metric of a pipeline with this name is how unusual things look, 0 to 1.
 const ANOMALY: &str = "anomaly";
+
+/// What Prometheus is asked for a window.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Questions {
+    /// What was promised.
+    pub(super) specs: Arc<[ObjectiveSpec]>,
+    /// How unusual things look.
+    pub(super) anomaly: Option<Query>,
+}
+
+/// What it answered.
+#[derive(Debug, Default)]
+pub(crate) struct Numbers {
+    /// For each objective; none: nobody was asked.
+    pub(super) objectives: Vec<Answers>,
+    /// How unusual things look.
+    pub(super) anomaly: Option<Answer>,
+}
 
 /// What is watched of one target.
 pub(super) struct Watch {
@@ -92,15 +110,12 @@ impl Watch {
 
     /// Whether all that it watches is what pipelines send.
     fn is_fed_by_pipelines(&self) -> bool {
-        self.watched.specs.iter().all(|spec| matches!(spec.source, Source::Metric { .. }))
+        !self.watched.looks
+            && self.watched.anomaly.is_none()
+            && self.watched.specs.iter().all(|spec| matches!(spec.source, Source::Metric { .. }))
     }
 
-    fn close(
-        &mut self,
-        now: Mono,
-        answers: Vec<Answers>,
-        alerts: impl Fn(&ObjectiveSpec) -> Option<backstay_signals::Answer>,
-    ) {
+    fn close(&mut self, now: Mono, answers: Vec<Answers>, alerts: impl Fn(&ObjectiveSpec) -> Option<Answer>) {
         self.missing.clear();
         let mut answers = answers.into_iter();
         for spec in self.watched.specs.iter() {
@@ -145,11 +160,16 @@ impl Watch {
         self.seen.as_ref()?.as_ref().ok()
     }
 
-    /// How unusual things look: the worse of what a pipeline measured and what its executor saw.
-    fn anomaly(&self) -> Option<Permille> {
+    /// What is asked for a window now.
+    fn questions(&self) -> Questions {
+        Questions { specs: Arc::clone(&self.watched.specs), anomaly: self.watched.anomaly.clone() }
+    }
+
+    /// How unusual things look: the worst of what Prometheus says, a pipeline measured and the executor saw.
+    fn anomaly(&self, asked: Option<Permille>) -> Option<Permille> {
         let measured = self.metrics.iter().find(|(name, _)| name.as_str() == ANOMALY);
         let measured = measured.and_then(|(_, value)| value.share().ok());
-        measured.max(self.readings().and_then(Readings::anomaly))
+        asked.max(measured).max(self.readings().and_then(Readings::anomaly))
     }
 }
 
@@ -226,15 +246,17 @@ impl<D: Diary, P: Ask> Server<D, P> {
         if watch.turns_to(now.mono, out) == Turned::Yes {
             return;
         }
-        let asks = watch.watched.specs.iter().any(|spec| !spec.questions().is_empty());
-        let specs = Arc::clone(&watch.watched.specs);
+        let questions = watch.questions();
+        let asks =
+            questions.anomaly.is_some() || questions.specs.iter().any(|spec| !spec.questions().is_empty());
         match watch.watched.prometheus.clone().filter(|_| asks) {
             Some(prometheus) => {
                 watch.looking = true;
                 let stale = watch.watched.window;
-                self.targets.todo.push_back(Todo::Look { target: id.clone(), prometheus, specs, stale });
+                let target = id.clone();
+                self.targets.todo.push_back(Todo::Measure { target, prometheus, questions, stale });
             }
-            None => self.looked(now, id, &specs, Vec::new()),
+            None => self.numbers_came(now, id, &questions, Numbers::default()),
         }
     }
 
@@ -245,12 +267,12 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// The numbers of a window came, or why there are none. What was asked before another release went out, or before the
     /// configuration was read anew, says nothing any more.
-    pub(in super::super) fn looked(
+    pub(in super::super) fn numbers_came(
         &mut self,
         now: Now,
         id: &TargetId,
-        asked: &[ObjectiveSpec],
-        answers: Vec<Answers>,
+        asked: &Questions,
+        numbers: Numbers,
     ) {
         let out = self.out_of(id);
         let Targets { watches, firing, .. } = &mut self.targets;
@@ -258,13 +280,17 @@ impl<D: Diary, P: Ask> Server<D, P> {
         if watch.turns_to(now.mono, out) == Turned::Yes {
             return;
         }
-        let answers = if *asked == *watch.watched.specs { answers } else { Vec::new() };
-        let (anomaly, window) = (watch.anomaly(), watch.watched.window);
+        let Numbers { objectives, anomaly } =
+            if *asked == watch.questions() { numbers } else { Numbers::default() };
+        let asked = anomaly.map(|answer| answer.and_then(Finite::share));
+        let unscored = asked.clone().and_then(Result::err);
+        let (anomaly, window) = (watch.anomaly(asked.and_then(Result::ok)), watch.watched.window);
         let seen = watch.readings().map(Readings::infra).unwrap_or_default();
-        watch.close(now.mono, answers, |spec| match &spec.source {
+        watch.close(now.mono, objectives, |spec| match &spec.source {
             Source::Alert { name } => Some(firing.answer(now.mono, window, id, name)),
             Source::Ratio { .. } | Source::Value { .. } | Source::Burn(_) | Source::Metric { .. } => None,
         });
+        watch.missing.extend(unscored.map(|why| format!("anomaly: {why}")));
         let objectives = watch.series.objectives().to_vec();
         let infra = both(firing.infra(now.mono, id), seen);
         self.give(now, id, TargetInput::Window(Signals { objectives, anomaly, infra }));

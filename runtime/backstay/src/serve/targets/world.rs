@@ -240,6 +240,8 @@ impl Shop {
             executor: Some(name("native")),
             prometheus: None,
             specs: Arc::from([spec]),
+            anomaly: None,
+            looks: self.looks,
             window: WINDOW,
             runbook: Some("https://wiki.example/shop".into()),
         };
@@ -267,7 +269,7 @@ impl Shop {
                     self.begun.retain(|(key, _)| !matches!(key, Key::Run { ticket, .. } if *ticket == of))
                 }
                 Todo::Page(body) => self.pages.push(body.why),
-                Todo::Look { .. } => {}
+                Todo::Measure { .. } => {}
             }
         }
     }
