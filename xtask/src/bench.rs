@@ -130,6 +130,8 @@ fn measure(workspace: &Workspace, name: &str, arguments: &[OsString]) -> Result<
                 plugins::build(workspace)?;
             }
             if name == BEATS || name == TARGETS {
+                // A fleet that is laid out has a broker; without this one it has a small one of its own.
+                let _ = setup::ensure(Need::Broker);
                 // A fleet lays out the service of its devices, whether it has any or not.
                 for package in ["backstay", "backstay-test-service"] {
                     let mut build = cargo();

@@ -19,6 +19,7 @@ mod objective;
 mod prometheus;
 mod query;
 mod readings;
+mod resolver;
 mod series;
 
 pub use alert::{

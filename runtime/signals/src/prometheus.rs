@@ -15,14 +15,17 @@ use std::{
 };
 
 use backstay_model::{Millis, UnixMs};
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::sync::Semaphore;
 use ureq::{
     Agent,
     http::{HeaderName, HeaderValue, Request, Uri},
     tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem},
+    unversioned::transport::DefaultConnector,
 };
 
-use crate::{Answer, Answers, NoData, ObjectiveSpec, Query, instant, no_data::shortened};
+use crate::{
+    Answer, Answers, NoData, ObjectiveSpec, Query, instant, no_data::shortened, resolver::OfOneHost,
+};
 
 /// The longest answer that is read. One number takes a few hundred bytes; what names each series takes more.
 const RESPONSE_BYTES_MAX: u64 = 1 << 20;
@@ -30,7 +33,7 @@ const RESPONSE_BYTES_MAX: u64 = 1 << 20;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Room in memory for each open connection and direction, in bytes. The longest question fits.
 const BUFFER_BYTES: usize = 32 * 1024;
-/// How many questions are asked at a time, and so how many connections and threads there are. The rest wait.
+/// How many objectives are asked about at a time, and so how many connections and threads there are. The rest wait.
 const AT_A_TIME: usize = 4;
 /// Windows are a minute long as a rule, and a connection lives from one to the next.
 const IDLE_MAX: Duration = Duration::from_secs(90);
@@ -178,43 +181,65 @@ impl Prometheus {
     /// # Errors
     /// There is no number, and this is why.
     pub async fn ask(&self, query: &Query, at: UnixMs, stale: Millis) -> Answer {
-        let inner = &self.0;
-        let timed_out = || NoData::TimedOut { timeout: inner.timeout };
-        let began = Instant::now();
-        let time = Duration::from_millis(inner.timeout.0);
-        let turn = tokio::time::timeout(time, Arc::clone(&inner.turns).acquire_owned());
-        let turn = turn.await.map_err(|_| timed_out())?.map_err(|_| NoData::GivenUp)?;
-        let left = time.checked_sub(began.elapsed()).filter(|left| !left.is_zero()).ok_or_else(timed_out)?;
-        let (inner, query) = (Arc::clone(inner), query.clone());
-        let asked = tokio::task::spawn_blocking(move || {
-            let answer = inner.ask(&query, at, stale, left);
-            drop(turn);
-            answer
-        });
-        asked.await.unwrap_or(Err(NoData::GivenUp))
+        self.ask_in_turn(vec![query.clone()], at, stale).await.pop().unwrap_or(Err(NoData::GivenUp))
     }
 
-    /// Asks all that an objective needs, at once, all as of the same time.
+    /// Asks all that an objective needs, in one turn and all as of the same time.
     pub async fn answers(&self, spec: &ObjectiveSpec, at: UnixMs, stale: Millis) -> Answers {
-        let mut asking = JoinSet::new();
+        let questions = spec.questions();
+        let queries = questions.iter().map(|question| question.query.clone()).collect();
+        let answered = self.ask_in_turn(queries, at, stale).await;
         let mut answers = Answers::new();
-        for question in spec.questions() {
-            let (prometheus, query) = (self.clone(), question.query.clone());
-            let (side, part) = (question.side, question.part);
-            // Until it is answered, and for good if that never happens.
-            answers.put(side, part, Err(NoData::GivenUp));
-            asking.spawn(async move { (side, part, prometheus.ask(&query, at, stale).await) });
-        }
-        while let Some(asked) = asking.join_next().await {
-            if let Ok((side, part, answer)) = asked {
-                answers.put(side, part, answer);
-            }
+        for (question, answer) in questions.into_iter().zip(answered) {
+            answers.put(question.side, question.part, answer);
         }
         answers
+    }
+
+    /// One after the other, so that all of them cost one thread and one connection. Each has the time that is set, the first
+    /// with its wait for the turn; after one whose time ran out nothing more is asked, so that a server that hangs costs it once.
+    async fn ask_in_turn(&self, queries: Vec<Query>, at: UnixMs, stale: Millis) -> Vec<Answer> {
+        let (inner, count) = (&self.0, queries.len());
+        let all = |why: NoData| vec![Err(why); count];
+        let (began, time) = (Instant::now(), Duration::from_millis(inner.timeout.0));
+        let turn = match tokio::time::timeout(time, Arc::clone(&inner.turns).acquire_owned()).await {
+            Ok(Ok(turn)) => turn,
+            Ok(Err(_)) => return all(NoData::GivenUp),
+            Err(_) => return all(inner.timed_out()),
+        };
+        let waited = began.elapsed();
+        let inner = Arc::clone(inner);
+        let asked = tokio::task::spawn_blocking(move || {
+            let answers = inner.ask_all(&queries, at, stale, waited);
+            drop(turn);
+            answers
+        });
+        asked.await.unwrap_or_else(|_| all(NoData::GivenUp))
     }
 }
 
 impl Inner {
+    fn timed_out(&self) -> NoData {
+        NoData::TimedOut { timeout: self.timeout }
+    }
+
+    fn ask_all(&self, queries: &[Query], at: UnixMs, stale: Millis, waited: Duration) -> Vec<Answer> {
+        let time = Duration::from_millis(self.timeout.0);
+        let mut left = time.saturating_sub(waited);
+        let mut answers = Vec::new();
+        for query in queries {
+            let hangs = matches!(answers.last(), Some(Err(NoData::TimedOut { .. })));
+            let answer = if hangs || left.is_zero() {
+                Err(self.timed_out())
+            } else {
+                self.ask(query, at, stale, left)
+            };
+            answers.push(answer);
+            left = time;
+        }
+        answers
+    }
+
     fn ask(&self, query: &Query, at: UnixMs, stale: Millis, left: Duration) -> Answer {
         let mut request = Request::builder()
             .method("POST")
@@ -250,7 +275,7 @@ impl Inner {
             return NoData::TooLarge { bytes_max: *bytes_max };
         }
         if let ureq::Error::Timeout(_) = error {
-            return NoData::TimedOut { timeout: self.timeout };
+            return self.timed_out();
         }
         NoData::Unreachable { why: shortened(&error.to_string()) }
     }
@@ -317,7 +342,7 @@ fn client(roots: Vec<Certificate<'static>>) -> Agent {
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .root_certs(RootCerts::Specific(Arc::new(roots)))
         .build();
-    Agent::config_builder()
+    let config = Agent::config_builder()
         .http_status_as_error(false)
         // A redirect would carry the credential to a place that nobody configured.
         .max_redirects(0)
@@ -332,8 +357,8 @@ fn client(roots: Vec<Certificate<'static>>) -> Agent {
         .max_idle_connections_per_host(AT_A_TIME)
         .max_idle_age(IDLE_MAX)
         .tls_config(tls)
-        .build()
-        .new_agent()
+        .build();
+    Agent::with_parts(config, DefaultConnector::default(), OfOneHost::default())
 }
 
 #[cfg(test)]

@@ -232,6 +232,24 @@ async fn a_server_that_says_nothing_costs_the_time_that_it_has() {
     assert_eq!(prometheus.ask(&up(), AT, STALE).await, Err(NoData::TimedOut { timeout }));
 }
 
+/// Of an objective with two questions: the second isn't asked of a server that let the first one's time run out.
+#[tokio::test]
+async fn a_server_that_says_nothing_costs_an_objective_that_time_once() {
+    let server = Server::start(|_| Reply::Silence);
+    let timeout = Millis(300);
+    let prometheus = Prometheus::new(server.settings(timeout)).unwrap();
+    let spec = ObjectiveSpec {
+        name: Name::parse("errors").unwrap(),
+        critical: true,
+        scope: Scope::Local,
+        source: Source::Ratio { candidate: Ratio { bad: up(), total: up() }, baseline: None },
+    };
+    let answers = prometheus.answers(&spec, AT, STALE).await;
+    let missing: Vec<_> = answers.missing().map(|(_, _, why)| why.clone()).collect();
+    assert_eq!(missing, [NoData::TimedOut { timeout }, NoData::TimedOut { timeout }]);
+    assert_eq!(server.heard().len(), 1);
+}
+
 /// Far more questions than turns, at a server that never answers: all end, and in between no more than four are with it.
 #[tokio::test]
 async fn no_more_than_four_are_asked_at_a_time_and_those_who_wait_give_up_too() {
@@ -279,7 +297,7 @@ async fn a_kept_connection_that_was_closed_is_made_anew() {
 
 /// One of four questions is refused: its side has no data, and the other is told as it is.
 #[tokio::test]
-async fn an_objective_is_asked_for_at_once_and_each_answer_finds_its_place() {
+async fn an_objective_is_asked_for_in_one_turn_and_each_answer_finds_its_place() {
     let server = Server::start(|request| {
         let answer = |number: u32| ok(&SEVEN.replace("\"7\"", &format!("\"{number}\"")));
         match request {

@@ -6,10 +6,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use backstay_api::PageBody;
 use backstay_hands::{ServerHands, spawn};
-use backstay_model::{Answer, Deed, Name, TargetId, Ticket, UnixMs};
-use backstay_signals::Prometheus;
+use backstay_model::{Answer, Deed, Millis, Name, TargetId, Ticket, UnixMs};
+use backstay_signals::{Answers, Prometheus};
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinSet,
     time::sleep,
 };
 
@@ -108,15 +109,10 @@ impl Doer {
             Todo::Measure { target, prometheus, questions, stale } => {
                 let prometheus = self.prometheus.get(&prometheus).cloned();
                 spawn(async move {
-                    let mut numbers = Numbers::default();
-                    if let Some(prometheus) = prometheus {
-                        for spec in questions.specs.iter() {
-                            numbers.objectives.push(prometheus.answers(spec, now, stale).await);
-                        }
-                        if let Some(query) = &questions.anomaly {
-                            numbers.anomaly = Some(prometheus.ask(query, now, stale).await);
-                        }
-                    }
+                    let numbers = match prometheus {
+                        Some(prometheus) => measure(&prometheus, &questions, now, stale).await,
+                        None => Numbers::default(),
+                    };
                     drop(came.send(Came::Measured(target, questions, numbers)).await);
                 });
             }
@@ -130,6 +126,28 @@ impl Doer {
             }
         }
     }
+}
+
+/// All objectives at once, as far as there are turns.
+async fn measure(prometheus: &Prometheus, questions: &Questions, now: UnixMs, stale: Millis) -> Numbers {
+    let mut asking = JoinSet::new();
+    for (at, spec) in questions.specs.iter().enumerate() {
+        let (prometheus, spec) = (prometheus.clone(), spec.clone());
+        asking.spawn(async move { (at, prometheus.answers(&spec, now, stale).await) });
+    }
+    let mut objectives = vec![Answers::default(); questions.specs.len()];
+    let anomaly = match &questions.anomaly {
+        Some(query) => Some(prometheus.ask(query, now, stale).await),
+        None => None,
+    };
+    while let Some(asked) = asking.join_next().await {
+        if let Ok((at, answers)) = asked
+            && let Some(place) = objectives.get_mut(at)
+        {
+            *place = answers;
+        }
+    }
+    Numbers { objectives, anomaly }
 }
 
 async fn perform(hands: &ServerHands, deed: Deed) -> Answer {
