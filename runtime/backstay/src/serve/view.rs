@@ -6,11 +6,11 @@ use backstay_api::{
     PluginView, PluginsView, Proof, ReleaseView,
 };
 use backstay_core::{Cohort, Overview, Stage};
-use backstay_model::{Breaker, Channel, DeviceId, Direction, Mono, Reach, Release};
+use backstay_model::{Breaker, Channel, DeviceId, Direction, Event, Mono, Reach, Release};
 
 use super::{
     bundles::Published, clock::Now, diary::Diary, judge::Ask, lane::Lane, register::Member, server::Server,
-    sighting::Doing,
+    sighting::Doing, targets::target_event,
 };
 
 /// The most records in one answer; who wants more asks again from the last.
@@ -83,10 +83,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// The server's own records after one.
     pub(super) fn event_views(&self, after: u64) -> Vec<EventView> {
+        let told =
+            |event: &Event| target_event(event).map_or_else(|| event.to_string(), |event| event.to_string());
         let entries = self.diary.after(after, EVENTS_MAX).into_iter();
-        entries
-            .map(|(seq, entry)| EventView { seq, at_ms: entry.at.0, what: entry.event.to_string() })
-            .collect()
+        entries.map(|(seq, entry)| EventView { seq, at_ms: entry.at.0, what: told(&entry.event) }).collect()
     }
 
     fn device_view(&self, now: Now, member: &Member) -> DeviceView {

@@ -42,6 +42,9 @@ fn a_bad_canary_is_brought_back_in_writing() {
     let told: Vec<&str> = story.events.iter().map(|event| event.what.as_str()).collect();
     assert!(told.iter().any(|told| told.contains("the story says so")), "{told:#?}");
     assert!(told.iter().any(|told| told.contains("effect 1")), "{told:#?}");
+    // Whoever reads all events reads the same of it.
+    let events = shop_.world.server().event_views(0);
+    assert!(events.iter().any(|event| event.what.contains("is in quarantine")), "{events:#?}");
 }
 
 /// The server is killed at each point of a run. It goes on with the same run, and nothing is done twice.
