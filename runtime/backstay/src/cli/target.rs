@@ -215,6 +215,8 @@ fn list(view: &TargetView) -> String {
                 format_args!("{} at {}{confirmed}, for {since}", out.release, text::percent(out.stage.get())),
             );
         }
+        // Of a data base nobody lets anything out.
+        None if view.migration.is_some() => {}
         None => list.say("out", "nobody said: backstay target deployed"),
     }
     if let Some(judged) = &view.judged {
