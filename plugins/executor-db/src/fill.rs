@@ -11,7 +11,7 @@ use backstay_sdk::{
 
 use crate::{
     BATCHES, PAUSE,
-    look::{Columns, columns, named, puzzled, said},
+    look::{Columns, columns, named, puzzled, said, well},
     switch::pause,
 };
 
@@ -48,7 +48,7 @@ pub(crate) async fn fill(ctx: &Ctx, side: Side) -> Result<(), Failed> {
             }
             ended => {
                 let failed = match ended {
-                    Ok(reply) => reply.well().err(),
+                    Ok(reply) => well(name, reply).err(),
                     Err(trouble) if trouble.may_be_done() => None,
                     Err(refused) => return Err(named(name, refused.into())),
                 };

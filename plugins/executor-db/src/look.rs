@@ -74,9 +74,19 @@ pub(crate) fn said(name: &str, reply: Reply) -> Result<String, Failed> {
     if let Reply::Exited(Exited { code: Some(0), output: Output { whole: Some(_), .. } }) = reply {
         return Err(permanent(format!("command {name} says more than an answer can hold")));
     }
-    let bytes: Vec<u8> = reply.well().map_err(|failed| named(name, failed))?;
+    let bytes = well(name, reply)?;
     let text = String::from_utf8(bytes).map_err(|_| permanent(format!("command {name} says no text")))?;
     Ok(text.trim().into())
+}
+
+/// What an answer holds, if it went well. A command that didn't is told with the last line of what it said.
+pub(crate) fn well(name: &str, reply: Reply) -> Result<Vec<u8>, Failed> {
+    match reply {
+        Reply::Exited(exited) => Ok(exited.well(name)?.bytes),
+        other @ (Reply::Done | Reply::Response(_) | Reply::Content(_) | Reply::Slots(_)) => {
+            other.well().map_err(|failed| named(name, failed))
+        }
+    }
 }
 
 /// A failure with the name of what failed.
@@ -97,16 +107,25 @@ pub(crate) async fn until<F>(ctx: &Ctx, name: &str, change: Deed, seen: impl Fn(
 where
     F: Future<Output = Result<bool, Failed>>,
 {
+    let what = match &change {
+        Deed::Run(run) => run.command.clone(),
+        Deed::Http(_)
+        | Deed::Slot(_)
+        | Deed::File(_)
+        | Deed::Publish(_)
+        | Deed::Sleep(_)
+        | Deed::Attach(_) => name.into(),
+    };
     for _ in 0..TRIES {
         let ended = match ctx.change(change.clone()).await {
-            Ok(reply) => reply.well().map(|_| ()),
+            Ok(reply) => well(&what, reply).map(drop),
             Err(trouble) if trouble.may_be_done() => Ok(()),
-            Err(trouble) => Err(trouble.into()),
+            Err(trouble) => Err(named(name, trouble.into())),
         };
         if seen().await? {
             return Ok(());
         }
-        ended.map_err(|failed| named(name, failed))?;
+        ended?;
     }
     Err(transient(format!("{name} was done {TRIES} times, and a look doesn't show it")))
 }

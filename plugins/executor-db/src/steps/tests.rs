@@ -1,7 +1,7 @@
 //! The steps, on a data base in memory.
 
 use backstay_sdk::{
-    executor::{Deed, Outcome, Task, Transience},
+    executor::{Answer, Deed, Exited, Outcome, Output, Task, Transience},
     settings::{Setting, Value},
     testing::{self, order},
 };
@@ -124,7 +124,7 @@ fn a_contract_that_fails_leaves_the_way_back_open() {
         testing::exited(1)
     });
     let Outcome::Failed(failed) = end else { panic!("{end:?}") };
-    assert_eq!(failed.why, "contract: the command ended with exit code 1");
+    assert_eq!(failed.why, "the command contract ended with exit code 1");
     assert_eq!(base.stand(), Base { by_flag: true, ..reading_new() });
 }
 
@@ -178,11 +178,17 @@ fn a_batch_that_always_fails_is_given_up() {
     let mut base = dual();
     let run = testing::Run::<Db>::begin(&[], order(Task::Heal("backfill".into())));
     let end = run.until_end(|effect| match is_command(effect, "backfill-batch") {
-        true => testing::exited(3),
+        true => {
+            let output = Output { bytes: b"5000\nERROR: lock timeout\n".to_vec(), whole: None };
+            Answer::Exited(Exited { code: Some(3), output })
+        }
         false => base.does(&effect.deed),
     });
     let Outcome::Failed(failed) = end else { panic!("{end:?}") };
-    assert_eq!(failed.why, "backfill-batch, 3 times in a row: the command ended with exit code 3");
+    assert_eq!(
+        failed.why,
+        "backfill-batch, 3 times in a row: the command backfill-batch ended with exit code 3: ERROR: lock timeout"
+    );
 }
 
 /// What a look or a batch says is taken for what it is, or for nothing.
