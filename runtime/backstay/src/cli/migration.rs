@@ -114,7 +114,7 @@ impl Move {
                 told = line;
             }
             if !self.pace.wait(deadline) {
-                let what = format!("{} is not done in time", migration.wanted.as_deref().unwrap_or("it"));
+                let what = format!("{} is not done in time", migration.step.as_deref().unwrap_or("the step"));
                 return Err(Failure::new(Exit::TimedOut, what).help(format!(
                     "it goes on without being watched: backstay migration show {}",
                     view.service
@@ -175,7 +175,8 @@ fn list(Row { service, migration }: &Row<'_>) -> String {
     list.say("code", &migration.code);
     list.say("dual write", &migration.dual_write);
     if let Some(wanted) = &migration.wanted {
-        list.say("ordered", format_args!("{wanted}; a good window has it go on"));
+        let goes_on = if migration.step.is_none() { "; a good window has it go on" } else { "" };
+        list.say("ordered", format_args!("{wanted}{goes_on}"));
     }
     if let Some(next) = &migration.next {
         list.say("next", next);
