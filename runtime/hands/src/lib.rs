@@ -5,11 +5,11 @@
 //! the words of the model. Not here: slots (`slots`), messages (`link`), whether something *should* be done
 //! (`core`), whether a plugin may ask for it (`host`), and writing down that it was (whoever calls).
 //!
-//! With the feature `server` there is also what only a server needs: endpoints with credentials and grants, and commands
-//! by SSH. No byte of it is in the device's agent.
+//! With the feature `server` there is also what only a server needs: endpoints with credentials and grants, commands
+//! by SSH, and ending what outlived a server that was killed. No byte of it is in the device's agent.
 //!
 //! Everything runs on one tokio thread; what can only block (HTTP, big files) runs beside it on tokio's blocking
-//! threads. All children die with the thread that started them.
+//! threads. All children die with the thread that started them; what those had started then lives on (`process`).
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
 #[cfg(feature = "server")]
@@ -26,6 +26,8 @@ mod grant;
 #[cfg(feature = "server")]
 mod guarded;
 mod http;
+#[cfg(feature = "server")]
+mod leftovers;
 mod output;
 #[cfg(feature = "server")]
 mod place;
@@ -59,6 +61,7 @@ pub use {
     credential::{Credential, CredentialError, CredentialReader, CredentialSource, Unread},
     grant::{HttpGrant, HttpGrantError, Method},
     guarded::{GuardedEndpoint, GuardedEndpointError, GuardedEndpoints},
+    leftovers::{Leftovers, Mark},
     place::{Place, ServerCommand, ServerCommandError, ServerCommands},
     secret::Secret,
     ssh::{Ssh, SshError},

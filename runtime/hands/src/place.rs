@@ -8,6 +8,7 @@ use backstay_model::{Answer, Millis, Name};
 
 use crate::{
     command::{Command, CommandError},
+    leftovers::Mark,
     output::refused,
     ssh::{Ssh, SshError},
 };
@@ -89,6 +90,17 @@ impl ServerCommands {
             command.check().map_err(|error| (name.clone(), error))?;
         }
         Ok(Self(commands))
+    }
+
+    /// Marks what runs on this machine from now on, with all that it starts.
+    pub fn mark(&mut self, mark: &Mark) {
+        for ServerCommand { command, place } in self.0.values_mut() {
+            match place {
+                Place::Here => command.environment.extend([mark.variable()]),
+                // Over there it ends with the connection.
+                Place::Ssh(_) => {}
+            }
+        }
     }
 
     /// Runs one. One that isn't configured is refused; one that certainly did not begin has failed; one that began on

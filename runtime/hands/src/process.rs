@@ -1,4 +1,9 @@
-//! A child process with all of its offspring: started as a group, ended as a group, and never outliving us.
+//! A child process with all of its offspring: started as a group, and ended as a group when it ends, when its time is over,
+//! and when nobody waits for it any more.
+//!
+//! It never outlives us: where we are killed, the kernel kills it, too. It does not kill what the child had started. On a
+//! server the next start ends that (`leftovers`); under systemd's `KillMode=control-group` nothing is left at all. A process
+//! that leaves the group is let go of.
 //!
 //! Its end is seen before it is reaped. In between, the process id can't have been given to anybody else, so
 //! the signal that ends the rest of the group never hits a stranger.
