@@ -1,7 +1,8 @@
 //! A double of a flag server: it answers evaluations as OFREP says, and changes a flag on `PUT /flags/KEY`.
 //!
 //! A double, because flag servers are heavy and the part of the protocol that counts is one request. What it answers is
-//! `evaluationSuccess` and `flagNotFound` of service/openapi.yaml of github.com/open-feature/protocol.
+//! `evaluationSuccess` and `flagNotFound` of service/openapi.yaml of github.com/open-feature/protocol. It takes a body only if the
+//! request says that it is JSON, as the strictest of them do.
 
 use std::{
     collections::BTreeMap,
@@ -72,18 +73,24 @@ impl FlagsDouble {
     fn answer(&self, stream: TcpStream) -> std::io::Result<()> {
         let mut reader = BufReader::new(stream);
         let mut head = String::new();
-        let mut length = 0;
+        let (mut length, mut is_json) = (0, false);
         while reader.read_line(&mut head)? > 2 {
             let line = head.lines().last().unwrap_or_default().to_ascii_lowercase();
             if let Some(value) = line.strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap_or(0);
+            }
+            if let Some(value) = line.strip_prefix("content-type:") {
+                is_json = value.trim() == "application/json";
             }
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         let mut words = head.split(' ');
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        let (status, said) = self.said(method, path, &String::from_utf8_lossy(&body));
+        let (status, said) = match is_json {
+            true => self.said(method, path, &String::from_utf8_lossy(&body)),
+            false => ("415 Unsupported Media Type", String::new()),
+        };
         let length = said.len();
         write!(
             reader.get_mut(),

@@ -1,8 +1,8 @@
 //! What the tests against real programs share: starting such a program, and ending it.
 //!
-//! Here: mosquitto, PostgreSQL, Prometheus, a registry, an sshd, HAProxy, a double of a flag server, the programs that were built, and
-//! what a page shows of a console. A program that isn't installed makes its tests print why they were skipped, and pass; the
-//! tier that runs them on purpose looks at the output.
+//! Here: mosquitto, PostgreSQL with a table and those who write to it, Prometheus, a registry, an sshd, HAProxy, doubles of a flag
+//! server and of a pager, the programs that were built, and what a page shows of a console. A program that isn't installed makes
+//! its tests print why they were skipped, and pass; the tier that runs them on purpose looks at the output.
 //!
 //! Not here: what is tested; that stands in `tests/`, one file for each thing outside.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed assumption fails the test"))]
@@ -14,10 +14,13 @@ mod console;
 mod flags;
 mod haproxy;
 mod mosquitto;
+mod pager;
 mod postgres;
 mod prometheus;
+mod pumps;
 mod registry;
 mod sshd;
+mod writers;
 
 pub use built::{Built, built};
 pub use certificates::Certificates;
@@ -25,10 +28,13 @@ pub use console::{Shown, commands};
 pub use flags::FlagsDouble;
 pub use haproxy::{HaProxy, Seen, Site, Visitors};
 pub use mosquitto::Mosquitto;
+pub use pager::Pager;
 pub use postgres::{Postgres, Session};
 pub use prometheus::{Exporter, RealPrometheus};
+pub use pumps::{ROWS, pump_commands, pumps, until};
 pub use registry::{Guests, Registry};
 pub use sshd::Sshd;
+pub use writers::{Release, Writers};
 
 use std::path::PathBuf;
 

@@ -114,9 +114,10 @@ impl Postgres {
 
     fn args(&self) -> Vec<String> {
         let socket = self.dir.path().display().to_string();
-        ["-XqAt", "-v", "ON_ERROR_STOP=1", "-h", &socket, "-U", "postgres", "-d", "postgres"]
-            .map(String::from)
-            .to_vec()
+        let own = ["-h", &socket, "-U", "postgres", "-d", "postgres"];
+        // Terse, an error is one line.
+        let args = ["-XqAt", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"].into_iter().chain(own);
+        args.map(String::from).collect()
     }
 
     /// What a statement comes to.

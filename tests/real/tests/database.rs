@@ -7,17 +7,12 @@
 
 #[path = "database/migration.rs"]
 mod migration;
-#[path = "database/writers.rs"]
-mod writers;
 
 use backstay_core::{Code, DualWriter, GateMove, GateWish, Hindrance, Phase, Step};
 use backstay_model::{Millis, Mono, Schema, SchemaRange, Ticket, Version};
-use backstay_test_real::{FlagsDouble, Postgres};
+use backstay_test_real::{FlagsDouble, Postgres, ROWS, Release, Writers, pumps};
 use migration::{Cut, MigrationUnderTest, SOAK};
-use writers::{Release, Writers};
 
-/// Rows before the migration.
-const ROWS: u32 = 50_000;
 /// Release 2.1, which knows nothing of the new column.
 const OLD: SchemaRange = SchemaRange { from: 6, to: 7 };
 /// Release 2.2, which lives with both.
@@ -25,15 +20,6 @@ const NEW: SchemaRange = SchemaRange { from: 7, to: 8 };
 
 fn version(text: &str) -> Version {
     Version::parse(text).unwrap()
-}
-
-/// A data base with 50,000 pumps.
-fn pumps() -> Option<Postgres> {
-    let postgres = Postgres::start()?;
-    let _ = postgres.asks("CREATE TABLE pumps (id bigint PRIMARY KEY, pressure_bar numeric(12,5))");
-    let _ = postgres
-        .asks(&format!("INSERT INTO pumps SELECT id, id / 100.0 FROM generate_series(1, {ROWS}) AS id"));
-    Some(postgres)
 }
 
 /// Sum and count by the old column, as release 2.1 reads them.
@@ -51,10 +37,7 @@ fn a_migration_goes_all_the_way_while_both_codes_write_and_a_backfill_is_killed(
     assert_eq!(migration.gate.phase(), Phase::Before);
 
     migration.goes(GateWish::Next, Step::Expand);
-    migration.gate.deploys(&version("2.2"), &NEW).unwrap();
-    writers.starts(Release::New);
-    migration.gate.deployed();
-    migration.looks();
+    migration.brings_in("2.2", &NEW, || writers.starts(Release::New));
     migration.goes(GateWish::Next, Step::DualWriteOn);
 
     // The power goes in the middle of the third batch, and in the middle of the fourth.
@@ -94,12 +77,12 @@ fn a_migration_goes_all_the_way_while_both_codes_write_and_a_backfill_is_killed(
     let reads: Vec<_> =
         read_by_old_code(&postgres).split('|').map(|count| count.parse::<u32>().unwrap()).collect();
     assert_eq!(reads[0], reads[1]);
-    migration.goes(GateWish::Next, Step::Contract);
+    migration.goes(GateWish::Contract, Step::Contract);
     writers.go_on();
     writers.have_kept_everything(&postgres);
     assert!(postgres.tries("SELECT pressure_bar FROM pumps LIMIT 1").is_err());
 
-    let refused = migration.gate.deploys(&version("2.1"), &OLD).unwrap_err();
+    let refused = migration.gate.fits(&version("2.1"), &OLD).unwrap_err();
     assert_eq!(refused.to_string(), "release 2.1 can't live with schema 8");
     assert!(
         refused
@@ -128,9 +111,7 @@ fn every_step_is_taken_back_until_the_contract_and_nothing_is_lost() {
         }
         if far == 4 {
             // Old code can come back in the middle of it, too.
-            migration.gate.deploys(&version("2.1"), &OLD).unwrap();
-            migration.gate.deployed();
-            migration.looks();
+            migration.brings_in("2.1", &OLD, || ());
             assert_eq!(migration.gate.phase(), Phase::ReadNew);
         }
         while migration.gate.phase() != Phase::Before {
@@ -184,11 +165,12 @@ fn where_new_code_writes_to_both_old_code_goes_first_and_a_flag_turned_off_costs
     let mut other = postgres.connect("report");
     let _ = other.asks("BEGIN; SELECT count(*) FROM pumps;");
     let why = migration.tries("contract").unwrap_err();
-    assert!(why.starts_with("contract: the command ended with exit code"), "{why}");
+    assert!(why.starts_with("the command contract ended with exit code 3: "), "{why}");
+    assert!(why.ends_with("ERROR:  canceling statement due to lock timeout"), "{why}");
     assert!(flags.is_on("dual-write"));
     assert_eq!(migration.status(), "in-step");
     drop(other);
-    migration.goes(GateWish::Next, Step::Contract);
+    migration.goes(GateWish::Contract, Step::Contract);
     assert!(!flags.is_on("dual-write"));
     writers.go_on();
     writers.have_kept_everything(&postgres);

@@ -6,15 +6,13 @@
 use std::{
     fs,
     io::{Read as _, Write as _},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use backstay_test_fleet::{Build, Fleet, Pace};
-use backstay_test_real::{Built, Exporter, RealPrometheus, built, program};
+use backstay_test_real::{Built, Exporter, Pager, RealPrometheus, built, program};
 use serde_json::Value;
 
 /// How long anything may take.
@@ -54,42 +52,6 @@ struct Shop {
     errors: (u64, u64),
     /// The file of a target that is added while the server runs.
     orders: String,
-}
-
-/// Where pages go: keeps what was posted.
-struct Pager {
-    port: u16,
-    heard: Arc<Mutex<Vec<String>>>,
-}
-
-impl Pager {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (port, heard) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<String>>>::default());
-        let kept = Arc::clone(&heard);
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().map_while(Result::ok) {
-                let (mut text, mut chunk) = (String::new(), [0; 4096]);
-                // The body is one small JSON object: it ends with its brace.
-                while let Ok(read @ 1..) = stream.read(&mut chunk) {
-                    text.push_str(&String::from_utf8_lossy(&chunk[..read]));
-                    if text.ends_with('}') {
-                        break;
-                    }
-                }
-                kept.lock().unwrap().push(text);
-                // The first is refused, so that it has to be tried again.
-                let first = kept.lock().unwrap().len() == 1;
-                let status = if first { "503 Service Unavailable" } else { "204 No Content" };
-                let _ = write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-            }
-        });
-        Self { port, heard }
-    }
-
-    fn port(&self) -> u16 {
-        self.port
-    }
 }
 
 fn write(path: &Path, text: &str) {
@@ -375,11 +337,10 @@ fn is_fought(shop: &mut Shop) {
     shop.until("shop", "it is sent back at once", |view| view["out"]["release"]["version"] == "1.0");
     write(&shop.path("shop/version"), "2.0");
     shop.deploys("shop", "2.0", "10%", None);
-    let heard = Arc::clone(&shop.pages.heard);
-    let came =
-        move || heard.lock().unwrap().iter().filter(|page| page.contains("undone 2 times")).count() == 2;
+    let pages = shop.pages.clone();
+    let came = move || pages.heard().iter().filter(|page| page.contains("undone 2 times")).count() == 2;
     shop.fleet.wait("a person is paged, at the second try", PATIENCE, came).unwrap();
-    let page = shop.pages.heard.lock().unwrap().last().unwrap().clone();
+    let page = shop.pages.heard().pop().unwrap();
     assert!(page.starts_with("POST /hook/shop ") && page.contains("https://wiki.example/shop"), "{page}");
     assert_eq!(shop.target("shop")["frozen"], true);
     let refused = shop.fleet.cli.exit(&["target", "rollback", "shop", "--reason", "now"]).unwrap();

@@ -3,38 +3,24 @@
 //! Here: what a server does around a run, in its smallest form: order, step, perform, say how it ended. The state of a run is
 //! bytes, so being killed is to be left with those. Not here: a journal, and wasm: the executor runs natively.
 
-use std::{collections::BTreeMap, fs, path::Path, thread, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use backstay_core::{
-    Code, DualWriter, FlagState, GateMove, GateRefusal, GateWish, Migration, SchemaGate, Step, StepEnd,
+    Code, Columns, DualWriter, FlagState, GateMove, GateRefusal, GateWish, Migration, SchemaGate, SchemaLook,
+    Step, StepEnd,
 };
 use backstay_hands::{Command, Commands, Endpoint, Endpoints, ExtraArgs, Hands, Roots};
-use backstay_model::{Answer, Deed, Millis, Mono, Name, Outcome, Ticket, Version};
+use backstay_model::{Answer, Deed, Millis, Mono, Name, Outcome, SchemaRange, Ticket, Version};
 use backstay_sdk::{
     executor as sdk,
     settings::{Setting, Value},
 };
-use backstay_test_real::{FlagsDouble, Postgres};
+use backstay_test_real::{FlagsDouble, Postgres, pump_commands};
 use executor_db::Db;
 use tokio::runtime::Runtime;
 
 /// How long new code has to be alone.
 pub const SOAK: Millis = Millis::from_secs(86_400);
-
-/// Every command of the executor, with its SQL.
-const COMMANDS: [(&str, &str); 11] = [
-    ("schema-status", include_str!("../../fixtures/database/schema-status.sql")),
-    ("old-code-count", include_str!("../../fixtures/database/old-code-count.sql")),
-    ("new-code-count", include_str!("../../fixtures/database/new-code-count.sql")),
-    ("expand", include_str!("../../fixtures/database/expand.sql")),
-    ("expand-undo", include_str!("../../fixtures/database/expand-undo.sql")),
-    ("dual-write-on", include_str!("../../fixtures/database/dual-write-on.sql")),
-    ("dual-write-off", include_str!("../../fixtures/database/dual-write-off.sql")),
-    ("dual-write-status", include_str!("../../fixtures/database/dual-write-status.sql")),
-    ("backfill-batch", include_str!("../../fixtures/database/backfill-batch.sql")),
-    ("fill-back-batch", include_str!("../../fixtures/database/fill-back-batch.sql")),
-    ("contract", include_str!("../../fixtures/database/contract.sql")),
-];
 
 /// When a run is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,24 +71,46 @@ impl<'a> MigrationUnderTest<'a> {
         Self { gate, now, postgres, flags, hands, config, runtime, code, ticket: 0 }
     }
 
-    /// Tells the gate which code is connected, and whether dual-write is on.
+    /// Tells the gate what there is to be seen.
     pub fn looks(&mut self) {
         let of = |release: &str| {
             let sql =
                 format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pumps-{release}'");
             self.postgres.asks(&sql) != "0"
         };
-        self.code = match (of("2.1"), of("2.2")) {
+        let (old, new) = (of("2.1"), of("2.2"));
+        self.code = match (old, new) {
             (true, true) => Code::Both,
             (true, false) => Code::Old,
             (false, true) => Code::New,
             (false, false) => Code::Unknown,
         };
-        self.gate.sees_code(self.code);
+        let columns = match self.status().as_str() {
+            "before" => Columns::Before,
+            "expanded" => Columns::Expanded,
+            "in-step" => Columns::InStep,
+            "contracted" => Columns::Contracted,
+            other => panic!("schema-status says {other}"),
+        };
         let by_flag = self.config.iter().any(|setting| setting.name == "dual-write-flag");
         let on =
             if by_flag { self.flags.is_on("dual-write") } else { self.prints("dual-write-status") == "on" };
-        self.gate.sees_flag(if on { FlagState::On } else { FlagState::Off });
+        let flag = |on: bool| if on { FlagState::On } else { FlagState::Off };
+        self.gate.sees(&SchemaLook {
+            columns: Some(columns),
+            old_code: Some(old),
+            new_code: Some(new),
+            dual_write: flag(on),
+            read_new: flag(self.flags.is_on("read-new")),
+        });
+    }
+
+    /// A release is brought in.
+    pub fn brings_in(&mut self, version: &str, range: &SchemaRange, starts: impl FnOnce()) {
+        self.gate.deploys(&Version::parse(version).unwrap(), range).unwrap();
+        starts();
+        self.gate.deployed();
+        self.looks();
     }
 
     pub fn code(&self) -> Code {
@@ -231,12 +239,8 @@ impl<'a> MigrationUnderTest<'a> {
 
 /// The commands as an operator would configure them, each with its file.
 fn hands(postgres: &Postgres, flags: &FlagsDouble) -> Hands {
-    let command = |(name, sql): (&str, &str)| {
-        let file = postgres.dir().join(format!("{name}.sql"));
-        fs::write(&file, sql).unwrap();
-        (Name::parse(name).unwrap(), psql(postgres, &file))
-    };
-    let commands = Commands::new(COMMANDS.into_iter().map(command).collect()).unwrap();
+    let command = |(name, argv): (&str, Vec<String>)| (Name::parse(name).unwrap(), psql(argv));
+    let commands = Commands::new(pump_commands(postgres).into_iter().map(command).collect()).unwrap();
     let headers = BTreeMap::from([("content-type".into(), "application/json".into())]);
     let endpoint = Endpoint { base: flags.base(), headers, timeout: Millis::from_secs(30) };
     let endpoints = BTreeMap::from([(Name::parse("flags").unwrap(), endpoint)]);
@@ -244,9 +248,9 @@ fn hands(postgres: &Postgres, flags: &FlagsDouble) -> Hands {
     Hands { commands, endpoints, ..Hands::default() }
 }
 
-fn psql(postgres: &Postgres, file: &Path) -> Command {
+fn psql(argv: Vec<String>) -> Command {
     Command {
-        argv: postgres.argv(file),
+        argv,
         // What it says besides the answer, it says into the same pipe.
         environment: BTreeMap::from([("PGOPTIONS".into(), "-c client_min_messages=warning".into())]),
         dir: None,
@@ -293,15 +297,4 @@ fn told(answer: Answer) -> sdk::Answer {
             panic!("hands answer {answer:?}")
         }
     }
-}
-
-/// Waits for something, with a bound.
-pub fn until(what: &str, mut so: impl FnMut() -> bool) {
-    for _ in 0..6_000 {
-        if so() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{what} doesn't come about");
 }

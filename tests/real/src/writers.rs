@@ -1,7 +1,9 @@
 //! Two releases of a program that writes to the table all the while, each through a connection of its own, with a ledger.
 //!
 //! Release 2.1 knows `pressure_bar` only. Release 2.2 writes the column that it reads, as the flag `read-new` says, and the other
-//! one too while the flag `dual-write` is on. Each has rows of its own, so its ledger says what must be found.
+//! one too while the flag `dual-write` is on. Each has rows of its own, so its ledger says what must be found. Not here: the table
+//! (`pumps`).
+#![expect(clippy::unwrap_used, reason = "a failed assumption fails the test that writes")]
 
 use std::{
     collections::BTreeMap,
@@ -13,9 +15,7 @@ use std::{
     time::Duration,
 };
 
-use backstay_test_real::{FlagsDouble, Postgres, Session};
-
-use crate::{ROWS, migration::until};
+use crate::{FlagsDouble, Postgres, ROWS, Session, until};
 
 /// So many writes are waited for where a test lets the writers go on.
 const WRITES: u32 = 20;
@@ -30,6 +30,16 @@ pub enum Release {
     Old,
     /// 2.2
     New,
+}
+
+impl Release {
+    /// The name that it connects under.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Old => "pumps-2.1",
+            Self::New => "pumps-2.2",
+        }
+    }
 }
 
 /// The last value of each row that was written, in Pa.
@@ -51,6 +61,11 @@ pub struct Writers<'a> {
 }
 
 impl<'a> Writers<'a> {
+    /// Starts these.
+    ///
+    /// # Panics
+    /// If there is no connection, or a statement fails.
+    #[must_use]
     pub fn start(postgres: &'a Postgres, flags: &FlagsDouble, releases: &[Release]) -> Self {
         let (flags, ledger) = (flags.clone(), Ledger::default());
         let mut writers = Self { postgres, flags, running: BTreeMap::new(), ledger, ended: 0 };
@@ -60,9 +75,12 @@ impl<'a> Writers<'a> {
         writers
     }
 
+    /// Starts one, and waits until it writes.
+    ///
+    /// # Panics
+    /// If there is no connection, or a statement fails.
     pub fn starts(&mut self, release: Release) {
-        let name = if release == Release::Old { "pumps-2.1" } else { "pumps-2.2" };
-        let mut session = self.postgres.connect(name);
+        let mut session = self.postgres.connect(release.name());
         let (stop, writes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let (stopped, written) = (Arc::clone(&stop), Arc::clone(&writes));
         let (flags, ledger) = (self.flags.clone(), Arc::clone(&self.ledger));
@@ -79,17 +97,24 @@ impl<'a> Writers<'a> {
         self.go_on();
     }
 
+    /// Stops one, and waits until its connection is gone.
+    ///
+    /// # Panics
+    /// If one of its statements failed.
     pub fn stops(&mut self, release: Release) {
         let Some(Writer { thread, stop, writes }) = self.running.remove(&release) else { return };
         stop.store(true, Ordering::Relaxed);
         thread.join().expect("a writer's statement failed");
         self.ended += writes.load(Ordering::Relaxed);
-        let name = if release == Release::Old { "pumps-2.1" } else { "pumps-2.2" };
+        let name = release.name();
         let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE application_name = '{name}'");
         until("the end of a connection", || self.postgres.asks(&sql) == "0");
     }
 
     /// Lets each of them write for a while.
+    ///
+    /// # Panics
+    /// If a statement failed.
     pub fn go_on(&self) {
         for (release, writer) in &self.running {
             let goal = writer.writes.load(Ordering::Relaxed) + WRITES;
@@ -100,11 +125,16 @@ impl<'a> Writers<'a> {
         }
     }
 
+    /// What was written so far.
+    #[must_use]
     pub fn count(&self) -> u32 {
         self.ended + self.running.values().map(|writer| writer.writes.load(Ordering::Relaxed)).sum::<u32>()
     }
 
     /// Stops for a moment, and holds every row against what was written last.
+    ///
+    /// # Panics
+    /// If a row isn't there, or isn't what it was.
     pub fn have_kept_everything(&mut self, postgres: &Postgres) {
         let running: Vec<_> = self.running.keys().copied().collect();
         for release in &running {
