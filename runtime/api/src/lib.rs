@@ -22,8 +22,9 @@ pub use error::{ApiError, Kind};
 pub use routes::routes;
 pub use shelf::{Shelf, ShelfError};
 pub use targets::{
-    AlertsTaken, Deployment, DryRunView, IncidentStory, IncidentView, JudgedView, MarkRequest, MigrationView,
-    OperateRequest, OutView, PageBody, Planned, PlannedEffect, TargetCall, TargetOperation, TargetView,
+    AlertsTaken, Deployment, DryRunView, IncidentStory, IncidentView, JudgedView, LastStep, MarkRequest,
+    MigrationView, OperateRequest, OutView, PageBody, Planned, PlannedEffect, TargetCall, TargetOperation,
+    TargetView,
 };
 pub use token::{Role, Tokens};
 pub use types::{

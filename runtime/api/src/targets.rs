@@ -71,6 +71,8 @@ pub struct MigrationView {
     pub in_doubt: bool,
     /// What was ordered and isn't done: a good window has it go on.
     pub wanted: Option<String>,
+    /// The last step of which it is known how it ended.
+    pub last: Option<LastStep>,
     /// Which code runs: `old`, `new`, `both` or `unknown`.
     pub code: String,
     /// Whether dual-write is on: `on`, `off` or `unknown`.
@@ -81,6 +83,15 @@ pub struct MigrationView {
     pub hindrance: Option<String>,
     /// What to do about that.
     pub way_out: Option<String>,
+}
+
+/// How a step of a migration ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastStep {
+    /// Which.
+    pub step: String,
+    /// Whether it was done; else all is as it was.
+    pub done: bool,
 }
 
 /// A release that is out.

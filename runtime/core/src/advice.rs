@@ -141,7 +141,7 @@ fn advise(now: Mono, target: &Target, query: &Query, migrations: &Migrations) ->
 fn past_schema(target: &Target, query: &Query, migrations: &Migrations) -> Option<Rail> {
     let Some(SharedData::Of(data)) = &target.settings().schema else { return None };
     let state = target.state();
-    let out = state.out().filter(|out| query.release.is_none_or(|digest| digest == out.release.digest));
+    let out = state.out().filter(|out| query.release == Some(out.release.digest));
     let known = |digest| state.good().iter().find(|good| good.release.digest == digest);
     let good = query.release.and_then(known);
     let range = query.schema.or(out.and_then(|out| out.schema)).or(good.and_then(|good| good.schema));

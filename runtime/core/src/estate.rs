@@ -218,7 +218,7 @@ impl Estate {
             self.targets.insert(id.clone(), Target::new(id.clone(), settings, state));
             self.with(&id, &mut out, |target, desk| {
                 target.resume(now, desk);
-                target.plans(desk);
+                target.plans_anew(desk);
             });
         }
         out

@@ -44,7 +44,7 @@ pub use estate::{Allowances, Brakes, Estate, Shared, Spent};
 pub use gate::{Asked, Gate, Heard, Patience, Stop, Unheard};
 pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
 pub use lock::{Lock, Locked, Stale};
-pub use migrations::{Migrating, Migrations};
+pub use migrations::{Migrating, Migrations, Ordered};
 pub use quarantine::Quarantine;
 pub use rng::Rng;
 pub use schema_gate::{

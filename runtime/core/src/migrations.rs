@@ -3,12 +3,12 @@
 //! Here: which gate belongs to which target, and what is wanted of it until it is done. Not here: what a gate lets through
 //! (`schema_gate`), and when a step is ordered (`target`).
 
-use alloc::{collections::BTreeMap, string::ToString};
+use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
 
-use backstay_model::{Name, Rail, Schema, SchemaRange, TargetId, Version};
+use backstay_model::{Mono, Name, Rail, Schema, SchemaRange, TargetId, Ticket, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::{GateRefusal, GateWish, Migration, Phase, SchemaGate};
+use crate::{GateRefusal, GateWish, Migration, Phase, SchemaGate, Step};
 
 /// All of them, as they are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +19,25 @@ pub struct Migrations(BTreeMap<TargetId, Migrating>);
 pub struct Migrating {
     /// What may be done.
     pub gate: SchemaGate,
-    /// What a person ordered that isn't done, and who: a good window has it go on.
-    pub wanted: Option<(GateWish, Name)>,
+    /// What a person ordered that was cut short: a good window has it go on.
+    pub wanted: Option<Ordered>,
+    /// The last step of which it is known how it ended, and whether it was done.
+    pub last: Option<(Step, bool)>,
+    /// When the run of the step that is in doubt ended.
+    pub(crate) doubted: Option<Mono>,
+}
+
+/// A step that a person ordered and that isn't done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// What was ordered.
+    pub wish: GateWish,
+    /// The step that it came to. Where it would come to another by now, nobody ordered that.
+    pub step: Step,
+    /// By whom.
+    pub who: Name,
+    /// Runs in a row that ended without having worked for long.
+    pub(crate) tries: u32,
 }
 
 impl Migrations {
@@ -30,10 +47,10 @@ impl Migrations {
         self.0.get(of).map(|migrating| &migrating.gate)
     }
 
-    /// What a person ordered of it that isn't done, and who.
+    /// A migration as it stands.
     #[must_use]
-    pub fn wanted(&self, of: &TargetId) -> Option<&(GateWish, Name)> {
-        self.0.get(of)?.wanted.as_ref()
+    pub fn get(&self, of: &TargetId) -> Option<&Migrating> {
+        self.0.get(of)
     }
 
     pub(crate) fn get_mut(&mut self, of: &TargetId) -> Option<&mut Migrating> {
@@ -42,7 +59,12 @@ impl Migrations {
 
     /// From now on this is what is planned, if nothing else is under way. Gives whether it is: what is under way doesn't change.
     pub(crate) fn plan(&mut self, of: &TargetId, migration: &Migration) -> bool {
-        let gate = || Migrating { gate: SchemaGate::new(migration.clone()), wanted: None };
+        let gate = || Migrating {
+            gate: SchemaGate::new(migration.clone()),
+            wanted: None,
+            last: None,
+            doubted: None,
+        };
         let known = self.0.entry(of.clone()).or_insert_with(gate);
         let at_an_end = matches!(known.gate.phase(), Phase::Before | Phase::Contracted);
         if known.gate.migration() == migration {
@@ -95,6 +117,7 @@ impl Migrations {
     /// It can't live with the data.
     pub(crate) fn deploys(
         &mut self,
+        run: Ticket,
         of: &TargetId,
         release: &Version,
         range: Option<&SchemaRange>,
@@ -104,16 +127,17 @@ impl Migrations {
         }
         match (self.get_mut(of), range) {
             (Some(migrating), Some(range)) => {
-                migrating.gate.deploys(release, range).map_err(|refusal| told(&refusal))
+                migrating.gate.deploys(run, release, range).map_err(|refusal| told(&refusal))
             }
             (Some(_) | None, _) => Ok(()),
         }
     }
 
-    /// Something was brought in, by us or by somebody else: what runs has to be looked at. Gives whether there is a gate.
-    pub(crate) fn deployed(&mut self, of: &TargetId) -> bool {
-        let migrating = self.get_mut(of);
-        migrating.map(|migrating| migrating.gate.deployed()).is_some()
+    /// A run that brought something in has ended, wherever it was. Gives whose data what runs has to be looked at for.
+    pub(crate) fn deployed(&mut self, run: Ticket) -> Vec<TargetId> {
+        let ended =
+            self.0.iter_mut().filter_map(|(of, migrating)| migrating.gate.deployed(run).then(|| of.clone()));
+        ended.collect()
     }
 }
 

@@ -14,6 +14,7 @@
 //! known, a flag or how a step ended, moves nothing. The pattern: Sadalage and Fowler, "Evolutionary Database Design";
 //! Fowler, "Parallel Change".
 
+use alloc::collections::BTreeMap;
 use core::fmt;
 
 use backstay_model::{Millis, Mono, Name, Schema, SchemaRange, Ticket, Version};
@@ -185,8 +186,8 @@ pub struct SchemaGate {
     phase: Phase,
     pending: Option<Pending>,
     code: Code,
-    /// What is being brought in. It may start at any moment, whatever a look has seen.
-    deploying: Option<Code>,
+    /// What runs of ours are bringing in. It may start at any moment, whatever a look has seen.
+    deploying: BTreeMap<Ticket, Code>,
     flag: FlagState,
     /// Whether anybody has seen how far the data base is. Until then it may be anywhere.
     seen: bool,
@@ -207,7 +208,8 @@ impl SchemaGate {
     #[must_use]
     pub const fn new(migration: Migration) -> Self {
         let (code, flag) = (Code::Unknown, FlagState::Unknown);
-        Self { migration, phase: Phase::Before, pending: None, code, deploying: None, flag, seen: false }
+        let deploying = BTreeMap::new();
+        Self { migration, phase: Phase::Before, pending: None, code, deploying, flag, seen: false }
     }
 
     /// What was planned.
@@ -313,7 +315,7 @@ impl SchemaGate {
 
     /// Somebody looked at which code runs. The look has to have begun after the last deployment ended.
     pub fn sees_code(&mut self, code: Code) {
-        self.code = self.deploying.map_or(code, |coming| code.with(coming));
+        self.code = self.deploying.values().fold(code, |code, coming| code.with(*coming));
         self.watch();
     }
 
@@ -323,13 +325,20 @@ impl SchemaGate {
         self.watch();
     }
 
-    /// A release is about to be brought in, forward or back. If it may, its code counts as running from now on.
+    /// A release is about to be brought in by a run, forward or back. If it may, its code counts as running from now on.
     ///
     /// # Errors
     /// It can't live with the data as they are, or as they may be by now. Nothing has changed.
-    pub fn deploys(&mut self, release: &Version, range: &SchemaRange) -> Result<(), GateRefusal> {
+    pub fn deploys(
+        &mut self,
+        run: Ticket,
+        release: &Version,
+        range: &SchemaRange,
+    ) -> Result<(), GateRefusal> {
         let coming = self.fits(release, range)?;
-        self.deploying = Some(self.deploying.map_or(coming, |earlier| earlier.with(coming)));
+        let earlier = self.deploying.get(&run);
+        let coming = earlier.map_or(coming, |earlier| earlier.with(coming));
+        self.deploying.insert(run, coming);
         self.code = self.code.with(coming);
         self.watch();
         Ok(())
@@ -344,10 +353,30 @@ impl SchemaGate {
         self.placed(range).map_err(refused)
     }
 
-    /// What was being brought in is there, or was given up. What runs has to be looked at.
-    pub fn deployed(&mut self) {
-        self.deploying = None;
+    /// What a run was bringing in is there, or was given up. What runs has to be looked at. `false`: it brought nothing in here.
+    pub fn deployed(&mut self, run: Ticket) -> bool {
+        let was_ours = self.deploying.remove(&run).is_some();
+        if was_ours {
+            self.code = Code::Unknown;
+            self.watch();
+        }
+        was_ours
+    }
+
+    /// Somebody else brought a release in, whatever it can live with. What runs has to be looked at.
+    pub fn found_deployed(&mut self, range: Option<&SchemaRange>) {
+        let Migration { from, to, .. } = self.migration;
+        if range.is_some_and(|range| Generation::of(range, from, to) == Generation::Old) {
+            self.code = Code::Old;
+            self.watch();
+        }
         self.code = Code::Unknown;
+        self.watch();
+    }
+
+    /// Nobody looked for a while: what was seen before says nothing of now.
+    pub fn forgets_looks(&mut self) {
+        (self.code, self.flag) = (Code::Unknown, FlagState::Unknown);
         self.watch();
     }
 
@@ -380,7 +409,12 @@ impl SchemaGate {
             return match (wish, step) {
                 _ if !in_doubt => Err(Hindrance::UnderWay { step }),
                 (GateWish::Back, Step::Contract) => Err(Hindrance::PastContract),
+                (GateWish::Next, Step::Contract) => Err(Hindrance::Irrevocable),
                 (GateWish::Contract, other) if other != Step::Contract => Err(Hindrance::BeforeSoak),
+                (GateWish::Next, Step::ExpandUndo | Step::DualWriteOff | Step::ReadOld)
+                | (GateWish::Back, Step::Expand | Step::Backfill | Step::ReadNew) => {
+                    Err(Hindrance::InDoubt { step })
+                }
                 (GateWish::Next | GateWish::Contract | GateWish::Back, step) => self.again(step),
             };
         }
@@ -504,10 +538,11 @@ impl SchemaGate {
     /// Draws the conclusions from what is known by now: a phase lasts only as long as what makes it up.
     fn watch(&mut self) {
         let runs_old = |code: Code| matches!(code, Code::Old | Code::Both);
-        let old = runs_old(self.code) || self.deploying.is_some_and(runs_old);
+        let old = runs_old(self.code) || self.deploying.values().copied().any(runs_old);
         let past = old && self.migration.writer == DualWriter::Application;
         if let Some(pending) = &mut self.pending {
-            pending.spoiled |= past || self.flag != FlagState::On;
+            // Whether dual-write was on all the while nobody can say who doesn't know it now; that it was turned off somebody saw.
+            pending.spoiled |= past || self.flag == FlagState::Off;
             pending.beside_old |= old;
             // How it ends says what the phase is. A look in its midst may be older than what it did.
             return;

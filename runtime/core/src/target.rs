@@ -281,10 +281,12 @@ pub enum TargetEffect {
         /// How it ended.
         outcome: Outcome,
     },
-    /// Ask its executor what it sees; what was asked before and isn't answered yet says nothing any more.
+    /// Ask its executor what it sees.
     Look {
         /// Which target.
         target: TargetId,
+        /// Whether one that is under way says nothing any more.
+        anew: bool,
     },
     /// Tell a person.
     Page {

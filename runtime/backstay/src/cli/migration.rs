@@ -84,20 +84,24 @@ impl Move {
     fn run(&self, desk: &Desk, client: &Client, operation: TargetOperation) -> Result<Exit, Failure> {
         let Because_ { service, reason } = &self.why;
         let request = OperateRequest { reason: reason.clone(), playbook: None, digest: None };
-        let before: TargetView = client.get(&path(service))?;
         let begun: TargetView =
             client.post(&format!("{}/{}", path(service), operation.as_str()), &request)?;
         if !self.wait {
             return show(desk, &begun);
         }
+        // Without a step there was no work in it: it is done.
+        let step = begun.migration.as_ref().and_then(|migration| migration.step.clone());
         let ended = self.wait_for_end(desk, client, begun)?;
-        let phase = |view: &TargetView| view.migration.as_ref().map(|migration| migration.phase.clone());
         show(desk, &ended)?;
-        if phase(&before) != phase(&ended) {
-            return Ok(Exit::Done);
+        let last = ended.migration.as_ref().and_then(|migration| migration.last.as_ref());
+        match step.filter(|step| last.is_none_or(|last| last.step != *step || !last.done)) {
+            None => Ok(Exit::Done),
+            Some(step) => Err(Failure::new(
+                Exit::Refused,
+                format!("{service} is still where it was: {step} is not done"),
+            )
+            .help("why: backstay events")),
         }
-        Err(Failure::new(Exit::Refused, format!("{service} is still where it was"))
-            .help(format!("why: backstay events, and the runs of {service} in it")))
     }
 
     fn wait_for_end(&self, desk: &Desk, client: &Client, begun: TargetView) -> Result<TargetView, Failure> {
@@ -207,6 +211,7 @@ mod tests {
             step: None,
             in_doubt: false,
             wanted: None,
+            last: None,
             code: "both".into(),
             dual_write: "on".into(),
             next: None,

@@ -105,8 +105,8 @@ pub(crate) enum Todo {
         /// What.
         deed: Deed,
     },
-    /// Nobody waits for the effects of this run any more.
-    LetGo(Ticket),
+    /// Nobody waits for these effects any more.
+    LetGo(Whose),
     /// A window has closed: its numbers are asked for.
     Measure {
         /// Of which target.
@@ -122,23 +122,22 @@ pub(crate) enum Todo {
     Page(backstay_api::PageBody),
 }
 
-/// Whose effect it is.
+/// Which effect it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Key {
+pub(crate) struct Key {
+    /// Whose.
+    pub(crate) whose: Whose,
+    /// Which of theirs.
+    pub(crate) ordinal: u32,
+}
+
+/// Whose effects they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Whose {
     /// Of a run.
-    Run {
-        /// Which.
-        ticket: Ticket,
-        /// Which of its effects.
-        ordinal: u32,
-    },
-    /// Of a dry run.
-    Dry {
-        /// Which.
-        dry: u64,
-        /// Which of its effects.
-        ordinal: u32,
-    },
+    Run(Ticket),
+    /// Of a dry run, or a look.
+    Dry(u64),
 }
 
 /// What is kept of targets, by name of the part.

@@ -56,9 +56,10 @@ impl SchemaLook {
     fn code(&self) -> Code {
         match (self.old_code, self.new_code) {
             (Some(true), Some(true)) => Code::Both,
-            (Some(true), Some(false)) => Code::Old,
+            // Old code that was seen is there, whatever else is.
+            (Some(true), Some(false) | None) => Code::Old,
             (Some(false), Some(true)) => Code::New,
-            (Some(false), Some(false)) | (None, _) | (_, None) => Code::Unknown,
+            (Some(false), Some(false) | None) | (None, _) => Code::Unknown,
         }
     }
 
@@ -100,14 +101,17 @@ impl SchemaLook {
 }
 
 impl SchemaGate {
-    /// Takes a look that began after the last deployment ended and, where a step is in doubt, after the last of it ended.
-    pub fn sees(&mut self, look: &SchemaLook) -> Sight {
+    /// Takes a look that began after the last deployment ended and, where a step is in doubt, after its run did. With `at_rest`
+    /// nothing of the step can be at work any more: until then a contract that isn't seen to be done may still come about.
+    pub fn sees(&mut self, look: &SchemaLook, at_rest: bool) -> Sight {
         let in_doubt = self.step().filter(|_| self.is_in_doubt());
         let settled = in_doubt.and_then(|step| look.shows(step).map(|done| (step, done)));
+        let settled = settled.filter(|(step, done)| *done || at_rest || *step != Step::Contract);
         if let Some((_, done)) = settled {
             self.looked(done);
         }
-        let found = look.phase().filter(|phase| self.step().is_none() && self.is_belied(*phase));
+        let is_found = |phase: &Phase| self.step().is_none() && self.is_belied(*phase);
+        let found = look.phase().filter(is_found);
         if let Some(phase) = found {
             (self.phase, self.seen) = (phase, true);
         }
@@ -116,17 +120,14 @@ impl SchemaGate {
         Sight { settled, found }
     }
 
-    /// Whether the columns that this phase has are others than those of the known one, or nobody knows one.
+    /// Whether this phase has other columns than the known one, or others of them are read, or nobody knows one.
     fn is_belied(&self, seen: Phase) -> bool {
-        let columns = |phase: Phase| match phase {
+        let kind = |phase: Phase| match phase {
             Phase::Before => 0,
-            Phase::Expanded
-            | Phase::DualWrite
-            | Phase::Backfilled
-            | Phase::ReadNew
-            | Phase::Soaking { .. } => 1,
-            Phase::Contracted => 2,
+            Phase::Expanded | Phase::DualWrite | Phase::Backfilled => 1,
+            Phase::ReadNew | Phase::Soaking { .. } => 2,
+            Phase::Contracted => 3,
         };
-        !self.seen || columns(seen) != columns(self.phase)
+        !self.seen || kind(seen) != kind(self.phase)
     }
 }

@@ -18,6 +18,8 @@ const SOAK: Millis = Millis(10);
 const OLD: SchemaRange = SchemaRange { from: 6, to: 7 };
 const NEW: SchemaRange = SchemaRange { from: 7, to: 8 };
 const TICKET: Ticket = Ticket(1);
+/// The run that brings releases in.
+const RUN: Ticket = Ticket(2);
 
 /// What is really so, whatever the gate believes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,8 +127,8 @@ impl Search {
             quiet: false,
             now: Mono(0),
         };
-        let SchemaGate { phase, pending, code, deploying, flag, .. } = self.gate_of_nothing();
-        State { phase, pending, code, deploying, flag, world }
+        let SchemaGate { phase, pending, code, flag, .. } = self.gate_of_nothing();
+        State { phase, pending, code, deploying: None, flag, world }
     }
 
     fn gate_of_nothing(self) -> SchemaGate {
@@ -144,6 +146,7 @@ impl Search {
 
     fn gate(self, state: State) -> SchemaGate {
         let State { phase, pending, code, deploying, flag, .. } = state;
+        let deploying = deploying.map(|coming| (RUN, coming)).into_iter().collect();
         SchemaGate { phase, pending, code, deploying, flag, ..self.gate_of_nothing() }
     }
 
@@ -177,11 +180,11 @@ impl Search {
             Act::Looked => gate.looked(world.applied).then_some(())?,
             Act::Deploys(code) => {
                 let range = if code == Code::Old { OLD } else { NEW };
-                gate.deploys(&Version::parse("x").unwrap(), &range).ok()?;
+                gate.deploys(RUN, &Version::parse("x").unwrap(), &range).ok()?;
             }
             Act::Deployed => {
                 state.deploying?;
-                gate.deployed();
+                gate.deployed(RUN);
             }
             Act::Starts(Code::Old) if coming(Code::Old) => world.old_runs = true,
             Act::Starts(Code::New) if coming(Code::New) => world.new_runs = true,
@@ -213,7 +216,7 @@ impl Search {
             Act::Forgets => {
                 (state.pending.is_none() && state.deploying.is_none()).then_some(())?;
                 gate = SchemaGate { seen: false, ..self.gate_of_nothing() };
-                gate.sees(&world.look());
+                gate.sees(&world.look(), true);
             }
         }
         world.goes_on(self.real);
@@ -223,7 +226,8 @@ impl Search {
         if !matches!(gate.phase, Phase::Soaking { .. }) {
             world.now = Mono(0);
         }
-        let SchemaGate { phase, pending, code, deploying, flag, .. } = gate;
+        let SchemaGate { phase, pending, code, flag, ref deploying, .. } = gate;
+        let deploying = deploying.get(&RUN).copied();
         Some((State { phase, pending, code, deploying, flag, world }, ordered))
     }
 

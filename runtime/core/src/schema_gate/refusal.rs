@@ -20,6 +20,11 @@ pub enum Hindrance {
         /// Which.
         step: Step,
     },
+    /// It isn't known how a step ended that leads the other way.
+    InDoubt {
+        /// Which.
+        step: Step,
+    },
     /// Nothing has been done yet that could be taken back.
     AtBeginning,
     /// Everything has been done.
@@ -99,6 +104,7 @@ impl GateRefusal {
                 "wait for a look, or see why none is whole: schema-status and both switches have to answer".into()
             }
             Hindrance::UnderWay { .. } => "wait until it has ended".into(),
+            Hindrance::InDoubt { .. } => "wait for a look, or order that step once more".into(),
             Hindrance::AtBeginning | Hindrance::AtEnd => "nothing is left to do".into(),
             Hindrance::FlagUnknown => format!("look at flag {flag}: its server has to answer").into(),
             Hindrance::CodeUnknown => "look at which code runs: the count of old code has to be told".into(),
@@ -135,6 +141,7 @@ impl fmt::Display for GateRefusal {
         match &self.why {
             Hindrance::NotSeen => f.write_str("nobody has seen yet how far the data base is"),
             Hindrance::UnderWay { step } => write!(f, "step {} is under way", step.playbook()),
+            Hindrance::InDoubt { step } => write!(f, "it is not known how step {} ended", step.playbook()),
             Hindrance::AtBeginning => write!(f, "the migration from schema {from} to {to} has not begun"),
             Hindrance::AtEnd => write!(f, "the migration from schema {from} to {to} is complete"),
             Hindrance::PastContract => {

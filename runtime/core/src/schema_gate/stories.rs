@@ -8,6 +8,7 @@ use super::*;
 
 const OLD: SchemaRange = SchemaRange { from: 6, to: 7 };
 const NEW: SchemaRange = SchemaRange { from: 7, to: 8 };
+const RUN: Ticket = Ticket(9);
 const DAY: Millis = Millis::from_secs(86_400);
 
 fn version(text: &str) -> Version {
@@ -24,7 +25,7 @@ fn gate(writer: DualWriter) -> SchemaGate {
         soak: DAY,
     };
     let mut gate = SchemaGate::new(migration);
-    assert_eq!(gate.sees(&BEFORE), Sight { settled: None, found: Some(Phase::Before) });
+    assert_eq!(gate.sees(&BEFORE, true), Sight { settled: None, found: Some(Phase::Before) });
     gate
 }
 
@@ -43,8 +44,8 @@ fn does(gate: &mut SchemaGate, wish: GateWish, step: Step) {
 }
 
 fn new_code_alone(gate: &mut SchemaGate) {
-    gate.deploys(&version("2.2"), &NEW).unwrap();
-    gate.deployed();
+    gate.deploys(RUN, &version("2.2"), &NEW).unwrap();
+    gate.deployed(RUN);
     gate.sees_code(Code::New);
 }
 
@@ -84,7 +85,7 @@ fn a_roll_back_past_the_contract_is_refused_with_the_way_out() {
     // Begun is as good as done: nobody knows at which moment the columns go.
     assert!(!gate.admits(&OLD));
     gate.ended(Ticket(1), StepEnd::Done);
-    let refused = gate.deploys(&version("2.1"), &OLD).unwrap_err();
+    let refused = gate.deploys(RUN, &version("2.1"), &OLD).unwrap_err();
     assert_eq!(refused.to_string(), "release 2.1 can't live with schema 8");
     assert_eq!(
         refused.way_out(),
@@ -98,9 +99,9 @@ fn a_roll_back_past_the_contract_is_refused_with_the_way_out() {
 #[test]
 fn old_code_that_comes_back_ends_the_soak() {
     let mut gate = soaking();
-    gate.deploys(&version("2.1"), &OLD).unwrap();
+    gate.deploys(RUN, &version("2.1"), &OLD).unwrap();
     assert_eq!(gate.phase(), Phase::ReadNew);
-    gate.deployed();
+    gate.deployed(RUN);
     let unknown = gate.wish(Mono(DAY.0), Ticket(1), GateWish::Next).unwrap_err();
     assert_eq!(unknown.why(), &Hindrance::CodeUnknown);
     gate.sees_code(Code::Both);
@@ -116,7 +117,9 @@ fn a_contract_in_doubt_can_only_be_finished_or_looked_at() {
         gate.wish(Mono(DAY.0), Ticket(2), GateWish::Back).unwrap_err().why(),
         &Hindrance::PastContract
     );
-    assert_eq!(gate.wish(Mono(DAY.0), Ticket(2), GateWish::Next), Ok(GateMove::Run(Step::Contract)));
+    let unsaid = gate.wish(Mono(DAY.0), Ticket(2), GateWish::Next).unwrap_err();
+    assert_eq!(unsaid.why(), &Hindrance::Irrevocable, "not by any other name, either");
+    assert_eq!(gate.wish(Mono(DAY.0), Ticket(2), GateWish::Contract), Ok(GateMove::Run(Step::Contract)));
     gate.ended(Ticket(2), StepEnd::InDoubt);
     // The columns are there: the way back is open again.
     assert!(gate.looked(false));
@@ -132,7 +135,7 @@ fn a_flag_that_was_turned_off_is_turned_on_again_before_anything_else() {
     let mut gate = soaking();
     gate.sees_flag(FlagState::Off);
     assert_eq!(gate.phase(), Phase::ReadNew);
-    let refused = gate.deploys(&version("2.1"), &OLD).unwrap_err();
+    let refused = gate.deploys(RUN, &version("2.1"), &OLD).unwrap_err();
     assert_eq!(refused.way_out(), "run dual-write-on first: it brings the old columns back into step");
     does(&mut gate, GateWish::Back, Step::DualWriteOn);
     assert_eq!(gate.phase(), Phase::ReadNew);
@@ -149,23 +152,23 @@ fn where_only_new_code_writes_to_both_a_backfill_beside_old_code_proves_nothing(
     new_code_alone(&mut gate);
     assert_eq!(gate.wish(Mono(0), Ticket(1), GateWish::Next), Ok(GateMove::Run(Step::Backfill)));
     // Nobody has to wait for a backfill with a roll-back. It is the backfill that has to be done again.
-    gate.deploys(&version("2.1"), &OLD).unwrap();
+    gate.deploys(RUN, &version("2.1"), &OLD).unwrap();
     gate.ended(Ticket(1), StepEnd::Done);
     assert_eq!(gate.phase(), Phase::DualWrite);
-    gate.deployed();
+    gate.deployed(RUN);
     gate.sees_code(Code::New);
     does(&mut gate, GateWish::Next, Step::Backfill);
     does(&mut gate, GateWish::Next, Step::ReadNew);
-    let refused = gate.deploys(&version("2.1"), &OLD).unwrap_err();
+    let refused = gate.deploys(RUN, &version("2.1"), &OLD).unwrap_err();
     assert_eq!(refused.way_out(), "go back with read-old first");
 }
 
 #[test]
 fn a_release_that_fits_neither_schema_or_comes_too_early_is_told_so() {
     let mut gate = gate(DualWriter::Database);
-    let early = gate.deploys(&version("3.0"), &SchemaRange { from: 8, to: 9 }).unwrap_err();
+    let early = gate.deploys(RUN, &version("3.0"), &SchemaRange { from: 8, to: 9 }).unwrap_err();
     assert_eq!(early.to_string(), "release 3.0 can't live with schema 7");
-    let stranger = gate.deploys(&version("0.1"), &SchemaRange { from: 1, to: 2 }).unwrap_err();
+    let stranger = gate.deploys(RUN, &version("0.1"), &SchemaRange { from: 1, to: 2 }).unwrap_err();
     assert_eq!(stranger.way_out(), "take a release that lives with schema 7 or 8");
 }
 
@@ -179,7 +182,7 @@ fn what_nobody_has_seen_may_be_anywhere() {
     // Half a look is none: whether new columns are read decides.
     let half =
         SchemaLook { columns: Some(Columns::InStep), read_new: FlagState::Unknown, ..SchemaLook::NOTHING };
-    assert_eq!(gate.sees(&half), Sight::default());
+    assert_eq!(gate.sees(&half, true), Sight::default());
     assert!(!gate.is_seen());
 }
 
@@ -199,7 +202,7 @@ fn a_gate_that_forgot_everything_takes_it_from_a_look_and_from_no_further() {
         (seen(Columns::Contracted, FlagState::Unknown, FlagState::Unknown), Phase::Contracted),
     ] {
         let mut gate = SchemaGate::new(plan.clone());
-        assert_eq!(gate.sees(&look).found, Some(phase), "{look:?}");
+        assert_eq!(gate.sees(&look, true).found, Some(phase), "{look:?}");
     }
 }
 
@@ -208,13 +211,13 @@ fn a_step_in_doubt_is_settled_by_what_a_look_shows() {
     let mut gate = gate(DualWriter::Database);
     gate.wish(Mono(0), Ticket(1), GateWish::Next).unwrap();
     gate.ended(Ticket(1), StepEnd::InDoubt);
-    assert_eq!(gate.sees(&SchemaLook { columns: None, ..BEFORE }), Sight::default());
+    assert_eq!(gate.sees(&SchemaLook { columns: None, ..BEFORE }, true), Sight::default());
     assert!(gate.is_in_doubt(), "nobody answered");
-    assert_eq!(gate.sees(&BEFORE).settled, Some((Step::Expand, false)));
+    assert_eq!(gate.sees(&BEFORE, true).settled, Some((Step::Expand, false)));
     gate.wish(Mono(0), Ticket(2), GateWish::Next).unwrap();
     gate.ended(Ticket(2), StepEnd::InDoubt);
     let expanded = SchemaLook { columns: Some(Columns::Expanded), ..BEFORE };
-    assert_eq!(gate.sees(&expanded), Sight { settled: Some((Step::Expand, true)), found: None });
+    assert_eq!(gate.sees(&expanded, true), Sight { settled: Some((Step::Expand, true)), found: None });
     assert_eq!(gate.phase(), Phase::Expanded);
 }
 
@@ -222,6 +225,74 @@ fn a_step_in_doubt_is_settled_by_what_a_look_shows() {
 fn whoever_changes_the_schema_by_hand_is_noticed() {
     let mut gate = soaking();
     let gone = SchemaLook { columns: Some(Columns::Contracted), ..BEFORE };
-    assert_eq!(gate.sees(&gone).found, Some(Phase::Contracted));
+    assert_eq!(gate.sees(&gone, true).found, Some(Phase::Contracted));
+    assert!(!gate.admits(&OLD));
+}
+
+#[test]
+fn a_step_in_doubt_is_not_done_by_whoever_wants_to_go_the_other_way() {
+    let mut gate = gate(DualWriter::Database);
+    gate.wish(Mono(0), Ticket(1), GateWish::Next).unwrap();
+    gate.ended(Ticket(1), StepEnd::InDoubt);
+    let refused = gate.wish(Mono(0), Ticket(2), GateWish::Back).unwrap_err();
+    assert_eq!(refused.to_string(), "it is not known how step expand ended");
+    assert_eq!(gate.wish(Mono(0), Ticket(2), GateWish::Next), Ok(GateMove::Run(Step::Expand)));
+}
+
+#[test]
+fn a_contract_that_is_not_seen_may_still_come_about_until_nothing_of_it_is_at_work() {
+    let mut gate = soaking();
+    gate.wish(Mono(DAY.0), Ticket(1), GateWish::Contract).unwrap();
+    gate.ended(Ticket(1), StepEnd::InDoubt);
+    let both = SchemaLook {
+        columns: Some(Columns::InStep),
+        dual_write: FlagState::On,
+        read_new: FlagState::On,
+        old_code: Some(false),
+        new_code: Some(true),
+    };
+    assert_eq!(gate.sees(&both, false), Sight::default());
+    assert!(!gate.admits(&OLD));
+    assert_eq!(gate.sees(&both, true).settled, Some((Step::Contract, false)));
+    assert!(gate.admits(&OLD));
+}
+
+#[test]
+fn two_services_that_bring_code_in_at_once_do_not_end_each_others_deployment() {
+    let mut gate = gate(DualWriter::Application);
+    does(&mut gate, GateWish::Next, Step::Expand);
+    does(&mut gate, GateWish::Next, Step::DualWriteOn);
+    gate.deploys(RUN, &version("2.1"), &OLD).unwrap();
+    // Another service reports new code, and a look sees no old code yet.
+    gate.found_deployed(Some(&NEW));
+    gate.sees_code(Code::New);
+    assert_eq!(gate.wish(Mono(0), Ticket(1), GateWish::Next).unwrap_err().why(), &Hindrance::OldCode);
+    assert!(!gate.deployed(Ticket(77)), "whose run brought nothing in");
+    assert!(gate.deployed(RUN));
+    gate.sees_code(Code::New);
+    does(&mut gate, GateWish::Next, Step::Backfill);
+}
+
+#[test]
+fn old_code_that_somebody_let_out_ends_the_soak_before_anybody_looks() {
+    let mut gate = soaking();
+    gate.found_deployed(Some(&OLD));
+    assert_eq!((gate.phase(), gate.code()), (Phase::ReadNew, Code::Unknown));
+}
+
+#[test]
+fn old_code_that_was_seen_counts_whatever_else_was_not() {
+    let mut gate = soaking();
+    gate.sees(&SchemaLook { old_code: Some(true), ..SchemaLook::NOTHING }, true);
+    assert_eq!(gate.phase(), Phase::ReadNew);
+}
+
+#[test]
+fn whoever_lets_code_read_other_columns_by_hand_is_noticed() {
+    let mut gate = gate(DualWriter::Database);
+    does(&mut gate, GateWish::Next, Step::Expand);
+    let look = SchemaLook { columns: Some(Columns::Expanded), read_new: FlagState::On, ..BEFORE };
+    assert_eq!(gate.sees(&look, true).found, Some(Phase::ReadNew));
+    // Old columns may lack what was written since.
     assert!(!gate.admits(&OLD));
 }

@@ -30,8 +30,8 @@ impl Target {
         if before
             .is_some_and(|before| before.release.digest == out.release.digest && before.stage == out.stage)
         {
-            // Told twice is told once.
-            return;
+            // Told twice is told once. Only what nobody had said, which schemas it can live with, is news.
+            return self.learns_schema(&out, desk);
         }
         let (release, stage, build) = (out.release.clone(), out.stage, out.build.clone());
         let goes_on = before.is_some_and(|before| before.release.digest == release.digest);
@@ -50,6 +50,21 @@ impl Target {
         if self.state.is_quarantined(&release.digest) {
             self.is_back(now, release.digest, desk);
         }
+    }
+
+    /// Which schemas what is out can live with is told, or told in another way.
+    fn learns_schema(&mut self, told: &Out, desk: &mut Desk<'_>) {
+        let digest = told.release.digest;
+        let Some(out) = self.state.out.as_mut().filter(|_| told.schema.is_some()) else { return };
+        if out.schema == told.schema {
+            return;
+        }
+        out.schema = told.schema;
+        for good in self.state.good.iter_mut().filter(|good| good.release.digest == digest) {
+            good.schema = told.schema;
+        }
+        let (release, stage, build) = (told.release.clone(), told.stage, told.build.clone());
+        self.note(TargetStep::Deployed { release, stage, build }, desk);
     }
 
     /// A release that is in quarantine was let out: past the gate, or by somebody who undoes what was done here.
@@ -127,13 +142,18 @@ impl Target {
         use backstay_model::Schema;
         match (&self.settings.schema, self.way_home(migrations)) {
             (None, _) => Schema::Unknown,
-            (Some(SharedData::Of(data)), _) => {
+            (Some(SharedData::Of(data)), home) => {
+                // Where no way home is left, the newest release that was good is the one that can't be gone back to.
                 let (out, _, _) = self.judged_release();
-                let is_home = |good: &&Good| {
-                    good.release.digest != out.digest && !self.state.is_quarantined(&good.release.digest)
+                let is_meant = |good: &&Good| match &home {
+                    Ok(home) => good.release.digest == home.digest,
+                    Err(_) => {
+                        let digest = good.release.digest;
+                        digest != out.digest && !self.state.is_quarantined(&digest)
+                    }
                 };
-                let home = self.state.good.iter().find(is_home);
-                migrations.facts(data, home.and_then(|home| home.schema.as_ref()))
+                let meant = self.state.good.iter().find(is_meant);
+                migrations.facts(data, meant.and_then(|good| good.schema.as_ref()))
             }
             (Some(SharedData::Version(version)), Ok(_)) => Schema::Compatible(*version),
             (Some(SharedData::Version(version)), Err(Rail::NoWayHome { one_way: 1.., .. })) => {

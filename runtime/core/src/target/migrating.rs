@@ -11,15 +11,22 @@
 use alloc::{format, string::ToString};
 
 use backstay_model::{
-    Mono, Name, Outcome, Rail, Reason, Release, TargetId, TargetStep, Task, Ticket, Transience,
+    Millis, Mono, Name, Outcome, Rail, Reason, Release, TargetId, TargetStep, Task, Ticket, Transience,
 };
 
 use super::{Hold, Out, SharedData, Target, TargetEffect, running::Purpose};
 use crate::{
-    Brakes, GateMove, GateWish, SchemaGate, SchemaLook, Sight, Step, StepEnd,
+    Brakes, GateMove, GateWish, Ordered, Phase, SchemaGate, SchemaLook, Sight, Step, StepEnd,
     estate::Desk,
     migrations::{Migrations, told},
 };
+
+/// A run of a step that worked for so long got on with it, however it ended.
+const WORKED: Millis = Millis::from_secs(30);
+/// Runs in a row that didn't, after which a person is told and nothing more is tried.
+const TRIES_MAX: u32 = 5;
+/// After so long nothing of a run that has ended is at work any more.
+const AT_REST: Millis = Millis::from_secs(60);
 
 impl Target {
     /// The data base whose data this target's releases share.
@@ -28,6 +35,14 @@ impl Target {
             Some(SharedData::Of(data)) => Some(data),
             Some(SharedData::Version(_)) | None => None,
         }
+    }
+
+    /// It is watched from now on, or again: what was seen before says nothing of now.
+    pub(crate) fn plans_anew(&mut self, desk: &mut Desk<'_>) {
+        if let Some(migrating) = desk.migrations.get_mut(&self.id) {
+            migrating.gate.forgets_looks();
+        }
+        self.plans(desk);
     }
 
     /// From now on its migration is the one that is set.
@@ -47,14 +62,35 @@ impl Target {
         {
             migrating.gate.ended(ticket, StepEnd::InDoubt);
         }
-        self.looks(desk);
+        // Without a migration nothing waits for a look, and hundreds of targets are configured at once.
+        if self.settings.migration.is_some() {
+            self.looks_anew(desk);
+        }
     }
 
     /// Its executor is asked what it sees, if it is one that looks.
     pub(super) fn looks(&self, desk: &mut Desk<'_>) {
         if self.settings.looks {
-            desk.out.push(TargetEffect::Look { target: self.id.clone() });
+            desk.out.push(TargetEffect::Look { target: self.id.clone(), anew: false });
         }
+    }
+
+    /// The same, and what is being looked at this moment may be older than what has just happened.
+    fn looks_anew(&self, desk: &mut Desk<'_>) {
+        desk.out.push(TargetEffect::Look { target: self.id.clone(), anew: true });
+    }
+
+    /// What a person ordered of its migration isn't wanted any more.
+    pub(super) fn unwants(&self, desk: &mut Desk<'_>) {
+        if let Some(migrating) = desk.migrations.get_mut(&self.id) {
+            migrating.wanted = None;
+        }
+    }
+
+    /// Its gate, as long as a migration is configured for it.
+    fn gate<'a>(&self, migrations: &'a Migrations) -> Option<&'a SchemaGate> {
+        self.settings.migration.as_ref()?;
+        migrations.gate(&self.id)
     }
 
     /// Whether a step may be ordered now, and what it is.
@@ -68,7 +104,7 @@ impl Target {
         migrations: &Migrations,
         brakes: &Brakes,
     ) -> Result<GateMove, Rail> {
-        let gate = migrations.gate(&self.id).ok_or(Rail::NoPlaybook)?;
+        let gate = self.gate(migrations).ok_or(Rail::NoPlaybook)?;
         let granted = gate.preview(now, wish).map_err(|refusal| told(&refusal))?;
         self.may_run(now)?;
         match (&self.state.hold, wish) {
@@ -80,83 +116,120 @@ impl Target {
         Ok(granted)
     }
 
-    /// A person orders a step.
+    /// A person orders a step. Whatever was wanted before isn't any more.
     pub(super) fn migrate(&mut self, now: Mono, wish: GateWish, desk: &mut Desk<'_>) {
+        self.unwants(desk);
         match self.may_migrate(now, wish, desk.migrations, desk.brakes) {
             Ok(GateMove::Run(_)) => desk.brakes.spend(now, &self.settings.domain),
             Ok(GateMove::Stands(_)) => {}
             Err(rail) => return self.tell(&format!("is kept where it is: {rail}"), desk),
         }
-        self.steps(now, wish, desk);
+        self.steps(now, wish, 0, desk);
     }
 
     /// A window was good: what was ordered and cut short goes on.
     pub(super) fn goes_on_migrating(&mut self, now: Mono, desk: &mut Desk<'_>) {
-        let Some((wish, who)) = desk.migrations.wanted(&self.id).cloned() else { return };
+        let wanted = desk.migrations.get(&self.id).and_then(|migrating| migrating.wanted.clone());
+        let Some(Ordered { wish, step, who, tries }) = wanted else { return };
         desk.by = Some(who);
-        // The brakes let the order through when it was given.
-        let kept = self.may_migrate(now, wish, desk.migrations, desk.brakes).err();
-        match kept {
-            None | Some(Rail::Brake { .. }) => self.steps(now, wish, desk),
-            Some(_) => {}
+        match self.may_migrate(now, wish, desk.migrations, desk.brakes) {
+            // The brakes let it through when it was ordered.
+            Ok(GateMove::Run(next)) if next == step => self.steps(now, wish, tries, desk),
+            Ok(GateMove::Run(_) | GateMove::Stands(_)) => {
+                self.unwants(desk);
+                self.tell(&format!("{} isn't what comes next any more", step.playbook()), desk);
+            }
+            Err(_) => {}
         }
     }
 
     /// Does what is wanted.
-    fn steps(&mut self, now: Mono, wish: GateWish, desk: &mut Desk<'_>) {
-        let ticket = desk.ticket();
+    fn steps(&mut self, now: Mono, wish: GateWish, tries: u32, desk: &mut Desk<'_>) {
+        let (ticket, who) = (desk.ticket(), desk.by.clone());
         let Some(migrating) = desk.migrations.get_mut(&self.id) else { return };
-        migrating.wanted = desk.by.clone().map(|who| (wish, who));
         match migrating.gate.wish(now, ticket, wish) {
             Ok(GateMove::Run(step)) => {
+                // A contract is ordered each time anew: nothing leads back, and much may be seen meanwhile.
+                let who = who.filter(|_| step != Step::Contract);
+                migrating.wanted = who.map(|who| Ordered { wish, step, who, tries });
                 let task = Task::Heal { playbook: playbook(step) };
-                self.begin_as(now, ticket, task, Purpose::Step { step }, 1, desk);
+                self.begin_as(now, ticket, task, Purpose::Step { step, begun: now }, 1, desk);
                 if self.state.work.ticket() != Some(ticket)
                     && let Some(migrating) = desk.migrations.get_mut(&self.id)
                 {
                     migrating.gate.ended(ticket, StepEnd::Failed);
+                    migrating.wanted = None;
                 }
             }
-            Ok(GateMove::Stands(phase)) => {
-                migrating.wanted = None;
-                self.tell(&format!("is {phase}"), desk);
-            }
-            Err(refusal) => {
-                migrating.wanted = None;
-                self.tell(&format!("is kept where it is: {}", told(&refusal)), desk);
-            }
+            Ok(GateMove::Stands(phase)) => self.tell(&format!("is {phase}"), desk),
+            Err(refusal) => self.tell(&format!("is kept where it is: {}", told(&refusal)), desk),
         }
     }
 
     /// The run of a step ended.
-    pub(super) fn stepped(&mut self, ticket: Ticket, step: Step, outcome: Outcome, desk: &mut Desk<'_>) {
+    pub(super) fn stepped(
+        &mut self,
+        now: Mono,
+        (ticket, step, begun): (Ticket, Step, Mono),
+        outcome: Outcome,
+        desk: &mut Desk<'_>,
+    ) {
         let Some(migrating) = desk.migrations.get_mut(&self.id) else { return };
         let end = if outcome == Outcome::Done { StepEnd::Done } else { StepEnd::InDoubt };
         migrating.gate.ended(ticket, end);
         let phase = migrating.gate.phase();
-        let for_good = matches!(outcome, Outcome::Failed { transience: Transience::Permanent, .. });
-        if outcome == Outcome::Done || for_good {
-            migrating.wanted = None;
-        }
         match outcome {
-            Outcome::Done => self.tell(&format!("{} is done: is {phase}", step.playbook()), desk),
+            Outcome::Done => {
+                migrating.last = Some((step, true));
+                // Old code wrote past it meanwhile: what was ordered isn't reached.
+                let again = step == Step::Backfill && phase == Phase::DualWrite;
+                migrating.wanted.take_if(|_| !again);
+                let again = if again { ", and has to be done again" } else { "" };
+                self.tell(&format!("{} is done{again}: is {phase}", step.playbook()), desk);
+            }
             failed @ Outcome::Failed { .. } => {
-                self.note(TargetStep::RunFailed { ticket, outcome: failed.clone(), again: None }, desk);
-                if for_good {
-                    self.page(Rail::RunFailed { outcome: failed }, desk);
-                }
+                migrating.doubted = Some(now);
+                self.step_failed(now, (ticket, begun), failed, desk);
             }
         }
-        self.looks(desk);
+        self.looks_anew(desk);
+    }
+
+    fn step_failed(
+        &mut self,
+        now: Mono,
+        (ticket, begun): (Ticket, Mono),
+        failed: Outcome,
+        desk: &mut Desk<'_>,
+    ) {
+        self.note(TargetStep::RunFailed { ticket, outcome: failed.clone(), again: None }, desk);
+        let worked = (WORKED..self.settings.run_limit).contains(&now.since(begun));
+        let for_good = matches!(failed, Outcome::Failed { transience: Transience::Permanent, .. });
+        let migrating = desk.migrations.get_mut(&self.id);
+        let wanted = migrating.and_then(|migrating| {
+            let wanted = migrating.wanted.as_mut()?;
+            wanted.tries = if worked { 0 } else { wanted.tries.saturating_add(1) };
+            Some(wanted.tries)
+        });
+        // Without anything wanted it is a contract, or a person changed their mind.
+        if for_good || wanted.is_none_or(|tries| tries >= TRIES_MAX) {
+            self.unwants(desk);
+            self.page(Rail::RunFailed { outcome: failed }, desk);
+        }
     }
 
     /// Its executor looked.
     pub(super) fn looked(&mut self, now: Mono, look: &SchemaLook, desk: &mut Desk<'_>) {
         let Some(migrating) = desk.migrations.get_mut(&self.id) else { return };
         let (known, before) = (migrating.gate.is_seen(), migrating.gate.phase());
-        let Sight { settled, found } = migrating.gate.sees(look);
+        let at_rest = migrating.doubted.is_none_or(|at| now.since(at) >= AT_REST);
+        let Sight { settled, found } = migrating.gate.sees(look, at_rest);
         let after = migrating.gate.phase();
+        if found.is_some() {
+            migrating.wanted = None;
+        }
         if let Some((step, done)) = settled {
+            migrating.last = Some((step, done));
             if done {
                 migrating.wanted = None;
             }
@@ -184,25 +257,28 @@ impl Target {
         let refused = desk.migrations.refusal(&data, version, out.schema.as_ref());
         // Before the first look nobody knows, and that is no reason to wake a person.
         let is_seen = desk.migrations.gate(&data).is_some_and(SchemaGate::is_seen);
-        self.brought_in(&data, desk);
+        if let Some(migrating) = desk.migrations.get_mut(&data) {
+            migrating.gate.found_deployed(out.schema.as_ref());
+            desk.out.push(TargetEffect::Look { target: data, anew: true });
+        }
         if let Some(rail) = refused.filter(|_| is_seen) {
             self.hold(now, rail.clone(), desk);
             self.page(rail, desk);
         }
     }
 
-    /// A release is about to be brought back by us.
-    pub(super) fn brings_in(&self, release: &Release, desk: &mut Desk<'_>) -> Result<(), Rail> {
+    /// A release is about to be brought back by a run of ours.
+    pub(super) fn brings_in(&self, run: Ticket, release: &Release, desk: &mut Desk<'_>) -> Result<(), Rail> {
         let Some(data) = self.shares() else { return Ok(()) };
         let good = self.state.good.iter().find(|good| good.release.digest == release.digest);
         let range = good.and_then(|good| good.schema);
-        desk.migrations.deploys(data, &release.version, range.as_ref())
+        desk.migrations.deploys(run, data, &release.version, range.as_ref())
     }
 
-    /// What runs on the data may be something else now.
-    pub(super) fn brought_in(&self, data: &TargetId, desk: &mut Desk<'_>) {
-        if desk.migrations.deployed(data) {
-            desk.out.push(TargetEffect::Look { target: data.clone() });
+    /// That run has ended. Which data it was about it says itself: the configuration may be another by now.
+    pub(super) fn brought_in(&self, run: Ticket, desk: &mut Desk<'_>) {
+        for data in desk.migrations.deployed(run) {
+            desk.out.push(TargetEffect::Look { target: data, anew: true });
         }
     }
 

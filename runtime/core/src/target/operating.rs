@@ -33,11 +33,13 @@ impl Target {
         desk.by = Some(who.clone());
         match wish {
             Wish::Freeze => {
+                self.unwants(desk);
                 let rail = Rail::Operator { who: who.clone() };
                 self.state.hold = Hold::Frozen { rail: rail.clone(), since: now };
                 self.note(TargetStep::Froze { rail }, desk);
             }
             Wish::Thaw => {
+                self.unwants(desk);
                 self.thaw(who, desk);
                 // Who thaws has looked: what was undone before doesn't count any more.
                 self.state.undone = None;

@@ -68,6 +68,8 @@ pub enum Purpose {
     Step {
         /// Which.
         step: Step,
+        /// When it began.
+        begun: Mono,
     },
 }
 
@@ -112,7 +114,7 @@ impl Target {
     pub(super) fn begin(&mut self, now: Mono, task: Task, purpose: Purpose, tries: u32, desk: &mut Desk<'_>) {
         let ticket = desk.ticket();
         if let Task::GoHome { release } = &task
-            && let Err(rail) = self.brings_in(release, desk)
+            && let Err(rail) = self.brings_in(ticket, release, desk)
         {
             return self.freeze(now, rail, desk);
         }
@@ -192,6 +194,7 @@ impl Target {
 
     /// It isn't watched any more: what is open is let go of. Where it comes back, what is left to do is begun anew.
     pub(crate) fn unwatched(&mut self, now: Mono, desk: &mut Desk<'_>) {
+        self.unwants(desk);
         let Some(ticket) = self.state.work.ticket() else { return };
         let why = "the target is not watched any more".into();
         let outcome = Outcome::Failed { transience: Transience::Transient, why };
@@ -243,11 +246,9 @@ impl Target {
         }));
         match purpose {
             Purpose::Mend => self.mended(now, ticket, outcome, desk),
-            Purpose::Step { step } => self.stepped(ticket, step, outcome, desk),
+            Purpose::Step { step, begun } => self.stepped(now, (ticket, step, begun), outcome, desk),
             Purpose::Home { how, left, since } => {
-                if let Some(data) = self.shares().cloned() {
-                    self.brought_in(&data, desk);
-                }
+                self.brought_in(ticket, desk);
                 match outcome {
                     Outcome::Done => self.came_home(now, how, left, since, &order.task, desk),
                     failed @ Outcome::Failed { .. } => {

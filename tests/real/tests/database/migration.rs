@@ -19,6 +19,8 @@ use backstay_test_real::{FlagsDouble, Postgres, pump_commands};
 use executor_db::Db;
 use tokio::runtime::Runtime;
 
+/// The run that brings releases in.
+const DEPLOYMENT: Ticket = Ticket(u64::MAX);
 /// How long new code has to be alone.
 pub const SOAK: Millis = Millis::from_secs(86_400);
 
@@ -96,20 +98,23 @@ impl<'a> MigrationUnderTest<'a> {
         let on =
             if by_flag { self.flags.is_on("dual-write") } else { self.prints("dual-write-status") == "on" };
         let flag = |on: bool| if on { FlagState::On } else { FlagState::Off };
-        self.gate.sees(&SchemaLook {
-            columns: Some(columns),
-            old_code: Some(old),
-            new_code: Some(new),
-            dual_write: flag(on),
-            read_new: flag(self.flags.is_on("read-new")),
-        });
+        self.gate.sees(
+            &SchemaLook {
+                columns: Some(columns),
+                old_code: Some(old),
+                new_code: Some(new),
+                dual_write: flag(on),
+                read_new: flag(self.flags.is_on("read-new")),
+            },
+            true,
+        );
     }
 
     /// A release is brought in.
     pub fn brings_in(&mut self, version: &str, range: &SchemaRange, starts: impl FnOnce()) {
-        self.gate.deploys(&Version::parse(version).unwrap(), range).unwrap();
+        self.gate.deploys(DEPLOYMENT, &Version::parse(version).unwrap(), range).unwrap();
         starts();
-        self.gate.deployed();
+        assert!(self.gate.deployed(DEPLOYMENT));
         self.looks();
     }
 

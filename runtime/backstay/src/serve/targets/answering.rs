@@ -250,10 +250,10 @@ fn wanted(wish: &TargetWish) -> Option<Action> {
 
 /// What a rail keeps back, with what helps.
 pub(super) fn kept_back(id: &TargetId, rail: Rail) -> ApiError {
-    match rail {
-        Rail::Migration { why, way_out } => ApiError::new(Kind::Refused, why).help(way_out),
-        rail => ApiError::new(Kind::Refused, rail.to_string()).help(format!("backstay target show {id}")),
+    if let Rail::Migration { why, way_out } = rail {
+        return ApiError::new(Kind::Refused, why).help(way_out);
     }
+    ApiError::new(Kind::Refused, rail.to_string()).help(format!("backstay target show {id}"))
 }
 
 /// A release of a target. A version without a digest stands for itself.

@@ -8,7 +8,7 @@ use backstay_config::Problem;
 use backstay_core::{Allowance, Allowances, TargetSettings};
 use backstay_hands::{
     Command, Credential, CredentialReader, CredentialSource, Endpoint, ExtraArgs, GuardedEndpoint,
-    GuardedEndpoints, HttpGrant, Paths, Place, Roots, ServerCommand, ServerCommands, ServerHands, Ssh,
+    GuardedEndpoints, HttpGrant, Mark, Paths, Place, Roots, ServerCommand, ServerCommands, ServerHands, Ssh,
 };
 use backstay_model::{Event, Millis, Name, TargetId};
 use backstay_plugins::{Judge, LoadError, Loader, terms, worker::Program};
@@ -139,9 +139,12 @@ impl Configured {
         Self { allowances, settings, watched, policies, executors, asks, means }
     }
 
-    /// What is done with, for whoever does it.
-    pub(crate) fn take_means(&mut self) -> Means {
-        std::mem::take(&mut self.means)
+    /// What is done with, for whoever does it. What is run on this machine carries `mark`.
+    pub(crate) fn take_means(&mut self, mark: &Mark) -> Means {
+        let mut means = std::mem::take(&mut self.means);
+        let (hands, ..) = &mut means;
+        hands.commands.mark(mark);
+        means
     }
 }
 

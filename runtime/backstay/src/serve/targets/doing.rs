@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use backstay_api::PageBody;
 use backstay_hands::{ServerHands, spawn};
-use backstay_model::{Answer, Deed, Millis, Name, TargetId, Ticket, UnixMs};
+use backstay_model::{Answer, Deed, Millis, Name, TargetId, UnixMs};
 use backstay_signals::{Answers, Prometheus};
 use tokio::{
     sync::{mpsc, watch},
@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    Key, Todo,
+    Key, Todo, Whose,
     watching::{Numbers, Questions},
 };
 
@@ -27,7 +27,6 @@ const CAME_MAX: usize = 256;
 
 /// Something that came back.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is not kept")]
 pub(crate) enum Came {
     /// An effect has ended.
     Effect(Key, Answer),
@@ -53,8 +52,8 @@ pub(crate) struct Doer {
     hands: Arc<ServerHands>,
     prometheus: BTreeMap<Name, Prometheus>,
     pager: Option<Arc<Pager>>,
-    /// Runs with effects under way: who holds the other end hears when nobody waits any more.
-    open: BTreeMap<Ticket, watch::Sender<()>>,
+    /// Whose effects are under way: who holds the other end hears when nobody waits any more.
+    open: BTreeMap<Whose, watch::Sender<()>>,
     came: mpsc::Sender<Came>,
 }
 
@@ -82,23 +81,13 @@ impl Doer {
     pub(crate) fn begin(&mut self, todo: Todo, now: UnixMs) {
         let came = self.came.clone();
         match todo {
-            Todo::LetGo(ticket) => drop(self.open.remove(&ticket)),
+            Todo::LetGo(whose) => drop(self.open.remove(&whose)),
             Todo::Effect { key, deed } => {
-                let mut let_go = match key {
-                    Key::Run { ticket, .. } => {
-                        Some(self.open.entry(ticket).or_insert_with(|| watch::channel(()).0).subscribe())
-                    }
-                    // A dry run only looks, and each look has a time-out of its own.
-                    Key::Dry { .. } => None,
-                };
+                let mut let_go =
+                    self.open.entry(key.whose).or_insert_with(|| watch::channel(()).0).subscribe();
                 let hands = Arc::clone(&self.hands);
                 spawn(async move {
-                    let nobody_waits = async {
-                        match &mut let_go {
-                            Some(let_go) => while let_go.changed().await.is_ok() {},
-                            None => std::future::pending().await,
-                        }
-                    };
+                    let nobody_waits = async { while let_go.changed().await.is_ok() {} };
                     // Dropped in the middle it leaves no process behind.
                     tokio::select! {
                         answer = perform(&hands, deed) => drop(came.send(Came::Effect(key, answer)).await),

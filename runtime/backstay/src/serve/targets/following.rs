@@ -11,7 +11,7 @@ use backstay_plugins::Consulted;
 
 use super::{
     super::{clock::Now, diary::Diary, judge::Ask, server::Server},
-    Todo, told,
+    Todo, Whose, told,
 };
 
 impl<D: Diary, P: Ask> Server<D, P> {
@@ -53,11 +53,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
                     TargetEffect::Run { target, order, grant } => self.take_run(now, target, order, grant),
                     TargetEffect::Abandon { target, ticket, outcome } => {
                         self.targets.runs.remove(&ticket);
-                        self.targets.todo.push_back(Todo::LetGo(ticket));
+                        self.targets.todo.push_back(Todo::LetGo(Whose::Run(ticket)));
                         let input = TargetInput::Ended { ticket, outcome };
                         steps.push_back((self.targets.estate.step(now.mono, &target, input), None));
                     }
-                    TargetEffect::Look { target } => self.begin_look(now, &target),
+                    TargetEffect::Look { target, anew } => self.begin_look(now, &target, anew),
                     TargetEffect::Page { target, incident, rail } => self.page(&target, incident, &rail),
                 }
             }

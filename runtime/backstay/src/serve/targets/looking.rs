@@ -10,6 +10,7 @@ use backstay_signals::Readings;
 
 use super::{
     super::{clock::Now, diary::Diary, judge::Ask, server::Server},
+    Todo, Whose,
     planning::Of,
 };
 
@@ -19,9 +20,15 @@ const LOOK: &str = "look";
 pub(super) const READINGS: &str = "readings";
 
 impl<D: Diary, P: Ask> Server<D, P> {
-    /// Begins a look. One that is under way says nothing any more.
-    pub(super) fn begin_look(&mut self, now: Now, target: &TargetId) {
-        self.forget_look(target);
+    /// Begins a look, unless one is under way. With `anew`, what has just happened made that one too old.
+    pub(super) fn begin_look(&mut self, now: Now, target: &TargetId, anew: bool) {
+        if self.targets.looks.contains_key(target) && !anew {
+            return;
+        }
+        if let Some(number) = self.targets.looks.remove(target) {
+            self.targets.dry.remove(&number);
+            self.targets.todo.push_back(Todo::LetGo(Whose::Dry(number)));
+        }
         let Ok(playbook) = Name::parse(LOOK) else { return };
         match self.executor_of(target, None) {
             Ok(executor) => {
@@ -32,16 +39,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
     }
 
-    /// A window has closed, and the look that began with it isn't over: nobody answered.
-    pub(super) fn end_look(&mut self, now: Now, target: &TargetId) {
-        if self.forget_look(target) {
-            self.saw(now, target, Err("it did not end within a window".into()));
+    /// A window is over. What a look says that isn't counts for the next one.
+    pub(super) fn misses_look(&mut self, target: &TargetId) {
+        if self.targets.looks.contains_key(target)
+            && let Some(watch) = self.targets.watches.get_mut(target)
+        {
+            watch.sees(Err("it is still under way".into()));
         }
-    }
-
-    fn forget_look(&mut self, target: &TargetId) -> bool {
-        let number = self.targets.looks.remove(target);
-        number.is_some_and(|number| self.targets.dry.remove(&number).is_some())
     }
 
     /// A look is over.

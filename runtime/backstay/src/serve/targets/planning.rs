@@ -16,7 +16,7 @@ use backstay_plugins::{Next, Run, Stuck};
 
 use super::{
     super::{clock::Now, diary::Diary, judge::Ask, server::Server},
-    Key, Todo,
+    Key, Todo, Whose,
     answering::{kept_back, no_target},
     executing::Chosen,
     looking::READINGS,
@@ -89,6 +89,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// A step of a migration. What the gate is asked for isn't ordered by it.
     fn plan_step(&mut self, now: Now, id: &TargetId, wish: GateWish, reply: Reply<DryRunView>) {
+        let target = self.targets.estate.target(id);
+        if let Some(why) = target.and_then(|target| target.heeds(&TargetWish::Migrate(wish))) {
+            return drop(reply.send(Err(ApiError::new(Kind::Refused, why))));
+        }
         let preview = self.targets.estate.preview_step(now.mono, id, wish);
         let step = match preview.unwrap_or(Err(Rail::NoPlaybook)) {
             Ok(GateMove::Run(step)) => step,
@@ -144,7 +148,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 let dry = Dry { executor, run, asked: 0, open: Vec::new(), of };
                 self.go_on_dry(now, number, dry, next);
             }
-            Err(stuck) => self.ends_dry(now, of, Err(told(&stuck))),
+            Err(stuck) => self.ends_dry(now, 0, of, Err(told(&stuck))),
         }
     }
 
@@ -161,25 +165,25 @@ impl<D: Diary, P: Ask> Server<D, P> {
     fn answer_dry(&mut self, now: Now, number: u64, mut dry: Dry, ordinal: u32, answer: Answer) {
         let Some(chosen) = self.targets.executor(&dry.executor) else {
             let why = "its executor was taken back in the middle of it".into();
-            return self.ends_dry(now, dry.of, Err(why));
+            return self.ends_dry(now, number, dry.of, Err(why));
         };
         chosen.at(now.mono);
         match dry.run.answer(&Chosen(chosen), ordinal, answer) {
             Ok(next) => self.go_on_dry(now, number, dry, next),
-            Err(stuck) => self.ends_dry(now, dry.of, Err(told(&stuck))),
+            Err(stuck) => self.ends_dry(now, number, dry.of, Err(told(&stuck))),
         }
     }
 
     fn go_on_dry(&mut self, now: Now, number: u64, mut dry: Dry, next: Next) {
         let effects = match next {
-            Next::End(outcome) => return self.ends_dry(now, dry.of, Ok(outcome)),
+            Next::End(outcome) => return self.ends_dry(now, number, dry.of, Ok(outcome)),
             Next::Do(effects) => effects,
         };
         let mut assumed = VecDeque::new();
         for Effect { ordinal, access, deed } in effects {
             if dry.asked >= EFFECTS_MAX {
                 let why = format!("it goes on; {EFFECTS_MAX} effects are shown");
-                return self.ends_dry(now, dry.of, Err(why));
+                return self.ends_dry(now, number, dry.of, Err(why));
             }
             dry.asked += 1;
             let what = deed.to_string();
@@ -194,9 +198,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 (_, Deed::Sleep { .. } | Deed::Attach { .. }) => assumed.push_back((ordinal, Answer::Done)),
                 (true, _) => {
                     dry.open.push((ordinal, what));
-                    self.targets
-                        .todo
-                        .push_back(Todo::Effect { key: Key::Dry { dry: number, ordinal }, deed });
+                    let key = Key { whose: Whose::Dry(number), ordinal };
+                    self.targets.todo.push_back(Todo::Effect { key, deed });
                 }
                 (false, _) if matches!(dry.of, Of::Look { .. }) => {
                     assumed.push_back((ordinal, Answer::Refused("a look changes nothing".into())));
@@ -230,7 +233,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
 impl<D: Diary, P: Ask> Server<D, P> {
     /// It is over: by itself, or because it can't go on.
-    fn ends_dry(&mut self, now: Now, of: Of, end: Result<Outcome, String>) {
+    fn ends_dry(&mut self, now: Now, number: u64, of: Of, end: Result<Outcome, String>) {
+        self.targets.todo.push_back(Todo::LetGo(Whose::Dry(number)));
         match of {
             Of::Person { shown, changed, reply } => {
                 let end = end.map_or_else(|why| why, |outcome| ended(&outcome, changed));

@@ -13,7 +13,7 @@ use backstay_plugins::{Next, Run, Stuck};
 
 use super::{
     super::{clock::Now, diary::Diary, judge::Ask, server::Server},
-    Key, Open, Todo,
+    Key, Open, Todo, Whose,
     executing::Chosen,
 };
 
@@ -94,7 +94,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
                     return self.end_run(now, &target, ticket, transient(why));
                 }
                 for Effect { ordinal, deed, .. } in effects {
-                    self.targets.todo.push_back(Todo::Effect { key: Key::Run { ticket, ordinal }, deed });
+                    let key = Key { whose: Whose::Run(ticket), ordinal };
+                    self.targets.todo.push_back(Todo::Effect { key, deed });
                 }
             }
         }
@@ -123,15 +124,15 @@ impl<D: Diary, P: Ask> Server<D, P> {
     /// A run has ended. Effects of it that are under way lead nowhere.
     fn end_run(&mut self, now: Now, target: &TargetId, ticket: Ticket, outcome: Outcome) {
         self.targets.runs.remove(&ticket);
-        self.targets.todo.push_back(Todo::LetGo(ticket));
+        self.targets.todo.push_back(Todo::LetGo(Whose::Run(ticket)));
         self.give(now, target, TargetInput::Ended { ticket, outcome });
     }
 
     /// An effect of a run has ended.
-    pub(in super::super) fn effect_ended(&mut self, now: Now, key: Key, answer: Answer) {
-        let (ticket, ordinal) = match key {
-            Key::Run { ticket, ordinal } => (ticket, ordinal),
-            Key::Dry { dry, ordinal } => return self.dry_looked(now, dry, ordinal, answer),
+    pub(in super::super) fn effect_ended(&mut self, now: Now, Key { whose, ordinal }: Key, answer: Answer) {
+        let ticket = match whose {
+            Whose::Run(ticket) => ticket,
+            Whose::Dry(dry) => return self.dry_looked(now, dry, ordinal, answer),
         };
         // What comes of an effect of a run that was let go of leads nowhere.
         let Some(open) = self.targets.runs.get(&ticket) else { return };

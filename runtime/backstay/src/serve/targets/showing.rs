@@ -1,7 +1,7 @@
 //! Targets and incidents as people see them.
 
 use backstay_api::{
-    ApiError, BreakerState, EventView, IncidentView, JudgedView, MigrationView, OutView, TargetView,
+    ApiError, BreakerState, EventView, IncidentView, JudgedView, LastStep, MigrationView, OutView, TargetView,
 };
 use backstay_core::{Code, FlagState, GateMove, GateWish, Hold, Migration, Past, Target, Work};
 use backstay_model::{Breaker, Event, IncidentId, Mono, Rail, TargetId, Ticket};
@@ -101,14 +101,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
             FlagState::On => "on",
             FlagState::Off => "off",
         };
-        let wanted = self.targets.estate.migrations().wanted(id).map(|(wish, who)| {
-            let wish = match wish {
-                GateWish::Next => "next",
-                GateWish::Contract => "contract",
-                GateWish::Back => "back",
-            };
-            format!("{wish}, by {who}")
-        });
+        let migrating = self.targets.estate.migrations().get(id)?;
+        let wanted = migrating.wanted.as_ref();
+        let wanted = wanted.map(|wanted| format!("{}, by {}", wanted.step.playbook(), wanted.who));
+        let last = migrating.last.map(|(step, done)| LastStep { step: step.playbook().into(), done });
         Some(MigrationView {
             from,
             to,
@@ -117,6 +113,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             step: gate.step().map(|step| step.playbook().into()),
             in_doubt: gate.is_in_doubt(),
             wanted,
+            last,
             code: code.into(),
             dual_write: dual_write.into(),
             next,

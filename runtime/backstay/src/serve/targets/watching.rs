@@ -89,8 +89,7 @@ impl Watch {
         (!self.looking && !self.is_fed_by_pipelines()).then_some(self.closes)
     }
 
-    /// What was seen of one release says nothing about another.
-    /// Whether it was turned: then the window that is open is of both, and a new one begins.
+    /// Turns to the release that is out: what was seen of another says nothing about it. Gives whether it was turned: then the window that is open is of both, and a new one begins.
     fn turns_to(&mut self, now: Mono, out: Option<(Digest, Permille)>) -> Turned {
         let about = out.map(|(release, _)| release);
         // Where nobody said what is out, one release has everything.
@@ -100,6 +99,7 @@ impl Watch {
         }
         self.about = about;
         self.series.reset();
+        self.seen = None;
         // What a pipeline sends is about what it says is out, whenever it says so.
         if self.is_fed_by_pipelines() {
             return Turned::No;
@@ -240,7 +240,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// A window is over: what it takes is asked for, or it is judged at once if it takes nothing.
     pub(super) fn close_window(&mut self, now: Now, id: &TargetId) {
-        self.end_look(now, id);
+        self.misses_look(id);
         let out = self.out_of(id);
         let Some(watch) = self.targets.watches.get_mut(id) else { return };
         if watch.turns_to(now.mono, out) == Turned::Yes {

@@ -265,9 +265,7 @@ impl Shop {
         for todo in todo {
             match todo {
                 Todo::Effect { key, deed } => self.begun.push((key, deed)),
-                Todo::LetGo(of) => {
-                    self.begun.retain(|(key, _)| !matches!(key, Key::Run { ticket, .. } if *ticket == of))
-                }
+                Todo::LetGo(of) => self.begun.retain(|(key, _)| key.whose != of),
                 Todo::Page(body) => self.pages.push(body.why),
                 Todo::Measure { .. } => {}
             }

@@ -306,3 +306,111 @@ fn a_schema_that_somebody_changed_by_hand_freezes_the_migration() {
     assert!(data.world.pages[0].contains("it was before, and is contracted"));
     assert!(matches!(data.world.state("data").hold(), Hold::Frozen { .. }));
 }
+
+#[test]
+fn who_freezes_has_called_off_what_was_ordered() {
+    for called_off in [Wish::Freeze, Wish::Thaw] {
+        let mut data = Data::base();
+        data.orders(GateWish::Next);
+        data.world.fails_for_now();
+        data.looks();
+        data.world.wishes("data", called_off);
+        data.world.wishes("data", Wish::Thaw);
+        data.world.windows("data", 3);
+        assert!(data.world.runs.is_empty(), "{:#?}", data.world.told);
+    }
+}
+
+#[test]
+fn a_contract_is_ordered_anew_each_time() {
+    let mut data = Data::soaks();
+    data.world.waits(SOAK);
+    data.orders(GateWish::Contract);
+    data.world.fails_for_now();
+    assert_eq!(data.world.pages.len(), 1, "a person is told: {:#?}", data.world.pages);
+    data.looks();
+    assert!(data.world.estate.gate(&target("data")).unwrap().is_in_doubt(), "it may still come about");
+    data.world.windows("data", 3);
+    assert!(data.world.runs.is_empty());
+    data.looks();
+    assert!(matches!(data.phase(), Phase::Soaking { .. }));
+}
+
+#[test]
+fn what_was_ordered_is_one_step_and_not_whatever_comes_next() {
+    let mut data = Data::base();
+    data.orders(GateWish::Next);
+    data.world.fails_for_now();
+    data.looks();
+    // Somebody does it by hand. A person is told, and looks.
+    data.shows(Step::Expand);
+    data.world.windows("data", 1);
+    let _ = data.world.run_ends();
+    assert_eq!(data.phase(), Phase::Expanded);
+    data.looks();
+    data.orders(GateWish::Next);
+    data.world.fails_for_now();
+    data.looks();
+    data.look.columns = Some(Columns::Before);
+    data.world.step("data", TargetInput::Looked(data.look));
+    assert_eq!(data.phase(), Phase::Before);
+    data.world.wishes("data", Wish::Thaw);
+    data.world.windows("data", 3);
+    assert!(data.world.runs.is_empty(), "{:#?}", data.world.told);
+}
+
+#[test]
+fn a_step_that_gets_nowhere_is_tried_five_times_and_then_a_persons() {
+    let mut data = Data::base();
+    data.orders(GateWish::Next);
+    for _ in 0..5 {
+        data.world.fails_for_now();
+        data.looks();
+        data.world.windows("data", 1);
+    }
+    assert!(data.world.runs.is_empty(), "{:#?}", data.world.told);
+    assert_eq!(data.world.pages.len(), 1);
+    // One that worked for long is on its way, however often it is cut short.
+    let mut data = Data::base();
+    data.orders(GateWish::Next);
+    for _ in 0..9 {
+        data.world.waits(Millis::from_secs(90));
+        data.world.fails_for_now();
+        data.looks();
+        data.world.windows("data", 1);
+    }
+    assert_eq!((data.world.runs.len(), data.world.pages.len()), (1, 0));
+}
+
+#[test]
+fn a_restart_knows_nothing_of_code_and_flags() {
+    let mut data = Data::base();
+    data.goes(Step::Expand);
+    data.world.restarts();
+    data.orders(GateWish::Next);
+    assert!(data.world.runs.is_empty());
+    assert_eq!(data.told("it is not known whether flag dual-write is on").len(), 1, "{:#?}", data.world.told);
+    data.looks();
+    data.goes(Step::DualWriteOn);
+}
+
+#[test]
+fn a_migration_that_is_configured_no_more_goes_no_further() {
+    let mut data = Data::base();
+    data.orders(GateWish::Next);
+    data.world.fails_for_now();
+    data.world.watches("data", settings());
+    data.world.windows("data", 3);
+    assert!(data.world.runs.is_empty());
+    assert!(data.world.estate.gate(&target("data")).is_none());
+}
+
+#[test]
+fn which_schemas_a_release_can_live_with_can_be_told_later() {
+    let mut data = Data::base();
+    data.goes(Step::Expand);
+    data.world.deploys("shop", "2.2", 1000);
+    assert!(data.world.pages[0].starts_with("nobody said which schemas release 2.2 can live with"));
+    data.world.deploys_for("shop", "2.2", 1000, Some(NEW));
+    assert_eq!(data.world.state("shop").out().and_then(|out| out.schema), Some(NEW));
+}
