@@ -24,7 +24,7 @@ use ureq::{
 };
 
 use crate::{
-    Answer, Answers, NoData, ObjectiveSpec, Query, instant, no_data::shortened, resolver::OfOneHost,
+    Answer, Answers, NoData, ObjectiveSpec, Query, Question, instant, no_data::shortened, resolver::OfOneHost,
 };
 
 /// The longest answer that is read. One number takes a few hundred bytes; what names each series takes more.
@@ -33,7 +33,7 @@ const RESPONSE_BYTES_MAX: u64 = 1 << 20;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Room in memory for each open connection and direction, in bytes. The longest question fits.
 const BUFFER_BYTES: usize = 32 * 1024;
-/// How many objectives are asked about at a time, and so how many connections and threads there are. The rest wait.
+/// How many turns there are: for each a connection and a thread, and the questions of one window. The rest wait.
 const AT_A_TIME: usize = 4;
 /// Windows are a minute long as a rule, and a connection lives from one to the next.
 const IDLE_MAX: Duration = Duration::from_secs(90);
@@ -181,26 +181,31 @@ impl Prometheus {
     /// # Errors
     /// There is no number, and this is why.
     pub async fn ask(&self, query: &Query, at: UnixMs, stale: Millis) -> Answer {
-        self.ask_in_turn(vec![query.clone()], at, stale).await.pop().unwrap_or(Err(NoData::GivenUp))
+        let mut answers = self.ask_in_turn(vec![vec![query.clone()]], at, stale).await;
+        answers.pop().and_then(|mut answers| answers.pop()).unwrap_or(Err(NoData::GivenUp))
     }
 
-    /// Asks all that an objective needs, in one turn and all as of the same time.
-    pub async fn answers(&self, spec: &ObjectiveSpec, at: UnixMs, stale: Millis) -> Answers {
-        let questions = spec.questions();
-        let queries = questions.iter().map(|question| question.query.clone()).collect();
-        let answered = self.ask_in_turn(queries, at, stale).await;
-        let mut answers = Answers::new();
-        for (question, answer) in questions.into_iter().zip(answered) {
-            answers.put(question.side, question.part, answer);
-        }
-        answers
+    /// Asks all that objectives need, in one turn and all as of the same time; gives the answers of each.
+    pub async fn answers(&self, specs: &[ObjectiveSpec], at: UnixMs, stale: Millis) -> Vec<Answers> {
+        let questions = specs.iter().map(ObjectiveSpec::questions);
+        let queries = questions.clone().map(|of| of.iter().map(|question| question.query.clone()).collect());
+        let answered = self.ask_in_turn(queries.collect(), at, stale).await;
+        let answers = |(of, answered): (Vec<Question<'_>>, Vec<Answer>)| {
+            let mut answers = Answers::new();
+            for (question, answer) in of.into_iter().zip(answered) {
+                answers.put(question.side, question.part, answer);
+            }
+            answers
+        };
+        questions.zip(answered).map(answers).collect()
     }
 
-    /// One after the other, so that all of them cost one thread and one connection. Each has the time that is set, the first
-    /// with its wait for the turn; after one whose time ran out nothing more is asked, so that a server that hangs costs it once.
-    async fn ask_in_turn(&self, queries: Vec<Query>, at: UnixMs, stale: Millis) -> Vec<Answer> {
-        let (inner, count) = (&self.0, queries.len());
-        let all = |why: NoData| vec![Err(why); count];
+    /// Groups of questions, one after the other, so that all of them cost one thread and one connection. Each question has the
+    /// time that is set, the first with its wait for the turn. After one whose time ran out nothing more of its group is asked, so
+    /// that a server that hangs costs each group once. What was asked in this turn already isn't asked again.
+    async fn ask_in_turn(&self, groups: Vec<Vec<Query>>, at: UnixMs, stale: Millis) -> Vec<Vec<Answer>> {
+        let (inner, counts) = (&self.0, groups.iter().map(Vec::len).collect::<Vec<_>>());
+        let all = |why: NoData| counts.iter().map(|count| vec![Err(why.clone()); *count]).collect();
         let (began, time) = (Instant::now(), Duration::from_millis(inner.timeout.0));
         let turn = match tokio::time::timeout(time, Arc::clone(&inner.turns).acquire_owned()).await {
             Ok(Ok(turn)) => turn,
@@ -210,7 +215,7 @@ impl Prometheus {
         let waited = began.elapsed();
         let inner = Arc::clone(inner);
         let asked = tokio::task::spawn_blocking(move || {
-            let answers = inner.ask_all(&queries, at, stale, waited);
+            let answers = inner.ask_groups(&groups, at, stale, waited);
             drop(turn);
             answers
         });
@@ -223,21 +228,36 @@ impl Inner {
         NoData::TimedOut { timeout: self.timeout }
     }
 
-    fn ask_all(&self, queries: &[Query], at: UnixMs, stale: Millis, waited: Duration) -> Vec<Answer> {
+    fn ask_groups(
+        &self,
+        groups: &[Vec<Query>],
+        at: UnixMs,
+        stale: Millis,
+        waited: Duration,
+    ) -> Vec<Vec<Answer>> {
         let time = Duration::from_millis(self.timeout.0);
         let mut left = time.saturating_sub(waited);
-        let mut answers = Vec::new();
-        for query in queries {
-            let hangs = matches!(answers.last(), Some(Err(NoData::TimedOut { .. })));
-            let answer = if hangs || left.is_zero() {
-                Err(self.timed_out())
-            } else {
-                self.ask(query, at, stale, left)
-            };
-            answers.push(answer);
-            left = time;
+        let mut known: Vec<(&Query, Answer)> = Vec::new();
+        let mut answered = Vec::new();
+        for group in groups {
+            let mut answers: Vec<Answer> = Vec::new();
+            for query in group {
+                let hangs = matches!(answers.last(), Some(Err(NoData::TimedOut { .. })));
+                let asked = known.iter().find(|(asked, _)| *asked == query);
+                let answer = match asked {
+                    Some((_, answer)) => answer.clone(),
+                    None if hangs || left.is_zero() => Err(self.timed_out()),
+                    None => self.ask(query, at, stale, left),
+                };
+                if asked.is_none() && !hangs {
+                    known.push((query, answer.clone()));
+                }
+                answers.push(answer);
+                left = time;
+            }
+            answered.push(answers);
         }
-        answers
+        answered
     }
 
     fn ask(&self, query: &Query, at: UnixMs, stale: Millis, left: Duration) -> Answer {

@@ -232,7 +232,7 @@ async fn a_server_that_says_nothing_costs_the_time_that_it_has() {
     assert_eq!(prometheus.ask(&up(), AT, STALE).await, Err(NoData::TimedOut { timeout }));
 }
 
-/// Of an objective with two questions: the second isn't asked of a server that let the first one's time run out.
+/// Of two objectives with the same two questions: after one whose time ran out nothing is asked, and nothing twice.
 #[tokio::test]
 async fn a_server_that_says_nothing_costs_an_objective_that_time_once() {
     let server = Server::start(|_| Reply::Silence);
@@ -244,7 +244,8 @@ async fn a_server_that_says_nothing_costs_an_objective_that_time_once() {
         scope: Scope::Local,
         source: Source::Ratio { candidate: Ratio { bad: up(), total: up() }, baseline: None },
     };
-    let answers = prometheus.answers(&spec, AT, STALE).await;
+    let specs = [spec.clone(), ObjectiveSpec { name: Name::parse("slow").unwrap(), ..spec }];
+    let answers = prometheus.answers(&specs, AT, STALE).await.remove(0);
     let missing: Vec<_> = answers.missing().map(|(_, _, why)| why.clone()).collect();
     assert_eq!(missing, [NoData::TimedOut { timeout }, NoData::TimedOut { timeout }]);
     assert_eq!(server.heard().len(), 1);
@@ -317,7 +318,7 @@ async fn an_objective_is_asked_for_in_one_turn_and_each_answer_finds_its_place()
             baseline: Some(Ratio { bad: query("old_bad"), total: query("old_all") }),
         },
     };
-    let answers = server.prometheus().answers(&spec, AT, STALE).await;
+    let answers = server.prometheus().answers(std::slice::from_ref(&spec), AT, STALE).await.remove(0);
     assert_eq!(answers.missing().count(), 1);
     assert!(matches!(answers.get(Side::Baseline, Part::Bad), Err(NoData::Refused { status: 422, .. })));
     let windows = spec.windows(&answers, Mono(0), STALE);

@@ -64,7 +64,7 @@ impl Shop {
     }
 
     async fn windows(&self, spec: &ObjectiveSpec) -> Windows {
-        let answers = self.prometheus.answers(spec, now(), STALE).await;
+        let answers = self.prometheus.answers(std::slice::from_ref(spec), now(), STALE).await.remove(0);
         spec.windows(&answers, Mono(0), SPAN)
     }
 }

@@ -7,10 +7,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use backstay_api::PageBody;
 use backstay_hands::{ServerHands, spawn};
 use backstay_model::{Answer, Deed, Millis, Name, TargetId, UnixMs};
-use backstay_signals::{Answers, Prometheus};
+use backstay_signals::Prometheus;
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
     time::sleep,
 };
 
@@ -117,25 +116,13 @@ impl Doer {
     }
 }
 
-/// All objectives at once, as far as there are turns.
+/// All that a window takes.
 async fn measure(prometheus: &Prometheus, questions: &Questions, now: UnixMs, stale: Millis) -> Numbers {
-    let mut asking = JoinSet::new();
-    for (at, spec) in questions.specs.iter().enumerate() {
-        let (prometheus, spec) = (prometheus.clone(), spec.clone());
-        asking.spawn(async move { (at, prometheus.answers(&spec, now, stale).await) });
-    }
-    let mut objectives = vec![Answers::default(); questions.specs.len()];
+    let objectives = prometheus.answers(&questions.specs, now, stale).await;
     let anomaly = match &questions.anomaly {
         Some(query) => Some(prometheus.ask(query, now, stale).await),
         None => None,
     };
-    while let Some(asked) = asking.join_next().await {
-        if let Ok((at, answers)) = asked
-            && let Some(place) = objectives.get_mut(at)
-        {
-            *place = answers;
-        }
-    }
     Numbers { objectives, anomaly }
 }
 
