@@ -269,7 +269,8 @@ mod tests {
     #[test]
     fn who_forks_meanwhile_is_ended_too() {
         let (mark, _dir) = mark("a");
-        let (shell, _) = shell("(sleep 60 & echo $!; while :; do sleep 60 & sleep 0.001; done) & wait", &mark);
+        let (shell, _) =
+            shell("(sleep 60 & echo $!; while :; do sleep 60 & sleep 0.001; done) & wait", &mark);
         kill(shell);
         let Leftovers { ended, remain } = mark.end_leftovers().unwrap();
         assert!(ended >= 2 && remain.is_empty(), "{ended} {remain:?}");

@@ -13,6 +13,7 @@ use std::{
 };
 
 use backstay_api::{Call, Calls, Shelf, routes};
+use backstay_hands::{Leftovers, Mark};
 use backstay_link::{Broker, Filter, Handle, Happening, Incoming, Link, PublishError, Qos, Settings};
 use backstay_memory::{Memory, Options, keep_file};
 use backstay_model::{Event, Millis, causes};
@@ -78,6 +79,10 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
     let instance = instance(state, &director.key().public())?.id().0.to_string();
     let options = Options { instance: instance.clone(), bytes_max: config.journal.mib_max << 20 };
     let (memory, recalled) = Memory::open(state, options)?;
+    // Whoever else had this state is gone: there is one memory, and now it is open here.
+    let mark = Mark::new(&instance, state)
+        .map_err(|error| format!("cannot find {} again: {error}", state.display()))?;
+    let outlived = outlived(&mark);
     let clock = Clock::from(recalled.clock);
     let mut keeper = Keeper::open(&state.join("beside"))?;
     let (kept, lost) = recalled.snapshot.as_deref().map(|bytes| keeper.read(bytes)).unwrap_or_default();
@@ -90,7 +95,8 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
     let (plugin_floors, forgotten_too) = Floors::open(&state.join("plugin-reports"));
     let untold = untold.iter().map(|error| causes::in_one_line(error));
     let forgotten = forgotten.into_iter().chain(forgotten_too);
-    let lost = lost.into_iter().chain(left_out).chain(not_granted).chain(forgotten).chain(untold);
+    let lost =
+        lost.into_iter().chain(left_out).chain(not_granted).chain(forgotten).chain(untold).chain(outlived);
     let odd: Vec<Event> = recalled.findings.into_iter().chain(lost.map(degraded)).collect();
 
     let mut random = [0; 8];
@@ -117,7 +123,7 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
     };
     let mut server = Server::new(parts, kept, odd, clock.now());
     let (mut doer, came) = Doer::new();
-    let (hands, prometheus, pager) = targets.take_means();
+    let (hands, prometheus, pager) = targets.take_means(&mark);
     doer.equip(hands, prometheus, pager);
     server.configure_targets(clock.now(), targets);
     let (handle, incoming) = link(&config, embedded.as_ref(), &instance, &filters)?;
@@ -139,7 +145,7 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
         terminate: signal(SignalKind::terminate())?,
         hangup: signal(SignalKind::hangup())?,
     };
-    Desk { server, clock, handle, incoming, waiting, signals, doer, came, path }.run(stop, api).await
+    Desk { server, clock, handle, incoming, waiting, signals, doer, came, path, mark }.run(stop, api).await
 }
 
 /// Whose journal it is: the director's key at the first start, for good. Another director goes on with the same journal.
@@ -159,6 +165,23 @@ fn instance(state: &Path, now: &PublicKey) -> Result<PublicKey, Box<dyn Error>> 
     }
 }
 
+/// Ends what commands had started that outlived the server before this one. No run has gone on yet, so nothing is done again
+/// while the first is still at work. Says what there was, if there was anything.
+fn outlived(mark: &Mark) -> Option<String> {
+    match mark.end_leftovers() {
+        Ok(leftovers) if leftovers == Leftovers::default() => None,
+        Ok(leftovers) => {
+            if !leftovers.remain.is_empty() {
+                tracing::error!(processes = ?leftovers.remain, "what commands had started could not be ended; end it by hand");
+            }
+            Some(leftovers.to_string())
+        }
+        Err(error) => {
+            Some(format!("nobody could look for processes of commands that outlived the server: {error}"))
+        }
+    }
+}
+
 /// Everything that can happen comes in here.
 struct Desk<D, P> {
     server: Server<D, P>,
@@ -172,6 +195,8 @@ struct Desk<D, P> {
     came: mpsc::Receiver<Came>,
     /// The configuration.
     path: PathBuf,
+    /// What commands carry.
+    mark: Mark,
 }
 
 struct Signals {
@@ -241,7 +266,7 @@ impl<D: Diary, P: Ask> Desk<D, P> {
     fn reload(&mut self) {
         match Setup::reread(&self.path, self.server.keyring()) {
             Ok(mut targets) => {
-                let (hands, prometheus, pager) = targets.take_means();
+                let (hands, prometheus, pager) = targets.take_means(&self.mark);
                 self.doer.equip(hands, prometheus, pager);
                 self.server.configure_targets(self.clock.now(), targets);
                 tracing::info!(path = %self.path.display(), "the targets were read anew");
