@@ -2,8 +2,8 @@
 //! and when nobody waits for it any more.
 //!
 //! It never outlives us: where we are killed, the kernel kills it, too. It does not kill what the child had started. On a
-//! server the next start ends that (`leftovers`); under systemd's `KillMode=control-group` nothing is left at all. A process
-//! that leaves the group is let go of.
+//! server the next start ends that (`leftovers`); under systemd's `KillMode=control-group` nothing is left at all. While we
+//! live, a process that leaves the group is let go of.
 //!
 //! Its end is seen before it is reaped. In between, the process id can't have been given to anybody else, so
 //! the signal that ends the rest of the group never hits a stranger.

@@ -8,8 +8,12 @@
 //!
 //! - says a mark, then lets the command say what it has to say, then says the mark again with the command's code: so
 //!   what the account's profile says is not taken for the command's words, nor an end of the connection for its end;
-//! - waits beside the command for the connection to end, and then ends the command with all that it started;
-//! - does so in any case when the command has ended, or has had its time (`timeout`, by the other machine's clock).
+//! - waits beside the command for the connection to end, and then ends the command with all that it started, in whatever
+//!   group: whoever sees the connection end may have been killed, and do it again;
+//! - ends the command with its group in any case when it has ended, or has had its time (`timeout`, by the other machine's
+//!   clock).
+//!
+//! Who makes a session of its own over there is let go of.
 
 use std::{
     collections::BTreeMap,
@@ -22,8 +26,9 @@ use backstay_model::{Millis, Output};
 use crate::output::Tail;
 
 /// `$0` is the mark and `$1` the folder; the rest is the command. `kill 0` reaches the whole group, which `timeout` made:
-/// the command, whatever it started, this script, and `timeout` itself.
-const SCRIPT: &str = "cd -- \"$1\" || exit; shift; exec 3<&0; { read -r _ <&3; kill -KILL 0; } & \
+/// the command, whatever it started, this script, and `timeout` itself. `pkill -s 0` reaches the session, which sshd made for
+/// this connection: also who has a group of its own. Without procps over there it is the group alone.
+const SCRIPT: &str = "cd -- \"$1\" || exit; shift; exec 3<&0; { read -r _ <&3; /usr/bin/pkill -KILL -s 0; kill -KILL 0; } 2>/dev/null & \
      printf '%s\\n' \"$0\"; \"$@\" 3<&- 2>&1 </dev/null; printf '%s %s\\n' \"$0\" \"$?\"; kill -KILL 0";
 /// Linux passes no longer single argument (`MAX_ARG_STRLEN`, 128 KiB), here or there.
 pub(crate) const LINE_BYTES_MAX: usize = 120 * 1024;

@@ -217,10 +217,11 @@ async fn a_connection_that_breaks_leaves_it_in_doubt() {
     assert_eq!(answer(shell(script), account(&sshd), &[]).await, Answer::InDoubt);
 }
 
+/// One of those that it starts makes a group of its own, as `timeout` does.
 fn lingering(pids: &Path) -> Command {
     let path = pids.display();
     shell(&format!(
-        "/bin/sleep 1000 & /bin/sleep 1000 & echo $$ $! > {path}.new; mv {path}.new {path}; trap '' TERM HUP; wait"
+        "/usr/bin/timeout 1000 /bin/sleep 1000 & apart=$!; /bin/sleep 1000 & echo $$ $! $apart > {path}.new; mv {path}.new {path}; trap '' TERM HUP; wait"
     ))
 }
 
