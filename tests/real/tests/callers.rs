@@ -23,13 +23,16 @@ use std::{
 };
 
 use backstay_core::Rng;
+use backstay_test_real::Sshd;
 use caller::Caller;
-use shop::{Base, Shop};
+use shop::{Base, Shop, Works};
 
 /// How many order the same at once.
 const CALLERS: usize = 64;
 /// Of so many trials the last is across a kill.
 const KILL_EVERY: u64 = 20;
+/// So often a server is killed whose command leaves the work to another process: at moments that are as far from each other.
+const KILLS: u32 = 3;
 /// A target may be changed 64 times in an hour, so a server sees fewer trials than that.
 const TRIALS_OF_A_SERVER: u64 = 60;
 
@@ -56,7 +59,7 @@ fn many_callers_have_one_effect() {
     let (base, mut rng, began) = (Base::makes(), Rng::new(seed), Instant::now());
     let (mut done, mut took, mut kills) = (0, Vec::new(), Kills::default());
     while done < trials {
-        let mut shop = Shop::opens(&base);
+        let mut shop = Shop::opens(&base, &Works::Itself);
         let mut callers: Vec<_> = (0..CALLERS).map(|_| Caller::of(&shop)).collect();
         for _ in 0..TRIALS_OF_A_SERVER.min(trials - done) {
             done += 1;
@@ -88,6 +91,43 @@ fn many_callers_have_one_effect() {
          after it {after_the_effect} times; from the start of the new process to its first answer {}, to the end of the run {}",
         spread(answered),
         spread(ended),
+    );
+}
+
+/// A command that is killed with its server leaves the process at work that it had started. That one is ended before the run goes on:
+/// until then it may do its work, which is seen then, and later it can't.
+#[test]
+fn what_commands_had_started_has_one_effect_across_kills() {
+    killed_again_and_again(&Works::ByOffspring);
+}
+
+/// Over there it ends with the connection, and that with the server.
+#[test]
+fn what_commands_had_started_by_ssh_has_one_effect_across_kills() {
+    if let Some(sshd) = Sshd::start() {
+        killed_again_and_again(&Works::ByOffspringOf(&sshd));
+    }
+}
+
+fn killed_again_and_again(works: &Works<'_>) {
+    let (base, mut kills) = (Base::makes(), Kills::default());
+    let mut shop = Shop::opens(&base, works);
+    let mut callers = [Caller::of(&shop)];
+    shop.lets_out("the first");
+    let took = undisturbed(&mut shop, &mut callers, "the first");
+    for kill in 0..KILLS {
+        let after = took * kill / KILLS;
+        let told = format!("killed {after:?} after the order");
+        shop.lets_out(&told);
+        across_a_kill(&mut shop, &mut callers, after, &mut kills, &told);
+        shop.has_one_effect_for_each(&told);
+    }
+    let Kills { before_the_answer, before_the_effect, after_the_effect, answered, .. } = kills;
+    println!(
+        "killed before the answer {before_the_answer}, before the effect {before_the_effect}, after it {after_the_effect} times; \
+         from the start of the new process to its first answer {}; {} times it ended what was left",
+        spread(answered),
+        shop.told_of_leftovers(),
     );
 }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use backstay_test_fleet::{Build, Layout, Pace};
-use backstay_test_real::{Built, built};
+use backstay_test_real::{Built, Sshd, built};
 use serde_json::Value;
 
 use super::caller::{Caller, PATIENCE};
@@ -43,6 +43,41 @@ impl Base {
     }
 }
 
+/// How the command that brings a release home does its work.
+pub(crate) enum Works<'a> {
+    /// By itself.
+    Itself,
+    /// It starts a process that does, in a group of its own, and waits for it.
+    ByOffspring,
+    /// The same over there, by SSH.
+    ByOffspringOf(&'a Sshd),
+}
+
+impl Works<'_> {
+    /// The command's script. The pauses are there to be killed in: by itself it would be over before anybody is.
+    fn script(&self, log: &str) -> String {
+        match self {
+            Self::Itself => format!("sleep 0.005\necho \"home $1\" >> {log}\nsleep 0.005\n"),
+            Self::ByOffspring | Self::ByOffspringOf(_) => {
+                format!("timeout 30 sh -c 'sleep 0.8; echo \"home $0\" >> {log}' \"$1\" &\nwait\n")
+            }
+        }
+    }
+
+    /// Where it runs, as the configuration says it.
+    fn place(&self) -> String {
+        let Self::ByOffspringOf(sshd) = self else { return String::new() };
+        let (key, hosts) = (sshd.file("key"), sshd.file("known_hosts"));
+        format!(
+            r#"ssh = {{ host = "127.0.0.1", port = {}, user = "{}", key = "{}", known_hosts = "{}" }}"#,
+            sshd.port(),
+            sshd.user(),
+            key.display(),
+            hosts.display(),
+        )
+    }
+}
+
 /// A server that remembers nothing yet, at a place and a port of its own.
 pub(crate) struct Shop {
     dir: tempfile::TempDir,
@@ -57,13 +92,13 @@ pub(crate) struct Shop {
 
 impl Shop {
     /// Starts it, with a release that may be gone back to.
-    pub(crate) fn opens(base: &Base) -> Self {
+    pub(crate) fn opens(base: &Base, works: &Works<'_>) -> Self {
         let dir = tempfile::tempdir_in(base.dir.path()).unwrap();
         let (server, token) = (free_address(), base.token.clone());
         let asks = Caller::new(server, token.clone());
         let program = base.layout.programs.join("backstay");
         let mut shop = Self { dir, program, server, token, process: None, asks, out: 0 };
-        shop.is_set_up(&base.layout);
+        shop.is_set_up(&base.layout, works);
         shop.adds("out 0.1\n");
         shop.starts();
         let told = "a new server";
@@ -77,7 +112,7 @@ impl Shop {
         shop
     }
 
-    fn is_set_up(&self, layout: &Layout) {
+    fn is_set_up(&self, layout: &Layout, works: &Works<'_>) {
         let dir = self.dir.path().display();
         let (keys, plugins) = (layout.keys.display(), layout.plugins.display());
         let (token, broker) = (layout.dir.join("server/token"), free_address());
@@ -102,11 +137,13 @@ argv = ["/bin/sh", "{dir}/status"]
 [commands.go-home]
 argv = ["/bin/sh", "{dir}/go-home"]
 extra_args = true
+{place}
 [brakes]
 per_hour = 64
 per_domain_hour = 64
 "#,
             api = self.server,
+            place = works.place(),
             token = token.display(),
         );
         let target = "mode = \"enforce\"\npolicy = \"tree\"\nexecutor = \"commands\"\n\
@@ -114,8 +151,7 @@ per_domain_hour = 64
             [rails]\nconfirm_windows = 1\nrollbacks_per_hour = 64\nbackoff_base = \"100ms\"\nbackoff_cap = \"100ms\"\n";
         let status =
             format!("while read -r _ version; do runs=$version; done < {dir}/log\necho version=$runs\n");
-        // The pauses are there to be killed in.
-        let go_home = format!("sleep 0.005\necho \"home $1\" >> {dir}/log\nsleep 0.005\n");
+        let go_home = works.script(&self.path("log").display().to_string());
         fs::create_dir(self.path("targets.d")).unwrap();
         for (file, text) in [
             ("backstay.toml", config.as_str()),
@@ -210,6 +246,11 @@ per_domain_hour = 64
         let left = format!("came home from 1.{} ", self.out);
         let (begins, came_home) = (times(" begins: go home to 0.1 "), times(&left));
         assert_eq!((begins, came_home), (1, 1), "{told}: {story:#}");
+    }
+
+    /// How often a new process found what commands of the one before had started.
+    pub(crate) fn told_of_leftovers(&self) -> usize {
+        read(&self.path("said")).matches("processes of commands that outlived the server").count()
     }
 
     fn view(&mut self, told: &str) -> Option<Value> {
