@@ -13,7 +13,7 @@ use backstay_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Allowance, Budget, GateMove, GateWish, Rng, SchemaGate,
+    Agenda, Allowance, Budget, GateMove, GateWish, Rng, SchemaGate,
     migrations::Migrations,
     target::{Target, TargetEffect, TargetInput, TargetSettings, TargetState},
 };
@@ -123,6 +123,7 @@ pub struct Estate {
     brakes: Brakes,
     migrations: Migrations,
     targets: BTreeMap<TargetId, Target>,
+    agenda: Agenda<TargetId>,
     /// What is known of targets that the configuration doesn't name.
     strangers: BTreeMap<TargetId, TargetState>,
     restrained: BTreeMap<TargetId, Told>,
@@ -139,8 +140,8 @@ impl Estate {
     ) -> Self {
         let Shared { numbers, rng, spent } = shared;
         let brakes = Brakes { allowances, spent };
-        let (targets, restrained) = (BTreeMap::new(), BTreeMap::new());
-        Self { numbers, rng, brakes, migrations, targets, strangers: states, restrained }
+        let (targets, restrained, agenda) = (BTreeMap::new(), BTreeMap::new(), Agenda::default());
+        Self { numbers, rng, brakes, migrations, targets, agenda, strangers: states, restrained }
     }
 
     /// What is kept of all targets together.
@@ -206,6 +207,7 @@ impl Estate {
                     self.targets.insert(id.clone(), target);
                     self.with(&id, &mut out, |target, desk| target.unwatched(now, desk));
                     out.push(note(&id, TargetStep::Unwatched));
+                    self.agenda.set(&id, None);
                     if let Some(target) = self.targets.remove(&id) {
                         self.strangers.insert(id, target.state().clone());
                     }
@@ -240,10 +242,8 @@ impl Estate {
 
     /// Does what the time asks for.
     pub fn tick(&mut self, now: Mono) -> Vec<TargetEffect> {
-        let due = self.targets.iter().filter(|(_, target)| target.deadline().is_some_and(|at| at <= now));
-        let due: Vec<TargetId> = due.map(|(id, _)| id.clone()).collect();
         let mut out = Vec::new();
-        for id in due {
+        for id in self.agenda.due(now) {
             self.with(&id, &mut out, |target, desk| target.tick(now, desk));
         }
         out
@@ -252,7 +252,7 @@ impl Estate {
     /// The next moment at which [`Estate::tick`] would change anything.
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
-        self.targets.values().filter_map(Target::deadline).min()
+        self.agenda.first()
     }
 
     /// How many changes of a domain count now, for tests that compare states.
@@ -292,10 +292,11 @@ impl Estate {
         does: impl FnOnce(&mut Target, &mut Desk<'_>),
     ) -> Vec<Digest> {
         let Some(target) = self.targets.get_mut(id) else { return Vec::new() };
-        let Self { numbers, rng, brakes, migrations, restrained, .. } = self;
+        let Self { numbers, rng, brakes, migrations, restrained, agenda, .. } = self;
         let (by, confirmed) = (None, Vec::new());
         let mut desk = Desk { out, rng, brakes, migrations, numbers, by, confirmed, restrained };
         does(target, &mut desk);
+        agenda.set(id, target.deadline());
         desk.confirmed
     }
 }

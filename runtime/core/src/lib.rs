@@ -8,6 +8,7 @@
 extern crate alloc;
 
 mod advice;
+mod agenda;
 mod backoff;
 mod breaker;
 mod budget;
@@ -29,6 +30,7 @@ mod upgrade;
 mod windows;
 
 pub use advice::{Advice, Query};
+pub use agenda::Agenda;
 pub use backoff::Backoff;
 pub use breaker::Breaker;
 pub use budget::{Allowance, Budget};

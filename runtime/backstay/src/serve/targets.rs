@@ -24,7 +24,7 @@ mod world;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use backstay_core::{Allowances, Confidence, Estate, Migrations, Quarantine, Shared, TargetState};
+use backstay_core::{Agenda, Allowances, Confidence, Estate, Migrations, Quarantine, Shared, TargetState};
 use backstay_hands::HttpGrant;
 use backstay_model::{Deed, Digest, Event, Mono, Name, TargetId, Ticket};
 use backstay_plugins::{Memos, Run};
@@ -59,6 +59,8 @@ const ALERT_HOLDS: backstay_model::Millis = backstay_model::Millis::from_secs(5 
 pub(crate) struct Targets {
     pub(super) estate: Estate,
     watches: BTreeMap<TargetId, Watch>,
+    /// When windows close.
+    windows: Agenda<TargetId>,
     policies: BTreeMap<Name, Policies>,
     executors: BTreeMap<Name, Vec<Box<dyn Executes>>>,
     /// Where a POST only asks, by endpoint.
@@ -171,6 +173,7 @@ impl Targets {
                 allowances,
             ),
             watches: BTreeMap::new(),
+            windows: Agenda::default(),
             policies: policies
                 .into_iter()
                 .map(|(name, confidence)| (name, Policies::waiting(confidence)))
@@ -231,8 +234,7 @@ impl Targets {
 
     /// The next moment at which anything is due.
     pub(crate) fn deadline(&self) -> Option<Mono> {
-        let windows = self.watches.values().filter_map(Watch::deadline).min();
-        [self.estate.deadline(), windows].into_iter().flatten().min()
+        [self.estate.deadline(), self.windows.first()].into_iter().flatten().min()
     }
 
     /// Whether something that an executor calls a change only asks, as the operator says of the endpoint.

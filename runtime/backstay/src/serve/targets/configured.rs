@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fs, io, sync::Arc};
 
 use backstay_config::Problem;
-use backstay_core::{Allowance, Allowances, TargetSettings};
+use backstay_core::{Agenda, Allowance, Allowances, TargetSettings};
 use backstay_hands::{
     Command, Credential, CredentialReader, CredentialSource, Endpoint, ExtraArgs, GuardedEndpoint,
     GuardedEndpoints, HttpGrant, Mark, Paths, Place, Roots, ServerCommand, ServerCommands, ServerHands, Ssh,
@@ -167,13 +167,15 @@ impl<D: Diary, P: Ask> Server<D, P> {
         events.extend(equipped.cloned().map(Event::Equipped));
         *loaded = executors;
         self.targets.asks = asks;
-        let watches = &mut self.targets.watches;
-        watches.retain(|id, _| watched.contains_key(id));
+        self.targets.windows = Agenda::default();
+        self.targets.watches.retain(|id, _| watched.contains_key(id));
         for (id, watched) in watched {
+            let watches = &mut self.targets.watches;
             match watches.get_mut(&id) {
                 Some(watch) => watch.set(watched),
                 None => drop(watches.insert(id.clone(), Watch::new(now.mono, &id, watched))),
             }
+            self.targets.reschedules(&id);
         }
         self.record(now, &events);
         let effects = self.targets.estate.configure(now.mono, allowances, settings);

@@ -221,10 +221,9 @@ impl Targets {
         self.firing.hear(now, alerts);
     }
 
-    /// The targets whose window is over.
-    fn due(&self, now: Mono) -> Vec<TargetId> {
-        let due = self.watches.iter().filter(|(_, watch)| watch.deadline().is_some_and(|at| at <= now));
-        due.map(|(id, _)| id.clone()).collect()
+    /// The window of a target closes at another time by now.
+    pub(super) fn reschedules(&mut self, id: &TargetId) {
+        self.windows.set(id, self.watches.get(id).and_then(Watch::deadline));
     }
 }
 
@@ -233,7 +232,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
     pub(in super::super) fn tick_targets(&mut self, now: Now) {
         let effects = self.targets.estate.tick(now.mono);
         self.follow_targets(now, effects);
-        for id in self.targets.due(now.mono) {
+        for id in self.targets.windows.due(now.mono) {
             self.close_window(now, &id);
         }
     }
@@ -244,7 +243,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let out = self.out_of(id);
         let Some(watch) = self.targets.watches.get_mut(id) else { return };
         if watch.turns_to(now.mono, out) == Turned::Yes {
-            return;
+            return self.targets.reschedules(id);
         }
         let questions = watch.questions();
         let asks =
@@ -255,6 +254,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 let stale = watch.watched.window;
                 let target = id.clone();
                 self.targets.todo.push_back(Todo::Measure { target, prometheus, questions, stale });
+                self.targets.reschedules(id);
             }
             None => self.numbers_came(now, id, &questions, Numbers::default()),
         }
@@ -278,7 +278,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let Targets { watches, firing, .. } = &mut self.targets;
         let Some(watch) = watches.get_mut(id) else { return };
         if watch.turns_to(now.mono, out) == Turned::Yes {
-            return;
+            return self.targets.reschedules(id);
         }
         let Numbers { objectives, anomaly } =
             if *asked == watch.questions() { numbers } else { Numbers::default() };
@@ -293,6 +293,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         watch.missing.extend(unscored.map(|why| format!("anomaly: {why}")));
         let objectives = watch.series.objectives().to_vec();
         let infra = both(firing.infra(now.mono, id), seen);
+        self.targets.reschedules(id);
         self.give(now, id, TargetInput::Window(Signals { objectives, anomaly, infra }));
     }
 }
