@@ -1,8 +1,8 @@
 //! One migration of a data base on its way through expand, migrate and contract, or back.
 //!
-//! Here: the phases, which may follow which, what has to be known before each, and which code may run meanwhile; in `look`:
-//! what a look says of it. Not here: SQL and flags (an executor and the operator's commands), what runs (whoever looks), when
-//! a step is ordered and who is told (`migrations`, `target`).
+//! Here: which phase may follow which, what has to be known before each, and which code may run meanwhile; in `phase`: the
+//! words; in `look`: what a look says of it. Not here: SQL and flags (an executor and the operator's commands), what runs
+//! (whoever looks), when a step is ordered and who is told (`migrations`, `target`).
 //!
 //!   Before -- expand --> Expanded -- dual-write-on --> `DualWrite` -- backfill --> Backfilled -- read-new --> `ReadNew`
 //!   `ReadNew` -- no old code left --> Soaking -- contract, after the soak --> Contracted: nothing leads back
@@ -15,15 +15,16 @@
 //! Fowler, "Parallel Change".
 
 use alloc::collections::BTreeMap;
-use core::fmt;
 
 use backstay_model::{Millis, Mono, Name, Schema, SchemaRange, Ticket, Version};
 use serde::{Deserialize, Serialize};
 
 mod look;
+mod phase;
 mod refusal;
 
 pub use look::{Columns, SchemaLook, Sight};
+pub use phase::{Phase, Step, StepEnd};
 pub use refusal::{GateRefusal, Hindrance, Unfit};
 
 /// A migration as it was planned. It doesn't change while it is under way.
@@ -50,77 +51,6 @@ pub enum DualWriter {
     Database,
     /// New code. What old code writes is missing in the new columns, so it can't run once they count.
     Application,
-}
-
-/// How far a migration has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Phase {
-    /// Nothing has been done.
-    Before,
-    /// The new columns are there, and may be empty.
-    Expanded,
-    /// What is written goes to both columns.
-    DualWrite,
-    /// What was written earlier is in both, too.
-    Backfilled,
-    /// New code reads the new columns.
-    ReadNew,
-    /// The same, and no old code has run since.
-    Soaking {
-        /// When the soak began.
-        since: Mono,
-    },
-    /// The old columns are gone.
-    Contracted,
-}
-
-/// Work for an executor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Step {
-    /// Add the new columns.
-    Expand,
-    /// Take them away again.
-    ExpandUndo,
-    /// Write to both. Where new columns are read already, bring the old ones back into step.
-    DualWriteOn,
-    /// Write to those that are read only.
-    DualWriteOff,
-    /// Bring the new columns into step with the old ones.
-    Backfill,
-    /// Let new code read the new columns.
-    ReadNew,
-    /// Bring the old columns into step with the new ones, and let new code read the old ones.
-    ReadOld,
-    /// Take the old columns away. There is no way back from it.
-    Contract,
-}
-
-impl Step {
-    /// The playbook that does it.
-    #[must_use]
-    pub const fn playbook(self) -> &'static str {
-        match self {
-            Self::Expand => "expand",
-            Self::ExpandUndo => "expand-undo",
-            Self::DualWriteOn => "dual-write-on",
-            Self::DualWriteOff => "dual-write-off",
-            Self::Backfill => "backfill",
-            Self::ReadNew => "read-new",
-            Self::ReadOld => "read-old",
-            Self::Contract => "contract",
-        }
-    }
-}
-
-/// How a step ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StepEnd {
-    /// Done, and looked at.
-    Done,
-    /// Not done, and a look after it showed that all is as it was.
-    Failed,
-    /// An executor said that it failed and nobody has looked since, or it never ended.
-    InDoubt,
 }
 
 /// Where somebody wants a migration to go.
@@ -586,20 +516,6 @@ impl SchemaGate {
             Generation::Old if writer == DualWriter::Application => Err(Unfit::ReadsNew),
             Generation::Old => Ok(Code::Old),
         }
-    }
-}
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Before => "before",
-            Self::Expanded => "expanded",
-            Self::DualWrite => "dual write",
-            Self::Backfilled => "backfilled",
-            Self::ReadNew => "read new",
-            Self::Soaking { .. } => "soaking",
-            Self::Contracted => "contracted",
-        })
     }
 }
 

@@ -20,7 +20,7 @@ pub(crate) const TICK_MS: u64 = 10;
 const TICK: Duration = Duration::from_millis(TICK_MS);
 
 /// The clock goes on for this many ticks after a call, so that a burst of calls wakes the thread once.
-const IDLE_TICKS: u32 = 5;
+const IDLE_TICKS: u32 = 2;
 
 /// Missed ticks that are made up for at once. Who was stopped as a whole, a virtual machine that was moved or a process
 /// under a debugger, has missed thousands, and a call that was in the middle of it is not to blame.

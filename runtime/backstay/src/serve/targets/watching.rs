@@ -58,12 +58,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// The first window of each target closes at a time of its own, so that hundreds don't ask at once.
+    /// The first window of each target closes at a second of its own, so that hundreds don't ask at once, and the few that do
+    /// wake the server once.
     pub(super) fn new(now: Mono, id: &TargetId, watched: Watched) -> Self {
         let spread = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        let first = Millis(1 + spread % watched.window.0.max(1));
+        let second = spread % watched.window.0.max(1) / 1000;
+        let first = Millis(second * 1000 + 1);
         Self {
             closes: now.after(first),
             opened: now,
