@@ -19,6 +19,9 @@ use super::{
 /// A metric of a pipeline with this name is how unusual things look, 0 to 1.
 const ANOMALY: &str = "anomaly";
 
+/// At how many times in a window the windows of all targets close.
+const PARTS: u64 = 12;
+
 /// What Prometheus is asked for a window.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Questions {
@@ -58,14 +61,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// The first window of each target closes at a second of its own, so that hundreds don't ask at once, and the few that do
-    /// wake the server once.
+    /// The first window of each target closes at one of twelve times in a window, so that hundreds don't ask at once, and those
+    /// that do wake the server once.
     pub(super) fn new(now: Mono, id: &TargetId, watched: Watched) -> Self {
         let spread = id.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-        let second = spread % watched.window.0.max(1) / 1000;
-        let first = Millis(second * 1000 + 1);
+        let part = watched.window.0.div_ceil(PARTS).max(1);
+        let first = Millis(spread % PARTS * part + 1);
         Self {
             closes: now.after(first),
             opened: now,
