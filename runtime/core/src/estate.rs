@@ -201,7 +201,7 @@ impl Estate {
                     let mut target = target;
                     target.set(new);
                     self.targets.insert(id.clone(), target);
-                    self.with(&id, &mut out, |target, desk| target.plans(desk));
+                    self.with(&id, &mut out, |target, desk| target.plans(now, desk));
                 }
                 None => {
                     self.targets.insert(id.clone(), target);
@@ -220,7 +220,7 @@ impl Estate {
             self.targets.insert(id.clone(), Target::new(id.clone(), settings, state));
             self.with(&id, &mut out, |target, desk| {
                 target.resume(now, desk);
-                target.plans_anew(desk);
+                target.plans_anew(now, desk);
             });
         }
         out

@@ -129,7 +129,11 @@ impl Migrations {
             (Some(migrating), Some(range)) => {
                 migrating.gate.deploys(run, release, range).map_err(|refusal| told(&refusal))
             }
-            (Some(_) | None, _) => Ok(()),
+            (Some(migrating), None) => {
+                migrating.gate.deploys_unsaid(run);
+                Ok(())
+            }
+            (None, _) => Ok(()),
         }
     }
 

@@ -266,12 +266,21 @@ impl SchemaGate {
         range: &SchemaRange,
     ) -> Result<(), GateRefusal> {
         let coming = self.fits(release, range)?;
+        self.brings(run, coming);
+        Ok(())
+    }
+
+    /// The same of a release of which nobody said what it can live with: until it is there nobody knows which code runs.
+    pub fn deploys_unsaid(&mut self, run: Ticket) {
+        self.brings(run, Code::Unknown);
+    }
+
+    fn brings(&mut self, run: Ticket, coming: Code) {
         let earlier = self.deploying.get(&run);
         let coming = earlier.map_or(coming, |earlier| earlier.with(coming));
         self.deploying.insert(run, coming);
         self.code = self.code.with(coming);
         self.watch();
-        Ok(())
     }
 
     /// Which code a release would bring in now; nothing is changed.

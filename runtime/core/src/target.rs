@@ -44,6 +44,7 @@ pub use self::{
     history::{Good, Past},
     holding::Hold,
     incident::{Incident, Remedy},
+    migrating::LOOK,
     running::{Purpose, Running, Work},
 };
 

@@ -105,6 +105,18 @@ impl Readings {
         self.words.iter().filter_map(seen).filter(|infra| infra.count > 0).collect()
     }
 
+    /// The same, with what alerts tell. Trouble of one kind is the same trouble: the larger number counts.
+    #[must_use]
+    pub fn infra_beside(&self, mut told: Vec<Infra>) -> Vec<Infra> {
+        for seen in self.infra() {
+            match told.iter_mut().find(|known| known.kind == seen.kind) {
+                Some(known) => known.count = known.count.max(seen.count),
+                None => told.push(seen),
+            }
+        }
+        told
+    }
+
     /// How unusual the newest window was.
     #[must_use]
     pub fn anomaly(&self) -> Option<Permille> {
@@ -214,6 +226,10 @@ mod tests {
         // A count of 0 is no trouble.
         let infra = |kind, count| Infra { kind, count };
         assert_eq!(seen.infra(), [infra(InfraKind::Disk, 2), infra(InfraKind::ProcessExited, 1)]);
+        let told = vec![infra(InfraKind::ProcessExited, 3), infra(InfraKind::Network, 1)];
+        let both =
+            [infra(InfraKind::ProcessExited, 3), infra(InfraKind::Network, 1), infra(InfraKind::Disk, 2)];
+        assert_eq!(seen.infra_beside(told), both);
     }
 
     #[test]

@@ -3,28 +3,13 @@
 //! Here: from the tables of a file to what `core` decides with, and which playbooks are taken. Not here: the phases of a migration
 //! and what they allow (`core`), its steps (an executor), and whether a data base that is named is there (`reading`).
 
-use backstay_core::{DualWriter, Migration, SharedData, Step};
+use backstay_core::{DualWriter, LOOK, Migration, SharedData, Step};
 use backstay_model::Name;
 
 use crate::{
     file::{MigrationTable, SchemaTable, WriterWord},
     objective::Wrong,
 };
-
-/// The playbook by which an executor is asked what it sees.
-const LOOK: &str = "look";
-
-/// What a migration orders of its executor.
-const STEPS: [Step; 8] = [
-    Step::Expand,
-    Step::ExpandUndo,
-    Step::DualWriteOn,
-    Step::DualWriteOff,
-    Step::Backfill,
-    Step::ReadNew,
-    Step::ReadOld,
-    Step::Contract,
-];
 
 /// The migration that a table stands for.
 pub(crate) fn migration(table: &MigrationTable) -> Result<Migration, Wrong> {
@@ -57,7 +42,7 @@ pub(crate) fn taken(playbook: &Name, migrates: bool) -> Option<String> {
     let name = playbook.as_str();
     let is = if name == LOOK {
         "is how an executor is asked what it sees"
-    } else if migrates && STEPS.iter().any(|step| step.playbook() == name) {
+    } else if migrates && Step::ALL.iter().any(|step| step.playbook() == name) {
         "is a step of the migration"
     } else {
         return None;

@@ -51,6 +51,18 @@ pub enum Step {
 }
 
 impl Step {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Expand,
+        Self::ExpandUndo,
+        Self::DualWriteOn,
+        Self::DualWriteOff,
+        Self::Backfill,
+        Self::ReadNew,
+        Self::ReadOld,
+        Self::Contract,
+    ];
+
     /// The playbook that does it.
     #[must_use]
     pub const fn playbook(self) -> &'static str {

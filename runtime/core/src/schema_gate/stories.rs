@@ -296,3 +296,14 @@ fn whoever_lets_code_read_other_columns_by_hand_is_noticed() {
     // Old columns may lack what was written since.
     assert!(!gate.admits(&OLD));
 }
+
+#[test]
+fn while_nobody_said_what_is_being_brought_in_nobody_knows_which_code_runs() {
+    let mut gate = gate(DualWriter::Application);
+    gate.deploys_unsaid(RUN);
+    gate.sees_code(Code::New);
+    assert_eq!(gate.code(), Code::Unknown);
+    assert!(gate.deployed(RUN));
+    gate.sees_code(Code::New);
+    assert_eq!(gate.code(), Code::New);
+}

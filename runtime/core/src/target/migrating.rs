@@ -21,6 +21,8 @@ use crate::{
     migrations::{Migrations, told},
 };
 
+/// The playbook by which an executor is asked what it sees. It changes nothing, whatever the executor.
+pub const LOOK: &str = "look";
 /// A run of a step that worked for so long got on with it, however it ended.
 const WORKED: Millis = Millis::from_secs(30);
 /// Runs in a row that didn't, after which a person is told and nothing more is tried.
@@ -38,15 +40,15 @@ impl Target {
     }
 
     /// It is watched from now on, or again: what was seen before says nothing of now.
-    pub(crate) fn plans_anew(&mut self, desk: &mut Desk<'_>) {
+    pub(crate) fn plans_anew(&mut self, now: Mono, desk: &mut Desk<'_>) {
         if let Some(migrating) = desk.migrations.get_mut(&self.id) {
             migrating.gate.forgets_looks();
         }
-        self.plans(desk);
+        self.plans(now, desk);
     }
 
     /// From now on its migration is the one that is set.
-    pub(crate) fn plans(&mut self, desk: &mut Desk<'_>) {
+    pub(crate) fn plans(&mut self, now: Mono, desk: &mut Desk<'_>) {
         if let Some(migration) = self.settings.migration.clone()
             && !desk.migrations.plan(&self.id, &migration)
         {
@@ -61,6 +63,7 @@ impl Target {
             && !migrating.gate.is_in_doubt()
         {
             migrating.gate.ended(ticket, StepEnd::InDoubt);
+            migrating.doubted = Some(now);
         }
         // Without a migration nothing waits for a look, and hundreds of targets are configured at once.
         if self.settings.migration.is_some() {

@@ -4,7 +4,7 @@
 //! follows from it is. What it says counts for the window that is open; of a data base it says where its migration stands. Not
 //! here: when there is one (`core`), how readings are read (`signals`).
 
-use backstay_core::{Columns, FlagState, SchemaLook, TargetInput};
+use backstay_core::{Columns, FlagState, LOOK, SchemaLook, TargetInput};
 use backstay_model::{Name, Outcome, TargetId, Task};
 use backstay_signals::Readings;
 
@@ -14,8 +14,6 @@ use super::{
     planning::Of,
 };
 
-/// The playbook that only looks.
-const LOOK: &str = "look";
 /// Under which name its readings are attached.
 pub(super) const READINGS: &str = "readings";
 

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use backstay_core::{Signals, TargetInput};
-use backstay_model::{Digest, Infra, Millis, Mono, Permille, TargetId};
+use backstay_model::{Digest, Millis, Mono, Permille, TargetId};
 use backstay_signals::{
     Alert, Answer, Answers, Finite, MetricName, Metrics, NoData, ObjectiveSpec, Part, Query, Readings,
     Series, Side, Source, Windows,
@@ -94,7 +94,8 @@ impl Watch {
         (!self.looking && !self.is_fed_by_pipelines()).then_some(self.closes)
     }
 
-    /// Turns to the release that is out: what was seen of another says nothing about it. Gives whether it was turned: then the window that is open is of both, and a new one begins.
+    /// Turns to the release that is out: what was seen of another says nothing about it. Gives whether it was turned: then the
+    /// window that is open is of both, and a new one begins.
     fn turns_to(&mut self, now: Mono, out: Option<(Digest, Permille)>) -> Turned {
         let about = out.map(|(release, _)| release);
         // Where nobody said what is out, one release has everything.
@@ -192,17 +193,6 @@ fn alone(Windows { candidate, baseline }: Windows) -> Windows {
     Windows { candidate: stable.unwrap_or(candidate), baseline: None }
 }
 
-/// Trouble that an alert tells and that an executor sees is the same trouble: the larger number counts.
-fn both(mut infra: Vec<Infra>, seen: Vec<Infra>) -> Vec<Infra> {
-    for more in seen {
-        match infra.iter_mut().find(|known| known.kind == more.kind) {
-            Some(known) => known.count = known.count.max(more.count),
-            None => infra.push(more),
-        }
-    }
-    infra
-}
-
 impl Targets {
     /// Takes what a pipeline measured into the open window. Gives whether the window may close now.
     pub(super) fn measured(&mut self, id: &TargetId, metrics: Metrics) -> bool {
@@ -290,14 +280,17 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let asked = anomaly.map(|answer| answer.and_then(Finite::share));
         let unscored = asked.clone().and_then(Result::err);
         let (anomaly, window) = (watch.anomaly(asked.and_then(Result::ok)), watch.watched.window);
-        let seen = watch.readings().map(Readings::infra).unwrap_or_default();
+        let told = firing.infra(now.mono, id);
+        let infra = match watch.readings() {
+            Some(seen) => seen.infra_beside(told),
+            None => told,
+        };
         watch.close(now.mono, objectives, |spec| match &spec.source {
             Source::Alert { name } => Some(firing.answer(now.mono, window, id, name)),
             Source::Ratio { .. } | Source::Value { .. } | Source::Burn(_) | Source::Metric { .. } => None,
         });
         watch.missing.extend(unscored.map(|why| format!("anomaly: {why}")));
         let objectives = watch.series.objectives().to_vec();
-        let infra = both(firing.infra(now.mono, id), seen);
         self.targets.reschedules(id);
         self.give(now, id, TargetInput::Window(Signals { objectives, anomaly, infra }));
     }
