@@ -43,6 +43,7 @@ const SIGNALS: &str = "backstay-signals";
 const API: &str = "backstay-api";
 const SLOTS: &str = "backstay-slots";
 const SDK: &str = "backstay-sdk";
+const KUBERNETES: &str = "backstay-kubernetes";
 const AGENT: &str = "backstay-agent";
 const SERVER: &str = "backstay";
 
@@ -104,6 +105,11 @@ const TABLE: &[Row] = &[
     row("executor-db", &[SDK], &[], None, WIT),
     row("executor-commands", &[SDK], &[], None, WIT),
     row("executor-http-lb", &[SDK], &[], None, WIT),
+    // What the executors for Kubernetes share: it speaks JSON, and its revisions are compressed.
+    row(KUBERNETES, &[SDK], &[], None, WIT),
+    row("executor-deployment", &[SDK, KUBERNETES], &[], None, WIT),
+    row("executor-rollouts", &[SDK, KUBERNETES], &[], None, WIT),
+    row("executor-helm", &[SDK, KUBERNETES], &[], None, WIT),
     row("xtask", &[], &[], None, TOOL),
 ];
 
@@ -116,6 +122,10 @@ const NATIVE: &[&str] = &[
     "executor-db",
     "executor-commands",
     "executor-http-lb",
+    KUBERNETES,
+    "executor-deployment",
+    "executor-rollouts",
+    "executor-helm",
 ];
 
 /// Packages below this folder may use every part, and the plugins' SDK: they are tests.
@@ -137,7 +147,17 @@ const EXCLUSIVE: &[(&str, &[&str])] = &[
     ("seccompiler", &[PLUGINS]),
     (
         "wit-bindgen",
-        &[SDK, "policy-tree", "executor-ota", "executor-db", "executor-commands", "executor-http-lb"],
+        &[
+            SDK,
+            "policy-tree",
+            "executor-ota",
+            "executor-db",
+            "executor-commands",
+            "executor-http-lb",
+            "executor-deployment",
+            "executor-rollouts",
+            "executor-helm",
+        ],
     ),
     ("ed25519-dalek", &[TRUST]),
 ];

@@ -1,0 +1,305 @@
+//! The API server, asked through an endpoint of the host.
+//!
+//! Here: reading objects and lists by fields, changing them, waiting for them, and what the server's refusals mean. Not here: where
+//! things are (`resource`), and what is asked for.
+//!
+//! Everything that is read stays in the run's state, which has 64 KiB: ask for few fields. Nothing that is changed is asked for twice by
+//! itself: where nobody knows whether a change was made ([`Written::Unknown`]), whoever asked looks.
+
+use alloc::{format, string::String, vec::Vec};
+
+use backstay_sdk::{
+    deed,
+    executor::{Ctx, Deed, Failed, Reply, Response, Trouble, permanent, transient},
+    quote,
+    settings::Setting,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    resource::Resource,
+    settings::{ENDPOINT, POLL, WAIT},
+};
+
+/// How many objects are asked for at once.
+const PAGE: usize = 100;
+/// The first pause while something is waited for, in ms. The next ones are longer.
+const FIRST_PAUSE_MS: u64 = 10;
+
+/// The API server as one run sees it.
+pub struct Cluster<'a> {
+    ctx: &'a Ctx,
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Written {
+    /// It was made.
+    Done,
+    /// The server would not: nothing was changed.
+    Refused(Refused),
+    /// Nobody knows. Look before asking again.
+    Unknown,
+}
+
+/// Why the server would not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The HTTP status: 404 it isn't there, 409 it is another one by now or exists already, 422 it makes no sense or a test
+    /// of a JSON patch failed, 429 a budget allows it only later.
+    pub status: u16,
+    /// The reason in a word, as Kubernetes has it: `Conflict`, `Invalid`. Empty where it isn't known.
+    pub reason: String,
+    /// In words.
+    pub message: String,
+}
+
+impl<'a> Cluster<'a> {
+    /// The one that the settings of this run name.
+    #[must_use]
+    pub fn new(ctx: &'a Ctx) -> Self {
+        Self { ctx }
+    }
+
+    /// The run.
+    #[must_use]
+    pub fn ctx(&self) -> &'a Ctx {
+        self.ctx
+    }
+
+    /// The run's settings.
+    #[must_use]
+    pub fn config(&self) -> &'a [Setting] {
+        self.ctx.config()
+    }
+
+    /// The fields of one object: each a path like `/metadata/uid`, where `*` stands for every element. `None`: it isn't there.
+    ///
+    /// # Errors
+    /// Why it can't be read.
+    pub async fn get(&self, of: &Resource, fields: &[&str]) -> Result<Option<Value>, Failed> {
+        match self.look(of, fields).await? {
+            Read::Here(value) => Ok(Some(value)),
+            Read::Missing(_) => Ok(None),
+        }
+    }
+
+    /// The same of an object that has to be there; `what` is "the Deployment shop", say.
+    ///
+    /// # Errors
+    /// Why it can't be read, or that it isn't there.
+    pub async fn need(&self, of: &Resource, fields: &[&str], what: &str) -> Result<Value, Failed> {
+        match self.look(of, fields).await? {
+            Read::Here(value) => Ok(value),
+            Read::Missing(message) => Err(permanent(format!("{what} isn't there: {message}"))),
+        }
+    }
+
+    /// The fields of each object of a list, in pages. `fields` are those of one object.
+    ///
+    /// # Errors
+    /// Why it can't be read, or that there are more than `most`.
+    pub async fn list(&self, of: &Resource, fields: &[&str], most: usize) -> Result<Vec<Value>, Failed> {
+        let mut wanted: Vec<String> = fields.iter().map(|field| format!("/items/*{field}")).collect();
+        wanted.push("/metadata/continue".into());
+        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let (mut found, mut next) = (Vec::new(), String::new());
+        loop {
+            let mut page = of.clone().with("limit", &format!("{}", PAGE.min(most + 1)));
+            if !next.is_empty() {
+                page = page.with("continue", &next);
+            }
+            let Read::Here(mut value) = self.look(&page, &wanted).await? else { return Ok(found) };
+            if let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) {
+                found.extend(items);
+            }
+            next = text(&value, "/metadata/continue").into();
+            if found.len() > most || (!next.is_empty() && found.len() == most) {
+                let why = format!("there are more than {most} objects at {}", quote::text(of.path()));
+                return Err(permanent(why));
+            }
+            if next.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Changes an object by a JSON patch (RFC 6902). A `test` in it that fails is [`Written::Refused`] with 422.
+    ///
+    /// # Errors
+    /// Why it can't be asked for at all.
+    pub async fn patch(&self, of: &Resource, operations: &[Value]) -> Result<Written, Failed> {
+        self.change("PATCH", of, &json!(operations)).await
+    }
+
+    /// Changes an object by a merge patch (RFC 7396): `null` takes away.
+    ///
+    /// # Errors
+    /// Why it can't be asked for at all.
+    pub async fn merge(&self, of: &Resource, patch: &Value) -> Result<Written, Failed> {
+        self.change("PATCH", of, patch).await
+    }
+
+    /// Makes an object, or asks for a part like `eviction`. One that is there already is [`Written::Refused`] with 409.
+    ///
+    /// # Errors
+    /// Why it can't be asked for at all.
+    pub async fn create(&self, of: &Resource, object: &Value) -> Result<Written, Failed> {
+        self.change("POST", of, object).await
+    }
+
+    /// Replaces an object.
+    ///
+    /// # Errors
+    /// Why it can't be asked for at all.
+    pub async fn replace(&self, of: &Resource, object: &Value) -> Result<Written, Failed> {
+        self.change("PUT", of, object).await
+    }
+
+    /// Looks until `is_so` says something, at most as long as the setting `wait-ms` says. `None`: it never did.
+    ///
+    /// # Errors
+    /// Why it can't be read.
+    pub async fn until<T>(
+        &self,
+        of: &Resource,
+        fields: &[&str],
+        is_so: impl Fn(Option<&Value>) -> Option<T>,
+    ) -> Result<Option<T>, Failed> {
+        let (mut left, longest) =
+            (u64::from(WAIT.count(self.config())), u64::from(POLL.count(self.config())));
+        let mut pause = FIRST_PAUSE_MS;
+        loop {
+            let seen = self.get(of, fields).await?;
+            if let Some(found) = is_so(seen.as_ref()) {
+                return Ok(Some(found));
+            }
+            if left == 0 {
+                return Ok(None);
+            }
+            let ms = pause.min(longest).min(left);
+            self.ctx.pause(ms).await?;
+            (left, pause) = (left - ms, pause.saturating_mul(2));
+        }
+    }
+
+    async fn look(&self, of: &Resource, fields: &[&str]) -> Result<Read, Failed> {
+        let path = format!("{}#{}", of.path(), fields.join(","));
+        let asked = self.ctx.look(deed::get(ENDPOINT.of(self.config()), &path)).await;
+        let Response { status, body } = self.answered(asked, "GET", of)?;
+        match status {
+            200..300 => serde_json::from_slice(&body.bytes)
+                .map(Read::Here)
+                .map_err(|_| permanent(format!("{} answered with no JSON", quote::text(of.path())))),
+            404 => Ok(Read::Missing(refused(status, &body.bytes).message)),
+            _ => Err(refused(status, &body.bytes).about("GET", of)),
+        }
+    }
+
+    async fn change(&self, method: &str, of: &Resource, body: &Value) -> Result<Written, Failed> {
+        let body = serde_json::to_vec(body).map_err(|_| permanent("what is to be written is no JSON"))?;
+        let deed: Deed = deed::http(ENDPOINT.of(self.config()), method, of.path(), body);
+        let asked = match self.ctx.change(deed).await {
+            Err(trouble) if trouble.may_be_done() => return Ok(Written::Unknown),
+            // The connection broke: it may have been done all the same.
+            Err(Trouble::Failed(failed))
+                if failed.transience == backstay_sdk::executor::Transience::Transient =>
+            {
+                return Ok(Written::Unknown);
+            }
+            asked => asked,
+        };
+        let Response { status, body } = self.answered(asked, method, of)?;
+        match status {
+            200..300 => Ok(Written::Done),
+            404 | 409 | 422 | 429 => Ok(Written::Refused(refused(status, &body.bytes))),
+            // A server that fails may have done it before.
+            500..600 => Ok(Written::Unknown),
+            _ => Err(refused(status, &body.bytes).about(method, of)),
+        }
+    }
+
+    fn answered(
+        &self,
+        asked: Result<Reply, Trouble>,
+        method: &str,
+        of: &Resource,
+    ) -> Result<Response, Failed> {
+        match asked {
+            Ok(Reply::Response(response)) => Ok(response),
+            Ok(Reply::Done | Reply::Exited(_) | Reply::Content(_) | Reply::Slots(_)) => {
+                Err(permanent("the answer says nothing of a request"))
+            }
+            Err(trouble) => Err(trouble.about(&format!("{method} {}", of.path()))),
+        }
+    }
+}
+
+enum Read {
+    Here(Value),
+    Missing(String),
+}
+
+impl Written {
+    /// That it was made.
+    ///
+    /// # Errors
+    /// Why it wasn't, or that nobody knows; `what` is "pausing the Rollout shop", say.
+    pub fn done(self, what: &str) -> Result<(), Failed> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Refused(refused) => Err(refused.failed(what)),
+            Self::Unknown => Err(transient(format!("whether {what} was done isn't known"))),
+        }
+    }
+}
+
+impl Refused {
+    /// The failure that says so. What is gone or makes no sense stays so; what was changed meanwhile, or has to wait, may pass
+    /// the next time.
+    #[must_use]
+    pub fn failed(&self, what: &str) -> Failed {
+        let why = format!("{what} was refused with status {}: {}", self.status, self.message);
+        if matches!(self.status, 409 | 429) { transient(why) } else { permanent(why) }
+    }
+
+    fn about(&self, method: &str, of: &Resource) -> Failed {
+        let Self { status, message, .. } = self;
+        let path = quote::text(of.path());
+        match status {
+            401 | 403 => permanent(format!("the API server does not let us {method} {path}: {message}")),
+            429 | 500..600 => {
+                transient(format!("{method} {path} was answered with status {status}: {message}"))
+            }
+            _ => permanent(format!("{method} {path} was answered with status {status}: {message}")),
+        }
+    }
+}
+
+/// What a refusal says: Kubernetes' `Status`, or the text of somebody in between.
+fn refused(status: u16, body: &[u8]) -> Refused {
+    let said: Value = serde_json::from_slice(body).unwrap_or_default();
+    let message = match text(&said, "/message") {
+        "" => quote::last_line(body),
+        message => quote::text(message),
+    };
+    Refused { status, reason: quote::text(text(&said, "/reason")), message }
+}
+
+/// The text at `pointer` (RFC 6901); empty where there is none.
+#[must_use]
+pub fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The whole number at `pointer`; `None` where there is none.
+#[must_use]
+pub fn number(value: &Value, pointer: &str) -> Option<i64> {
+    value.pointer(pointer).and_then(Value::as_i64)
+}
+
+/// Whether `true` stands at `pointer`.
+#[must_use]
+pub fn is_true(value: &Value, pointer: &str) -> bool {
+    value.pointer(pointer).and_then(Value::as_bool).unwrap_or_default()
+}

@@ -1,0 +1,16 @@
+//! What the executors for Kubernetes share.
+//!
+//! Here: the API server asked through an endpoint of the host (`api`), where things are on it (`resource`), what can be set
+//! (`settings`), which object a target is (`workload`). Not here: when anything is done and how often (`core`), credentials and addresses (the host), and
+//! what is particular to one kind of release (the executors).
+#![cfg_attr(target_arch = "wasm32", no_std)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
+
+extern crate alloc;
+
+pub mod api;
+pub mod resource;
+pub mod settings;
+pub mod workload;
+
+pub use serde_json as json;

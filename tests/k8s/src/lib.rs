@@ -1,0 +1,24 @@
+//! What the tests against a real Kubernetes control plane share: starting one, asking it, and nodes for it.
+//!
+//! Real are etcd, kube-apiserver, kube-controller-manager, Argo Rollouts' controller, kubectl and both Helms, built by
+//! `cargo xtask k8s up` from the modules that their authors released. Not real are the nodes: the [`Kubelet`] binds pods and
+//! tells of them as kubelets do, but **no container runs, and no packet is routed**. What a test shows of a crash, of memory or of
+//! an image is what Kubernetes' objects say of it, and nothing of a kernel.
+//!
+//! Not here: what is tested; that stands in `tests/`, one file for each subject.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed assumption fails the test"))]
+#![expect(clippy::panic, reason = "a program that doesn't start fails the test that needs it")]
+
+mod api;
+mod clock;
+mod control_plane;
+mod credentials;
+mod definitions;
+mod kubelet;
+mod process;
+mod programs;
+
+pub use api::{Api, Refusal, until, until_within};
+pub use control_plane::{ControlPlane, Namespace};
+pub use kubelet::{Fault, Kubelet, Node, Resize};
+pub use programs::Programs;
