@@ -42,10 +42,12 @@ pub enum Domain {
     DevicePlugins = 17,
     /// The verdict keys tell a pipeline what to do about a build.
     Verdict = 18,
+    /// The release keys say that a service's configuration was good.
+    KnownGood = 19,
 }
 
 impl Domain {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::PluginRelease,
         Self::Grant,
         Self::ProductRelease,
@@ -64,6 +66,7 @@ impl Domain {
         Self::Revocation,
         Self::DevicePlugins,
         Self::Verdict,
+        Self::KnownGood,
     ];
 
     /// Its number in an envelope.
@@ -100,6 +103,7 @@ impl Domain {
             Self::Revocation => "revocation",
             Self::DevicePlugins => "device plugin state",
             Self::Verdict => "verdict",
+            Self::KnownGood => "known good",
         }
     }
 
@@ -118,7 +122,7 @@ impl Domain {
             | Self::DevicePlugins
             | Self::Enrolment
             | Self::Verdict => 8 * 1024,
-            Self::DeviceOrder => 4 * 1024,
+            Self::DeviceOrder | Self::KnownGood => 4 * 1024,
             Self::TrustFloor | Self::Receipt | Self::Consent | Self::EnrolRequest | Self::DevicePresence => {
                 1024
             }

@@ -2,7 +2,7 @@
 //!
 //! Here: keys, the one envelope that every signed statement has, the kinds of statement, and for each a type
 //! that can be had only by verifying: a [`VerifiedOrder`], a [`VerifiedPlugin`], a [`VerifiedRelease`], a
-//! [`VerifiedRevocation`], a [`VerifiedVerdict`]; and how one [`Keyring`] follows another ([`Chain`]). Not here: what follows from a
+//! [`VerifiedRevocation`], a [`VerifiedVerdict`], a [`VerifiedKnownGood`]; and how one [`Keyring`] follows another ([`Chain`]). Not here: what follows from a
 //! statement (`core`), which sequence was accepted last (the caller keeps its [`Watermark`]s and [`Floor`]s),
 //! randomness, files and a clock (whoever needs them brings them).
 //!
@@ -22,6 +22,7 @@ mod envelope;
 mod key;
 mod keyring;
 mod keyring_error;
+mod known_good;
 mod limits;
 mod order;
 mod permissions;
@@ -45,6 +46,7 @@ pub use envelope::{Audience, Freshness, Stamp};
 pub use key::{KeyError, KeyId, PublicKey, SecretKey};
 pub use keyring::{Keyring, KeyringParts, Role, Vendor};
 pub use keyring_error::{KeyringError, RoleKind};
+pub use known_good::{KnownGood, VerifiedKnownGood};
 pub use limits::Limits;
 pub use order::{
     Listener, OrderKind, Succession, VerifiedConsent, VerifiedOrder, Watermark, sign_consent, sign_order,

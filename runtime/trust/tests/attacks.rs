@@ -137,6 +137,10 @@ fn a_key_is_trusted_with_its_own_role_only() {
         let bytes = sign_verdict(thief, &verdict, fleet, UnixMs(1_000), UnixMs(2_000)).unwrap();
         assert!(matches!(world.verify(Kind::Verdict, &bytes), Err(Refusal::UnknownKey { .. })));
     }
+    for thief in [&world.operator, &world.director, &world.verdict, &world.root] {
+        let bytes = world.known_good().sign(thief, world.fleet.clone(), stamp(8)).unwrap();
+        assert!(matches!(world.verify(Kind::KnownGood, &bytes), Err(Refusal::UnknownKey { .. })));
+    }
     let product = world.product().sign(&world.verdict, world.fleet.clone(), stamp(8)).unwrap();
     assert!(matches!(world.verify(Kind::ProductRelease, &product), Err(Refusal::UnknownKey { .. })));
 }

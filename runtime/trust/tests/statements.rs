@@ -290,5 +290,6 @@ fn name(kind: Kind) -> &'static str {
         Kind::Keyring => "keyring",
         Kind::Revocation => "revocation",
         Kind::Verdict => "verdict",
+        Kind::KnownGood => "known-good",
     }
 }

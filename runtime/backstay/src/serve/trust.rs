@@ -115,7 +115,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
             | Domain::DevicePlugins
             | Domain::DevicePresence
             | Domain::DeviceLog
-            | Domain::Verdict) => {
+            | Domain::Verdict
+            | Domain::KnownGood) => {
                 let what = format!("this is a {other}, which is not published here");
                 let help = "links and revocations are, and orders that operators have signed, too; releases go to \
                             \"backstay release publish\"";

@@ -10,14 +10,15 @@ use backstay_model::{
 };
 use backstay_trust::{
     Artifact, Audience, Chain, ChainError, DeviceKind, Domain, EffectKind, EngineProfile, EnrolRequest,
-    EnrolToken, Enrolment, Floor, Grant, Keyring, KeyringParts, Limits, Listener, OrderKind, Permissions,
-    PluginError, PluginRelease, ProductRelease, Refusal, Revocation, RevocationError, Role, SecretKey, Stamp,
-    Target, Vendor, VerifiedEnrolRequest, Want, World as Contract, sign_consent, sign_order, sign_verdict,
-    sign_word, verify_word,
+    EnrolToken, Enrolment, Floor, Grant, Keyring, KeyringParts, KnownGood, Limits, Listener, OrderKind,
+    Permissions, PluginError, PluginRelease, ProductRelease, Refusal, Revocation, RevocationError, Role,
+    SecretKey, Stamp, Target, Vendor, VerifiedEnrolRequest, Want, World as Contract, sign_consent,
+    sign_order, sign_verdict, sign_word, verify_word,
 };
 
 pub(crate) const ARTIFACT: &[u8] = b"code for one machine";
 pub(crate) const ORDER: &[u8] = b"an item of wire";
+pub(crate) const CONFIGURATION: &[u8] = b"what a service is set to";
 
 pub(crate) fn key(seed: u8) -> SecretKey {
     SecretKey::from_random(&[seed; 32])
@@ -57,10 +58,11 @@ pub(crate) enum Kind {
     Keyring,
     Revocation,
     Verdict,
+    KnownGood,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Order(OrderKind::SteerProduct),
         Self::Order(OrderKind::SteerPlugins),
         Self::Order(OrderKind::DeviceOrder),
@@ -79,6 +81,7 @@ impl Kind {
         Self::Keyring,
         Self::Revocation,
         Self::Verdict,
+        Self::KnownGood,
     ];
 }
 
@@ -207,6 +210,11 @@ impl World {
         }
     }
 
+    pub(crate) fn known_good(&self) -> KnownGood {
+        let service = TargetId::parse("checkout").unwrap();
+        KnownGood::of(service, &self.product().release, CONFIGURATION)
+    }
+
     pub(crate) fn enrolment(&self) -> Enrolment {
         Enrolment {
             device: self.device.clone(),
@@ -242,6 +250,7 @@ impl World {
             Kind::Verdict => {
                 sign_verdict(&self.verdict, &self.verdict(), fleet(), UnixMs(1_000), UnixMs(2_000))
             }
+            Kind::KnownGood => self.known_good().sign(&self.release, fleet(), stamp(7)),
         }
         .unwrap()
     }
@@ -281,6 +290,7 @@ impl World {
                 })
             }
             Kind::Verdict => self.with_verdicts().verify_verdict(bytes).map(drop),
+            Kind::KnownGood => self.keyring.verify_known_good(bytes, CONFIGURATION.into()).map(drop),
             Kind::Revocation => self.keyring.verify_revocation(bytes).map(drop).map_err(|error| {
                 let RevocationError::Refused(refusal) = error else { panic!("{error}") };
                 refusal

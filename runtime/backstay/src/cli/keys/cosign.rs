@@ -63,7 +63,7 @@ pub(super) fn shares(statement: &Statement, keyring: &Keyring) -> Vec<Share> {
     };
     match statement.domain() {
         Domain::Grant | Domain::Consent => role(RoleKind::Operator),
-        Domain::ProductRelease => role(RoleKind::Release),
+        Domain::ProductRelease | Domain::KnownGood => role(RoleKind::Release),
         Domain::Revocation => role(RoleKind::Revoker),
         Domain::Keyring => {
             let old = Share::of(

@@ -147,7 +147,8 @@ impl Shown {
             | Domain::DevicePresence
             | Domain::DeviceLog
             | Domain::Revocation
-            | Domain::Verdict => None,
+            | Domain::Verdict
+            | Domain::KnownGood => None,
         };
         let empty =
             Self { statement: None, fleet: None, number: None, digest: None, before: None, keys: Vec::new() };
