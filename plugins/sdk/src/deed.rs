@@ -1,6 +1,6 @@
 //! What can be asked of the host, in a word each.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{format, string::String, vec::Vec};
 
 use crate::executor::{Attach, Deed, File, Http, Publish, Release, Run, Slot};
 
@@ -14,6 +14,15 @@ pub fn run<const N: usize>(command: &str, args: [&str; N]) -> Deed {
 #[must_use]
 pub fn get(endpoint: &str, path: &str) -> Deed {
     http(endpoint, "GET", path, Vec::new())
+}
+
+/// A GET of `path`, and of the JSON that answers it only what `mask` names: `/metadata/continue,/items/*/metadata/name`.
+///
+/// The keys of a field have `/` before them, and `*` is each element or member. In a key `~1` is `/`, `~0` is `~`, and what would
+/// end it or an address can't hold is written as `%2C`. What is kept may have 32 KiB. The endpoint is one with `json = true`.
+#[must_use]
+pub fn fields(endpoint: &str, path: &str, mask: &str) -> Deed {
+    get(endpoint, &format!("{path}#{mask}"))
 }
 
 /// A request to the endpoint that the configuration calls `endpoint`.

@@ -20,6 +20,8 @@ const FORMAT: u8 = 1;
 const STATE_BYTES_MAX: usize = 65_536;
 /// The most that is kept of one output. The host keeps to the same; this guards against one that doesn't.
 const OUTPUT_BYTES_MAX: usize = 4096;
+/// The most that is kept of an endpoint's answer, which may have been reduced to fields.
+const RESPONSE_BYTES_MAX: usize = 32 * 1024;
 
 const HEAD: u8 = 0;
 const ASKED: u8 = 1;
@@ -81,12 +83,8 @@ impl Log {
             return Ok(());
         }
         match &mut answered.answer {
-            Answer::Exited(Exited { output, .. })
-            | Answer::Response(Response { body: output, .. })
-            | Answer::Content(output) => {
-                let over = output.bytes.len().saturating_sub(OUTPUT_BYTES_MAX);
-                output.bytes.drain(..over);
-            }
+            Answer::Exited(Exited { output, .. }) | Answer::Content(output) => cut(output, OUTPUT_BYTES_MAX),
+            Answer::Response(Response { body, .. }) => cut(body, RESPONSE_BYTES_MAX),
             Answer::Done
             | Answer::Slots(_)
             | Answer::Failed(_)
@@ -134,6 +132,12 @@ impl Log {
         bytes.bytes(frame);
         self.bytes = bytes.0;
     }
+}
+
+/// Keeps the end.
+fn cut(output: &mut Output, bytes_max: usize) {
+    let over = output.bytes.len().saturating_sub(bytes_max);
+    output.bytes.drain(..over);
 }
 
 /// What an effect is, in eight bytes: FNV-1a. It finds mistakes, not enemies: a plugin can only fool itself.

@@ -126,7 +126,9 @@ mod tests {
     use rustls::{RootCertStore, ServerConfig, ServerConnection, server::WebPkiClientVerifier};
 
     use super::*;
-    use crate::{Endpoint, GuardedEndpoint, GuardedEndpointError, GuardedEndpoints, HttpGrant, Roots};
+    use crate::{
+        Content, Endpoint, GuardedEndpoint, GuardedEndpointError, GuardedEndpoints, HttpGrant, Roots,
+    };
 
     /// An authority, and what it signed.
     struct Authority(rcgen::Issuer<'static, rcgen::KeyPair>, String);
@@ -197,6 +199,7 @@ mod tests {
             certificate,
             grant: HttpGrant::default(),
             response_bytes_max: GuardedEndpoint::RESPONSE_BYTES,
+            content: Content::Any,
         }
     }
 

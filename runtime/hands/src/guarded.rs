@@ -1,11 +1,13 @@
 //! Named endpoints of a server: each with a credential that comes from elsewhere, and a grant of its own.
 //!
-//! Here: what is added to an [`Endpoint`] where more is at stake than on a device. Not here: where a credential comes
-//! from (`credential`), which methods and paths are granted (`grant`), and asking itself (`endpoint`).
+//! Here: what is added to an [`Endpoint`] where more is at stake than on a device, and which connections are used again. Not
+//! here: where a credential comes from (`credential`), which methods and paths are granted (`grant`), what is JSON's alone
+//! (`json`), and asking itself (`endpoint`).
 
-use std::{collections::BTreeMap, error::Error, fmt};
+use std::{borrow::Cow, collections::BTreeMap, error::Error, fmt, io, time::Duration};
 
 use backstay_model::{Answer, Millis, Name, Outcome, Transience};
+use tokio::time::timeout;
 use ureq::{Agent, http};
 
 use crate::{
@@ -14,13 +16,31 @@ use crate::{
     credential::{Credential, CredentialError, CredentialReader, Unread},
     endpoint::{self, Endpoint, EndpointError, has_body},
     grant::HttpGrant,
-    http::Roots,
+    http::{Roots, client_as},
+    json::{self, ACCEPT, CONTENT_TYPE, JSON},
+    mask::Mask,
     output::{bounded, failed, refused},
-    secret::{CleanTail, Secret},
+    secret::{CleanTail, Cleaner, Secret},
 };
 
 /// The most that an answer may be allowed to have, in bytes.
 const RESPONSE_BYTES_MAX: u64 = 16 << 20;
+/// The longest path, with the mask behind it, in bytes.
+const PATH_BYTES_MAX: usize = 1024;
+/// How many connections of an endpoint are kept for what is asked next. One that nobody asks by stays until somebody asks.
+const KEPT_MAX: usize = 4;
+/// How long a connection may have been idle and still be used. It spans the pauses of a run that waits for something, and
+/// hardly a server or a load balancer hangs up sooner.
+const KEPT_AGE: Duration = Duration::from_secs(10);
+
+/// What requests and answers of an endpoint hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Whatever they hold.
+    Any,
+    /// JSON. Requests say so, and an effect may ask for single fields of an answer.
+    Json,
+}
 
 /// A server as the configuration has it, and what may be asked of it.
 #[derive(Clone, Debug)]
@@ -35,6 +55,8 @@ pub struct GuardedEndpoint {
     pub grant: HttpGrant,
     /// The longest answer that is read, 1 B to 16 MiB; a longer one is a failure. The end of an answer is kept, 4 KiB.
     pub response_bytes_max: u64,
+    /// What requests and answers hold.
+    pub content: Content,
 }
 
 impl GuardedEndpoint {
@@ -63,6 +85,11 @@ pub enum GuardedEndpointError {
         /// The header.
         header: String,
     },
+    /// One of its headers, or the credential's, says what JSON is called, which is said anyway.
+    Json {
+        /// The header.
+        header: String,
+    },
     /// There is a certificate to show, and no TLS to show it in.
     NoTls {
         /// Where it is.
@@ -83,6 +110,7 @@ impl GuardedEndpointError {
             Self::Endpoint { source } => source.help(),
             Self::Credential { source } => source.help(),
             Self::Twice { .. } => Some("leave the header out of the endpoint's headers"),
+            Self::Json { .. } => Some("leave the header out: where there is JSON, it is said anyway"),
             Self::NoTls { .. } => {
                 Some("give an address that begins with https://, or leave the certificate out")
             }
@@ -97,6 +125,7 @@ impl fmt::Display for GuardedEndpointError {
             Self::Endpoint { .. } => f.write_str("the endpoint can't be used"),
             Self::Credential { .. } => f.write_str("the endpoint's credential can't be used"),
             Self::Twice { header } => write!(f, "header {header:?} is given twice, once as the credential"),
+            Self::Json { header } => write!(f, "header {header:?} is given twice, once by JSON"),
             Self::NoTls { base } => write!(f, "{base:?} asks for no certificate"),
             Self::ResponseBytes { bytes } => write!(f, "an answer can't be bounded to {bytes} bytes"),
         }
@@ -108,7 +137,7 @@ impl Error for GuardedEndpointError {
         match self {
             Self::Endpoint { source } => Some(source),
             Self::Credential { source } => Some(source),
-            Self::Twice { .. } | Self::NoTls { .. } | Self::ResponseBytes { .. } => None,
+            Self::Twice { .. } | Self::Json { .. } | Self::NoTls { .. } | Self::ResponseBytes { .. } => None,
         }
     }
 }
@@ -119,7 +148,20 @@ struct Guarded {
     credential: Option<CredentialReader>,
     grant: HttpGrant,
     response_bytes_max: u64,
-    agent: Agent,
+    content: Content,
+    /// Asks what changes something, each time over a connection of its own.
+    fresh: Agent,
+    /// Asks what only looks, over connections that it keeps.
+    keeping: Agent,
+}
+
+/// A request that may be made.
+struct Granted<'a> {
+    method: &'a str,
+    path: &'a str,
+    body: Option<&'a [u8]>,
+    content_type: Option<&'static str>,
+    mask: Option<Mask>,
 }
 
 /// The guarded endpoints that a configuration names.
@@ -152,25 +194,31 @@ impl GuardedEndpoints {
         let Some(guarded) = self.0.get(name) else {
             return refused(format!("no endpoint {name} is configured"));
         };
-        let body = match has_body(method, path, body) {
-            Ok(has_body) => has_body.then_some(body),
-            Err(why) => return refused(why),
-        };
-        if !guarded.grant.has(method, path) {
-            return refused(format!("endpoint {name} grants no {method} of {path}"));
+        match guarded.granted(name, method, path, body) {
+            Ok(granted) => guarded.request(name, granted).await,
+            Err(why) => refused(why),
         }
-        guarded.request(name, method, path, body).await
     }
 }
 
 impl GuardedEndpoint {
     fn checked(self, roots: &Roots) -> Result<Guarded, GuardedEndpointError> {
-        let Self { endpoint, credential, certificate, grant, response_bytes_max } = self;
+        let Self { mut endpoint, credential, certificate, grant, response_bytes_max, content } = self;
         endpoint.check(roots).map_err(|source| GuardedEndpointError::Endpoint { source })?;
         if let Some(Credential { header, .. }) = &credential
             && endpoint.headers.keys().any(|other| other.eq_ignore_ascii_case(header))
         {
             return Err(GuardedEndpointError::Twice { header: header.clone() });
+        }
+        if content == Content::Json {
+            let is_said =
+                |header: &str| [ACCEPT, CONTENT_TYPE].iter().any(|said| header.eq_ignore_ascii_case(said));
+            let headers =
+                endpoint.headers.keys().chain(credential.iter().map(|credential| &credential.header));
+            if let Some(header) = headers.into_iter().find(|header| is_said(header)) {
+                return Err(GuardedEndpointError::Json { header: header.clone() });
+            }
+            endpoint.headers.insert(ACCEPT.into(), JSON.into());
         }
         let tls = endpoint.base.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"));
         if certificate.is_some() && !tls {
@@ -181,13 +229,63 @@ impl GuardedEndpoint {
         }
         let credential = credential.map(CredentialReader::new).transpose();
         let credential = credential.map_err(|source| GuardedEndpointError::Credential { source })?;
-        let agent = endpoint.client(certificate.map(ClientCertificate::shown), roots);
-        Ok(Guarded { endpoint, credential, grant, response_bytes_max, agent })
+        let certificate = certificate.map(ClientCertificate::shown);
+        let timeout = Some(Duration::from_millis(endpoint.timeout.0));
+        let keeping = client_as(certificate.clone(), roots, 0, |config| {
+            config
+                .timeout_global(timeout)
+                .max_idle_connections(KEPT_MAX)
+                .max_idle_connections_per_host(KEPT_MAX)
+                .max_idle_age(KEPT_AGE)
+        });
+        let fresh = endpoint.client(certificate, roots);
+        Ok(Guarded { endpoint, credential, grant, response_bytes_max, content, fresh, keeping })
+    }
+}
+
+impl Granted<'_> {
+    fn looks(&self) -> bool {
+        matches!(self.method, "GET" | "HEAD")
     }
 }
 
 impl Guarded {
-    async fn request(&self, name: &Name, method: &str, path: &str, body: Option<&[u8]>) -> Answer {
+    fn timeout(&self) -> Duration {
+        Duration::from_millis(self.endpoint.timeout.0)
+    }
+
+    /// Checks a request. What comes of it is refused, if it can't be made.
+    fn granted<'a>(
+        &self,
+        name: &Name,
+        method: &'a str,
+        path: &'a str,
+        body: &'a [u8],
+    ) -> Result<Granted<'a>, String> {
+        if path.len() > PATH_BYTES_MAX {
+            return Err(format!("a path has at most {PATH_BYTES_MAX} bytes, with the fields behind it"));
+        }
+        // What is granted and what is sent is the path without the mask.
+        let (path, mask) = match path.split_once('#') {
+            Some((_, _)) if self.content == Content::Any => {
+                return Err(format!("endpoint {name} gives no single fields: it has no json = true"));
+            }
+            Some((path, mask)) => (path, Some(Mask::parse(mask)?)),
+            None => (path, None),
+        };
+        let has_body = has_body(method, path, body)?;
+        if !self.grant.has(method, path) {
+            return Err(format!("endpoint {name} grants no {method} of {path}"));
+        }
+        let body = has_body.then_some(body);
+        let content_type = match (self.content, body) {
+            (Content::Json, Some(body)) => json::content_type(method, body)?,
+            (Content::Json, None) | (Content::Any, _) => None,
+        };
+        Ok(Granted { method, path, body, content_type, mask })
+    }
+
+    async fn request(&self, name: &Name, granted: Granted<'_>) -> Answer {
         let (secret, header) = match self.credentials().await {
             Ok(None) => (None, None),
             Ok(Some((secret, value))) => (Some(secret), Some(value)),
@@ -200,9 +298,20 @@ impl Guarded {
             }
         };
         let header = self.credential.as_ref().map(CredentialReader::header).zip(header);
-        let ask = self.endpoint.ask(&self.agent, method, path, body, header);
-        let (bytes_max, tail) = (self.response_bytes_max, CleanTail::new(secret.as_ref()));
-        let asked = beside(move || endpoint::answer(ask(), bytes_max, tail)).await;
+        let looks = granted.looks();
+        let ask = self.ask(&granted, header);
+        let (bytes_max, mask, of) = (self.response_bytes_max, granted.mask, secret.clone());
+        let asked = beside(move || match (ask(), mask) {
+            (Ok(response), Some(mask)) if json::has_fields(response.status()) => {
+                json::answer(response, bytes_max, &mask, &Cleaner::new(of.as_ref()))
+            }
+            (response, _) => endpoint::answer(response, bytes_max, CleanTail::new(of.as_ref())),
+        });
+        let asked = match looks {
+            // One that is asked twice has no more time than any other. It may go on; a change may not, and has its own end.
+            true => timeout(self.timeout(), asked).await.unwrap_or(Ok(Answer::TimedOut)),
+            false => asked.await,
+        };
         let mut answer = asked.unwrap_or_else(|_| {
             failed(Transience::Transient, format!("the request to endpoint {name} was given up"))
         });
@@ -216,6 +325,36 @@ impl Guarded {
         answer
     }
 
+    /// A request, ready to be made where it may block.
+    ///
+    /// A server may hang up on a kept connection at any time: the client sees that before it uses one, unless it happens in
+    /// the very moment. Then nobody knows whether the request arrived, and the client doesn't ask again. What only looks is
+    /// asked once more here, over a new connection. What changes something may not be (RFC 9110, 9.2.2), and a failure
+    /// that is none would send its run to look and wait. So it never goes over a kept connection, and pays for that with a
+    /// handshake.
+    fn ask(
+        &self,
+        granted: &Granted<'_>,
+        header: Option<(&str, http::HeaderValue)>,
+    ) -> impl FnOnce() -> Result<http::Response<ureq::Body>, ureq::Error> + Send + use<> {
+        let Granted { method, path, body, content_type, .. } = *granted;
+        let endpoint = match content_type {
+            Some(content_type) => {
+                let mut endpoint = self.endpoint.clone();
+                endpoint.headers.insert(CONTENT_TYPE.into(), content_type.into());
+                Cow::Owned(endpoint)
+            }
+            None => Cow::Borrowed(&self.endpoint),
+        };
+        let kept = granted.looks().then(|| endpoint.ask(&self.keeping, method, path, body, header.clone()));
+        let fresh = endpoint.ask(&self.fresh, method, path, body, header);
+        move || match kept.map(|ask| ask()) {
+            Some(Err(error)) if hung_up(&error) => fresh(),
+            Some(asked) => asked,
+            None => fresh(),
+        }
+    }
+
     async fn credentials(&self) -> Result<Option<(Secret, http::HeaderValue)>, Unread> {
         let Some(credential) = &self.credential else { return Ok(None) };
         let secret = credential.read().await?;
@@ -224,6 +363,17 @@ impl Guarded {
         value.set_sensitive(true);
         Ok(Some((secret, value)))
     }
+}
+
+/// Whether a connection ended before there was an answer.
+fn hung_up(error: &ureq::Error) -> bool {
+    let ended = [
+        io::ErrorKind::UnexpectedEof,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::BrokenPipe,
+    ];
+    matches!(error, ureq::Error::Io(error) if ended.contains(&error.kind()))
 }
 
 #[cfg(test)]
@@ -250,6 +400,7 @@ mod tests {
             certificate: None,
             grant: HttpGrant::new(&["GET", "PUT"], &["/stats"]).unwrap(),
             response_bytes_max: 10_000,
+            content: Content::Any,
         }
     }
 

@@ -5,7 +5,7 @@
 //! the words of the model. Not here: slots (`slots`), messages (`link`), whether something *should* be done
 //! (`core`), whether a plugin may ask for it (`host`), and writing down that it was (whoever calls).
 //!
-//! With the feature `server` there is also what only a server needs: endpoints with credentials and grants, commands
+//! With the feature `server` there is also what only a server needs: endpoints with credentials, grants and JSON, commands
 //! by SSH, and ending what outlived a server that was killed. No byte of it is in the device's agent.
 //!
 //! Everything runs on one tokio thread; what can only block (HTTP, big files) runs beside it on tokio's blocking
@@ -27,12 +27,18 @@ mod grant;
 mod guarded;
 mod http;
 #[cfg(feature = "server")]
+mod json;
+#[cfg(feature = "server")]
 mod leftovers;
+#[cfg(feature = "server")]
+mod mask;
 mod output;
 #[cfg(feature = "server")]
 mod place;
 mod probe;
 mod process;
+#[cfg(feature = "server")]
+mod prune;
 #[cfg(feature = "server")]
 mod secret;
 #[cfg(test)]
@@ -60,7 +66,7 @@ pub use {
     certificate::{ClientCertificate, ClientCertificateError},
     credential::{Credential, CredentialError, CredentialReader, CredentialSource, Unread},
     grant::{HttpGrant, HttpGrantError, Method},
-    guarded::{GuardedEndpoint, GuardedEndpointError, GuardedEndpoints},
+    guarded::{Content, GuardedEndpoint, GuardedEndpointError, GuardedEndpoints},
     leftovers::{Leftovers, Mark},
     place::{Place, ServerCommand, ServerCommandError, ServerCommands},
     secret::Secret,

@@ -2,7 +2,7 @@
 //!
 //! Not here: where it comes from (`credential`).
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use backstay_model::Output;
 
@@ -33,7 +33,7 @@ impl Secret {
     }
 
     /// The ways in which a server is likely to say it back: as it is, and as JSON and addresses write it.
-    fn guises(&self) -> Vec<Vec<u8>> {
+    fn guises(&self) -> Vec<String> {
         let json = self.0.replace('\\', r"\\").replace('"', r#"\""#);
         let slashes = json.replace('/', r"\/");
         let percent = |digits: fn(u8) -> String| -> String {
@@ -42,8 +42,7 @@ impl Secret {
             self.0.bytes().map(one).collect()
         };
         let (upper, lower) = (percent(|byte| format!("%{byte:02X}")), percent(|byte| format!("%{byte:02x}")));
-        let mut guises: Vec<_> =
-            [self.0.clone(), json, slashes, upper, lower].map(String::into_bytes).to_vec();
+        let mut guises = vec![self.0.clone(), json, slashes, upper, lower];
         // The longest first: where one begins another, the whole of it goes.
         guises.sort_by_key(|guise| std::cmp::Reverse(guise.len()));
         guises.dedup();
@@ -53,11 +52,34 @@ impl Secret {
     /// `text` with something else in the credential's place.
     #[must_use]
     pub fn taken_out_of(&self, text: &str) -> String {
-        let mut clean = Clean { guises: self.guises(), held: Vec::new() };
+        Cleaner::new(Some(self)).cleaned(text).into_owned()
+    }
+}
+
+/// Takes a credential out of whole texts.
+pub(crate) struct Cleaner(Vec<String>);
+
+impl Cleaner {
+    /// Of nothing, where there is no credential.
+    pub(crate) fn new(secret: Option<&Secret>) -> Self {
+        Self(secret.map(Secret::guises).unwrap_or_default())
+    }
+
+    /// Whether the credential is in `text`.
+    pub(crate) fn finds(&self, text: &str) -> bool {
+        self.0.iter().any(|guise| text.contains(guise))
+    }
+
+    /// `text` with something else in the credential's place.
+    pub(crate) fn cleaned<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        if !self.finds(text) {
+            return text.into();
+        }
+        let mut clean = Clean::of(self.0.clone());
         let mut out = Vec::new();
         clean.pass(text.as_bytes(), |bytes| out.extend_from_slice(bytes));
         out.extend_from_slice(&clean.held);
-        String::from_utf8_lossy(&out).into_owned()
+        String::from_utf8_lossy(&out).into_owned().into()
     }
 }
 
@@ -69,6 +91,10 @@ struct Clean {
 }
 
 impl Clean {
+    fn of(guises: Vec<String>) -> Self {
+        Self { guises: guises.into_iter().map(String::into_bytes).collect(), held: Vec::new() }
+    }
+
     fn pass(&mut self, bytes: &[u8], mut on: impl FnMut(&[u8])) {
         self.held.extend_from_slice(bytes);
         let mut at = 0;
@@ -96,8 +122,7 @@ pub(crate) struct CleanTail(Tail, Clean);
 
 impl CleanTail {
     pub(crate) fn new(secret: Option<&Secret>) -> Self {
-        let guises = secret.map(Secret::guises).unwrap_or_default();
-        Self(Tail::new(), Clean { guises, held: Vec::new() })
+        Self(Tail::new(), Clean::of(secret.map(Secret::guises).unwrap_or_default()))
     }
 }
 

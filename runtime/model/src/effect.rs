@@ -12,6 +12,9 @@ use crate::{Digest, Millis, Name, Outcome, Release};
 /// The most of an effect's output that is given back to a plugin and kept with the run, in bytes. What is longer
 /// is cut there and named by its digest.
 pub const OUTPUT_BYTES_MAX: usize = 4096;
+/// The most of an endpoint's answer that is given back where only some of its fields were asked for, in bytes. It is never
+/// cut: half a document can't be read.
+pub const FIELDS_BYTES_MAX: usize = 32 * 1024;
 
 /// One thing that a run asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +45,8 @@ pub enum Deed {
         endpoint: Name,
         /// GET, PUT, ...
         method: String,
-        /// From the endpoint's base, at most 1 KiB.
+        /// From the endpoint's base, at most 1 KiB. Of a server's endpoint that speaks JSON `#` and a mask may end it: the
+        /// fields of the answer that are kept.
         path: String,
         /// At most 64 KiB.
         body: Vec<u8>,
@@ -116,7 +120,7 @@ pub enum Answer {
     Response {
         /// The HTTP status.
         status: u16,
-        /// The body.
+        /// The body; or of JSON what a mask keeps of it, at most [`FIELDS_BYTES_MAX`].
         body: Output,
     },
     /// What a file holds.
@@ -136,7 +140,7 @@ pub enum Answer {
 /// What something said, bounded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// At most [`OUTPUT_BYTES_MAX`], the end of it where it was longer.
+    /// At most [`OUTPUT_BYTES_MAX`], the end of it where it was longer. Fields of an answer have a bound of their own.
     pub bytes: Vec<u8>,
     /// Of all of it, where `bytes` is not all.
     pub whole: Option<Digest>,

@@ -204,7 +204,8 @@ pub enum Event {
         ticket: Ticket,
         /// Which of its effects.
         ordinal: u32,
-        /// The outcome as the plugin is given it, in the host's encoding. At most 4 KiB.
+        /// The outcome as the plugin is given it, in the host's encoding. At most 4 KiB, or 32 KiB of fields of
+        /// an endpoint's answer, and a few bytes.
         outcome: Vec<u8>,
     },
     /// A store could not do its work; the instance goes on.

@@ -29,7 +29,9 @@ mod verdict;
 
 pub use decision::{Action, Decision, How, Reason};
 pub use digest::{Digest, DigestError};
-pub use effect::{Access, Answer, Deed, Effect, OUTPUT_BYTES_MAX, Output, SlotDeed, SlotStatus};
+pub use effect::{
+    Access, Answer, Deed, Effect, FIELDS_BYTES_MAX, OUTPUT_BYTES_MAX, Output, SlotDeed, SlotStatus,
+};
 pub use event::{Cause, Event, Excluded, Refused};
 pub use facts::{Breaker, Facts, Infra, InfraKind, Objective, Reading, Schema, Scope, WINDOWS_MAX, Window};
 pub use handover::{Handover, HandoverStep};

@@ -90,9 +90,11 @@ pub struct Endpoint {
     pub credential: Option<Credential>,
     /// The authorities that its certificate is checked against, as PEM. It takes them for https: there is no built-in list.
     pub ca: Option<AbsolutePath>,
-    /// The longest answer that is read, in bytes.
-    #[serde(default = "response_bytes")]
-    response_bytes_max: NumberIn<1, 1_048_576>,
+    /// The longest answer that is read, in bytes. 65536 if that isn't said, and 1048576 of an endpoint that speaks JSON.
+    response_bytes_max: Option<NumberIn<1, 1_048_576>>,
+    /// Whether it speaks JSON, as Kubernetes does: requests say so, and an effect may ask for single fields of an answer.
+    #[serde(default)]
+    pub json: bool,
 }
 
 /// What may be asked of an endpoint.
@@ -185,14 +187,16 @@ const fn ten_seconds() -> SpanIn<100, 600_000> {
 const fn thirty_seconds() -> SpanIn<100, 3_600_000> {
     SpanIn::usual(30_000)
 }
-const fn response_bytes() -> NumberIn<1, 1_048_576> {
-    NumberIn::usual(65_536)
-}
 const fn ssh_port() -> NumberIn<1, 65_535> {
     NumberIn::usual(22)
 }
 fn looking() -> Vec<Method> {
     vec![Method::Get, Method::Head]
+}
+
+/// What an endpoint that speaks JSON is told with each request.
+fn is_said_with_json(header: &HeaderName) -> bool {
+    ["accept", "content-type"].iter().any(|said| header.as_str().eq_ignore_ascii_case(said))
 }
 
 fn argv<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<Argument>, D::Error> {
@@ -231,8 +235,10 @@ impl Endpoint {
 
     /// The longest answer that is read, in bytes, 1 to 1 MiB.
     #[must_use]
-    pub const fn response_bytes_max(&self) -> u32 {
-        self.response_bytes_max.get()
+    pub fn response_bytes_max(&self) -> u32 {
+        // Of JSON hardly anything is kept, and a list is long before that.
+        let usual = if self.json { 1 << 20 } else { 1 << 16 };
+        self.response_bytes_max.map_or(usual, NumberIn::get)
     }
 }
 
@@ -328,6 +334,14 @@ impl Shared {
             methods.dedup();
             if methods.is_empty() || methods.len() < endpoint.methods.len() {
                 wrong(&format!("endpoints.{name}.methods"), "expected at least one, and none twice".into());
+            }
+            if endpoint.json {
+                let credential = endpoint.credential.iter().map(|to| ("credential.header", &to.header));
+                let headers = endpoint.headers.keys().map(|header| ("headers", header)).chain(credential);
+                for (key, header) in headers.filter(|(_, header)| is_said_with_json(header)) {
+                    let why = format!("{} is said by json = true: leave it out", header.as_str());
+                    wrong(&format!("endpoints.{name}.{key}"), why);
+                }
             }
         }
         let prometheus =

@@ -8,8 +8,8 @@
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use backstay_hands::{
-    Command, Endpoint, ExtraArgs, GuardedEndpoint, GuardedEndpoints, HttpGrant, Place, Roots, ServerCommand,
-    ServerCommands, ServerHands,
+    Command, Content, Endpoint, ExtraArgs, GuardedEndpoint, GuardedEndpoints, HttpGrant, Place, Roots,
+    ServerCommand, ServerCommands, ServerHands,
 };
 use backstay_model as model;
 use backstay_sdk::{
@@ -48,6 +48,7 @@ impl World {
             certificate: None,
             grant: HttpGrant::new(&["GET", "POST"], &["/"]).unwrap(),
             response_bytes_max: GuardedEndpoint::RESPONSE_BYTES,
+            content: Content::Any,
         };
         let endpoints = BTreeMap::from([(name("lb"), lb)]);
         let mut commands = BTreeMap::new();

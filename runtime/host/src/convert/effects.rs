@@ -1,8 +1,8 @@
 //! Events in, effects out.
 
 use backstay_model::{
-    Access, Answer, Deed, Effect, Millis, OUTPUT_BYTES_MAX, Order, Outcome, Output, SlotDeed, SlotStatus,
-    Task, Transience,
+    Access, Answer, Deed, Effect, FIELDS_BYTES_MAX, Millis, OUTPUT_BYTES_MAX, Order, Outcome, Output,
+    SlotDeed, SlotStatus, Task, Transience,
 };
 use backstay_trust::Limits;
 
@@ -45,12 +45,13 @@ fn answer_in(answer: &Answer) -> Result<wit::Answer, CallError> {
         // That something failed by being done is a way of saying that it was done.
         Answer::Done | Answer::Failed(Outcome::Done) => wit::Answer::Done,
         Answer::Exited { code, output } => {
-            wit::Answer::Exited(wit::Exited { code: *code, output: output_in(output)? })
+            wit::Answer::Exited(wit::Exited { code: *code, output: output_in(output, OUTPUT_BYTES_MAX)? })
         }
         Answer::Response { status, body } => {
-            wit::Answer::Response(wit::Response { status: *status, body: output_in(body)? })
+            // Whether it was reduced to fields, whoever did the effect knows.
+            wit::Answer::Response(wit::Response { status: *status, body: output_in(body, FIELDS_BYTES_MAX)? })
         }
-        Answer::Content(output) => wit::Answer::Content(output_in(output)?),
+        Answer::Content(output) => wit::Answer::Content(output_in(output, OUTPUT_BYTES_MAX)?),
         Answer::Slots(SlotStatus { booted, confirmed, other, trying }) => {
             wit::Answer::Slots(wit::SlotStatus {
                 booted: release_in(booted),
@@ -72,8 +73,8 @@ fn answer_in(answer: &Answer) -> Result<wit::Answer, CallError> {
     })
 }
 
-fn output_in(output: &Output) -> Result<wit::Output, CallError> {
-    at_most("bytes of output", output.bytes.len(), OUTPUT_BYTES_MAX)?;
+fn output_in(output: &Output, bytes_max: usize) -> Result<wit::Output, CallError> {
+    at_most("bytes of output", output.bytes.len(), bytes_max)?;
     Ok(wit::Output { bytes: output.bytes.clone(), whole: output.whole.map(|digest| digest.to_string()) })
 }
 
@@ -175,21 +176,22 @@ fn deed(deed: wit::Deed) -> Result<Deed, Bad> {
     })
 }
 
-/// A path stays below the endpoint that was granted, however a server may read it.
+/// A path stays below the endpoint that was granted, however a server may read it. Behind `#` stands what is kept of the
+/// answer: no server sees it, and whoever does the effect reads it.
 fn http_path(path: &str) -> Result<(), Bad> {
     bound("bytes of a path", path.len(), HTTP_PATH_BYTES_MAX)?;
     let shown = || format!("{:?}", text(path, 80));
     if !path.starts_with('/') || path.starts_with("//") {
         return Err(Bad(format!("the path {} does not begin with one /", shown())));
     }
-    if !path.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b'\\' && byte != b'#') {
+    if !path.bytes().all(|byte| (0x21..0x7f).contains(&byte) && byte != b'\\') {
         return Err(Bad(format!("the path {} has bytes that belong encoded", shown())));
     }
-    let before_query = path.split('?').next().unwrap_or(path);
+    let route = path.split(['?', '#']).next().unwrap_or(path);
     // Decoded twice: some servers do. Other than dots and slashes nothing matters here.
     let decoded = [("%25", "%"), ("%2e", "."), ("%2f", "/"), ("%5c", "/"), ("%2e", "."), ("%2f", "/")]
         .iter()
-        .fold(before_query.to_ascii_lowercase(), |path, (from, to)| path.replace(from, to));
+        .fold(route.to_ascii_lowercase(), |path, (from, to)| path.replace(from, to));
     if decoded.split('/').any(|level| matches!(level.split(';').next(), Some("." | ".."))) {
         return Err(Bad(format!("the path {} leads out of its endpoint", shown())));
     }
@@ -202,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_path_stays_below_its_endpoint() {
-        for path in ["/", "/api/v1/x?y=../z", "/a..b/.c", "/a%20b", "/a/b/"] {
+        for path in ["/", "/api/v1/x?y=../z", "/a..b/.c", "/a%20b", "/a/b/", "/a#/../b", "/a?b#/*/c"] {
             assert!(http_path(path).is_ok(), "{path}");
         }
         let long = format!("/{}", "a".repeat(1024));
@@ -219,7 +221,8 @@ mod tests {
             "/a b",
             "/a\r\nHost: x",
             "/a\\..\\b",
-            "/a#b",
+            "/a/..#/b",
+            "#/a",
             "/ä",
             "/..;x/a",
             "/a/./b",

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, io, sync::Arc};
 use backstay_config::Problem;
 use backstay_core::{Agenda, Allowance, Allowances, TargetSettings};
 use backstay_hands::{
-    Command, Credential, CredentialReader, CredentialSource, Endpoint, ExtraArgs, GuardedEndpoint,
+    Command, Content, Credential, CredentialReader, CredentialSource, Endpoint, ExtraArgs, GuardedEndpoint,
     GuardedEndpoints, HttpGrant, Mark, Paths, Place, Roots, ServerCommand, ServerCommands, ServerHands, Ssh,
 };
 use backstay_model::{Event, Millis, Name, TargetId};
@@ -299,6 +299,7 @@ fn guarded(name: &Name, endpoint: &written::Endpoint) -> Result<GuardedEndpoints
         certificate: None,
         grant,
         response_bytes_max: endpoint.response_bytes_max().into(),
+        content: if endpoint.json { Content::Json } else { Content::Any },
     };
     let endpoints = GuardedEndpoints::new(BTreeMap::from([(name.clone(), guarded)]), &roots);
     endpoints.map_err(|(_, error)| ("", because(&error)))
@@ -393,6 +394,7 @@ fn pager(page: &written::Page) -> Result<Pager, String> {
         certificate: None,
         grant,
         response_bytes_max: 65_536,
+        content: Content::Any,
     };
     let endpoints =
         GuardedEndpoints::new(BTreeMap::from([(name.clone(), endpoint)]), &roots(page.ca.as_ref())?);
