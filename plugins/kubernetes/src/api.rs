@@ -10,21 +10,18 @@ use alloc::{format, string::String, vec::Vec};
 
 use backstay_sdk::{
     deed,
-    executor::{Ctx, Deed, Failed, Reply, Response, Trouble, permanent, transient},
+    executor::{Ctx, Failed, Reply, Response, Transience, Trouble, permanent, transient},
     quote,
     settings::Setting,
 };
 use serde_json::{Value, json};
 
-use crate::{
-    resource::Resource,
-    settings::{ENDPOINT, POLL, WAIT},
-};
+use crate::{patience::Patience, resource::Resource, settings::ENDPOINT};
 
 /// How many objects are asked for at once.
 const PAGE: usize = 100;
-/// The first pause while something is waited for, in ms. The next ones are longer.
-const FIRST_PAUSE_MS: u64 = 10;
+/// What is kept of the answer to a change. Without a mask it would be 4 KiB of the end of the object.
+const KEPT_OF_CHANGES: &str = "#/metadata/resourceVersion";
 
 /// The API server as one run sees it.
 pub struct Cluster<'a> {
@@ -39,6 +36,17 @@ pub enum Written {
     /// The server would not: nothing was changed.
     Refused(Refused),
     /// Nobody knows. Look before asking again.
+    Unknown,
+}
+
+/// What a change was answered with, for whoever has to know what a failing server said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It was made.
+    Done,
+    /// Not with success. With 500 and more it may have been made all the same.
+    Answered(Refused),
+    /// With nothing: nobody knows.
     Unknown,
 }
 
@@ -156,6 +164,21 @@ impl<'a> Cluster<'a> {
         self.change("PUT", of, object).await
     }
 
+    /// Asks a question that takes a body and stores nothing, like a `SelfSubjectReview`. Of the endpoint its path has to be one of `asks`.
+    ///
+    /// # Errors
+    /// Why it isn't answered.
+    pub async fn ask(&self, of: &Resource, question: &Value, fields: &[&str]) -> Result<Value, Failed> {
+        let body = serde_json::to_vec(question).map_err(|_| permanent("what is to be asked is no JSON"))?;
+        let path = format!("{}#{}", of.path(), fields.join(","));
+        let asked = self.ctx.look(deed::http(ENDPOINT.of(self.config()), "POST", &path, body)).await;
+        let Response { status, body } = self.answered(asked, "POST", of)?;
+        match status {
+            200..300 => read(&body.bytes, of),
+            _ => Err(refused(status, &body.bytes).about("POST", of)),
+        }
+    }
+
     /// Looks until `is_so` says something, at most as long as the setting `wait-ms` says. `None`: it never did.
     ///
     /// # Errors
@@ -166,21 +189,38 @@ impl<'a> Cluster<'a> {
         fields: &[&str],
         is_so: impl Fn(Option<&Value>) -> Option<T>,
     ) -> Result<Option<T>, Failed> {
-        let (mut left, longest) =
-            (u64::from(WAIT.count(self.config())), u64::from(POLL.count(self.config())));
-        let mut pause = FIRST_PAUSE_MS;
+        let mut patience = Patience::new(self.config());
         loop {
             let seen = self.get(of, fields).await?;
             if let Some(found) = is_so(seen.as_ref()) {
                 return Ok(Some(found));
             }
-            if left == 0 {
+            if !patience.wait(self.ctx).await? {
                 return Ok(None);
             }
-            let ms = pause.min(longest).min(left);
-            self.ctx.pause(ms).await?;
-            (left, pause) = (left - ms, pause.saturating_mul(2));
         }
+    }
+
+    /// Asks for a change by any method, and says what was answered as it was.
+    ///
+    /// # Errors
+    /// Why it can't be asked for at all.
+    pub async fn send(&self, method: &str, of: &Resource, body: &Value) -> Result<Sent, Failed> {
+        let body = serde_json::to_vec(body).map_err(|_| permanent("what is to be written is no JSON"))?;
+        let path = format!("{}{KEPT_OF_CHANGES}", of.path());
+        let asked = match self.ctx.change(deed::http(ENDPOINT.of(self.config()), method, &path, body)).await {
+            Err(trouble) if trouble.may_be_done() => return Ok(Sent::Unknown),
+            // The connection broke: it may have been done all the same.
+            Err(Trouble::Failed(Failed { transience: Transience::Transient, .. })) => {
+                return Ok(Sent::Unknown);
+            }
+            asked => asked,
+        };
+        let Response { status, body } = self.answered(asked, method, of)?;
+        Ok(match status {
+            200..300 => Sent::Done,
+            _ => Sent::Answered(refused(status, &body.bytes)),
+        })
     }
 
     async fn look(&self, of: &Resource, fields: &[&str]) -> Result<Read, Failed> {
@@ -188,34 +228,21 @@ impl<'a> Cluster<'a> {
         let asked = self.ctx.look(deed::get(ENDPOINT.of(self.config()), &path)).await;
         let Response { status, body } = self.answered(asked, "GET", of)?;
         match status {
-            200..300 => serde_json::from_slice(&body.bytes)
-                .map(Read::Here)
-                .map_err(|_| permanent(format!("{} answered with no JSON", quote::text(of.path())))),
+            200..300 => read(&body.bytes, of).map(Read::Here),
             404 => Ok(Read::Missing(refused(status, &body.bytes).message)),
             _ => Err(refused(status, &body.bytes).about("GET", of)),
         }
     }
 
     async fn change(&self, method: &str, of: &Resource, body: &Value) -> Result<Written, Failed> {
-        let body = serde_json::to_vec(body).map_err(|_| permanent("what is to be written is no JSON"))?;
-        let deed: Deed = deed::http(ENDPOINT.of(self.config()), method, of.path(), body);
-        let asked = match self.ctx.change(deed).await {
-            Err(trouble) if trouble.may_be_done() => return Ok(Written::Unknown),
-            // The connection broke: it may have been done all the same.
-            Err(Trouble::Failed(failed))
-                if failed.transience == backstay_sdk::executor::Transience::Transient =>
-            {
-                return Ok(Written::Unknown);
-            }
-            asked => asked,
-        };
-        let Response { status, body } = self.answered(asked, method, of)?;
-        match status {
-            200..300 => Ok(Written::Done),
-            404 | 409 | 422 | 429 => Ok(Written::Refused(refused(status, &body.bytes))),
+        match self.send(method, of, body).await? {
+            Sent::Done => Ok(Written::Done),
             // A server that fails may have done it before.
-            500..600 => Ok(Written::Unknown),
-            _ => Err(refused(status, &body.bytes).about(method, of)),
+            Sent::Unknown | Sent::Answered(Refused { status: 500..600, .. }) => Ok(Written::Unknown),
+            Sent::Answered(refused @ Refused { status: 404 | 409 | 422 | 429, .. }) => {
+                Ok(Written::Refused(refused))
+            }
+            Sent::Answered(refused) => Err(refused.about(method, of)),
         }
     }
 
@@ -263,7 +290,9 @@ impl Refused {
         if matches!(self.status, 409 | 429) { transient(why) } else { permanent(why) }
     }
 
-    fn about(&self, method: &str, of: &Resource) -> Failed {
+    /// The failure of a request: that we may not, that the server is in trouble, or that it made no sense.
+    #[must_use]
+    pub fn about(&self, method: &str, of: &Resource) -> Failed {
         let Self { status, message, .. } = self;
         let path = quote::text(of.path());
         match status {
@@ -274,6 +303,11 @@ impl Refused {
             _ => permanent(format!("{method} {path} was answered with status {status}: {message}")),
         }
     }
+}
+
+fn read(bytes: &[u8], of: &Resource) -> Result<Value, Failed> {
+    serde_json::from_slice(bytes)
+        .map_err(|_| permanent(format!("{} answered with no JSON", quote::text(of.path()))))
 }
 
 /// What a refusal says: Kubernetes' `Status`, or the text of somebody in between.

@@ -1,7 +1,7 @@
 //! What the executors for Kubernetes share.
 //!
 //! Here: the API server asked through an endpoint of the host (`api`), where things are on it (`resource`), what can be set
-//! (`settings`), which object a target is (`workload`). Not here: when anything is done and how often (`core`), credentials and addresses (the host), and
+//! (`settings`), how long something is waited for (`patience`), what time it is there (`clock`), which object a target is (`workload`). Not here: when anything is done and how often (`core`), credentials and addresses (the host), and
 //! what is particular to one kind of release (the executors).
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
@@ -9,6 +9,8 @@
 extern crate alloc;
 
 pub mod api;
+pub mod clock;
+pub mod patience;
 pub mod resource;
 pub mod settings;
 pub mod workload;

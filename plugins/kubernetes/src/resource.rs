@@ -35,9 +35,11 @@ kinds! {
     SECRETS = "", "v1", "secrets", "Secret";
     DEPLOYMENTS = "apps", "v1", "deployments", "Deployment";
     REPLICA_SETS = "apps", "v1", "replicasets", "ReplicaSet";
+    CONTROLLER_REVISIONS = "apps", "v1", "controllerrevisions", "ControllerRevision";
     STATEFUL_SETS = "apps", "v1", "statefulsets", "StatefulSet";
     AUTOSCALERS = "autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler";
     BUDGETS = "policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget";
+    SELF_SUBJECT_REVIEWS = "authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview";
     LEASES = "coordination.k8s.io", "v1", "leases", "Lease";
     ROLLOUTS = "argoproj.io", "v1alpha1", "rollouts", "Rollout";
     APPLICATIONS = "argoproj.io", "v1alpha1", "applications", "Application";
