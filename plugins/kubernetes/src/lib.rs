@@ -13,6 +13,8 @@ pub mod clock;
 pub mod patience;
 pub mod resource;
 pub mod settings;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod workload;
 
 pub use serde_json as json;
