@@ -209,6 +209,14 @@ impl ControlPlane {
         self.tool("helm4")
     }
 
+    /// Asks `etcd` for its version.
+    #[must_use]
+    pub fn etcd_version(&self) -> Command {
+        let mut command = self.tool("etcd");
+        command.arg("--version");
+        command
+    }
+
     /// A namespace that no other test has, once pods can be made in it.
     ///
     /// # Panics

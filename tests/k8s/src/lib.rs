@@ -15,6 +15,7 @@ mod control_plane;
 mod credentials;
 mod definitions;
 mod kubelet;
+pub mod objects;
 mod process;
 mod programs;
 
