@@ -17,5 +17,6 @@ fn main() -> ExitCode {
         check: serve::check,
         inspect: serve::inspect,
         schema: serve::schema,
+        get: serve::get,
     })
 }

@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
 mod archive;
+mod asking;
 mod bundles;
 mod calls;
 mod catalogue;
@@ -51,6 +52,7 @@ use backstay_model::causes;
 use backstay_targets::{Reading, Shared};
 use tracing_subscriber::EnvFilter;
 
+pub(crate) use self::asking::get;
 use self::{config::Config, setup::Setup};
 
 /// Runs the server until it is asked to stop (SIGINT, SIGTERM).

@@ -17,6 +17,7 @@ use crate::{
     gate::Gate,
     incident::Incident,
     keys::Keys,
+    lkg::Lkg,
     migration::Migration,
     plan::Plan,
     plugin::Plugin,
@@ -95,6 +96,8 @@ pub(crate) enum Command {
     Target(Target),
     #[command(subcommand)]
     Migration(Migration),
+    #[command(subcommand)]
+    Lkg(Lkg),
     Plan(Plan),
     Freeze(Freeze),
     Thaw(Thaw),
@@ -146,6 +149,7 @@ impl Command {
             Self::Breaker(breaker) => breaker.run(desk),
             Self::Target(target) => target.run(desk),
             Self::Migration(migration) => migration.run(desk),
+            Self::Lkg(lkg) => lkg.run(desk, serve),
             Self::Plan(plan) => plan.run(desk),
             Self::Freeze(freeze) => freeze.run(desk),
             Self::Thaw(thaw) => thaw.run(desk),

@@ -34,6 +34,7 @@ const SERVE: Serve = Serve {
     check: |_| Ok(()),
     inspect: |_, _| backstay_targets::Reading::default(),
     schema: || serde_json::Value::Null,
+    get: |_, _, _| Ok(Vec::new()),
 };
 
 /// A server that knows one cohort and one device.

@@ -29,6 +29,7 @@ mod gate;
 mod incident;
 mod key_file;
 mod keys;
+mod lkg;
 mod migration;
 mod oci;
 mod passphrase;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use backstay_config::{Problem, Problems, ReadError};
+use backstay_model::{Answer, Name};
 use backstay_targets::Reading;
 use clap::Args;
 
@@ -22,6 +23,8 @@ pub struct Serve {
     pub inspect: fn(&Path, Option<&Path>) -> Reading,
     /// The JSON schema of the configuration.
     pub schema: fn() -> serde_json::Value,
+    /// Reads paths of an endpoint that a configuration names, one after the other, as effects do.
+    pub get: fn(&Path, &Name, &[String]) -> Result<Vec<Answer>, Box<dyn Error>>,
 }
 
 /// Run the server

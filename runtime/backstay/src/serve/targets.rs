@@ -33,7 +33,7 @@ use backstay_trust::Keyring;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub(crate) use self::{
-    configured::{Configured, Watched, problems as configured_problems},
+    configured::{Configured, Watched, guarded, problems as configured_problems},
     doing::{Came, Doer},
     executing::Executes,
     figures::Figures,

@@ -286,7 +286,11 @@ fn asks(shared: &written::Shared, wrong: &mut Vec<(String, String)>) -> BTreeMap
     asking.filter_map(grant).collect()
 }
 
-fn guarded(name: &Name, endpoint: &written::Endpoint) -> Result<GuardedEndpoints, (&'static str, String)> {
+/// An endpoint as effects ask it; else below which of its keys it is wrong, and why.
+pub(crate) fn guarded(
+    name: &Name,
+    endpoint: &written::Endpoint,
+) -> Result<GuardedEndpoints, (&'static str, String)> {
     let roots = roots(endpoint.ca.as_ref()).map_err(|why| (".ca", why))?;
     let methods: Vec<&str> = endpoint.methods.iter().map(|method| method.as_str()).collect();
     let paths: Vec<String> = endpoint.paths.iter().map(ToString::to_string).collect();
