@@ -3,7 +3,12 @@
 //! The answer to a request never holds them either. Redirects are not followed: they would carry the
 //! credentials to a place that nobody configured.
 
-use std::{collections::BTreeMap, fmt, io::Read as _, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::{self, Read as _},
+    time::Duration,
+};
 
 use backstay_model::{Answer, Millis, Name, Transience};
 use ureq::{Agent, http, tls::ClientCert};
@@ -227,10 +232,16 @@ pub(crate) fn answer(
                 }
                 sink.take(&chunk[..read]);
             }
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => return Answer::TimedOut,
+            Err(error) if is_late(&error) => return Answer::TimedOut,
             Err(error) => return failed(Transience::Transient, format!("the answer broke off: {error}")),
         }
     }
+}
+
+/// Whether the time was over before the body was. The client wraps its own error.
+fn is_late(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    matches!(inner, Some(ureq::Error::Timeout(_)))
 }
 
 #[cfg(test)]
@@ -267,6 +278,17 @@ mod tests {
         let answer = endpoints(server.url("")).request(&name(), "GET", "/", b"").await;
         assert!(matches!(answer, Answer::Response { status: 302, .. }), "{answer:?}");
         assert_eq!(server.heard().len(), 1);
+    }
+
+    /// It begins to answer, and falls silent.
+    #[tokio::test]
+    async fn an_answer_that_is_not_whole_in_time_is_late() {
+        let server = Server::start(|_| {
+            Reply::raw(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nin".to_vec()).then_holds()
+        });
+        let endpoint = Endpoint { base: server.url(""), headers: BTreeMap::new(), timeout: Millis(200) };
+        let endpoints = Endpoints::new(BTreeMap::from([(name(), endpoint)]), &Roots::none()).unwrap();
+        assert_eq!(endpoints.request(&name(), "GET", "/", b"").await, Answer::TimedOut);
     }
 
     #[tokio::test]
