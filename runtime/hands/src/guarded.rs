@@ -1,14 +1,14 @@
 //! Named endpoints of a server: each with a credential that comes from elsewhere, and a grant of its own.
 //!
-//! Here: what is added to an [`Endpoint`] where more is at stake than on a device, and which connections are used again. Not
-//! here: where a credential comes from (`credential`), which methods and paths are granted (`grant`), what is JSON's alone
-//! (`json`), and asking itself (`endpoint`).
+//! Here: what is added to an [`Endpoint`] where more is at stake than on a device. Not here: where a credential comes
+//! from (`credential`), which methods and paths are granted (`grant`), what is JSON's alone (`json`), over which connections
+//! is asked (`kept`), and asking itself (`endpoint`).
 
-use std::{borrow::Cow, collections::BTreeMap, error::Error, fmt, io, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, error::Error, fmt, time::Duration};
 
 use backstay_model::{Answer, Millis, Name, Outcome, Transience};
 use tokio::time::timeout;
-use ureq::{Agent, http};
+use ureq::http;
 
 use crate::{
     beside,
@@ -16,8 +16,9 @@ use crate::{
     credential::{Credential, CredentialError, CredentialReader, Unread},
     endpoint::{self, Endpoint, EndpointError, has_body},
     grant::HttpGrant,
-    http::{Roots, client_as},
+    http::Roots,
     json::{self, ACCEPT, CONTENT_TYPE, JSON},
+    kept::{Clients, looks},
     mask::Mask,
     output::{bounded, failed, refused},
     secret::{CleanTail, Cleaner, Secret},
@@ -27,12 +28,6 @@ use crate::{
 const RESPONSE_BYTES_MAX: u64 = 16 << 20;
 /// The longest path, with the mask behind it, in bytes.
 const PATH_BYTES_MAX: usize = 1024;
-/// How many connections of an endpoint are kept for what is asked next. One that nobody asks by stays until somebody asks.
-const KEPT_MAX: usize = 4;
-/// How long a connection may have been idle and still be used. It spans the pauses of a run that waits for something, and
-/// hardly a server or a load balancer hangs up sooner.
-const KEPT_AGE: Duration = Duration::from_secs(10);
-
 /// What requests and answers of an endpoint hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
@@ -149,10 +144,7 @@ struct Guarded {
     grant: HttpGrant,
     response_bytes_max: u64,
     content: Content,
-    /// Asks what changes something, each time over a connection of its own.
-    fresh: Agent,
-    /// Asks what only looks, over connections that it keeps.
-    keeping: Agent,
+    clients: Clients,
 }
 
 /// A request that may be made.
@@ -230,30 +222,12 @@ impl GuardedEndpoint {
         let credential = credential.map(CredentialReader::new).transpose();
         let credential = credential.map_err(|source| GuardedEndpointError::Credential { source })?;
         let certificate = certificate.map(ClientCertificate::shown);
-        let timeout = Some(Duration::from_millis(endpoint.timeout.0));
-        let keeping = client_as(certificate.clone(), roots, 0, |config| {
-            config
-                .timeout_global(timeout)
-                .max_idle_connections(KEPT_MAX)
-                .max_idle_connections_per_host(KEPT_MAX)
-                .max_idle_age(KEPT_AGE)
-        });
-        let fresh = endpoint.client(certificate, roots);
-        Ok(Guarded { endpoint, credential, grant, response_bytes_max, content, fresh, keeping })
-    }
-}
-
-impl Granted<'_> {
-    fn looks(&self) -> bool {
-        matches!(self.method, "GET" | "HEAD")
+        let clients = Clients::new(&endpoint, certificate, roots);
+        Ok(Guarded { endpoint, credential, grant, response_bytes_max, content, clients })
     }
 }
 
 impl Guarded {
-    fn timeout(&self) -> Duration {
-        Duration::from_millis(self.endpoint.timeout.0)
-    }
-
     /// Checks a request. What comes of it is refused, if it can't be made.
     fn granted<'a>(
         &self,
@@ -298,18 +272,25 @@ impl Guarded {
             }
         };
         let header = self.credential.as_ref().map(CredentialReader::header).zip(header);
-        let looks = granted.looks();
-        let ask = self.ask(&granted, header);
-        let (bytes_max, mask, of) = (self.response_bytes_max, granted.mask, secret.clone());
+        let Granted { method, path, body, content_type, mask } = granted;
+        let mut endpoint = Cow::Borrowed(&self.endpoint);
+        if let Some(content_type) = content_type {
+            endpoint.to_mut().headers.insert(CONTENT_TYPE.into(), content_type.into());
+        }
+        let ask = self.clients.ask(&endpoint, method, path, body, header);
+        let (bytes_max, of) = (self.response_bytes_max, secret.clone());
         let asked = beside(move || match (ask(), mask) {
             (Ok(response), Some(mask)) if json::has_fields(response.status()) => {
                 json::answer(response, bytes_max, &mask, &Cleaner::new(of.as_ref()))
             }
             (response, _) => endpoint::answer(response, bytes_max, CleanTail::new(of.as_ref())),
         });
-        let asked = match looks {
+        let asked = match looks(method) {
             // One that is asked twice has no more time than any other. It may go on; a change may not, and has its own end.
-            true => timeout(self.timeout(), asked).await.unwrap_or(Ok(Answer::TimedOut)),
+            true => {
+                let most = Duration::from_millis(self.endpoint.timeout.0);
+                timeout(most, asked).await.unwrap_or(Ok(Answer::TimedOut))
+            }
             false => asked.await,
         };
         let mut answer = asked.unwrap_or_else(|_| {
@@ -325,36 +306,6 @@ impl Guarded {
         answer
     }
 
-    /// A request, ready to be made where it may block.
-    ///
-    /// A server may hang up on a kept connection at any time: the client sees that before it uses one, unless it happens in
-    /// the very moment. Then nobody knows whether the request arrived, and the client doesn't ask again. What only looks is
-    /// asked once more here, over a new connection. What changes something may not be (RFC 9110, 9.2.2), and a failure
-    /// that is none would send its run to look and wait. So it never goes over a kept connection, and pays for that with a
-    /// handshake.
-    fn ask(
-        &self,
-        granted: &Granted<'_>,
-        header: Option<(&str, http::HeaderValue)>,
-    ) -> impl FnOnce() -> Result<http::Response<ureq::Body>, ureq::Error> + Send + use<> {
-        let Granted { method, path, body, content_type, .. } = *granted;
-        let endpoint = match content_type {
-            Some(content_type) => {
-                let mut endpoint = self.endpoint.clone();
-                endpoint.headers.insert(CONTENT_TYPE.into(), content_type.into());
-                Cow::Owned(endpoint)
-            }
-            None => Cow::Borrowed(&self.endpoint),
-        };
-        let kept = granted.looks().then(|| endpoint.ask(&self.keeping, method, path, body, header.clone()));
-        let fresh = endpoint.ask(&self.fresh, method, path, body, header);
-        move || match kept.map(|ask| ask()) {
-            Some(Err(error)) if hung_up(&error) => fresh(),
-            Some(asked) => asked,
-            None => fresh(),
-        }
-    }
-
     async fn credentials(&self) -> Result<Option<(Secret, http::HeaderValue)>, Unread> {
         let Some(credential) = &self.credential else { return Ok(None) };
         let secret = credential.read().await?;
@@ -363,17 +314,6 @@ impl Guarded {
         value.set_sensitive(true);
         Ok(Some((secret, value)))
     }
-}
-
-/// Whether a connection ended before there was an answer.
-fn hung_up(error: &ureq::Error) -> bool {
-    let ended = [
-        io::ErrorKind::UnexpectedEof,
-        io::ErrorKind::ConnectionReset,
-        io::ErrorKind::ConnectionAborted,
-        io::ErrorKind::BrokenPipe,
-    ];
-    matches!(error, ureq::Error::Io(error) if ended.contains(&error.kind()))
 }
 
 #[cfg(test)]

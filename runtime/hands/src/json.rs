@@ -80,3 +80,6 @@ pub(crate) fn answer(
         Err(error) => permanently(format!("no fields can be taken out of the answer: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,8 @@ mod http;
 #[cfg(feature = "server")]
 mod json;
 #[cfg(feature = "server")]
+mod kept;
+#[cfg(feature = "server")]
 mod leftovers;
 #[cfg(feature = "server")]
 mod mask;
@@ -42,6 +44,7 @@ mod prune;
 #[cfg(feature = "server")]
 mod secret;
 #[cfg(test)]
+#[cfg_attr(not(feature = "server"), expect(dead_code, reason = "only a server's endpoints keep connections"))]
 mod server;
 #[cfg(feature = "server")]
 mod session;

@@ -3,10 +3,13 @@
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-/// What is sent back, byte for byte; then the connection is closed, or held open in silence.
+/// What is sent back, byte for byte; then the connection is closed, held open in silence, or asked by again.
 pub(crate) struct Reply {
     bytes: Vec<u8>,
     then: Then,
@@ -16,6 +19,7 @@ pub(crate) struct Reply {
 enum Then {
     Close,
     Hold,
+    Keep,
 }
 
 impl Reply {
@@ -36,6 +40,22 @@ impl Reply {
         Self { bytes, then: Then::Close }
     }
 
+    /// The connection may be used again.
+    pub(crate) fn kept(status: &str, body: &[u8]) -> Self {
+        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
+        Self { bytes: [head.as_bytes(), body].concat(), then: Then::Keep }
+    }
+
+    /// No word of an end, and yet it is the end.
+    pub(crate) fn then_hangs_up(self) -> Self {
+        Self { then: Then::Close, ..self }
+    }
+
+    /// Nothing follows, and no end.
+    pub(crate) fn then_holds(self) -> Self {
+        Self { then: Then::Hold, ..self }
+    }
+
     pub(crate) fn silence() -> Self {
         Self { bytes: Vec::new(), then: Then::Hold }
     }
@@ -44,28 +64,24 @@ impl Reply {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     heard: Arc<Mutex<Vec<String>>>,
+    connections: Arc<AtomicUsize>,
 }
 
 impl Server {
     pub(crate) fn start(answer: impl Fn(&str) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let all = Arc::clone(&heard);
+        let (heard, connections) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
+        let (all, count) = (Arc::clone(&heard), Arc::clone(&connections));
+        let answer = Arc::new(Mutex::new(answer));
         std::thread::spawn(move || {
-            let mut held = Vec::new();
-            for mut stream in listener.incoming().map_while(Result::ok) {
-                let Some(request) = request(&mut stream) else { continue };
-                let reply = answer(&request);
-                all.lock().unwrap().push(request);
-                // Who asked may have gone away in the middle; that is its right.
-                let _ = stream.write_all(&reply.bytes);
-                if reply.then == Then::Hold {
-                    held.push(stream);
-                }
+            for stream in listener.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::Relaxed);
+                let (answer, all) = (Arc::clone(&answer), Arc::clone(&all));
+                std::thread::spawn(move || serve(stream, &*answer, &all));
             }
         });
-        Self { address, heard }
+        Self { address, heard, connections }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -74,6 +90,27 @@ impl Server {
 
     pub(crate) fn heard(&self) -> Vec<String> {
         self.heard.lock().unwrap().clone()
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// Answers what comes over one connection, until it ends.
+fn serve(mut stream: TcpStream, answer: &Mutex<impl Fn(&str) -> Reply>, heard: &Mutex<Vec<String>>) {
+    while let Some(request) = request(&mut stream) {
+        let reply = answer.lock().unwrap()(&request);
+        heard.lock().unwrap().push(request);
+        // Who asked may have gone away in the middle; that is its right.
+        let _ = stream.write_all(&reply.bytes);
+        match reply.then {
+            Then::Close => return,
+            Then::Hold => loop {
+                std::thread::park();
+            },
+            Then::Keep => {}
+        }
     }
 }
 
