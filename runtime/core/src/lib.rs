@@ -56,8 +56,9 @@ pub use schema_gate::{
 pub use setback::Retries;
 pub use succession::{Bench, Confidence, Move, Said, Standing, Succession, Terms, Trouble, Turn};
 pub use target::{
-    Good, Hold, Incident, Judged, LOOK, Out, Past, Purpose, Remedy, Running, SMALL_STAGE, SharedData,
-    Signals, Target, TargetEffect, TargetInput, TargetSettings, TargetState, Wish as TargetWish, Work,
+    GO_ON, Good, HOLD, Hold, Incident, Judged, LOOK, Out, Pace, Past, Purpose, Remedy, Running, SMALL_STAGE,
+    SharedData, Signals, Target, TargetEffect, TargetInput, TargetSettings, TargetState, Wish as TargetWish,
+    Work,
 };
 pub use upgrade::{Bundle, Configured, Fetched, Upgrade, UpgradeEffect, UpgradeInput, Wanted};
 pub use windows::{Watched, Windows};

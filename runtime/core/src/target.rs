@@ -23,6 +23,7 @@ mod incident;
 mod interleavings;
 mod migrating;
 mod operating;
+mod pacing;
 mod rails;
 mod running;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use self::{
     holding::Hold,
     incident::{Incident, Remedy},
     migrating::LOOK,
+    pacing::{GO_ON, HOLD, Pace},
     running::{Purpose, Running, Work},
 };
 
@@ -84,6 +86,8 @@ pub struct TargetSettings {
     pub migration: Option<Migration>,
     /// Whether its executor is asked what it sees when a window begins.
     pub looks: bool,
+    /// Whether its executor can be asked to hold a release where it stands.
+    pub holds: bool,
 }
 
 /// How it is known which version the data has that a target's releases share.
@@ -188,6 +192,13 @@ pub enum TargetInput {
         build: Option<BuildId>,
         /// The schemas that it can live with.
         schema: Option<SchemaRange>,
+    },
+    /// Its executor looked, and saw what is out.
+    SeenOut {
+        /// Which release.
+        release: Release,
+        /// To how much of the traffic.
+        stage: Permille,
     },
     /// A window closed.
     Window(Signals),
@@ -308,12 +319,13 @@ pub struct Target {
     state: TargetState,
     /// What the open question shows. It is written down with the answer, if that is worth it.
     asked: Option<Facts>,
+    paced: pacing::Paced,
 }
 
 impl Target {
     /// Goes on from `state`.
     pub(crate) fn new(id: TargetId, settings: TargetSettings, state: TargetState) -> Self {
-        Self { id, settings, state, asked: None }
+        Self { id, settings, state, asked: None, paced: pacing::Paced::default() }
     }
 
     /// What is kept of it.
@@ -342,8 +354,12 @@ impl Target {
                     desk,
                 );
             }
+            TargetInput::SeenOut { release, stage } => self.seen_out(now, release, stage, desk),
             TargetInput::Window(signals) => self.window(now, signals, desk),
-            TargetInput::Policy { ticket, reply } => self.policy(now, ticket, reply, desk),
+            TargetInput::Policy { ticket, reply } => {
+                self.policy(now, ticket, reply, desk);
+                self.paces(now, desk);
+            }
             TargetInput::Taken { ticket, grant } => self.taken(ticket, grant, desk),
             TargetInput::Ended { ticket, outcome } => self.ended(now, ticket, outcome, desk),
             TargetInput::Operator { who, reason, wish } => self.operator(now, &who, reason, wish, desk),

@@ -166,6 +166,8 @@ struct Replay<'a> {
 struct Trail<'a> {
     order: Order,
     answers: Vec<(u32, Answer)>,
+    /// How the executor that took it is configured for it: others of its runs may be told other things.
+    equipped: Option<Equipped>,
     /// Under which grant, and the run itself.
     made: Option<(Digest, Again<'a>)>,
     /// It can't be followed any further, or need not be.
@@ -227,8 +229,14 @@ impl<'a> Replay<'a> {
             Event::Unanswered { ticket, .. } => self.answered(ticket, None),
             Event::Consulted { ticket, grant, prior, came } => self.consulted(ticket, grant, &prior, came),
             Event::Ordered { order, .. } => {
-                let trail = Trail { order: order.clone(), answers: Vec::new(), made: None, lost: false };
-                self.runs.insert(order.ticket, trail);
+                let (answers, order) = (Vec::new(), order.clone());
+                let ticket = order.ticket;
+                self.runs.insert(ticket, Trail { order, answers, equipped: None, made: None, lost: false });
+            }
+            Event::RunTaken { ticket, grant } => {
+                if let Some(trail) = self.runs.get_mut(&ticket) {
+                    trail.equipped = self.equipped.get(&grant).cloned();
+                }
             }
             Event::Stepped { ticket, grant, came } => self.stepped(ticket, grant, came),
             Event::EffectBegan { ticket, ordinal, what, changes } => {
@@ -327,7 +335,7 @@ impl<'a> Replay<'a> {
         }
         let followed = trail.made.as_ref().is_some_and(|(of, _)| *of == grant);
         if !followed {
-            let executor = match self.executor(&grant) {
+            let executor = match self.executor(&grant, trail.equipped.as_ref()) {
                 Ok((executor, config)) => Ready { executor, config },
                 Err(why) => return self.leave_out(why),
             };
@@ -395,13 +403,17 @@ impl<'a> Replay<'a> {
     fn policy(&mut self, grant: &Digest) -> Result<(&'a backstay_host::Policy, Config), LeftOut> {
         let shelf = self.shelf;
         let found = shelf.policy(grant).ok_or_else(|| self.lacks(grant, PluginRole::Policy))?;
-        Ok((found, self.config(grant)?))
+        Ok((found, self.config(grant, None)?))
     }
 
-    fn executor(&mut self, grant: &Digest) -> Result<(&'a Executor, Config), LeftOut> {
+    fn executor(
+        &mut self,
+        grant: &Digest,
+        equipped: Option<&Equipped>,
+    ) -> Result<(&'a Executor, Config), LeftOut> {
         let shelf = self.shelf;
         let found = shelf.executor(grant).ok_or_else(|| self.lacks(grant, PluginRole::Executor))?;
-        Ok((found, self.config(grant)?))
+        Ok((found, self.config(grant, equipped)?))
     }
 
     fn lacks(&mut self, grant: &Digest, role: PluginRole) -> LeftOut {
@@ -412,9 +424,10 @@ impl<'a> Replay<'a> {
         LeftOut::Wanting("its plugin is not at hand")
     }
 
-    fn config(&mut self, grant: &Digest) -> Result<Config, LeftOut> {
+    fn config(&mut self, grant: &Digest, equipped: Option<&Equipped>) -> Result<Config, LeftOut> {
         let unknown = LeftOut::Because("how the plugin was configured is not in these records");
-        let Some(equipped) = self.equipped.get(grant) else { return Err(unknown) };
+        let equipped = equipped.filter(|equipped| equipped.grant == *grant);
+        let Some(equipped) = equipped.or_else(|| self.equipped.get(grant)) else { return Err(unknown) };
         let given = self.given.get(&equipped.plugin).map_or(&[][..], Vec::as_slice);
         let lacking = |name: &&Name| !given.iter().any(|(has, _)| has == *name);
         let lacking: Vec<Name> = equipped.withheld.iter().filter(lacking).cloned().collect();

@@ -196,6 +196,27 @@ fn one_changed_answer_is_found_with_both_sides() {
     assert!(first.then.starts_with("proceed: all is well") && first.now.starts_with(&was), "{first}");
 }
 
+/// Two targets share an executor, and each tells it other things: what counts is how it was set up when it took the run.
+#[test]
+fn a_run_is_made_again_as_its_executor_was_set_up_when_it_took_it() {
+    let mut life = life();
+    let at = life.iter().position(|event| matches!(event, Event::Ordered { .. })).unwrap();
+    let Event::Ordered { order, .. } = &life[at] else { unreachable!() };
+    let ticket = order.ticket;
+    let is_executor =
+        |event: &&Event| matches!(event, Event::Equipped(of) if of.role == PluginRole::Executor);
+    let Event::Equipped(own) = life.iter().find(is_executor).unwrap().clone() else { unreachable!() };
+    let grant = own.grant;
+    let mut other = own;
+    other.settings.push((Name::parse("restart").unwrap(), Told::Text("restart-other".into())));
+    let between = [Event::RunTaken { ticket, grant }, Event::Equipped(other)];
+    life.splice(at + 1..at + 1, between.clone());
+    assert_eq!(again(&life, Kind::Native).verdict(), Verdict::Same);
+    // Taken under the other setup it would have asked for another command.
+    life.swap(at + 1, at + 2);
+    assert_eq!(again(&life, Kind::Native).verdict(), Verdict::Different);
+}
+
 #[test]
 fn another_configuration_is_found() {
     let mut life = life();

@@ -178,7 +178,7 @@ impl Loader<'_> {
     pub fn executor(&self, path: &Path, config: &PluginConfig) -> Result<Ready<Executor>, LoadError> {
         let bytes = read(path, self.tier)?;
         let calls = (Plugin::into_executor, Executor::describe, Executor::validate);
-        self.ready(path, &bytes, values(config), PluginRole::Executor, calls)
+        self.ready(path, &bytes, values(&config.settings), PluginRole::Executor, calls)
     }
 
     /// The policy in a bundle, with the settings of a configuration.
@@ -188,7 +188,7 @@ impl Loader<'_> {
     pub fn policy(&self, path: &Path, config: &PluginConfig) -> Result<Ready<Policy>, LoadError> {
         let bytes = read(path, self.tier)?;
         let calls = (Plugin::into_policy, Policy::describe, Policy::validate);
-        self.ready(path, &bytes, values(config), PluginRole::Policy, calls)
+        self.ready(path, &bytes, values(&config.settings), PluginRole::Policy, calls)
     }
 
     fn ready<P>(
@@ -212,7 +212,7 @@ impl Loader<'_> {
         if self.held.is_some_and(|held| held.quarantine.is_out(grant) || held.succession.is_refused(grant)) {
             return Err(LoadError::Out { path: path.into(), grant: *grant });
         }
-        let config = config(path, settings)?;
+        let config = config(path, 0, settings)?;
         // Loading is marked, too: code that does harm there is as much to blame.
         marked(self.mark.as_deref(), (verified.id(), verified.version(), grant), || {
             let loaded = Plugin::load(self.engine, &verified);
@@ -221,7 +221,7 @@ impl Loader<'_> {
                 narrow(loaded).expect("the world was verified, and it decides which of the two it is");
             let said = describe(&plugin);
             let said = said.map_err(|source| LoadError::Silent { path: path.into(), source })?;
-            agreed(path, validate(&plugin, &config))?;
+            agreed(path, 0, validate(&plugin, &config))?;
             let which = (verified.id(), verified.version(), grant);
             let equipped = trace::equipped(role, which, &config, &said);
             let granted = verified.granted().clone();
@@ -292,27 +292,32 @@ pub(crate) fn read(path: &Path, tier: Tier) -> Result<Vec<u8>, LoadError> {
 }
 
 /// The settings of a configuration in the host's words.
-pub(crate) fn values(config: &PluginConfig) -> Vec<(Name, Value)> {
+pub(crate) fn values(settings: &BTreeMap<Name, Setting>) -> Vec<(Name, Value)> {
     let value = |setting: &Setting| match setting {
         Setting::Flag(flag) => Value::Flag(*flag),
         Setting::Number(number) => Value::Number(*number),
         Setting::Text(text) => Value::Text(text.clone()),
         Setting::Texts(texts) => Value::Texts(texts.clone()),
     };
-    config.settings.iter().map(|(name, setting)| (name.clone(), value(setting))).collect()
+    settings.iter().map(|(name, setting)| (name.clone(), value(setting))).collect()
 }
 
-pub(crate) fn config(path: &Path, settings: Vec<(Name, Value)>) -> Result<Config, LoadError> {
+pub(crate) fn config(path: &Path, setup: usize, settings: Vec<(Name, Value)>) -> Result<Config, LoadError> {
     Config::new(settings).map_err(|error| LoadError::Settings {
         path: path.into(),
+        setup,
         problems: vec![Problem { setting: None, text: error.to_string() }],
     })
 }
 
 /// Whether a plugin agrees to its settings.
-pub(crate) fn agreed(path: &Path, problems: Result<Vec<Problem>, CallError>) -> Result<(), LoadError> {
+pub(crate) fn agreed(
+    path: &Path,
+    setup: usize,
+    problems: Result<Vec<Problem>, CallError>,
+) -> Result<(), LoadError> {
     let problems = problems.map_err(|source| LoadError::Silent { path: path.into(), source })?;
-    if problems.is_empty() { Ok(()) } else { Err(LoadError::Settings { path: path.into(), problems }) }
+    if problems.is_empty() { Ok(()) } else { Err(LoadError::Settings { path: path.into(), setup, problems }) }
 }
 
 /// The floors after `loaded` were taken into use together.

@@ -64,6 +64,8 @@ pub enum LoadError {
     Settings {
         /// The file.
         path: PathBuf,
+        /// Which of several setups it is about.
+        setup: usize,
         /// What is wrong with which.
         problems: Vec<Problem>,
     },
@@ -168,7 +170,7 @@ impl fmt::Display for LoadError {
                 write!(f, "the plugin in {path} has {has} bytes of code, and {most} are the most here")
             }
             Self::Load { path, .. } => write!(f, "the plugin in {} can't be loaded", path.display()),
-            Self::Settings { path, problems } => {
+            Self::Settings { path, problems, .. } => {
                 write!(f, "the settings for {} are not what it takes", path.display())?;
                 problems.iter().try_for_each(|problem| write!(f, "; {problem}"))
             }

@@ -33,5 +33,5 @@ pub use number::Finite;
 pub use objective::{Answers, Burn, Limit, ObjectiveSpec, Part, Question, Ratio, Side, Source, Windows};
 pub use prometheus::{Credential, Prometheus, PrometheusError, PrometheusSettings};
 pub use query::{Query, QueryError};
-pub use readings::{Readings, ReadingsError, readings};
+pub use readings::{Readings, ReadingsError, SeenOut, readings};
 pub use series::{Series, Taken};

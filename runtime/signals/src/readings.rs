@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use backstay_model::{Infra, InfraKind, Permille};
+use backstay_model::{Digest, Infra, InfraKind, Permille, Version};
 
 use crate::{Finite, alert};
 
@@ -30,10 +30,26 @@ const SCHEMA: (&str, &[&str]) = ("schema", &["before", "expanded", "in-step", "c
 /// The switches of a migration, and what they can say.
 const SWITCHES: [(&str, &[&str]); 2] = [("dual-write", &["on", "off"]), ("read-new", &["on", "off"])];
 
+/// Which release is out, and how far.
+const OUT: &str = "out-version";
+const OUT_DIGEST: &str = "out-digest";
+const OUT_STAGE: &str = "out-stage";
+
 /// What was seen, by name. Made only by [`readings`], so what is known by name is as it has to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Readings {
     words: BTreeMap<String, String>,
+}
+
+/// The release that an executor saw as the newest one out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenOut {
+    /// What it is called.
+    pub version: Version,
+    /// What it is, where that can be seen.
+    pub digest: Option<Digest>,
+    /// How much of the traffic it has.
+    pub stage: Permille,
 }
 
 /// A text that isn't taken.
@@ -117,6 +133,14 @@ impl Readings {
         told
     }
 
+    /// Which release is out, and how far: known only where both can be seen.
+    #[must_use]
+    pub fn out(&self) -> Option<SeenOut> {
+        let version = Version::parse(self.word(OUT)?).ok()?;
+        let stage = stage(self.word(OUT_STAGE)?)?;
+        Some(SeenOut { version, digest: self.word(OUT_DIGEST).and_then(|digest| digest.parse().ok()), stage })
+    }
+
     /// How unusual the newest window was.
     #[must_use]
     pub fn anomaly(&self) -> Option<Permille> {
@@ -154,6 +178,13 @@ fn known(name: &str, value: &str) -> Result<(), String> {
     if is_count && whole(value).is_none() {
         return Err(format!("expected a whole number from 0 to {}", u32::MAX));
     }
+    let fits = match name {
+        OUT => Version::parse(value).map(drop).map_err(|error| error.to_string()),
+        OUT_DIGEST => value.parse::<Digest>().map(drop).map_err(|_| "expected 64 of 0-9 and a-f".into()),
+        OUT_STAGE => stage(value).map(drop).ok_or_else(|| "expected a whole number from 0 to 1000".into()),
+        _ => Ok(()),
+    };
+    fits?;
     match [SCHEMA].iter().chain(&SWITCHES).find(|(word, _)| *word == name) {
         Some((_, words)) if !words.contains(&value) => Err(format!("expected one of {}", words.join(", "))),
         Some(_) | None => Ok(()),
@@ -168,6 +199,11 @@ fn kind(name: &str) -> Option<InfraKind> {
 /// A whole decimal number, in digits and nothing else.
 fn whole(value: &str) -> Option<u32> {
     value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse().ok()).flatten()
+}
+
+/// A share in permille.
+fn stage(value: &str) -> Option<Permille> {
+    whole(value).and_then(|stage| u16::try_from(stage).ok()).and_then(Permille::new)
 }
 
 /// A number from 0 to 1.

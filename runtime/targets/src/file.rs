@@ -3,6 +3,9 @@
 //! Here: which keys there are, their defaults and the bounds of each. Not here: rules across keys and files (`target`,
 //! `objective`, `reading`).
 
+use std::collections::BTreeMap;
+
+use backstay_config::Setting;
 use backstay_model::{Mode, Name, Scope, TargetId, Version};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -48,7 +51,15 @@ pub(crate) struct TargetFile {
     /// looked at anyhow.
     #[serde(default)]
     pub(crate) look: bool,
-    /// The heal ladder: what is tried before going back, in this order. At most 8; none is called look, or like a step of a migration.
+    /// Whether its executor can be asked to hold a release where it stands, and to let it go on: it is when the policy says slow, when
+    /// the target is held or frozen, and when that is over. It takes an executor.
+    #[serde(default)]
+    pub(crate) hold: bool,
+    /// What its executor is told besides, over the settings of `executors`. It takes an executor.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<NameText, Setting>")]
+    pub(crate) settings: BTreeMap<Name, Setting>,
+    /// The heal ladder: what is tried before going back, in this order. At most 8; none is called look, hold or go-on, or like a step of a migration.
     #[serde(default)]
     pub(crate) playbooks: Vec<PlaybookTable>,
     /// How unusual things look, from 0 to 1: a query that gives one number. It takes somewhere to ask it.

@@ -3,7 +3,7 @@
 //! Here: from the tables of a file to what `core` decides with, and which playbooks are taken. Not here: the phases of a migration
 //! and what they allow (`core`), its steps (an executor), and whether a data base that is named is there (`reading`).
 
-use backstay_core::{DualWriter, LOOK, Migration, SharedData, Step};
+use backstay_core::{DualWriter, GO_ON, HOLD, LOOK, Migration, SharedData, Step};
 use backstay_model::Name;
 
 use crate::{
@@ -42,6 +42,8 @@ pub(crate) fn taken(playbook: &Name, migrates: bool) -> Option<String> {
     let name = playbook.as_str();
     let is = if name == LOOK {
         "is how an executor is asked what it sees"
+    } else if matches!(name, HOLD | GO_ON) {
+        "is how an executor is asked to hold a release, or to let it go on"
     } else if migrates && Step::ALL.iter().any(|step| step.playbook() == name) {
         "is a step of the migration"
     } else {

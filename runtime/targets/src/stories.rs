@@ -107,6 +107,7 @@ fn the_examples_of_the_page_are_right() {
     );
     assert_eq!(checkout.playbooks.iter().map(|rung| rung.attempts).collect::<Vec<_>>(), [3, 1]);
     assert_eq!((&checkout.schema, checkout.looks), (&Some(SharedData::Version(7)), true));
+    assert!(checkout.holds && checkout.settings.contains_key(&name("healthy")));
     let forms = checkout
         .objectives
         .iter()
@@ -260,9 +261,9 @@ fn what_is_hardly_meant_is_a_warning() {
     assert_eq!(warned.len(), 5, "{warned:#?}");
     assert_eq!(
         warned[0],
-        "checkout.toml:20: objective[0].candidate.bad: it counts over [1m], and the window is 30s"
+        "checkout.toml:23: objective[0].candidate.bad: it counts over [1m], and the window is 30s"
     );
-    assert_eq!(warned[4], "checkout.toml:46: rails.breaker: 5m is unusual: 30m to 60m lets a cause be found");
+    assert_eq!(warned[4], "checkout.toml:49: rails.breaker: 5m is unusual: 30m to 60m lets a cause be found");
 }
 
 #[test]

@@ -3,9 +3,12 @@
 //! Here: what it is, and the rules across the keys of its file. Not here: the keys themselves (`file`), objectives
 //! (`objective`), migrations (`migration`), and the rules across files (`reading`).
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
-use backstay_config::{Document, Keys, Problem, Whole};
+use backstay_config::{Document, Keys, Problem, Setting, Whole};
 use backstay_core::{Backoff, Migration, RUNGS_MAX, Rung, SharedData};
 use backstay_model::{Millis, Mode, Name, Scope, TargetId};
 use backstay_signals::{ObjectiveSpec, Query, Source};
@@ -50,6 +53,10 @@ pub struct Target {
     pub prometheus: Option<Name>,
     /// Whether its executor is asked what it sees at the beginning of each window. Always so where there is a `migration`.
     pub looks: bool,
+    /// Whether its executor is asked to hold a release where it stands, and to let it go on.
+    pub holds: bool,
+    /// What its executor is told besides, over its own settings.
+    pub settings: BTreeMap<Name, Setting>,
     /// The heal ladder, at most 8 rungs, none twice, and none with a name that orders something else.
     pub playbooks: Vec<Rung>,
     /// How unusual things look, 0 to 1, if somebody says how to ask.
@@ -156,6 +163,8 @@ impl Target {
             window: file.window.millis(),
             policy: file.policy,
             executor: file.executor,
+            holds: file.hold,
+            settings: file.settings,
             prometheus: file.prometheus,
             looks: file.look || migration.is_some(),
             playbooks,
@@ -232,6 +241,8 @@ impl Checker<'_> {
             ("to enforce", file.mode == Mode::Enforce && self.whole.is_sound("mode")),
             ("a migration", self.found.migrates),
             ("to look", file.look),
+            ("to hold", file.hold),
+            ("[settings]", !file.settings.is_empty()),
         ];
         if file.executor.is_none()
             && let Some((what, _)) = takes_one.into_iter().find(|(_, takes)| *takes)

@@ -4,7 +4,7 @@
 //! Not here: the other attacks, and whether the refusal is about the attack (`corpus.rs`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use backstay_config::Plugin as PluginConfig;
 use backstay_core::{Confidence, Terms};
@@ -69,7 +69,7 @@ fn every_plugin_of_the_corpus_is_refused_by_its_worker_which_goes_on() {
         fs::write(&bundle, guest.shipped(&keys).bundle()).unwrap();
         let workers = match guest.world {
             World::Policy => loader.policy_workers(&config, &program),
-            World::Executor => loader.executor_workers(&config, &program),
+            World::Executor => loader.executor_workers(&config, &[BTreeMap::new()], &program),
         };
         let mut worker = match (workers, guest.call) {
             (Ok(mut workers), Call::Own) => workers.remove(0),

@@ -88,12 +88,15 @@ fn an_executor_steps_in_a_worker() {
     let bundle = bench.bundle("naps.bundle", &component, PATIENT, 1);
     let config = Plugin { bundle, ..Plugin::default() };
     let loader = bench.loader();
-    let mut worker = loader.executor_workers(&config, &program(&[])).unwrap().remove(0);
+    let mut worker = loader.executor_workers(&config, &[BTreeMap::new()], &program(&[])).unwrap().remove(0);
     let here = loader.executors(&config).unwrap().remove(0);
     let begin = RunEvent::Begin(guests::order());
-    let stepped = worker.step(Mono(0), b"", &begin).unwrap();
+    let stepped = worker.step(Mono(0), 0, b"", &begin).unwrap();
     assert_eq!(stepped, Executor::step(&here.plugin, &here.config, b"", &begin).unwrap());
     assert_eq!(stepped.effects.len(), 3);
+    // It is set up in one way, and there is no other.
+    let error = worker.step(Mono(0), 1, b"", &begin).unwrap_err();
+    assert!(matches!(error, CallError::Host { .. }), "{error}");
     // It is not a policy, and being asked like one is nobody's strike.
     let error = worker.decide(Mono(0), &guests::facts(), b"").unwrap_err();
     assert!(matches!(error, CallError::Host { .. }), "{error}");

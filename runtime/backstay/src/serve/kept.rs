@@ -77,6 +77,9 @@ impl Body for Kept {
     const BYTES_MAX: usize = Entry::SNAPSHOT_BYTES_MAX;
 }
 
+/// What is left free of it. A record holds what happened beside the state, and the longest thing that happens is an
+/// endpoint's answer of 32 KiB: both fit 96 KiB together only if there is room for the words around them.
+const SPARE_BYTES: usize = 256;
 /// What a part costs beside its bytes, at most: name, kind, lengths.
 const PART_BYTES_MAX: usize = 96;
 
@@ -125,7 +128,7 @@ impl Keeper {
         largest.sort_by_key(|&at| std::cmp::Reverse(parts.get(at).map_or(0, |(_, part)| part.size())));
         let mut named = BTreeSet::new();
         for at in largest {
-            if bytes + backstay_wire::HEADER_BYTES <= Kept::BYTES_MAX {
+            if bytes + backstay_wire::HEADER_BYTES + SPARE_BYTES <= Kept::BYTES_MAX {
                 break;
             }
             let Some((_, part)) = parts.get_mut(at) else { break };
@@ -233,7 +236,8 @@ fn helm(cohort: &str, bytes: &[u8]) -> Result<Helm, String> {
 #[cfg(test)]
 mod tests {
     use backstay_core::Cohort;
-    use backstay_model::{DeviceId, Word};
+    use backstay_memory::Step;
+    use backstay_model::{Answer, DeviceId, FIELDS_BYTES_MAX, Mono, Output, Ticket, Word};
 
     use super::*;
 
@@ -299,6 +303,25 @@ mod tests {
         keeper.durable();
         assert_eq!(there(dir.path()), 1);
         assert_eq!(keeper.read(&large).1.len(), 1, "it is told what is gone");
+    }
+
+    /// The journal takes a record without its state rather than none, and then the server is not what it was after a restart.
+    #[test]
+    fn the_largest_state_and_the_longest_answer_fit_one_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keeper = Keeper::open(dir.path()).unwrap();
+        let body = Output { bytes: vec![b'x'; FIELDS_BYTES_MAX], whole: Some(Digest([7; 32])) };
+        let answer = Answer::Response { status: 200, body };
+        let event = Step::ended(Ticket(u64::MAX), u32::MAX, &answer);
+        let largest = (64_900..65_536).rev().find_map(|bytes| {
+            let parts = Parts::from([("targets".to_owned(), vec![b'x'; bytes])]);
+            let snapshot = keeper
+                .write([].into_iter(), &Orders::default(), &Confidence::default(), &Seconded::default(), parts)
+                .unwrap();
+            (snapshot.len() > bytes).then_some(snapshot)
+        });
+        let entry = Entry { at: Mono(u64::MAX), event, snapshot: largest };
+        assert!(entry.snapshot.is_some() && encode(&entry).is_ok());
     }
 
     /// As servers wrote it that did not know yet where home is.

@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use backstay_core::{Agenda, Allowances, Confidence, Estate, Migrations, Quarantine, Shared, TargetState};
 use backstay_hands::HttpGrant;
-use backstay_model::{Deed, Digest, Event, Mono, Name, TargetId, Ticket};
+use backstay_model::{Deed, Digest, Equipped, Event, Mono, Name, TargetId, Ticket};
 use backstay_plugins::{Memos, Run};
 use backstay_signals::Firing;
 use backstay_trust::Keyring;
@@ -63,6 +63,8 @@ pub(crate) struct Targets {
     windows: Agenda<TargetId>,
     policies: BTreeMap<Name, Policies>,
     executors: BTreeMap<Name, Vec<Box<dyn Executes>>>,
+    /// How each executor was set up last, as it was written down, by its grant.
+    equipped: BTreeMap<Digest, Equipped>,
     /// Where a POST only asks, by endpoint.
     asks: BTreeMap<Name, HttpGrant>,
     /// Executors that failed too often.
@@ -179,6 +181,7 @@ impl Targets {
                 .map(|(name, confidence)| (name, Policies::waiting(confidence)))
                 .collect(),
             executors: BTreeMap::new(),
+            equipped: BTreeMap::new(),
             asks: BTreeMap::new(),
             out: executors,
             runs: BTreeMap::new(),
@@ -241,6 +244,11 @@ impl Targets {
     fn only_asks(&self, deed: &Deed) -> bool {
         let Deed::Http { endpoint, method, path, .. } = deed else { return false };
         self.asks.get(endpoint).is_some_and(|grant| grant.has(method, path))
+    }
+
+    /// How the executor of a target is set up for it.
+    fn setup(&self, target: &TargetId) -> usize {
+        self.watches.get(target).map_or(0, |watch| watch.watched.setup)
     }
 
     /// An executor that is loaded.

@@ -4,7 +4,7 @@ use alloc::string::ToString;
 
 use backstay_model::{
     Action, Decision, Digest, Event, Facts, How, IncidentEnd, Mono, Name, Objective, Permille, Rail, Reason,
-    Scope, TargetStep, Ticket, Window,
+    Release, Scope, TargetStep, Ticket, Window,
 };
 
 use super::{Good, Hold, Judged, Out, Question, SharedData, Signals, Target, TargetEffect, Undone, Work};
@@ -50,6 +50,21 @@ impl Target {
         if self.state.is_quarantined(&release.digest) {
             self.is_back(now, release.digest, desk);
         }
+    }
+
+    /// Its executor saw what is out. While something is being done to it, that is about to change.
+    pub(super) fn seen_out(&mut self, now: Mono, release: Release, stage: Permille, desk: &mut Desk<'_>) {
+        if !self.state.work.is_idle() {
+            return;
+        }
+        // What a pipeline said of the same release besides stays true.
+        let same = self.state.out.as_ref().filter(|out| out.release.digest == release.digest);
+        let (build, schema) = same.map(|out| (out.build.clone(), out.schema)).unwrap_or_default();
+        self.deployed(
+            now,
+            Out { release, stage, build, schema, since: now, good: 0, confirmed: false },
+            desk,
+        );
     }
 
     /// Which schemas what is out can live with is told, or told in another way.

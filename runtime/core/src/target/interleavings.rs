@@ -69,14 +69,16 @@ const MOVES: [Move; 16] = [
 
 /// How deep the walk goes. Everything that takes fewer steps than this was tried in every order.
 const DEPTH: usize = 6;
+/// The same where its executor is asked to hold releases, which makes more states.
+const DEPTH_HELD: usize = 5;
 
 /// What a walk has done so far: enough to do it again.
 type Path = Vec<Move>;
 
-fn walk(path: &[Move]) -> World {
+fn walk(path: &[Move], held: bool) -> World {
     let mut world = World::new();
     let mut small = settings();
-    (small.confirm_windows, small.cure_windows) = (1, 1);
+    (small.confirm_windows, small.cure_windows, small.holds) = (1, 1, held);
     world.watches("shop", small);
     world.has_one("1.0");
     for (at, step) in path.iter().enumerate() {
@@ -182,8 +184,9 @@ fn essence(world: &World) -> String {
     };
     let out = state.out().map(|out| (&out.release.version, out.stage, out.confirmed, out.good.min(1)));
     let judged = state.judged().map(|judged| (&judged.about, &judged.decision.action));
+    let paced = world.estate.target(&target("shop")).map(|target| target.paced.known());
     format!(
-        "{out:?} {:?} {:?} {:?} {:?} {judged:?} {work} {:?} {:?} {}",
+        "{paced:?} {out:?} {:?} {:?} {:?} {:?} {judged:?} {work} {:?} {:?} {}",
         state.good().iter().map(|good| &good.release.version).collect::<Vec<_>>(),
         state.quarantine().iter().map(|bad| &bad.version).collect::<Vec<_>>(),
         state.hold().rail(),
@@ -196,12 +199,21 @@ fn essence(world: &World) -> String {
 
 #[test]
 fn whatever_the_order_no_rail_gives_way() {
+    every_order(DEPTH, false);
+}
+
+#[test]
+fn nor_where_releases_are_held() {
+    every_order(DEPTH_HELD, true);
+}
+
+fn every_order(depth: usize, held: bool) {
     let (mut seen, mut todo, mut walked) =
         (BTreeMap::<String, usize>::new(), VecDeque::from([Path::new()]), 0);
     while let Some(path) = todo.pop_front() {
-        let world = walk(&path);
+        let world = walk(&path, held);
         walked += 1;
-        if seen.insert(essence(&world), path.len()).is_some() || path.len() == DEPTH {
+        if seen.insert(essence(&world), path.len()).is_some() || path.len() == depth {
             continue;
         }
         for step in MOVES.into_iter().chain([Move::Lifts]) {
@@ -212,7 +224,7 @@ fn whatever_the_order_no_rail_gives_way() {
     }
     assert!(seen.len() > 500, "{} states in {walked} walks", seen.len());
     extern crate std;
-    std::println!("{} states in {walked} walks of at most {DEPTH} steps", seen.len());
+    std::println!("{} states in {walked} walks of at most {depth} steps", seen.len());
 }
 
 /// Nothing is ever begun on an observed target, in whatever order things happen to it.

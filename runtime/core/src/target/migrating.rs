@@ -79,7 +79,10 @@ impl Target {
     }
 
     /// The same, and what is being looked at this moment may be older than what has just happened.
-    fn looks_anew(&self, desk: &mut Desk<'_>) {
+    pub(super) fn looks_anew(&self, desk: &mut Desk<'_>) {
+        if !self.settings.looks {
+            return;
+        }
         desk.out.push(TargetEffect::Look { target: self.id.clone(), anew: true });
     }
 

@@ -37,6 +37,7 @@ impl Target {
                 let rail = Rail::Operator { who: who.clone() };
                 self.state.hold = Hold::Frozen { rail: rail.clone(), since: now };
                 self.note(TargetStep::Froze { rail }, desk);
+                self.paces(now, desk);
             }
             Wish::Thaw => {
                 self.unwants(desk);
@@ -44,6 +45,7 @@ impl Target {
                 // Who thaws has looked: what was undone before doesn't count any more.
                 self.state.undone = None;
                 self.closes(now, IncidentEnd::ByHand, desk);
+                self.may_go_on(now, desk);
             }
             Wish::RollBack => {
                 self.opens(now, &reason, desk);

@@ -6,7 +6,7 @@ use backstay_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Hold, Remedy, Target, TargetEffect, history::unnamed};
+use super::{Hold, Pace, Remedy, Target, TargetEffect, history::unnamed};
 use crate::{Step, estate::Desk};
 
 /// How often a roll-back is begun before a person is told that it doesn't work.
@@ -71,6 +71,8 @@ pub enum Purpose {
         /// When it began.
         begun: Mono,
     },
+    /// To hold what is on its way, or to let it go on.
+    Pace(Pace),
 }
 
 impl Work {
@@ -154,6 +156,9 @@ impl Target {
         if let Some(who) = desk.by.clone() {
             return Cause::Operator { who };
         }
+        if let Purpose::Pace(_) = purpose {
+            return self.cause_of_pace();
+        }
         let said = self.state.judged.as_ref().map(|judged| judged.decision.clone());
         let is_meant = |decision: &Decision| match (&decision.action, purpose) {
             (Action::RollBack { .. }, Purpose::Home { .. }) | (Action::Heal { .. }, Purpose::Mend) => true,
@@ -164,7 +169,7 @@ impl Target {
                 | Action::RollBack { .. }
                 | Action::Freeze
                 | Action::Pause,
-                Purpose::Home { .. } | Purpose::Mend | Purpose::Step { .. },
+                Purpose::Home { .. } | Purpose::Mend | Purpose::Step { .. } | Purpose::Pace(_),
             ) => false,
         };
         said.filter(is_meant).map_or(Cause::IsCondemned, |decision| Cause::Policy { decision })
@@ -246,9 +251,11 @@ impl Target {
         }));
         match purpose {
             Purpose::Mend => self.mended(now, ticket, outcome, desk),
+            Purpose::Pace(pace) => self.paced(now, ticket, pace, outcome, desk),
             Purpose::Step { step, begun } => self.stepped(now, (ticket, step, begun), outcome, desk),
             Purpose::Home { how, left, since } => {
                 self.brought_in(ticket, desk);
+                self.is_paced_anew();
                 match outcome {
                     Outcome::Done => self.came_home(now, how, left, since, &order.task, desk),
                     failed @ Outcome::Failed { .. } => {
@@ -258,6 +265,7 @@ impl Target {
                 }
             }
         }
+        self.paces(now, desk);
     }
 
     /// Whether it helped, windows tell. A try that failed is a try.
@@ -285,6 +293,8 @@ impl Target {
         };
         self.is_out_again(now, &home);
         self.state.judged = None;
+        // What is being looked at this moment may be what was left.
+        self.looks_anew(desk);
         let took = now.since(since);
         self.note(TargetStep::CameHome { from: left, to: home, how, took }, desk);
         if how == How::SwitchAndFreeze {

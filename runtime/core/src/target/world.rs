@@ -67,6 +67,7 @@ pub(crate) fn settings() -> TargetSettings {
         schema: None,
         migration: None,
         looks: false,
+        holds: false,
     }
 }
 

@@ -88,7 +88,7 @@ impl World {
                 return exited(Some(0), b"");
             }
             Deed::Http { endpoint, method, path, body } => {
-                let at = format!("{endpoint}{}", path.split('?').next().unwrap_or_default());
+                let at = format!("{endpoint}{}", path.split(['?', '#']).next().unwrap_or_default());
                 match method.as_str() {
                     "GET" | "HEAD" => {
                         let body = self.stored.get(&at).cloned().unwrap_or_default();

@@ -48,12 +48,12 @@ fn unfit(error: &(dyn Error + 'static)) -> Unfit {
     Unfit::Other(causes::in_one_line(error))
 }
 
-/// A plugin, and what it is told with each call.
+/// A plugin, and what it is told with a call.
 struct Serving {
     plugin: Plugin,
-    config: Config,
-    /// How it is configured, without what is secret.
-    equipped: Equipped,
+    setups: Vec<Config>,
+    /// How it is configured in each, without what is secret.
+    equipped: Vec<Equipped>,
 }
 
 impl Serving {
@@ -67,32 +67,36 @@ impl Serving {
             PluginRole::Executor => world_executor(),
         };
         let told = |error: LoadError| match error {
-            LoadError::Settings { problems, .. } => Unfit::Settings(problems),
+            LoadError::Settings { setup, problems, .. } => Unfit::Settings { setup, problems },
             error => unfit(&error),
         };
         let verified = loader.verify(here, &load.bundle, engine.target(), &world).map_err(told)?;
         let plugin = Plugin::load(&engine, &verified).map_err(|error| unfit(&error))?;
-        let config = load::config(here, load.settings.to_vec()).map_err(told)?;
+        let setups = load.setups.iter().enumerate();
+        let setups = setups.map(|(at, settings)| load::config(here, at, settings.clone()));
+        let setups = setups.collect::<Result<Vec<_>, _>>().map_err(told)?;
         // Starting a thread takes more than may be done from here on.
         engine.settle();
         confine().map_err(|error| unfit(&error))?;
-        let problems = match &plugin {
-            Plugin::Policy(policy) => Policy::validate(policy, &config),
-            Plugin::Executor(executor) => Executor::validate(executor, &config),
-        };
-        load::agreed(here, problems).map_err(told)?;
+        for (at, config) in setups.iter().enumerate() {
+            let problems = match &plugin {
+                Plugin::Policy(policy) => Policy::validate(policy, config),
+                Plugin::Executor(executor) => Executor::validate(executor, config),
+            };
+            load::agreed(here, at, problems).map_err(told)?;
+        }
         let (role, said) = match &plugin {
             Plugin::Policy(policy) => (PluginRole::Policy, Policy::describe(policy)),
             Plugin::Executor(executor) => (PluginRole::Executor, Executor::describe(executor)),
         };
         let said = said.map_err(|error| unfit(&error))?;
         let which = (plugin.id(), verified.version(), verified.grant());
-        let equipped = trace::equipped(role, which, &config, &said);
-        Ok(Self { plugin, config, equipped })
+        let equipped = setups.iter().map(|config| trace::equipped(role, which, config, &said)).collect();
+        Ok(Self { plugin, setups, equipped })
     }
 
     fn serve(&self, line: &mut Line<Socket>, before: &mut impl FnMut()) -> Broken {
-        if let Err(broken) = line.send(&Reply::Ready(self.equipped.clone()), BYTES_MAX) {
+        if let Err(broken) = line.send(&Reply::Ready(self.equipped.clone()), LOAD_BYTES_MAX) {
             return broken;
         }
         loop {
@@ -109,18 +113,18 @@ impl Serving {
     }
 
     fn answer(&self, ask: Ask<'_>) -> Result<Reply, CallError> {
-        let other = || CallError::Host {
-            plugin: self.plugin.id().clone(),
-            source: "it was asked what only plugins of the other kind are asked".into(),
-        };
+        let unfit = |why: &str| CallError::Host { plugin: self.plugin.id().clone(), source: why.into() };
+        let config = |setup: usize| self.setups.get(setup).ok_or_else(|| unfit("it is not set up like that"));
         match (ask, &self.plugin) {
             (Ask::Decide { facts, prior }, Plugin::Policy(policy)) => {
-                policy.decide(&self.config, &facts, &prior).map(Reply::Decided)
+                policy.decide(config(0)?, &facts, &prior).map(Reply::Decided)
             }
-            (Ask::Step { state, event }, Plugin::Executor(executor)) => {
-                executor.step(&self.config, &state, &event).map(Reply::Stepped)
+            (Ask::Step { setup, state, event }, Plugin::Executor(executor)) => {
+                executor.step(config(setup)?, &state, &event).map(Reply::Stepped)
             }
-            (Ask::Decide { .. }, Plugin::Executor(_)) | (Ask::Step { .. }, Plugin::Policy(_)) => Err(other()),
+            (Ask::Decide { .. }, Plugin::Executor(_)) | (Ask::Step { .. }, Plugin::Policy(_)) => {
+                Err(unfit("it was asked what only plugins of the other kind are asked"))
+            }
         }
     }
 }

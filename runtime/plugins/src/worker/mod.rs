@@ -12,6 +12,7 @@ mod protocol;
 
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     error,
     ffi::OsString,
     fmt, io,
@@ -25,10 +26,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backstay_config::Plugin as PluginConfig;
+use backstay_config::{Plugin as PluginConfig, Setting};
 use backstay_core::{Backoff, Rng};
-use backstay_host::{CallError, Decided, Event, Stepped, Strike, StrikeKind, world_executor, world_policy};
-use backstay_model::{Digest, Equipped, Facts, Millis, Mono, PluginId, PluginRole, Version};
+use backstay_host::{
+    CallError, Decided, Event, Stepped, Strike, StrikeKind, Value, world_executor, world_policy,
+};
+use backstay_model::{Digest, Equipped, Facts, Millis, Mono, Name, PluginId, PluginRole, Version};
 use backstay_trust::GrantedPlugin;
 
 pub use self::child::run;
@@ -80,8 +83,8 @@ pub struct Worker {
     version: Version,
     grant: Digest,
     granted: GrantedPlugin,
-    /// How it is configured, as it said when it was ready.
-    equipped: Option<Equipped>,
+    /// How it is configured in each setup, as it said when it was ready.
+    equipped: Vec<Equipped>,
     /// What one call may take, of the plugin's time.
     call: Duration,
     program: Program,
@@ -128,7 +131,7 @@ impl Loader<'_> {
     /// # Errors
     /// The first that can't be used.
     pub fn policy_workers(&self, config: &PluginConfig, program: &Program) -> Result<Vec<Worker>, LoadError> {
-        bundles(config).map(|path| self.worker(path, config, PluginRole::Policy, program)).collect()
+        bundles(config).map(|path| self.policy_worker(path, config, program)).collect()
     }
 
     /// The policy that is to take over, in a process of its own, if there is to be one.
@@ -137,28 +140,45 @@ impl Loader<'_> {
         config: &PluginConfig,
         program: &Program,
     ) -> Option<Result<Worker, LoadError>> {
-        config.candidate.as_ref().map(|path| self.worker(path, config, PluginRole::Policy, program))
+        config.candidate.as_ref().map(|path| self.policy_worker(path, config, program))
     }
 
-    /// The executors of a configuration, newest first, each in a process of its own.
+    fn policy_worker(
+        &self,
+        path: &Path,
+        config: &PluginConfig,
+        program: &Program,
+    ) -> Result<Worker, LoadError> {
+        self.worker(path, &[values(&config.settings)], PluginRole::Policy, program)
+    }
+
+    /// The executors of a configuration, newest first, each in a process of its own. There is one setup for each of `own`: the
+    /// settings of the configuration with these laid over them.
     ///
     /// # Errors
     /// The first that can't be used.
     pub fn executor_workers(
         &self,
         config: &PluginConfig,
+        own: &[BTreeMap<Name, Setting>],
         program: &Program,
     ) -> Result<Vec<Worker>, LoadError> {
         if config.candidate.is_some() {
             return Err(LoadError::NoShadow);
         }
-        bundles(config).map(|path| self.worker(path, config, PluginRole::Executor, program)).collect()
+        let setup = |own: &BTreeMap<Name, Setting>| {
+            let mut settings = config.settings.clone();
+            settings.extend(own.clone());
+            values(&settings)
+        };
+        let setups: Vec<_> = own.iter().map(setup).collect();
+        bundles(config).map(|path| self.worker(path, &setups, PluginRole::Executor, program)).collect()
     }
 
     fn worker(
         &self,
         path: &Path,
-        config: &PluginConfig,
+        setups: &[Vec<(Name, Value)>],
         role: PluginRole,
         program: &Program,
     ) -> Result<Worker, LoadError> {
@@ -170,15 +190,15 @@ impl Loader<'_> {
         let apart = |source| LoadError::Apart { path: path.into(), source };
         // What may run is decided here, where floors and the time are known; no process is started for what may not.
         let verified = self.verify(path, &bundle, self.engine.target(), &world)?;
-        let (keyring, settings) = (self.keyring.encode(), values(config));
+        let keyring = self.keyring.encode();
         let load = Load {
             keyring: Cow::Owned(keyring),
             bundle: Cow::Borrowed(&bundle),
             role,
-            settings: Cow::Borrowed(&settings),
+            setups: Cow::Borrowed(setups),
         };
         let mut worker = Worker {
-            equipped: None,
+            equipped: Vec::new(),
             id: verified.id().clone(),
             version: verified.version().clone(),
             grant: *verified.grant(),
@@ -191,9 +211,9 @@ impl Loader<'_> {
             rng: Rng::new(u64::from(std::process::id())),
         };
         match worker.start() {
-            Ok((up, equipped)) => (worker.state, worker.equipped) = (State::Up(up), Some(equipped)),
-            Err(NotUp::Unfit(Unfit::Settings(problems))) => {
-                return Err(LoadError::Settings { path: path.into(), problems });
+            Ok((up, equipped)) => (worker.state, worker.equipped) = (State::Up(up), equipped),
+            Err(NotUp::Unfit(Unfit::Settings { setup, problems })) => {
+                return Err(LoadError::Settings { path: path.into(), setup, problems });
             }
             Err(NotUp::Unfit(Unfit::Other(why))) => return Err(apart(why.into())),
             Err(NotUp::Process(source)) => return Err(apart(source)),
@@ -209,18 +229,30 @@ enum NotUp {
 }
 
 impl Worker {
-    /// Takes one event of one run.
+    /// Takes one event of one run, under the setup that has this number.
     ///
     /// # Errors
-    /// It did not answer.
-    pub fn step(&mut self, now: Mono, state: &[u8], event: &Event) -> Result<Stepped, CallError> {
-        let ask = Ask::Step { state: Cow::Borrowed(state), event: Cow::Borrowed(event) };
+    /// It did not answer, or has no such setup.
+    pub fn step(
+        &mut self,
+        now: Mono,
+        setup: usize,
+        state: &[u8],
+        event: &Event,
+    ) -> Result<Stepped, CallError> {
+        let ask = Ask::Step { setup, state: Cow::Borrowed(state), event: Cow::Borrowed(event) };
         match self.call(now, &ask)? {
             Reply::Stepped(stepped) => Ok(stepped),
             reply @ (Reply::Ready(_) | Reply::Unfit(_) | Reply::Decided(_) | Reply::Fault(_)) => {
                 Err(self.out_of_turn(now, &reply))
             }
         }
+    }
+
+    /// How it is configured in each of its setups.
+    #[must_use]
+    pub fn setups(&self) -> &[Equipped] {
+        &self.equipped
     }
 
     /// The process that it runs in, while there is one.
@@ -232,7 +264,7 @@ impl Worker {
         }
     }
 
-    fn start(&self) -> Result<(Up, Equipped), NotUp> {
+    fn start(&self) -> Result<(Up, Vec<Equipped>), NotUp> {
         let process = |error: io::Error| NotUp::Process(error.into());
         let (ours, theirs) = UnixStream::pair().map_err(process)?;
         ours.set_read_timeout(Some(START)).map_err(process)?;
@@ -251,7 +283,7 @@ impl Worker {
         let ready = up
             .line
             .send_frame(&self.load)
-            .and_then(|()| up.line.receive(BYTES_MAX, || begun.elapsed() < START));
+            .and_then(|()| up.line.receive(LOAD_BYTES_MAX, || begun.elapsed() < START));
         match ready {
             Ok(Reply::Ready(equipped)) => {
                 up.line.stream.set_read_timeout(Some(self.call + GRACE)).map_err(process)?;
@@ -281,7 +313,9 @@ impl Worker {
                 Err(not) => {
                     let source = match not {
                         NotUp::Unfit(Unfit::Other(why)) => why.into(),
-                        NotUp::Unfit(Unfit::Settings(_)) => "it does not take its settings any more".into(),
+                        NotUp::Unfit(Unfit::Settings { .. }) => {
+                            "it does not take its settings any more".into()
+                        }
                         NotUp::Process(source) => source,
                     };
                     let error = host(source);
@@ -388,7 +422,7 @@ impl Adviser for Worker {
     }
 
     fn equipped(&self) -> Option<&Equipped> {
-        self.equipped.as_ref()
+        self.equipped.first()
     }
 
     fn decide(&mut self, now: Mono, facts: &Facts, prior: &[u8]) -> Result<Decided, CallError> {

@@ -40,22 +40,22 @@ pub(super) struct Load<'a> {
     pub(super) bundle: Cow<'a, [u8]>,
     /// What it is to be asked.
     pub(super) role: PluginRole,
-    /// What it is told with each call.
-    pub(super) settings: Cow<'a, [(Name, Value)]>,
+    /// How it is set up: what it is told with a call, one of these. At least one.
+    pub(super) setups: Cow<'a, [Vec<(Name, Value)>]>,
 }
 
 /// A call.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Ask<'a> {
     Decide { facts: Cow<'a, Facts>, prior: Cow<'a, [u8]> },
-    Step { state: Cow<'a, [u8]>, event: Cow<'a, Event> },
+    Step { setup: usize, state: Cow<'a, [u8]>, event: Cow<'a, Event> },
 }
 
 /// An answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Reply {
-    /// To the first message: it is confined, and can be asked, configured like this.
-    Ready(Equipped),
+    /// To the first message: it is confined, and can be asked, configured like each of these.
+    Ready(Vec<Equipped>),
     /// To the first message: it can't be asked, and why.
     Unfit(Unfit),
     Decided(Decided),
@@ -66,8 +66,8 @@ pub(super) enum Reply {
 /// Why a plugin can't be asked.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Unfit {
-    /// The settings are not what it takes.
-    Settings(Vec<Problem>),
+    /// The settings of a setup are not what it takes.
+    Settings { setup: usize, problems: Vec<Problem> },
     /// Anything else, in words.
     Other(String),
 }

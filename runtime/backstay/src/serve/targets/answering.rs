@@ -110,13 +110,21 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// The digest of a release by its version: as it is known here, or else as a version stands for itself.
     fn named(&self, id: &TargetId, version: &Version) -> Digest {
-        let state = self.targets.estate.target(id).map(|target| target.state());
-        let known = state.into_iter().flat_map(|state| {
-            let out = state.out().map(|out| &out.release);
-            out.into_iter().chain(state.quarantine()).chain(state.good().iter().map(|good| &good.release))
-        });
-        let known = known.filter(|release| release.version == *version).map(|release| release.digest).next();
-        known.unwrap_or_else(|| release(version, None).digest)
+        self.known_as(id, version, None).digest
+    }
+
+    /// A release that somebody names: the one of that digest that is known here, else of that version, else one that is new.
+    pub(super) fn known_as(&self, id: &TargetId, version: &Version, digest: Option<Digest>) -> Release {
+        let known = || {
+            let state = self.targets.estate.target(id).map(|target| target.state());
+            state.into_iter().flat_map(|state| {
+                let out = state.out().map(|out| &out.release);
+                out.into_iter().chain(state.quarantine()).chain(state.good().iter().map(|good| &good.release))
+            })
+        };
+        let of_digest = digest.and_then(|digest| known().find(|release| release.digest == digest));
+        let of_version = || known().find(|release| release.version == *version);
+        of_digest.or_else(of_version).cloned().unwrap_or_else(|| release(version, digest))
     }
 
     fn operate_target(

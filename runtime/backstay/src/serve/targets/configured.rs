@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fs, io, sync::Arc};
 
-use backstay_config::Problem;
+use backstay_config::{Problem, Setting};
 use backstay_core::{Agenda, Allowance, Allowances, TargetSettings};
 use backstay_hands::{
     Command, Content, Credential, CredentialReader, CredentialSource, Endpoint, ExtraArgs, GuardedEndpoint,
@@ -34,6 +34,8 @@ pub(crate) struct Watched {
     pub(crate) policy: Name,
     /// Who acts.
     pub(crate) executor: Option<Name>,
+    /// How the executor is set up for it.
+    pub(crate) setup: usize,
     /// Where queries are asked.
     pub(crate) prometheus: Option<Name>,
     /// What was promised.
@@ -59,6 +61,12 @@ pub(crate) struct Configured {
     means: Means,
 }
 
+/// The settings of a target.
+type Settings = BTreeMap<Name, Setting>;
+
+/// How executors are set up, by their names.
+type Setups = BTreeMap<Name, Vec<Settings>>;
+
 /// What is done with: effects, questions to Prometheus, and pages.
 type Means = (ServerHands, BTreeMap<Name, Prometheus>, Option<Pager>);
 
@@ -78,7 +86,7 @@ impl Configured {
         loader: &Loader<'_>,
     ) -> Result<Self, Vec<(String, String)>> {
         let (shared, mut wrong) = (targets.shared(), Vec::new());
-        let program = Program::this();
+        let (program, plain) = (Program::this(), vec![BTreeMap::new()]);
         let mut policies: BTreeMap<Name, Box<dyn Ask>> = BTreeMap::new();
         for (name, plugin) in &shared.policies {
             let loaded = loader.policy_workers(plugin, &program).and_then(|workers| {
@@ -94,13 +102,15 @@ impl Configured {
             }
         }
         let mut executors: BTreeMap<Name, Vec<Box<dyn Executes>>> = BTreeMap::new();
+        let setups = setups(targets);
         for (name, plugin) in &shared.executors {
-            match loader.executor_workers(plugin, &program) {
+            let setups = setups.get(name).unwrap_or(&plain);
+            match loader.executor_workers(plugin, setups, &program) {
                 Ok(workers) => {
                     let apart = workers.into_iter().map(|worker| Box::new(Apart::new(worker)) as _);
                     executors.insert(name.clone(), apart.collect());
                 }
-                Err(error) => wrong.push((format!("executors.{name}.bundle"), told(&error))),
+                Err(error) => wrong.push((unfit(name, &error, setups, targets), told(&error))),
             }
         }
         let hands = hands(shared, &mut wrong);
@@ -114,7 +124,7 @@ impl Configured {
             (Some(hands), true) => Ok(Self {
                 allowances: allowances(&shared.brakes),
                 settings: targets.iter().map(|target| (target.id.clone(), settings(target))).collect(),
-                watched: targets.iter().map(|target| (target.id.clone(), watched(target))).collect(),
+                watched: targets.iter().map(|target| (target.id.clone(), watched(target, &setups))).collect(),
                 policies,
                 executors,
                 asks,
@@ -153,7 +163,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
     pub(in super::super) fn configure_targets(&mut self, now: Now, configured: Configured) {
         let Configured { allowances, settings, watched, policies, executors, asks, .. } = configured;
         let mut events: Vec<Event> = Vec::new();
-        let Targets { policies: seated, executors: loaded, .. } = &mut self.targets;
+        let Targets { policies: seated, executors: loaded, equipped: last, .. } = &mut self.targets;
         for (name, judge) in policies {
             events.extend(judge.equipped());
             // What was remembered under a grant that is still there goes on; under another there is nothing to go on with.
@@ -163,8 +173,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
             events.extend(judge.seat(&mut confidence));
             seated.insert(name, Policies { judge, confidence, memos });
         }
-        let equipped = executors.values().flatten().filter_map(|executor| executor.equipped());
-        events.extend(equipped.cloned().map(Event::Equipped));
+        // How it is set up for a target is written down before a run of that target.
+        let equipped = || executors.values().flatten().filter_map(|executor| executor.equipped(0));
+        events.extend(equipped().cloned().map(Event::Equipped));
+        *last = equipped().map(|equipped| (equipped.grant, equipped.clone())).collect();
         *loaded = executors;
         self.targets.asks = asks;
         self.targets.windows = Agenda::default();
@@ -180,6 +192,31 @@ impl<D: Diary, P: Ask> Server<D, P> {
         self.record(now, &events);
         let effects = self.targets.estate.configure(now.mono, allowances, settings);
         self.follow_targets(now, effects);
+    }
+}
+
+/// How each executor is set up: with the settings of each of its targets over its own, the same ones once.
+fn setups(targets: &written::Targets) -> Setups {
+    let mut setups = Setups::new();
+    for target in targets.iter() {
+        let Some(executor) = &target.executor else { continue };
+        let of = setups.entry(executor.clone()).or_default();
+        if !of.contains(&target.settings) {
+            of.push(target.settings.clone());
+        }
+    }
+    setups
+}
+
+/// The key that says what an executor doesn't take.
+fn unfit(name: &Name, error: &LoadError, setups: &[Settings], targets: &written::Targets) -> String {
+    let LoadError::Settings { setup, .. } = error else { return format!("executors.{name}.bundle") };
+    let own = setups.get(*setup).filter(|own| !own.is_empty());
+    let of =
+        |target: &&written::Target| target.executor.as_ref() == Some(name) && Some(&target.settings) == own;
+    match targets.iter().find(of) {
+        Some(target) => format!("settings of {} ({})", target.id, target.file.display()),
+        None => format!("executors.{name}.settings"),
     }
 }
 
@@ -214,13 +251,17 @@ fn settings(target: &written::Target) -> TargetSettings {
         schema: target.schema.clone(),
         migration: target.migration.clone(),
         looks: target.looks,
+        holds: target.holds,
     }
 }
 
-fn watched(target: &written::Target) -> Watched {
+fn watched(target: &written::Target, setups: &Setups) -> Watched {
+    let setups = target.executor.as_ref().and_then(|executor| setups.get(executor));
+    let setup = setups.and_then(|setups| setups.iter().position(|own| *own == target.settings));
     Watched {
         policy: target.policy.clone(),
         executor: target.executor.clone(),
+        setup: setup.unwrap_or_default(),
         prometheus: target.prometheus.clone(),
         specs: target.objectives.iter().cloned().collect(),
         anomaly: target.anomaly.clone(),

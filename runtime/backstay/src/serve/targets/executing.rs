@@ -10,15 +10,20 @@ use backstay_plugins::{Adviser, Steps, worker::Worker};
 use backstay_trust::GrantedPlugin;
 
 /// Something that takes runs on.
-pub(crate) trait Executes: Steps {
+pub(crate) trait Executes {
+    /// Takes one event of one run, set up as the setup with this number has it.
+    ///
+    /// # Errors
+    /// It did not answer.
+    fn step(&self, setup: usize, state: &[u8], event: &Event) -> Result<Stepped, CallError>;
     /// Which plugin.
     fn id(&self) -> &PluginId;
     /// The digest of the grant under which it runs.
     fn grant(&self) -> &Digest;
     /// What lets it run, which may be taken back; `None`: nobody has to let it.
     fn granted(&self) -> Option<&GrantedPlugin>;
-    /// How it is configured: to be recorded before its first step.
-    fn equipped(&self) -> Option<&Equipped>;
+    /// How it is configured in a setup: to be recorded before its first step there.
+    fn equipped(&self, setup: usize) -> Option<&Equipped>;
     /// The time of the next step: a process that died is not started again at once.
     fn at(&self, now: Mono);
 }
@@ -29,7 +34,7 @@ pub(crate) struct Apart {
     id: PluginId,
     grant: Digest,
     granted: GrantedPlugin,
-    equipped: Option<Equipped>,
+    setups: Vec<Equipped>,
     /// One task asks, one question after the other.
     worker: RefCell<Worker>,
     now: Cell<Mono>,
@@ -41,20 +46,17 @@ impl Apart {
             id: worker.id().clone(),
             grant: *worker.grant(),
             granted: worker.granted().clone(),
-            equipped: worker.equipped().cloned(),
+            setups: worker.setups().to_vec(),
             worker: RefCell::new(worker),
             now: Cell::default(),
         }
     }
 }
 
-impl Steps for Apart {
-    fn step(&self, state: &[u8], event: &Event) -> Result<Stepped, CallError> {
-        self.worker.borrow_mut().step(self.now.get(), state, event)
-    }
-}
-
 impl Executes for Apart {
+    fn step(&self, setup: usize, state: &[u8], event: &Event) -> Result<Stepped, CallError> {
+        self.worker.borrow_mut().step(self.now.get(), setup, state, event)
+    }
     fn id(&self) -> &PluginId {
         &self.id
     }
@@ -64,19 +66,19 @@ impl Executes for Apart {
     fn granted(&self) -> Option<&GrantedPlugin> {
         Some(&self.granted)
     }
-    fn equipped(&self) -> Option<&Equipped> {
-        self.equipped.as_ref()
+    fn equipped(&self, setup: usize) -> Option<&Equipped> {
+        self.setups.get(setup)
     }
     fn at(&self, now: Mono) {
         self.now.set(now);
     }
 }
 
-/// One of several, for whoever asks for a type.
-pub(super) struct Chosen<'a>(pub(super) &'a dyn Executes);
+/// One of several, set up for one target.
+pub(super) struct Chosen<'a>(pub(super) &'a dyn Executes, pub(super) usize);
 
 impl Steps for Chosen<'_> {
     fn step(&self, state: &[u8], event: &Event) -> Result<Stepped, CallError> {
-        self.0.step(state, event)
+        self.0.step(self.1, state, event)
     }
 }

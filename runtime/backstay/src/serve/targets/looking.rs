@@ -6,7 +6,7 @@
 
 use backstay_core::{Columns, FlagState, LOOK, SchemaLook, TargetInput};
 use backstay_model::{Name, Outcome, TargetId, Task};
-use backstay_signals::Readings;
+use backstay_signals::{Readings, SeenOut};
 
 use super::{
     super::{clock::Now, diary::Diary, judge::Ask, server::Server},
@@ -30,8 +30,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let Ok(playbook) = Name::parse(LOOK) else { return };
         match self.executor_of(target, None) {
             Ok(executor) => {
-                let of = Of::Look { target: target.clone(), readings: None };
-                self.begin_dry(now, executor, Task::Heal { playbook }, of);
+                let of = Of::Look { readings: None };
+                self.begin_dry(now, target, executor, Task::Heal { playbook }, of);
             }
             Err(why) => self.saw(now, target, Err(why)),
         }
@@ -68,11 +68,16 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     fn saw(&mut self, now: Now, target: &TargetId, read: Result<Readings, String>) {
         let look = read.as_ref().map_or(SchemaLook::NOTHING, schema_look);
+        let out = read.as_ref().ok().and_then(Readings::out);
         if let Some(watch) = self.targets.watches.get_mut(target) {
             watch.sees(read);
         }
         if self.targets.estate.gate(target).is_some() {
             self.give(now, target, TargetInput::Looked(look));
+        }
+        if let Some(SeenOut { version, digest, stage }) = out {
+            let release = self.known_as(target, &version, digest);
+            self.give(now, target, TargetInput::SeenOut { release, stage });
         }
     }
 }

@@ -29,6 +29,7 @@ const DRY_MAX: usize = 16;
 
 /// A run of which nothing that changes is done.
 pub(super) struct Dry {
+    target: TargetId,
     executor: (Name, Digest),
     run: Run,
     /// How many effects it has asked for.
@@ -49,10 +50,8 @@ pub(super) enum Of {
         /// Who waits.
         reply: Reply<DryRunView>,
     },
-    /// A target's executor looks.
+    /// The target's executor looks.
     Look {
-        /// Which target's.
-        target: TargetId,
         /// What it attached.
         readings: Option<Vec<u8>>,
     },
@@ -129,26 +128,33 @@ impl<D: Diary, P: Ask> Server<D, P> {
         };
         let shown =
             DryRunView { task: task.to_string(), restrained, effects: Vec::new(), end: String::new() };
-        self.begin_dry(now, executor, task, Of::Person { shown, changed: false, reply });
+        self.begin_dry(now, id, executor, task, Of::Person { shown, changed: false, reply });
     }
 
     /// Begins a run of which nothing that changes is done.
-    pub(super) fn begin_dry(&mut self, now: Now, executor: (Name, Digest), task: Task, of: Of) {
+    pub(super) fn begin_dry(
+        &mut self,
+        now: Now,
+        target: &TargetId,
+        executor: (Name, Digest),
+        task: Task,
+        of: Of,
+    ) {
         let Some(chosen) = self.targets.executor(&executor) else { return };
         chosen.at(now.mono);
         // No ticket is used up: an executor's answer doesn't hang on it.
         let order = Order { ticket: Ticket(0), fence: Fence(0), task };
-        match Run::begin(&Chosen(chosen), order) {
+        match Run::begin(&Chosen(chosen, self.targets.setup(target)), order) {
             Ok((run, next)) => {
                 self.targets.dry_runs += 1;
                 let number = self.targets.dry_runs;
-                if let Of::Look { target, .. } = &of {
+                if let Of::Look { .. } = &of {
                     self.targets.looks.insert(target.clone(), number);
                 }
-                let dry = Dry { executor, run, asked: 0, open: Vec::new(), of };
+                let dry = Dry { target: target.clone(), executor, run, asked: 0, open: Vec::new(), of };
                 self.go_on_dry(now, number, dry, next);
             }
-            Err(stuck) => self.ends_dry(now, 0, of, Err(told(&stuck))),
+            Err(stuck) => self.ends_dry(now, 0, target, of, Err(told(&stuck))),
         }
     }
 
@@ -165,29 +171,29 @@ impl<D: Diary, P: Ask> Server<D, P> {
     fn answer_dry(&mut self, now: Now, number: u64, mut dry: Dry, ordinal: u32, answer: Answer) {
         let Some(chosen) = self.targets.executor(&dry.executor) else {
             let why = "its executor was taken back in the middle of it".into();
-            return self.ends_dry(now, number, dry.of, Err(why));
+            return self.ends_dry(now, number, &dry.target, dry.of, Err(why));
         };
         chosen.at(now.mono);
-        match dry.run.answer(&Chosen(chosen), ordinal, answer) {
+        match dry.run.answer(&Chosen(chosen, self.targets.setup(&dry.target)), ordinal, answer) {
             Ok(next) => self.go_on_dry(now, number, dry, next),
-            Err(stuck) => self.ends_dry(now, number, dry.of, Err(told(&stuck))),
+            Err(stuck) => self.ends_dry(now, number, &dry.target, dry.of, Err(told(&stuck))),
         }
     }
 
     fn go_on_dry(&mut self, now: Now, number: u64, mut dry: Dry, next: Next) {
         let effects = match next {
-            Next::End(outcome) => return self.ends_dry(now, number, dry.of, Ok(outcome)),
+            Next::End(outcome) => return self.ends_dry(now, number, &dry.target, dry.of, Ok(outcome)),
             Next::Do(effects) => effects,
         };
         let mut assumed = VecDeque::new();
         for Effect { ordinal, access, deed } in effects {
             if dry.asked >= EFFECTS_MAX {
                 let why = format!("it goes on; {EFFECTS_MAX} effects are shown");
-                return self.ends_dry(now, number, dry.of, Err(why));
+                return self.ends_dry(now, number, &dry.target, dry.of, Err(why));
             }
             dry.asked += 1;
             let what = deed.to_string();
-            if let (Of::Look { readings, .. }, Deed::Attach { name, content }) = (&mut dry.of, &deed)
+            if let (Of::Look { readings }, Deed::Attach { name, content }) = (&mut dry.of, &deed)
                 && name.as_str() == READINGS
             {
                 *readings = Some(content.clone());
@@ -233,7 +239,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
 impl<D: Diary, P: Ask> Server<D, P> {
     /// It is over: by itself, or because it can't go on.
-    fn ends_dry(&mut self, now: Now, number: u64, of: Of, end: Result<Outcome, String>) {
+    fn ends_dry(&mut self, now: Now, number: u64, target: &TargetId, of: Of, end: Result<Outcome, String>) {
         self.targets.todo.push_back(Todo::LetGo(Whose::Dry(number)));
         match of {
             Of::Person { shown, changed, reply } => {
@@ -241,7 +247,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 // Whoever asked may have gone.
                 let _ = reply.send(Ok(DryRunView { end, ..shown }));
             }
-            Of::Look { target, readings } => self.look_ended(now, &target, readings, end),
+            Of::Look { readings } => self.look_ended(now, target, readings, end),
         }
     }
 }

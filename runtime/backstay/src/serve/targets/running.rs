@@ -30,6 +30,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             Ok(found) => found,
             Err(why) => return self.end_run(now, &target, ticket, transient(why)),
         };
+        self.equips(now, &target, &executor);
         self.give(now, &target, TargetInput::Taken { ticket, grant: executor.1 });
         let steps = self.diary.steps(ticket);
         let doubts = Step::in_doubt(&steps);
@@ -39,13 +40,25 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let answers = Step::answers(&self.diary.steps(ticket));
         let Some(chosen) = self.targets.executor(&executor) else { return };
         chosen.at(now.mono);
-        match Run::resume(&Chosen(chosen), order, answers) {
+        match Run::resume(&Chosen(chosen, self.targets.setup(&target)), order, answers) {
             Ok((run, next)) => {
                 let came = run.came();
                 self.targets.runs.insert(ticket, Open { target, executor, run });
                 self.go_on(now, ticket, came, next);
             }
             Err(stuck) => self.stuck(now, &target, ticket, &executor, &stuck),
+        }
+    }
+
+    /// Writes down how an executor is set up for a target, where it was set up in another way for the run before.
+    fn equips(&mut self, now: Now, target: &TargetId, executor: &(Name, Digest)) {
+        let setup = self.targets.setup(target);
+        let equipped = self.targets.executor(executor).and_then(|executor| executor.equipped(setup));
+        if let Some(equipped) = equipped.cloned()
+            && self.targets.equipped.get(&executor.1) != Some(&equipped)
+        {
+            self.record(now, &[Event::Equipped(equipped.clone())]);
+            self.targets.equipped.insert(executor.1, equipped);
         }
     }
 
@@ -146,7 +159,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             return self.end_run(now, &target, ticket, transient(why));
         };
         chosen.at(now.mono);
-        let answered = open.run.answer(&Chosen(chosen), ordinal, answer);
+        let answered = open.run.answer(&Chosen(chosen, self.targets.setup(&target)), ordinal, answer);
         let came = open.run.came();
         self.targets.runs.insert(ticket, open);
         match answered {

@@ -5,7 +5,7 @@ use backstay_model::{Action, Event, How, IncidentEnd, IncidentLabel, Infra, Infr
 
 use super::{
     target_event,
-    world::{Shop, because, shop},
+    world::{OUT, Shop, because, shop},
 };
 use crate::serve::world::Disk;
 
@@ -210,6 +210,41 @@ fn what_an_executor_sees_counts_for_its_window() {
     shop_.does_all();
     shop_.windows(1);
     assert_eq!(shop_.shown.take().unwrap().anomaly, Permille::new(800));
+}
+
+/// Nobody tells which release is out: its executor sees it. Somebody lets out again what was sent back, time after time.
+#[test]
+fn what_is_out_is_seen_and_who_fights_is_noticed() {
+    let mut shop_ = Shop::looks();
+    shop_.machine.sees.replace(OUT.into());
+    shop_.machine.home.set(true);
+    looks(&mut shop_, 3);
+    let out = shop_.view().out.unwrap();
+    assert_eq!((out.release.version.as_str(), out.stage.get(), out.confirmed), ("1.0", 1000, true));
+    shop_.machine.home.set(false);
+    looks(&mut shop_, 1);
+    assert_eq!(shop_.view().out.unwrap().stage.get(), 100);
+
+    shop_.says.replace(ROLL_BACK);
+    looks(&mut shop_, 2);
+    assert_eq!(shop_.view().out.unwrap().release.version.as_str(), "1.0", "it is home");
+    assert!(shop_.pages.is_empty(), "{:?}", shop_.pages);
+    shop_.says.replace(Action::Proceed);
+    for _ in 0..2 {
+        // A controller has put 2.0 back.
+        shop_.machine.home.set(false);
+        looks(&mut shop_, 2);
+    }
+    assert_eq!(shop_.pages.len(), 1, "{:?}", shop_.pages);
+    assert!(shop_.pages[0].contains("2 times"), "{:?}", shop_.pages);
+    assert_eq!(shop_.machine.acts.get(), 2, "sent back by a decision, and once at once; not a third time");
+}
+
+fn looks(shop_: &mut Shop, windows: u32) {
+    for _ in 0..windows {
+        shop_.windows(1);
+        shop_.does_all();
+    }
 }
 
 /// A look may change nothing, whatever an executor wants, and what it says has to be readings.

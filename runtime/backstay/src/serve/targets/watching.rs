@@ -238,7 +238,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let out = self.out_of(id);
         let Some(watch) = self.targets.watches.get_mut(id) else { return };
         if watch.turns_to(now.mono, out) == Turned::Yes {
-            return self.targets.reschedules(id);
+            let looks = watch.watched.looks;
+            self.targets.reschedules(id);
+            // The window that begins now is looked at as well: what is out may change again in it.
+            if looks {
+                self.begin_look(now, id, false);
+            }
+            return;
         }
         let questions = watch.questions();
         let asks =

@@ -17,7 +17,7 @@ use backstay_model::{
     Access, Action, Answer, Decision, Deed, Digest, Effect, Equipped, Event, Facts, Millis, Mode, Mono, Name,
     Outcome, Output, Permille, PluginId, Reason, TargetId, Task, Transience, Version,
 };
-use backstay_plugins::{Asked, Consulted, Memos, Steps};
+use backstay_plugins::{Asked, Consulted, Memos};
 use backstay_signals::{Limit, ObjectiveSpec, Source};
 use backstay_trust::{GrantedPlugin, Keyring};
 
@@ -27,6 +27,9 @@ use super::{
 };
 
 pub(super) const WINDOW: Millis = Millis::from_secs(60);
+
+/// Stands in what is to be seen for the release that is out: 1.0 at home, and else 2.0.
+pub(super) const OUT: &str = "(out)";
 
 /// What the executor works on: it comes home when it is told to, and counts how often it was.
 #[derive(Debug, Default)]
@@ -47,7 +50,10 @@ impl Machine {
         match command.as_str() {
             "status" if self.home.get() => said("home"),
             "status" => said("away"),
-            "see" => said(&self.sees.borrow()),
+            "see" if self.home.get() => {
+                said(&self.sees.borrow().replace(OUT, "out-version=1.0\nout-stage=1000"))
+            }
+            "see" => said(&self.sees.borrow().replace(OUT, "out-version=2.0\nout-stage=100")),
             _ => {
                 self.acts.set(self.acts.get() + 1);
                 self.twice.set(self.twice.get() + u32::from(self.home.replace(true)));
@@ -82,8 +88,12 @@ impl Native {
     }
 }
 
-impl Steps for Native {
-    fn step(&self, state: &[u8], event: &Step) -> Result<Stepped, CallError> {
+fn is_look(task: &Task) -> bool {
+    matches!(task, Task::Heal { playbook } if playbook.as_str() == "look")
+}
+
+impl Executes for Native {
+    fn step(&self, _: usize, state: &[u8], event: &Step) -> Result<Stepped, CallError> {
         Ok(match event {
             Step::Begin(order) if is_look(&order.task) => Self::asks(0, "see"),
             Step::Answered { answer: Answer::Exited { output, .. }, .. } if state == b"see" => {
@@ -114,13 +124,6 @@ impl Steps for Native {
             },
         })
     }
-}
-
-fn is_look(task: &Task) -> bool {
-    matches!(task, Task::Heal { playbook } if playbook.as_str() == "look")
-}
-
-impl Executes for Native {
     fn id(&self) -> &PluginId {
         &self.id
     }
@@ -130,7 +133,7 @@ impl Executes for Native {
     fn granted(&self) -> Option<&GrantedPlugin> {
         None
     }
-    fn equipped(&self) -> Option<&Equipped> {
+    fn equipped(&self, _: usize) -> Option<&Equipped> {
         None
     }
     fn at(&self, _: Mono) {}
@@ -226,6 +229,7 @@ impl Shop {
             schema: None,
             migration: None,
             looks: self.looks,
+            holds: false,
         };
         let limit = Limit::Above(backstay_signals::Finite::new(0.5).unwrap());
         let source = Source::Metric { name: backstay_signals::MetricName::parse("errors").unwrap(), limit };
@@ -238,6 +242,7 @@ impl Shop {
         let watched = Watched {
             policy: name("told"),
             executor: Some(name("native")),
+            setup: 0,
             prometheus: None,
             specs: Arc::from([spec]),
             anomaly: None,
