@@ -337,3 +337,9 @@ pub fn number(value: &Value, pointer: &str) -> Option<i64> {
 pub fn is_true(value: &Value, pointer: &str) -> bool {
     value.pointer(pointer).and_then(Value::as_bool).unwrap_or_default()
 }
+
+/// A key as a part of a path of fields or of a patch: `deployment.kubernetes.io~1revision` (RFC 6901).
+#[must_use]
+pub fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}

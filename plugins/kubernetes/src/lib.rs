@@ -10,9 +10,13 @@ extern crate alloc;
 
 pub mod api;
 pub mod clock;
+pub mod edit;
+pub mod hold;
 pub mod patience;
 pub mod resource;
+pub mod revisions;
 pub mod settings;
+pub mod template;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod workload;

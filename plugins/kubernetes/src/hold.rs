@@ -1,0 +1,214 @@
+//! Holding a workload: nothing of it goes out further, until it goes on.
+//!
+//! A pause that is ours is told by an annotation, and is the only one that is ever lifted. What somebody else paused stays so. A
+//! Rollout that is held doesn't scale either: its controller leaves all of its ReplicaSets alone. Not here: when anything is held
+//! (`core`), and the pause steps of a Rollout, which are its own.
+
+use alloc::{format, vec::Vec};
+
+use backstay_sdk::executor::{Failed, permanent};
+use serde_json::{Value, json};
+
+use crate::{
+    api::{Cluster, is_true, text},
+    edit::{Left, annotated, edit},
+    workload::Workload,
+};
+
+/// The playbook that holds.
+pub const HOLD: &str = "hold";
+/// The playbook that lets it go on.
+pub const GO_ON: &str = "go-on";
+/// The annotation that says that a pause is ours.
+pub const HELD: &str = "backstay.dev/held";
+/// The same, as a field.
+pub const HELD_FIELD: &str = "/metadata/annotations/backstay.dev~1held";
+/// What it says.
+const OURS: &str = "paused";
+/// What is read of the workload.
+const FIELDS: [&str; 3] = [HELD_FIELD, "/spec/paused", "/status/abort"];
+
+/// Who paused it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Nobody.
+    None,
+    /// We did.
+    Ours,
+    /// Somebody else.
+    Foreign,
+}
+
+impl Pause {
+    /// Of a workload of which [`HELD_FIELD`] and `/spec/paused` were read.
+    #[must_use]
+    pub fn of(seen: &Value) -> Self {
+        match (is_true(seen, "/spec/paused"), text(seen, HELD_FIELD)) {
+            (false, _) => Self::None,
+            (true, "") => Self::Foreign,
+            (true, _) => Self::Ours,
+        }
+    }
+
+    /// Whether an annotation was left behind by a pause that somebody else lifted.
+    fn leaves_annotation(self, seen: &Value) -> bool {
+        self == Self::None && !text(seen, HELD_FIELD).is_empty()
+    }
+}
+
+/// Holds it.
+///
+/// # Errors
+/// It isn't there, or can't be changed.
+pub async fn hold(cluster: &Cluster<'_>, workload: &Workload) -> Result<(), Failed> {
+    let pause = |seen: &Value| {
+        let mut patch = annotated(HELD, Some(OURS));
+        patch["spec"] = json!({ "paused": true });
+        Ok((Pause::of(seen) == Pause::None).then_some(patch))
+    };
+    let what = format!("pausing {}", workload.told());
+    is_there(edit(cluster, &workload.resource(), &FIELDS, &what, None, pause).await?, workload)
+}
+
+/// Lifts the pause that is ours. A Rollout that was aborted stays so: to try the same release again is for people.
+///
+/// # Errors
+/// It was aborted, isn't there, or can't be changed.
+pub async fn go_on(cluster: &Cluster<'_>, workload: &Workload) -> Result<(), Failed> {
+    let lift = |seen: &Value| {
+        if is_true(seen, "/status/abort") {
+            let why = "it was aborted: what was aborted isn't tried again by itself";
+            return Err(permanent(why));
+        }
+        Ok(lifted(seen))
+    };
+    let what = format!("going on with {}", workload.told());
+    is_there(edit(cluster, &workload.resource(), &FIELDS, &what, None, lift).await?, workload)
+}
+
+/// The change that lifts a pause of ours, if there is anything of ours.
+fn lifted(seen: &Value) -> Option<Value> {
+    let pause = Pause::of(seen);
+    let mut patch = annotated(HELD, None);
+    if pause == Pause::Ours {
+        patch["spec"] = json!({ "paused": null });
+    }
+    (pause == Pause::Ours || pause.leaves_annotation(seen)).then_some(patch)
+}
+
+/// The same as operations of a JSON patch, for who changes more in one go.
+#[must_use]
+pub fn lifting(seen: &Value) -> Vec<Value> {
+    match Pause::of(seen) {
+        Pause::Ours => Vec::from([
+            json!({ "op": "remove", "path": "/spec/paused" }),
+            json!({ "op": "remove", "path": HELD_FIELD }),
+        ]),
+        Pause::None | Pause::Foreign => Vec::new(),
+    }
+}
+
+fn is_there(left: Left, workload: &Workload) -> Result<(), Failed> {
+    match left {
+        Left::Missing => Err(permanent(format!("{} isn't there", workload.told()))),
+        Left::AsItWas | Left::Changed => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_sdk::{
+        executor::{Ctx, Executor, Order, Outcome, Task},
+        settings::Description,
+    };
+
+    use super::*;
+    use crate::{
+        resource::ROLLOUTS,
+        testing::{Api, MISHAPS},
+    };
+
+    const PATH: &str = "/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/shop";
+
+    struct Holds;
+
+    impl Executor for Holds {
+        fn describe() -> Description {
+            Description { about: "For a test.".into(), settings: Vec::new() }
+        }
+
+        async fn run(ctx: &Ctx, order: &Order) -> Result<(), Failed> {
+            let shop = Workload::of(ROLLOUTS, ctx.config());
+            match &order.task {
+                Task::Heal(name) if name == HOLD => hold(&Cluster::new(ctx), &shop).await,
+                _ => go_on(&Cluster::new(ctx), &shop).await,
+            }
+        }
+    }
+
+    fn api(spec: Value, annotations: Value) -> Api {
+        let mut api = Api::of("prod", "shop");
+        api.objects
+            .put(PATH, json!({ "metadata": { "annotations": annotations }, "spec": spec, "status": {} }));
+        api
+    }
+
+    fn run(api: &mut Api, playbook: &str) -> Outcome {
+        api.run::<Holds>(Task::Heal(playbook.into()), None).outcome
+    }
+
+    #[test]
+    fn what_is_held_goes_on_as_it_was() {
+        for annotations in [json!({ "a": "b" }), Value::Null] {
+            let mut api = api(json!({ "replicas": 3 }), annotations.clone());
+            let held = json!({ "spec": { "replicas": 3, "paused": true }, "held": "paused" });
+            for _ in 0..2 {
+                assert_eq!(run(&mut api, HOLD), Outcome::Done);
+                let now = json!({ "spec": api.objects.get(PATH, "/spec"), "held": api.objects.get(PATH, HELD_FIELD) });
+                assert_eq!(now, held);
+            }
+            for _ in 0..2 {
+                assert_eq!(run(&mut api, GO_ON), Outcome::Done);
+                assert_eq!(api.objects.get(PATH, "/spec"), json!({ "replicas": 3 }));
+                assert_eq!(api.objects.get(PATH, HELD_FIELD), Value::Null);
+            }
+            assert_eq!(api.changes.len(), 2);
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_paused_stays_so() {
+        let mut api = api(json!({ "paused": true }), json!({}));
+        assert_eq!((run(&mut api, HOLD), run(&mut api, GO_ON)), (Outcome::Done, Outcome::Done));
+        assert!(api.changes.is_empty());
+        let mut lifted = self::api(json!({}), json!({ HELD: "paused" }));
+        assert_eq!(run(&mut lifted, HOLD), Outcome::Done);
+        assert_eq!(lifted.objects.get(PATH, "/spec/paused"), true);
+    }
+
+    #[test]
+    fn what_was_aborted_is_not_tried_again() {
+        let mut api = api(json!({ "paused": true }), json!({ HELD: "paused" }));
+        api.objects.edit(PATH, |rollout| rollout["status"]["abort"] = true.into());
+        let Outcome::Failed(failed) = run(&mut api, GO_ON) else { panic!("it went on") };
+        assert_eq!(failed, permanent("it was aborted: what was aborted isn't tried again by itself"));
+        assert!(api.changes.is_empty());
+        assert!(matches!(run(&mut Api::of("prod", "shop"), HOLD), Outcome::Failed(_)));
+    }
+
+    #[test]
+    fn each_mishap_at_each_effect_ends_right() {
+        for at in 0..3 {
+            for mishap in MISHAPS {
+                let mut api = api(json!({}), json!({}));
+                for playbook in [HOLD, GO_ON] {
+                    let ran = api.run::<Holds>(Task::Heal(playbook.into()), Some((at, mishap)));
+                    assert!(ran.outcome == Outcome::Done || run(&mut api, playbook) == Outcome::Done);
+                    let is_held = api.objects.get(PATH, "/spec/paused") == true;
+                    assert_eq!(is_held, playbook == HOLD, "{mishap:?} at {at}");
+                }
+                assert_eq!(api.changes.len(), 2, "{mishap:?} at {at}");
+            }
+        }
+    }
+}
