@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod demo;
 mod dist;
+mod k8s;
 mod plugins;
 mod programs;
 mod setup;
@@ -37,7 +38,8 @@ cargo xtask COMMAND: everything that is done with this tree
 
 Start with one of these two; they put in place what is missing, and tell what they do:
   demo [--devices N] [...]     a fleet on this machine: a bad release goes out and comes home (about 2 min)
-  test [TIER]                  all tests of the pipeline; a TIER is a folder of tests/ and runs its long form
+  test [TIER [--allow-missing]]
+                               all tests of the pipeline; a TIER is a folder of tests/ and runs its long form
 
 While you work:
   check [--supply-chain]       formatting, lints, arrows, the tree, no_std builds, documentation
@@ -46,6 +48,7 @@ While you work:
   plugins                      the plugins alone
   rerun                        what makes recorded calls again on aarch64, under qemu, beside the programs (docs/replay.md)
   setup [--check]              tools and targets; --check only looks
+  k8s up|down                  a Kubernetes control plane on this machine (Go builds it: 10 to 20 min the first time)
 
 To measure and to ship:
   bench [NAME... [OPTION...]]  the measurements of tests/bench; without a name it lists them
@@ -61,16 +64,30 @@ const EXIT_USAGE: u8 = 64;
 #[derive(Debug, PartialEq, Eq)]
 enum Task {
     Help,
-    Setup { only_look: bool },
-    Test { tier: Option<String> },
-    Check { supply_chain: bool },
+    Setup {
+        only_look: bool,
+    },
+    /// Where what a tier needs can't be had, its tests are told as skipped if that is allowed.
+    Test {
+        tier: Option<String>,
+        allow_missing: bool,
+    },
+    Check {
+        supply_chain: bool,
+    },
     Arrows,
     Build(Profile),
     Plugins,
     Rerun,
-    Demo { arguments: Vec<OsString> },
+    Demo {
+        arguments: Vec<OsString>,
+    },
     Bench(Request),
-    Dist { targets: Vec<String>, output: Output },
+    Dist {
+        targets: Vec<String>,
+        output: Output,
+    },
+    K8s(k8s::Wish),
 }
 
 fn main() -> ExitCode {
@@ -115,6 +132,7 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
     let (mut flags, mut values, mut output) = (Vec::new(), Vec::new(), None);
     while let Some(word) = words.next()? {
         match word {
+            Short('h') | Long("help") if name == "k8s" => return Ok(Task::K8s(k8s::Wish::Help)),
             Short('h') | Long("help") => return Ok(Task::Help),
             Long("output") if name == "dist" => {
                 output = Some(match words.value()?.string()?.as_str() {
@@ -136,7 +154,8 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
     let task = match name.as_str() {
         "help" => Task::Help,
         "setup" => Task::Setup { only_look: flag("check") },
-        "test" => Task::Test { tier: values.pop() },
+        "test" => Task::Test { tier: values.pop(), allow_missing: flag("allow-missing") },
+        "k8s" => Task::K8s(k8s::Wish::parse(values.pop().as_deref())?),
         "check" => Task::Check { supply_chain: flag("supply-chain") },
         "arrows" => Task::Arrows,
         "build" => Task::Build(if flag("release") { Profile::Release } else { Profile::Dev }),
@@ -165,7 +184,10 @@ fn perform(task: Task) -> Result<(), Trouble> {
     match task {
         Task::Help => println!("{HELP}"),
         Task::Setup { only_look } => setup::setup(only_look)?,
-        Task::Test { tier } => pass(&suite::run(workspace()?, tier.as_deref())?)?,
+        Task::Test { tier, allow_missing } => {
+            pass(&suite::run(workspace()?, tier.as_deref(), allow_missing)?)?;
+        }
+        Task::K8s(wish) => k8s::run(&workspace()?, wish)?,
         Task::Check { supply_chain } => pass(&check::run(workspace()?, supply_chain)?)?,
         Task::Arrows => {
             let workspace = workspace()?;
@@ -213,7 +235,7 @@ mod tests {
             assert!(read(name).is_ok(), "{name}");
             seen += 1;
         }
-        assert_eq!(seen, 10);
+        assert_eq!(seen, 11);
     }
 
     #[test]
@@ -228,7 +250,10 @@ mod tests {
     fn options_and_names_reach_their_command() {
         assert_eq!(read(""), Ok(Task::Help));
         assert_eq!(read("build --release"), Ok(Task::Build(Profile::Release)));
-        assert_eq!(read("test real"), Ok(Task::Test { tier: Some("real".into()) }));
+        let test = |allow_missing| Ok(Task::Test { tier: Some("k8s".into()), allow_missing });
+        assert_eq!((read("test k8s"), read("test k8s --allow-missing")), (test(false), test(true)));
+        assert_eq!(read("k8s up"), Ok(Task::K8s(k8s::Wish::Up)));
+        assert_eq!(read("k8s sideways").unwrap_err(), "k8s is up or down, and not sideways");
         let bench = |names: &[&str], arguments: &[&str]| {
             let names = names.iter().map(|&name| name.into()).collect();
             Ok(Task::Bench(Request { names, arguments: arguments.iter().map(Into::into).collect() }))

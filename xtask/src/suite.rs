@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::check::colour;
 use crate::dist;
+use crate::k8s::{self, GO_HELP, Missing};
 use crate::plugins;
 use crate::programs::{self, AGENT, Profile};
 use crate::setup::{self, Need};
@@ -45,6 +46,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("gate", &["tests/gate"]),
     ("real", &["tests/real"]),
     ("languages", &["tests/plugins"]),
+    (K8S_TIER, &["tests/k8s"]),
 ];
 
 /// The tier whose long form also runs the agent for 64-bit ARM, under an emulator: minutes to build, so it isn't part of what
@@ -65,10 +67,29 @@ const REGISTRY_MISSING: &str = "BACKSTAY_REGISTRY_MISSING";
 /// code takes minutes to compile.
 const LANGUAGES_TIER: &str = "plugins";
 
+/// The tier on a real control plane of Kubernetes: its programs take 10 to 20 minutes to build the first time, and its tests
+/// minutes, so nothing of it is part of what the pipeline runs.
+const K8S_TIER: &str = "k8s";
+
+/// What its tests are told: where the programs are, or why there are none.
+const K8S: &str = "BACKSTAY_K8S";
+const K8S_MISSING: &str = "BACKSTAY_K8S_MISSING";
+
 /// Runs what the pipeline runs, or the long form of one folder of tests/.
-pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Trouble> {
+///
+/// What a tier alone needs and can't be had is a failure, or is told as missing if `allow_missing`.
+pub(crate) fn run(workspace: Workspace, tier: Option<&str>, allow_missing: bool) -> Result<Tally, Trouble> {
     let workspace = Rc::new(workspace);
     let selected = select(&workspace, tier)?;
+    let control_plane = (tier == Some(K8S_TIER)).then(|| match k8s::build(&workspace) {
+        Ok(()) => Ok((K8S, k8s::folder(&workspace).into())),
+        Err(Missing::Go(trouble)) if allow_missing => Ok((K8S_MISSING, trouble.to_string().into())),
+        Err(Missing::Go(trouble)) => {
+            Err(trouble.help(format!("{GO_HELP}\nor say --allow-missing: its tests are skipped, and say so")))
+        }
+        Err(Missing::Broken(trouble)) => Err(trouble),
+    });
+    let control_plane = control_plane.transpose()?;
     // Only the tests that talk to a broker can do without one: they are told as not run.
     let broker = setup::ensure_all(&[Need::Broker, Need::BrokerClients]);
     setup::ensure(Need::Wasm)?;
@@ -133,6 +154,7 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
         }
     }));
     let told = Rc::new(RefCell::new(Vec::<(&str, OsString)>::new()));
+    told.borrow_mut().extend(control_plane);
     told.borrow_mut().extend(registry.map(|trouble| (REGISTRY_MISSING, trouble.to_string().into())));
     match emulated {
         None => {}
@@ -158,6 +180,9 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>) -> Result<Tally, Tro
         let missing = names.iter().any(|name| !built.contains_key(*name));
         let work = match &broker {
             Err(trouble) if name == "real" => Work::Impossible(trouble.to_string()),
+            _ if name == K8S_TIER && tier.is_none() => {
+                Work::Impossible("it wants a control plane of Kubernetes: cargo xtask test k8s".into())
+            }
             _ if missing && commands.is_empty() => Work::Impossible("it could not be built".into()),
             _ => Work::Quiet(commands),
         };

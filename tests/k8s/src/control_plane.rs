@@ -241,13 +241,19 @@ impl ControlPlane {
     /// Its processes, with the memory that each has now, in KiB.
     #[must_use]
     pub fn memory(&self) -> Vec<(&'static str, u64)> {
-        let processes = self.0.processes.lock().unwrap_or_else(PoisonError::into_inner);
         let resident = |id| {
             let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:").map(str::trim));
             line.and_then(|line| line.split(' ').next()?.parse().ok()).unwrap_or(0)
         };
-        processes.iter().map(|process| (process.name(), resident(process.id()))).collect()
+        self.processes().into_iter().map(|(name, id)| (name, resident(id))).collect()
+    }
+
+    /// Its processes by their numbers.
+    #[must_use]
+    pub fn processes(&self) -> Vec<(&'static str, u32)> {
+        let processes = self.0.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.iter().map(|process| (process.name(), process.id())).collect()
     }
 
     /// The last lines that a program said: `etcd`, `kube-apiserver`, `kube-controller-manager`, `rollouts-controller`.

@@ -18,8 +18,10 @@ mod kubelet;
 pub mod objects;
 mod process;
 mod programs;
+mod standing;
 
 pub use api::{Api, Refusal, until, until_within};
 pub use control_plane::{ControlPlane, Namespace};
 pub use kubelet::{Fault, Kubelet, Node, Resize};
 pub use programs::Programs;
+pub use standing::Standing;
