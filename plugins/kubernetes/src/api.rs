@@ -24,8 +24,10 @@ const PAGE: usize = 100;
 const KEPT_OF_CHANGES: &str = "#/metadata/resourceVersion";
 
 /// The API server as one run sees it.
+#[derive(Clone)]
 pub struct Cluster<'a> {
     ctx: &'a Ctx,
+    endpoint: &'a str,
 }
 
 /// What became of a change.
@@ -66,7 +68,13 @@ impl<'a> Cluster<'a> {
     /// The one that the settings of this run name.
     #[must_use]
     pub fn new(ctx: &'a Ctx) -> Self {
-        Self { ctx }
+        Self { ctx, endpoint: ENDPOINT.of(ctx.config()) }
+    }
+
+    /// Another API server, by the endpoint that leads to it. What it answers stays in the same state.
+    #[must_use]
+    pub fn through(&self, endpoint: &'a str) -> Self {
+        Self { endpoint, ..self.clone() }
     }
 
     /// The run.
@@ -171,7 +179,7 @@ impl<'a> Cluster<'a> {
     pub async fn ask(&self, of: &Resource, question: &Value, fields: &[&str]) -> Result<Value, Failed> {
         let body = serde_json::to_vec(question).map_err(|_| permanent("what is to be asked is no JSON"))?;
         let path = format!("{}#{}", of.path(), fields.join(","));
-        let asked = self.ctx.look(deed::http(ENDPOINT.of(self.config()), "POST", &path, body)).await;
+        let asked = self.ctx.look(deed::http(self.endpoint, "POST", &path, body)).await;
         let Response { status, body } = self.answered(asked, "POST", of)?;
         match status {
             200..300 => read(&body.bytes, of),
@@ -208,7 +216,7 @@ impl<'a> Cluster<'a> {
     pub async fn send(&self, method: &str, of: &Resource, body: &Value) -> Result<Sent, Failed> {
         let body = serde_json::to_vec(body).map_err(|_| permanent("what is to be written is no JSON"))?;
         let path = format!("{}{KEPT_OF_CHANGES}", of.path());
-        let asked = match self.ctx.change(deed::http(ENDPOINT.of(self.config()), method, &path, body)).await {
+        let asked = match self.ctx.change(deed::http(self.endpoint, method, &path, body)).await {
             Err(trouble) if trouble.may_be_done() => return Ok(Sent::Unknown),
             // The connection broke: it may have been done all the same.
             Err(Trouble::Failed(Failed { transience: Transience::Transient, .. })) => {
@@ -225,7 +233,7 @@ impl<'a> Cluster<'a> {
 
     async fn look(&self, of: &Resource, fields: &[&str]) -> Result<Read, Failed> {
         let path = format!("{}#{}", of.path(), fields.join(","));
-        let asked = self.ctx.look(deed::get(ENDPOINT.of(self.config()), &path)).await;
+        let asked = self.ctx.look(deed::get(self.endpoint, &path)).await;
         let Response { status, body } = self.answered(asked, "GET", of)?;
         match status {
             200..300 => read(&body.bytes, of).map(Read::Here),

@@ -1,8 +1,8 @@
 //! Holding a workload: nothing of it goes out further, until it goes on.
 //!
 //! A pause that is ours is told by an annotation, and is the only one that is ever lifted. What somebody else paused stays so. A
-//! Rollout that is held doesn't scale either: its controller leaves all of its ReplicaSets alone. Not here: when anything is held
-//! (`core`), and the pause steps of a Rollout, which are its own.
+//! Rollout that is paused doesn't scale either, because its controller then leaves all of its ReplicaSets alone; so it is held only
+//! while something is on its way. Not here: when anything is held (`core`), and the pause steps of a Rollout, which are its own.
 
 use alloc::{format, vec::Vec};
 
@@ -10,8 +10,9 @@ use backstay_sdk::executor::{Failed, permanent};
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Cluster, is_true, text},
+    api::{Cluster, is_true, number, text},
     edit::{Left, annotated, edit},
+    resource::ROLLOUTS,
     workload::Workload,
 };
 
@@ -26,7 +27,15 @@ pub const HELD_FIELD: &str = "/metadata/annotations/backstay.dev~1held";
 /// What it says.
 const OURS: &str = "paused";
 /// What is read of the workload.
-const FIELDS: [&str; 3] = [HELD_FIELD, "/spec/paused", "/status/abort"];
+const FIELDS: [&str; 7] = [
+    "/metadata/generation",
+    HELD_FIELD,
+    "/spec/paused",
+    "/status/abort",
+    "/status/currentPodHash",
+    "/status/observedGeneration",
+    "/status/stableRS",
+];
 
 /// Who paused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,10 +73,19 @@ pub async fn hold(cluster: &Cluster<'_>, workload: &Workload) -> Result<(), Fail
     let pause = |seen: &Value| {
         let mut patch = annotated(HELD, Some(OURS));
         patch["spec"] = json!({ "paused": true });
-        Ok((Pause::of(seen) == Pause::None).then_some(patch))
+        let is_moot = workload.kind == ROLLOUTS && is_whole(seen);
+        Ok((Pause::of(seen) == Pause::None && !is_moot).then_some(patch))
     };
     let what = format!("pausing {}", workload.told());
     is_there(edit(cluster, &workload.resource(), &FIELDS, &what, None, pause).await?, workload)
+}
+
+/// Whether a Rollout has promoted what it was asked for, and has seen all that it was asked for.
+fn is_whole(seen: &Value) -> bool {
+    let (current, stable) = (text(seen, "/status/currentPodHash"), text(seen, "/status/stableRS"));
+    // A Rollout says it in a text, where other kinds have a number.
+    let observed = text(seen, "/status/observedGeneration").parse().ok();
+    !stable.is_empty() && current == stable && observed == number(seen, "/metadata/generation")
 }
 
 /// Lifts the pause that is ours. A Rollout that was aborted stays so: to try the same release again is for people.
@@ -76,11 +94,12 @@ pub async fn hold(cluster: &Cluster<'_>, workload: &Workload) -> Result<(), Fail
 /// It was aborted, isn't there, or can't be changed.
 pub async fn go_on(cluster: &Cluster<'_>, workload: &Workload) -> Result<(), Failed> {
     let lift = |seen: &Value| {
-        if is_true(seen, "/status/abort") {
+        let lifted = lifted(seen);
+        if lifted.is_some() && is_true(seen, "/status/abort") {
             let why = "it was aborted: what was aborted isn't tried again by itself";
             return Err(permanent(why));
         }
-        Ok(lifted(seen))
+        Ok(lifted)
     };
     let what = format!("going on with {}", workload.told());
     is_there(edit(cluster, &workload.resource(), &FIELDS, &what, None, lift).await?, workload)
@@ -123,10 +142,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{
-        resource::ROLLOUTS,
-        testing::{Api, MISHAPS},
-    };
+    use crate::testing::{Api, MISHAPS};
 
     const PATH: &str = "/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/shop";
 
@@ -187,12 +203,27 @@ mod tests {
     }
 
     #[test]
+    fn a_rollout_of_which_nothing_is_on_its_way_can_still_scale() {
+        let status = |current: &str, observed: &str| json!({ "currentPodHash": current, "stableRS": "a", "observedGeneration": observed });
+        for (status, is_held) in
+            [(status("a", "1"), false), (status("b", "1"), true), (status("a", "0"), true)]
+        {
+            let mut api = api(json!({}), json!({}));
+            api.objects.edit(PATH, |rollout| rollout["status"] = status);
+            assert_eq!(run(&mut api, HOLD), Outcome::Done);
+            assert_eq!(api.objects.get(PATH, "/spec/paused") == true, is_held);
+        }
+    }
+
+    #[test]
     fn what_was_aborted_is_not_tried_again() {
         let mut api = api(json!({ "paused": true }), json!({ HELD: "paused" }));
         api.objects.edit(PATH, |rollout| rollout["status"]["abort"] = true.into());
         let Outcome::Failed(failed) = run(&mut api, GO_ON) else { panic!("it went on") };
         assert_eq!(failed, permanent("it was aborted: what was aborted isn't tried again by itself"));
         assert!(api.changes.is_empty());
+        api.objects.edit(PATH, |rollout| rollout["metadata"]["annotations"] = json!({}));
+        assert_eq!(run(&mut api, GO_ON), Outcome::Done, "nothing of ours is there to be lifted");
         assert!(matches!(run(&mut Api::of("prod", "shop"), HOLD), Outcome::Failed(_)));
     }
 
