@@ -1,8 +1,8 @@
 //! An API server in memory, for tests: objects by path, changed as Kubernetes changes them, and cut off at any effect.
 //!
 //! Here: runs of an executor against it ([`Api::run`]), mishaps, what was changed and attached. Parts of it: what requests do
-//! (`server`), and what is kept of an answer (`fields`). Not here: what controllers make of a change (a test says it,
-//! [`Api::react`]), and any rule of a kind beyond its `status`: the real API server is in tests/k8s.
+//! (`server`), and what is kept of an answer (`fields`). It knows the time, which goes by as a run waits. Not here: what controllers make
+//! of a change (a test says it, [`Api::react`]), what commands do (a test says that, too), and any rule of a kind beyond its `status`: the real API server is in tests/k8s.
 
 mod fields;
 mod server;
@@ -11,8 +11,8 @@ use alloc::{boxed::Box, format, string::String, vec, vec::Vec};
 
 use backstay_sdk::{
     executor::{
-        Access, Answer, Answered, Attach, Deed, Effect, Event, Failed, Order, Outcome, Output, Response,
-        Steps, Task, transient,
+        Access, Answer, Answered, Attach, Deed, Effect, Event, Exited, Failed, Order, Outcome, Output,
+        Response, Run, Steps, Task, transient,
     },
     settings::{Setting, Value as Set},
 };
@@ -20,6 +20,8 @@ use serde_json::Value;
 
 pub use self::server::Objects;
 
+/// Who asks this is told the time.
+const WHO: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 /// A run that takes more steps than this doesn't end.
 const STEPS_MAX: usize = 2000;
 /// How long an effect takes, in ms of the double's time.
@@ -85,6 +87,10 @@ impl Ran {
 
 /// What controllers make of a change: called with the objects and the time in ms, after each effect.
 type Reaction = Box<dyn FnMut(&mut Objects, u64)>;
+/// What a command does with its arguments: its exit code, and what it prints.
+type Command = Box<dyn FnMut(&[String]) -> (i32, String)>;
+/// What a command does, called with the objects and the time in ms: its answer, and what it changed, if anything.
+type Programs = Box<dyn FnMut(&Run, &mut Objects, u64) -> (Answer, Option<String>)>;
 /// What is answered to a method and a path in place of what the double would.
 type Instead = (String, String, u16, Value);
 
@@ -101,7 +107,9 @@ pub struct Api {
     pub attached: Vec<(String, String)>,
     now_ms: u64,
     instead: Vec<Instead>,
+    commands: Vec<(String, Command)>,
     reaction: Option<Reaction>,
+    programs: Option<Programs>,
 }
 
 /// A setting that is a text.
@@ -141,9 +149,22 @@ impl Api {
         self.reaction = Some(Box::new(reaction));
     }
 
+    /// Has all commands do this: called with the objects and the time in ms.
+    pub fn on_commands(
+        &mut self,
+        programs: impl FnMut(&Run, &mut Objects, u64) -> (Answer, Option<String>) + 'static,
+    ) {
+        self.programs = Some(Box::new(programs));
+    }
+
     /// Answers `method` on `path` (without its query) with this from now on, whatever it asks.
     pub fn answer(&mut self, method: &str, path: &str, status: u16, body: Value) {
         self.instead.push((method.into(), path.into(), status, body));
+    }
+
+    /// Has the command `name` do this.
+    pub fn command(&mut self, name: &str, does: impl FnMut(&[String]) -> (i32, String) + 'static) {
+        self.commands.push((name.into(), Box::new(does)));
     }
 
     /// Runs `task` to its end, with `mishap` at the effect that has the ordinal `at`. An executor asks for several things at
@@ -191,6 +212,7 @@ impl Api {
             Some(Mishap::Fails) if matches!(effect.deed, Deed::Http(_)) => {
                 response(500, &serde_json::json!({ "message": "etcd is away" }))
             }
+            Some(Mishap::Fails) if matches!(effect.deed, Deed::Run(_)) => exited(1, "it did not work"),
             Some(Mishap::Fails) => Answer::Done,
             Some(after @ (Mishap::After | Mishap::LateButDone | Mishap::Broken)) => {
                 self.does(&effect.deed);
@@ -217,12 +239,33 @@ impl Api {
                 self.attached.push((name.clone(), String::from_utf8_lossy(content).into_owned()));
                 Answer::Done
             }
-            Deed::Run(_) | Deed::Slot(_) | Deed::File(_) | Deed::Publish(_) => panic!("{deed:?}"),
+            Deed::Run(run) if self.programs.is_some() => self.runs(run),
+            Deed::Run(Run { command, args }) => match self
+                .commands
+                .iter_mut()
+                .find(|(name, _)| name == command)
+            {
+                Some((_, does)) => {
+                    let (code, printed) = does(args);
+                    assert!(printed.len() <= 4096, "the command {command} prints {} bytes", printed.len());
+                    let output = Output { bytes: printed.into_bytes(), whole: None };
+                    Answer::Exited(Exited { code: Some(code), output })
+                }
+                None => Answer::Refused(format!("no command {command} is configured")),
+            },
+            Deed::Slot(_) | Deed::File(_) | Deed::Publish(_) => panic!("{deed:?}"),
         };
         self.now_ms += ms;
         if let Some(reaction) = &mut self.reaction {
             reaction(&mut self.objects, self.now_ms);
         }
+        answer
+    }
+
+    fn runs(&mut self, run: &Run) -> Answer {
+        let Some(programs) = &mut self.programs else { return Answer::Done };
+        let (answer, changed) = programs(run, &mut self.objects, self.now_ms);
+        self.changes.extend(changed);
         answer
     }
 
@@ -232,6 +275,10 @@ impl Api {
         let instead = self.instead.iter().find(|(of, at, ..)| of == method && at == path);
         if let Some((.., status, body)) = instead {
             return response(*status, body);
+        }
+        if path == WHO {
+            let review = serde_json::json!({ "metadata": { "creationTimestamp": time(self.now_ms) } });
+            return response(201, &mask.map_or(review.clone(), |mask| fields::kept(&review, mask)));
         }
         let before = self.objects.version();
         let (status, said) = self.objects.asked(method, path, query, body);
@@ -243,6 +290,20 @@ impl Api {
             Some(_) | None => response(status, &said),
         }
     }
+}
+
+/// What time it is so many ms after the double was made, as Kubernetes writes it.
+#[must_use]
+pub fn time(ms: u64) -> String {
+    let second = ms / 1000;
+    let (day, hour, minute, second) = (1 + second / 86_400, second / 3600 % 24, second / 60 % 60, second % 60);
+    format!("2026-11-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// A command ended with this code, and said this.
+#[must_use]
+pub fn exited(code: i32, said: &str) -> Answer {
+    Answer::Exited(Exited { code: Some(code), output: Output { bytes: said.as_bytes().into(), whole: None } })
 }
 
 fn response(status: u16, body: &Value) -> Answer {

@@ -5,7 +5,7 @@
 //!
 //! What is kept is written as it was: objects in their order, numbers digit by digit, arrays with each element in its
 //! place. Only space between values goes. Where the mask finds nothing, an object is `{}` and an array is `[]`; a text, a number
-//! or a word is left out of an object, and is `null` in an array.
+//! or a word that it leads into is `null`. So `/data/*/-` asks which keys `data` has, and not what they hold.
 
 use std::{collections::BTreeSet, fmt, io};
 
@@ -142,7 +142,6 @@ impl<'de> Visitor<'de> for Pick<'_, '_, '_> {
                 object.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let before = kept.length;
             kept.push(between);
             kept.text(&key);
             kept.push(":");
@@ -157,9 +156,10 @@ impl<'de> Visitor<'de> for Pick<'_, '_, '_> {
                 }
             };
             match found {
-                Found::Something => between = ",",
-                Found::Nothing => kept.back_to(before),
+                Found::Something => {}
+                Found::Nothing => kept.push("null"),
             }
+            between = ",";
         }
         kept.push("}");
         Ok(Found::Something)

@@ -54,7 +54,7 @@ fn pick(value: &Value, paths: &[&[Step]]) -> Option<Value> {
         Value::Object(members) => {
             let kept = members.iter().filter_map(|(key, member)| {
                 let paths = below(Some(key));
-                (!paths.is_empty()).then(|| pick(member, &paths)).flatten().map(|kept| (key.clone(), kept))
+                (!paths.is_empty()).then(|| (key.clone(), pick(member, &paths).unwrap_or_default()))
             });
             Some(Value::Object(kept.collect::<Map<_, _>>()))
         }
@@ -79,6 +79,7 @@ mod tests {
         assert_eq!(kept(&value, "/a/*/b,/d/e~1f"), json!({ "a": [{ "b": 1 }, {}], "d": { "e/f": "g" } }));
         assert_eq!(kept(&value, "/d/x,/a/b"), json!({ "a": [], "d": {} }));
         assert_eq!(kept(&value, "/i,/d/*"), json!({ "d": { "e/f": "g", "h": 4 }, "i": 5 }));
+        assert_eq!(kept(&value, "/d/*/-"), json!({ "d": { "e/f": null, "h": null } }));
         assert_eq!(kept(&json!({ "a,b": 1, "*": 2, "c": 3 }), "/a%2Cb,/%2A"), json!({ "a,b": 1, "*": 2 }));
     }
 }

@@ -57,7 +57,7 @@ fn only_what_is_asked_for_is_kept() {
             "/metadata,/metadata/continue",
             r#"{"metadata":{"resourceVersion":"10453","continue":"eyJ2Ijoib"}}"#,
         ),
-        ("/*/continue", r#"{"metadata":{"continue":"eyJ2Ijoib"},"items":[]}"#),
+        ("/*/continue", r#"{"kind":null,"metadata":{"continue":"eyJ2Ijoib"},"items":[]}"#),
         ("/nothing/of/this", "{}"),
     ] {
         assert_eq!(kept(mask, PODS), fields, "{mask}");
@@ -66,13 +66,25 @@ fn only_what_is_asked_for_is_kept() {
     assert_eq!(kept("/*", PODS), compact);
 }
 
+/// Which keys there are is one question, what they hold is another: a run that asks for the first keeps nothing of the second.
+#[test]
+fn names_are_asked_for_without_what_they_hold() {
+    let answer = r#"{"data":{"mode":"safe","token":"hunter2"},"x":{"a":{"b":"hunter3"},"c":[1],"d":7}}"#;
+    assert_eq!(kept("/data/*/-", answer), r#"{"data":{"mode":null,"token":null}}"#);
+    assert_eq!(kept("/x/*/-", answer), r#"{"x":{"a":{},"c":[],"d":null}}"#);
+    assert_eq!(kept("/data/*/-,/data/mode", answer), r#"{"data":{"mode":"safe","token":null}}"#);
+}
+
 /// Who asked for the second element finds it in the second place.
 #[test]
 fn elements_keep_their_place() {
     let answer = r#"{"a":[{"b":1},{"c":2},3,"x",null,[{"b":4}],{"b":{"d":5}}]}"#;
     assert_eq!(kept("/a/*/b", answer), r#"{"a":[{"b":1},{},null,null,null,[],{"b":{"d":5}}]}"#);
-    assert_eq!(kept("/a/*/*/b", answer), r#"{"a":[{},{},null,null,null,[{"b":4}],{"b":{}}]}"#);
-    assert_eq!(kept("/a/*/b/d", answer), r#"{"a":[{},{},null,null,null,[],{"b":{"d":5}}]}"#);
+    assert_eq!(
+        kept("/a/*/*/b", answer),
+        r#"{"a":[{"b":null},{"c":null},null,null,null,[{"b":4}],{"b":{}}]}"#
+    );
+    assert_eq!(kept("/a/*/b/d", answer), r#"{"a":[{"b":null},{},null,null,null,[],{"b":{"d":5}}]}"#);
     assert_eq!(kept("/a/b", answer), r#"{"a":[]}"#);
     assert_eq!(kept("/*/b", r#"[{"b":[ ]},[],{ }]"#), r#"[{"b":[]},[],{}]"#);
     assert_eq!(kept("/*", "[1, [2 , 3],\n{} ]"), "[1,[2,3],{}]");
@@ -167,15 +179,18 @@ fn an_answer_that_is_deep_without_end_is_not_kept() {
 #[test]
 fn fields_that_are_too_long_are_counted_and_not_kept() {
     let answer = format!(r#"{{"b":"{}","a":"{}"}}"#, "y".repeat(100_000), "x".repeat(32_758));
-    assert_eq!(kept("/a,/b/c", &answer).len(), 32_766);
+    assert_eq!(kept("/a,/c", &answer).len(), 32_766);
+    let named = Pruned::TooLong { bytes: 32_766 + r#""b":null,"#.len() as u64 };
+    assert_eq!(pruned("/a,/b/c", &answer, None), Ok(named));
     let answer = answer.replace("xx", "xxy");
     assert_eq!(pruned("/a", &answer, None), Ok(Pruned::TooLong { bytes: 8 + 32_758 / 2 * 3 }));
-    // What is taken back doesn't count, wherever it is.
+    // What isn't wanted doesn't count, wherever it is. A name is wanted by itself.
     let scalars = format!("[{}1]", "1,".repeat(40_000));
     assert_eq!(kept("/a/*/b", &format!(r#"{{"c":{scalars},"a":[]}}"#)), r#"{"a":[]}"#);
     let mut many: String = (0..20_000).map(|n| format!(r#""k{n}":1,"#)).collect();
     many.pop();
-    assert_eq!(kept("/*/b", &format!("{{{many}}}")), "{}");
+    let named = Pruned::TooLong { bytes: format!("{{{many}}}").len() as u64 + 3 * 20_000 };
+    assert_eq!(pruned("/*/b", &format!("{{{many}}}"), None), Ok(named));
 }
 
 /// Whatever way it is written in, and in whichever place.
