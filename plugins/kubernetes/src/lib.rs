@@ -12,6 +12,7 @@ pub mod api;
 pub mod clock;
 pub mod edit;
 pub mod hold;
+pub mod lease;
 pub mod owners;
 pub mod patience;
 pub mod resource;
