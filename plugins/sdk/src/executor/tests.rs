@@ -272,6 +272,35 @@ fn mistakes_of_an_author_are_named() {
     assert_eq!(refused, Err(Refusal::Bug("the run waits and has asked for nothing".into())));
 }
 
+/// Reads one field of many things.
+struct Reader;
+impl Executor for Reader {
+    fn describe() -> Description {
+        nothing()
+    }
+    async fn run(ctx: &Ctx, _: &Order) -> Result<(), Failed> {
+        let list = deed::fields("api", "/items?limit=9", "/items/*/name");
+        match ctx.look(list).await {
+            Ok(Reply::Response(Response { body, .. })) => {
+                Err(permanent(format!("{} bytes", body.bytes.len())))
+            }
+            _ => Err(permanent("no response")),
+        }
+    }
+}
+
+/// Half a document can't be read, so what was reduced to fields has eight times the room of other output.
+#[test]
+fn fields_of_an_answer_are_not_cut() {
+    for (said, kept) in [(32 << 10, "32768 bytes"), (33 << 10, "32768 bytes"), (4097, "4097 bytes")] {
+        let mut run = Run::<Reader>::begin(&[], order());
+        assert_eq!(run.asked(), [deed::get("api", "/items?limit=9#/items/*/name")]);
+        let body = Output { bytes: vec![b'x'; said], whole: None };
+        run.answer(Answer::Response(Response { status: 200, body }));
+        assert_eq!(run.failed(), Some(&permanent(kept)));
+    }
+}
+
 /// Asks for the same thing for as long as it is let.
 struct Chatty;
 impl Executor for Chatty {

@@ -77,9 +77,6 @@ impl Body for Kept {
     const BYTES_MAX: usize = Entry::SNAPSHOT_BYTES_MAX;
 }
 
-/// What is left free of it. A record holds what happened beside the state, and the longest thing that happens is an
-/// endpoint's answer of 32 KiB: both fit 96 KiB together only if there is room for the words around them.
-const SPARE_BYTES: usize = 256;
 /// What a part costs beside its bytes, at most: name, kind, lengths.
 const PART_BYTES_MAX: usize = 96;
 
@@ -128,7 +125,7 @@ impl Keeper {
         largest.sort_by_key(|&at| std::cmp::Reverse(parts.get(at).map_or(0, |(_, part)| part.size())));
         let mut named = BTreeSet::new();
         for at in largest {
-            if bytes + backstay_wire::HEADER_BYTES + SPARE_BYTES <= Kept::BYTES_MAX {
+            if bytes + backstay_wire::HEADER_BYTES <= Kept::BYTES_MAX {
                 break;
             }
             let Some((_, part)) = parts.get_mut(at) else { break };
@@ -313,10 +310,16 @@ mod tests {
         let body = Output { bytes: vec![b'x'; FIELDS_BYTES_MAX], whole: Some(Digest([7; 32])) };
         let answer = Answer::Response { status: 200, body };
         let event = Step::ended(Ticket(u64::MAX), u32::MAX, &answer);
-        let largest = (64_900..65_536).rev().find_map(|bytes| {
+        let largest = (64_000..65_536).rev().find_map(|bytes| {
             let parts = Parts::from([("targets".to_owned(), vec![b'x'; bytes])]);
             let snapshot = keeper
-                .write([].into_iter(), &Orders::default(), &Confidence::default(), &Seconded::default(), parts)
+                .write(
+                    [].into_iter(),
+                    &Orders::default(),
+                    &Confidence::default(),
+                    &Seconded::default(),
+                    parts,
+                )
                 .unwrap();
             (snapshot.len() > bytes).then_some(snapshot)
         });

@@ -232,6 +232,21 @@ mod tests {
         }
     }
 
+    /// Only an endpoint's answer may have been reduced to fields, so nothing else is longer than the end of an output.
+    #[test]
+    fn an_endpoint_may_say_more_than_others() {
+        let said = |bytes| Output { bytes: vec![b'x'; bytes], whole: None };
+        let response = |bytes| Answer::Response { status: 200, body: said(bytes) };
+        let others =
+            |bytes| [Answer::Content(said(bytes)), Answer::Exited { code: Some(0), output: said(bytes) }];
+        assert!(
+            answer_in(&response(FIELDS_BYTES_MAX)).is_ok()
+                && answer_in(&response(FIELDS_BYTES_MAX + 1)).is_err()
+        );
+        assert!(others(OUTPUT_BYTES_MAX).iter().all(|answer| answer_in(answer).is_ok()));
+        assert!(others(OUTPUT_BYTES_MAX + 1).iter().all(|answer| answer_in(answer).is_err()));
+    }
+
     fn asked(access: wit::Access, deed: wit::Deed) -> wit::Stepped {
         wit::Stepped { state: vec![], effects: vec![wit::Effect { ordinal: 3, access, deed }], end: None }
     }

@@ -317,6 +317,21 @@ pub(super) const OF_WHAT_IS_SHARED: &[(&str, &str, &str)] = &[
         "backstay.toml:27: endpoints.lb.response_bytes_max: expected 1 to 1048576, found 0",
     ),
     (
+        "response_bytes_max = 65536",
+        "json = true\nheaders = { Accept = \"text/html\", x-tenant = \"shop\" }",
+        "backstay.toml:28: endpoints.lb.headers: Accept is said by json = true: leave it out",
+    ),
+    (
+        r#"header = "authorization", scheme = "Basic" }"#,
+        "header = \"Content-Type\" }\njson = true",
+        "backstay.toml:28: endpoints.lb.credential.header: Content-Type is said by json = true: leave it out",
+    ),
+    (
+        "response_bytes_max = 65536",
+        r#"json = "yes""#,
+        "backstay.toml:27: endpoints.lb.json: invalid type: string \"yes\", expected a boolean",
+    ),
+    (
         r#"env = "LB_PASSWORD""#,
         r#"env = "LB_PASSWORD", file = "/f""#,
         "backstay.toml:28: endpoints.lb.credential: expected exactly one of file, env and command",
