@@ -6,7 +6,13 @@
 //! Everything that is read stays in the run's state, which has 64 KiB: ask for few fields. Nothing that is changed is asked for twice by
 //! itself: where nobody knows whether a change was made ([`Written::Unknown`]), whoever asked looks.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{
+    format,
+    rc::Rc,
+    string::{String, ToString as _},
+    vec::Vec,
+};
+use core::cell::Cell;
 
 use backstay_sdk::{
     deed,
@@ -23,11 +29,17 @@ const PAGE: usize = 100;
 /// What is kept of the answer to a change. Without a mask it would be 4 KiB of the end of the object.
 const KEPT_OF_CHANGES: &str = "#/metadata/resourceVersion";
 
+/// How much of its state a run may fill with answers, in bytes. The rest is for what it attaches and how it ends.
+const ROOM: usize = 60 * 1024;
+/// What an effect takes of the state beside its answer.
+const FRAME: usize = 64;
+
 /// The API server as one run sees it.
 #[derive(Clone)]
 pub struct Cluster<'a> {
     ctx: &'a Ctx,
     endpoint: &'a str,
+    heard: Rc<Cell<usize>>,
 }
 
 /// What became of a change.
@@ -68,13 +80,19 @@ impl<'a> Cluster<'a> {
     /// The one that the settings of this run name.
     #[must_use]
     pub fn new(ctx: &'a Ctx) -> Self {
-        Self { ctx, endpoint: ENDPOINT.of(ctx.config()) }
+        Self { ctx, endpoint: ENDPOINT.of(ctx.config()), heard: Rc::new(Cell::new(0)) }
     }
 
     /// Another API server, by the endpoint that leads to it. What it answers stays in the same state.
     #[must_use]
     pub fn through(&self, endpoint: &'a str) -> Self {
         Self { endpoint, ..self.clone() }
+    }
+
+    /// How much this run may still hear, in bytes: what the server answers stays in the run's state.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        ROOM.saturating_sub(self.heard.get())
     }
 
     /// The run.
@@ -116,20 +134,16 @@ impl<'a> Cluster<'a> {
     /// # Errors
     /// Why it can't be read, or that there are more than `most`.
     pub async fn list(&self, of: &Resource, fields: &[&str], most: usize) -> Result<Vec<Value>, Failed> {
-        let mut wanted: Vec<String> = fields.iter().map(|field| format!("/items/*{field}")).collect();
-        wanted.push("/metadata/continue".into());
-        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
         let (mut found, mut next) = (Vec::new(), String::new());
         loop {
-            let mut page = of.clone().with("limit", &format!("{}", PAGE.min(most + 1)));
+            let mut page = of.clone().with("limit", &PAGE.min(most + 1).to_string());
             if !next.is_empty() {
                 page = page.with("continue", &next);
             }
-            let Read::Here(mut value) = self.look(&page, &wanted).await? else { return Ok(found) };
-            if let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) {
-                found.extend(items);
-            }
-            next = text(&value, "/metadata/continue").into();
+            let (items, follows) = self.page(&page, &fields).await?;
+            found.extend(items);
+            next = follows;
             if found.len() > most || (!next.is_empty() && found.len() == most) {
                 let why = format!("there are more than {most} objects at {}", quote::text(of.path()));
                 return Err(permanent(why));
@@ -137,6 +151,24 @@ impl<'a> Cluster<'a> {
             if next.is_empty() {
                 return Ok(found);
             }
+        }
+    }
+
+    /// One page of a list, and what the next one is asked for by; empty where there is none. `of` says how long a page is.
+    ///
+    /// # Errors
+    /// Why it can't be read.
+    pub async fn page(&self, of: &Resource, fields: &[String]) -> Result<(Vec<Value>, String), Failed> {
+        let mut wanted: Vec<String> = fields.iter().map(|field| format!("/items/*{field}")).collect();
+        wanted.push("/metadata/continue".into());
+        let wanted: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let Read::Here(mut value) = self.look(of, &wanted).await? else {
+            return Ok((Vec::new(), String::new()));
+        };
+        let next = text(&value, "/metadata/continue").into();
+        match value.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => Ok((items, next)),
+            Some(_) | None => Ok((Vec::new(), next)),
         }
     }
 
@@ -232,6 +264,9 @@ impl<'a> Cluster<'a> {
     }
 
     async fn look(&self, of: &Resource, fields: &[&str]) -> Result<Read, Failed> {
+        if self.room() == 0 {
+            return Err(transient("the run has heard as much as it can keep: the next one goes on"));
+        }
         let path = format!("{}#{}", of.path(), fields.join(","));
         let asked = self.ctx.look(deed::get(self.endpoint, &path)).await;
         let Response { status, body } = self.answered(asked, "GET", of)?;
@@ -261,7 +296,10 @@ impl<'a> Cluster<'a> {
         of: &Resource,
     ) -> Result<Response, Failed> {
         match asked {
-            Ok(Reply::Response(response)) => Ok(response),
+            Ok(Reply::Response(response)) => {
+                self.heard.set(self.heard.get() + FRAME + response.body.bytes.len());
+                Ok(response)
+            }
             Ok(Reply::Done | Reply::Exited(_) | Reply::Content(_) | Reply::Slots(_)) => {
                 Err(permanent("the answer says nothing of a request"))
             }
@@ -321,9 +359,11 @@ fn read(bytes: &[u8], of: &Resource) -> Result<Value, Failed> {
 /// What a refusal says: Kubernetes' `Status`, or the text of somebody in between.
 fn refused(status: u16, body: &[u8]) -> Refused {
     let said: Value = serde_json::from_slice(body).unwrap_or_default();
-    let message = match text(&said, "/message") {
-        "" => quote::last_line(body),
-        message => quote::text(message),
+    // An eviction that has to wait says which budget it is in its cause alone.
+    let cause = if status == 429 { text(&said, "/details/causes/0/message") } else { "" };
+    let message = match (cause, text(&said, "/message")) {
+        ("", "") => quote::last_line(body),
+        ("", message) | (message, _) => quote::text(message),
     };
     Refused { status, reason: quote::text(text(&said, "/reason")), message }
 }

@@ -8,16 +8,23 @@
 
 extern crate alloc;
 
+mod age;
 pub mod api;
 pub mod clock;
 pub mod edit;
+pub mod heal;
 pub mod hold;
 pub mod lease;
+pub mod look;
+pub mod nodes;
 pub mod owners;
 pub mod patience;
+pub mod pods;
+pub mod quantity;
 pub mod resource;
 pub mod revisions;
 pub mod settings;
+pub mod standing;
 pub mod template;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

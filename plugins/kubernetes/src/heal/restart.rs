@@ -1,0 +1,121 @@
+//! The playbook `restart`: pods are let go of, a few at a time, and their controller makes them anew.
+//!
+//! The template is left alone. The usual way, an annotation in the template of the pods, makes a new revision: whoever then undoes
+//! the newest one comes back to the same image. Nor is `spec.restartAt` of a Rollout used: it lets go of a pod only while no more of them
+//! are unready than may be, and so waits for ever exactly where pods crash.
+//!
+//! Pods that aren't ready go first and alone; where all are ready, all of them go, in turn. What was changed lately is refused: that is a
+//! regression, and doing the same again doesn't cure it.
+
+use alloc::{format, vec::Vec};
+
+use backstay_sdk::{
+    executor::{Failed, permanent, transient},
+    settings::{Number, SettingInfo},
+};
+
+use crate::{
+    age,
+    api::Cluster,
+    heal::{
+        PODS_MAX,
+        evict::{self, Presence},
+        named,
+    },
+    patience::Patience,
+    pods::{self, Depth, Pod},
+    resource::STATEFUL_SETS,
+    standing::{self, Standing},
+    workload::Workload,
+};
+
+const AT_ONCE: Number = Number {
+    name: "restart-at-once-permille",
+    default: 100,
+    least: 63,
+    most: 1000,
+    help: "So many permille of the pods are restarted at once, and one at least. The next go when these are ready again.",
+};
+/// Between two looks at how many are ready that have to agree, in ms: the first may be of a moment before a pod went.
+const SETTLE_MS: u64 = 500;
+
+pub(super) fn infos() -> Vec<SettingInfo> {
+    Vec::from([AT_ONCE.info()])
+}
+
+/// Restarts what isn't ready, or else everything, and sees that all is ready afterwards.
+pub(super) async fn restart(cluster: &Cluster<'_>, workload: &Workload) -> Result<(), Failed> {
+    let standing = Standing::of(cluster, workload).await?;
+    age::ages(cluster, workload, &standing).await?.nothing_new(workload)?;
+    let mut pods = pods::all(cluster, workload, &standing, Depth::Placed, PODS_MAX).await?;
+    pods.retain(|pod| !pod.leaving && !pod.node.is_empty());
+    let told = named(&workload.told());
+    if pods.is_empty() {
+        return Err(permanent(format!("{told} has no pod that could be restarted")));
+    }
+    let sick = pods.iter().filter(|pod| pod.is_sick()).count();
+    let Standing { wanted, ready, .. } = standing;
+    if sick == 0 && ready < wanted {
+        let why = "the others are on no node, and a restart gives them none";
+        return Err(transient(format!("{ready} of {wanted} pods of {told} are ready: {why}")));
+    }
+    if sick > 0 {
+        pods.retain(Pod::is_sick);
+    }
+    // Each that was sick makes one more that is ready. Those that were well leave as many as there were.
+    let mut goal = if sick > 0 { ready } else { wanted };
+    for batch in pods.chunks(at_once(cluster, pods.len())) {
+        for pod in batch {
+            let mut patience = Patience::new(cluster.config());
+            evict::evict(cluster, &workload.namespace, &pod.name, &pod.uid, &mut patience).await?;
+        }
+        // Of a StatefulSet a pod is counted as ready until it has ended; of all others it isn't from the moment it goes.
+        if workload.kind == STATEFUL_SETS {
+            for pod in batch {
+                gone(cluster, workload, pod).await?;
+            }
+        }
+        if sick > 0 {
+            goal = goal.saturating_add(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+        }
+        come_back(cluster, workload, goal).await?;
+    }
+    Ok(())
+}
+
+fn at_once(cluster: &Cluster<'_>, pods: usize) -> usize {
+    let permille = usize::try_from(AT_ONCE.count(cluster.config())).unwrap_or(1);
+    (pods.saturating_mul(permille) / 1000).max(1)
+}
+
+/// Waits until a pod that was let go of has ended.
+async fn gone(cluster: &Cluster<'_>, workload: &Workload, pod: &Pod) -> Result<(), Failed> {
+    let mut patience = Patience::new(cluster.config());
+    while evict::presence(cluster, &workload.namespace, &pod.name, &pod.uid).await? != Presence::Gone {
+        if !patience.wait(cluster.ctx()).await? {
+            let (name, node) = (named(&pod.name), named(&pod.node));
+            return Err(transient(format!("pod {name} doesn't end: see whether node {node} answers")));
+        }
+    }
+    Ok(())
+}
+
+/// Waits until so many pods are ready, and sees it twice.
+async fn come_back(cluster: &Cluster<'_>, workload: &Workload, goal: u32) -> Result<(), Failed> {
+    let mut patience = Patience::new(cluster.config());
+    let mut seen = false;
+    loop {
+        let (wanted, ready) = standing::ready(cluster, workload).await?;
+        let there = ready >= goal.min(wanted);
+        if there && seen {
+            return Ok(());
+        }
+        seen = there;
+        if there {
+            cluster.ctx().pause(SETTLE_MS).await?;
+        } else if !patience.wait(cluster.ctx()).await? {
+            let told = named(&workload.told());
+            return Err(transient(format!("{told} was restarted, and {ready} of {wanted} pods are ready")));
+        }
+    }
+}
