@@ -4,11 +4,9 @@
 //! `BACKSTAY_TRIALS` says how many trials. `BACKSTAY_SEED` says when the server is killed in every twentieth of them, as a share of the
 //! time that a trial usually takes. docs/faults.md has what ten thousand came to.
 //!
-//! Not here: how a server is set up and what is done by its commands (`shop`), and how it is asked (`caller`).
+//! Not here: how a server is set up and what is done by its commands (`shop`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
-#[path = "callers/caller.rs"]
-mod caller;
 #[path = "callers/shop.rs"]
 mod shop;
 
@@ -23,8 +21,7 @@ use std::{
 };
 
 use backstay_core::Rng;
-use backstay_test_real::Sshd;
-use caller::Caller;
+use backstay_test_real::{Caller, Sshd};
 use shop::{Base, Shop, Works};
 
 /// How many order the same at once.
@@ -60,7 +57,7 @@ fn many_callers_have_one_effect() {
     let (mut done, mut took, mut kills) = (0, Vec::new(), Kills::default());
     while done < trials {
         let mut shop = Shop::opens(&base, &Works::Itself);
-        let mut callers: Vec<_> = (0..CALLERS).map(|_| Caller::of(&shop)).collect();
+        let mut callers: Vec<_> = (0..CALLERS).map(|_| shop.caller()).collect();
         for _ in 0..TRIALS_OF_A_SERVER.min(trials - done) {
             done += 1;
             let told = format!("seed {seed}, trial {done}");
@@ -112,7 +109,7 @@ fn what_commands_had_started_by_ssh_has_one_effect_across_kills() {
 fn killed_again_and_again(works: &Works<'_>) {
     let (base, mut kills) = (Base::makes(), Kills::default());
     let mut shop = Shop::opens(&base, works);
-    let mut callers = [Caller::of(&shop)];
+    let mut callers = [shop.caller()];
     shop.lets_out("the first");
     let took = undisturbed(&mut shop, &mut callers, "the first");
     for kill in 0..KILLS {

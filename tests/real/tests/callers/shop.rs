@@ -14,11 +14,11 @@ use std::{
 };
 
 use backstay_test_fleet::{Build, Layout, Pace};
-use backstay_test_real::{Built, Sshd, built};
+use backstay_test_real::{Built, Caller, Sshd, built};
 use serde_json::Value;
 
-use super::caller::{Caller, PATIENCE};
-
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How often is looked whether something has come about.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
@@ -82,8 +82,8 @@ impl Works<'_> {
 pub(crate) struct Shop {
     dir: tempfile::TempDir,
     program: PathBuf,
-    pub(crate) server: SocketAddr,
-    pub(crate) token: String,
+    server: SocketAddr,
+    token: String,
     process: Option<Child>,
     asks: Caller,
     /// How many releases went out after 0.1.
@@ -110,6 +110,11 @@ impl Shop {
         });
         assert_eq!(view["good"][0]["version"], "0.1", "{view:#}");
         shop
+    }
+
+    /// Somebody who may ask it.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller::new(self.server, self.token.clone())
     }
 
     fn is_set_up(&self, layout: &Layout, works: &Works<'_>) {

@@ -1,4 +1,6 @@
 //! Whoever asks a server, over one connection that is kept.
+//!
+//! For tests that ask often, or need to know whether there was an answer. Not here: the command line, which asks anew each time.
 
 use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
@@ -7,31 +9,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::shop::Shop;
-
 /// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long somebody waits who was cut off, before they ask again.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// One of them.
-pub(crate) struct Caller {
+pub struct Caller {
     server: SocketAddr,
     token: String,
     connection: Option<BufReader<TcpStream>>,
 }
 
 impl Caller {
-    pub(crate) fn of(shop: &Shop) -> Self {
-        Self::new(shop.server, shop.token.clone())
-    }
-
-    pub(crate) fn new(server: SocketAddr, token: String) -> Self {
+    /// Somebody with this token, who has not asked yet.
+    #[must_use]
+    pub fn new(server: SocketAddr, token: String) -> Self {
         Self { server, token, connection: None }
     }
 
-    /// Asks until there is an answer, whatever becomes of the server meanwhile.
-    pub(crate) fn insists(&mut self, method: &str, path: &str, body: &str) -> (u16, String) {
+    /// Asks until there is an answer, whatever becomes of the server meanwhile. Gives its status and its body.
+    ///
+    /// # Panics
+    /// If there is none in a minute.
+    pub fn insists(&mut self, method: &str, path: &str, body: &str) -> (u16, String) {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.asks(method, path, body) {
@@ -45,7 +46,10 @@ impl Caller {
     }
 
     /// Asks once.
-    pub(crate) fn asks(&mut self, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
+    ///
+    /// # Errors
+    /// If there is no answer. It may have been done.
+    pub fn asks(&mut self, method: &str, path: &str, body: &str) -> io::Result<(u16, String)> {
         let answer = self.exchanges(method, path, body);
         if answer.is_err() {
             self.connection = None;
@@ -75,7 +79,7 @@ impl Caller {
             if connection.read_line(&mut head)? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            let line = head[before..].trim_end().to_ascii_lowercase();
+            let line = head.get(before..).unwrap_or_default().trim_end().to_ascii_lowercase();
             if line.is_empty() {
                 break;
             }
