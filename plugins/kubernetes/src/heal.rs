@@ -10,6 +10,7 @@
 pub(crate) mod bounds;
 pub(crate) mod drain;
 pub(crate) mod evict;
+pub(crate) mod lkg;
 pub(crate) mod outliers;
 pub(crate) mod raised;
 pub(crate) mod resize;
@@ -26,8 +27,8 @@ use backstay_sdk::{
 use crate::{age::SETTLES, api::Cluster, look, workload::Workload};
 
 /// What can be asked for.
-pub const PLAYBOOKS: [&str; 7] =
-    ["restart", "resize", "scale", "drain", "undrain", "outliers", "outliers-off"];
+pub const PLAYBOOKS: [&str; 8] =
+    ["restart", "resize", "scale", "drain", "undrain", "outliers", "outliers-off", "lkg"];
 
 /// How often an object is looked at and changed again, where somebody else was quicker or nobody knows what became of it.
 pub(crate) const TRIES: u32 = 4;
@@ -49,6 +50,7 @@ pub async fn heal(cluster: &Cluster<'_>, workload: &Workload, playbook: &str) ->
         "undrain" => drain::undrain(cluster, workload).await,
         "outliers" => outliers::on(cluster, workload).await,
         "outliers-off" => outliers::off(cluster, workload).await,
+        "lkg" => lkg::restore(cluster, workload).await,
         other => {
             let there_are = PLAYBOOKS.join(", ");
             Err(permanent(format!("there is no playbook {}: there are {there_are}", quote::text(other))))
@@ -66,6 +68,7 @@ pub fn infos() -> Vec<SettingInfo> {
     infos.extend(bounds::infos());
     infos.extend(drain::infos());
     infos.extend(outliers::infos());
+    infos.extend(lkg::infos());
     infos
 }
 
@@ -76,6 +79,7 @@ pub fn problems(config: &[Setting]) -> Vec<Problem> {
     problems.extend(bounds::problems(config));
     problems.extend(drain::problems(config));
     problems.extend(outliers::problems(config));
+    problems.extend(lkg::problems(config));
     problems
 }
 

@@ -57,6 +57,8 @@ pub struct Ran {
     pub effects: u32,
     /// How often it waited for answers: what a host does at once counts once.
     pub rounds: u32,
+    /// What is kept of it.
+    pub state: Vec<u8>,
 }
 
 impl Ran {
@@ -177,7 +179,8 @@ impl Api {
     pub fn run<E: Steps>(&mut self, task: Task, mishap: Option<(u32, Mishap)>) -> Ran {
         let order = Order { ticket: 1, fence: 1, task };
         let mut stepped = E::step(&self.config, &[], Event::Begin(order)).unwrap();
-        let (mut outstanding, mut ran) = (Vec::new(), Ran { outcome: Outcome::Done, effects: 0, rounds: 0 });
+        let mut ran = Ran { outcome: Outcome::Done, effects: 0, rounds: 0, state: Vec::new() };
+        let mut outstanding = Vec::new();
         for _ in 0..STEPS_MAX {
             ran.effects += u32::try_from(stepped.effects.len()).unwrap();
             outstanding.extend(core::mem::take(&mut stepped.effects));
@@ -185,7 +188,7 @@ impl Api {
                 if let Outcome::Failed(failed) = &end {
                     assert!(failed.why.len() <= 256, "{failed:?}");
                 }
-                return Ran { outcome: end, ..ran };
+                return Ran { outcome: end, state: stepped.state, ..ran };
             }
             ran.rounds += 1;
             for effect in core::mem::take(&mut outstanding) {
