@@ -48,14 +48,13 @@ fn versions_memory_and_the_time_to_start_are_told() {
     let mut out = io::stdout().lock();
     writeln!(
         out,
-        "summary: Kubernetes {}, {}, Argo Rollouts {}, Helm {} and {}; ready after {} ms; {memory} MiB: {:?}",
+        "\nsummary: Kubernetes {}, {}, Argo Rollouts {}, Helm {} and {}; ready after {} ms, {memory} MiB",
         server["gitVersion"].as_str().unwrap(),
-        text(&mut cluster.etcd_version()),
-        text(cluster.argo().args(["version", "--short"])),
+        text(&mut cluster.etcd_version()).replace(" Version:", ""),
+        text(cluster.argo().args(["version", "--short"])).trim_start_matches("kubectl-argo-rollouts: "),
         text(cluster.helm3().args(["version", "--short"])),
         text(cluster.helm4().args(["version", "--short"])),
         cluster.took().as_millis(),
-        cluster.memory(),
     )
     .unwrap();
     assert_eq!(cluster.broken(), None);

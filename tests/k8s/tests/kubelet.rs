@@ -180,6 +180,13 @@ fn images_that_cannot_be_had_and_pods_that_are_not_ready() {
     let pod = get(api, &space, "not-ready");
     assert!(!is_ready(&pod));
     assert_eq!(condition(&pod, "Ready").unwrap()["reason"], "ContainersNotReady");
+    let events = until("an event", || {
+        let events = api.list(&space.path("v1", "events")).unwrap();
+        events.iter().any(|it| it["reason"] == "Unhealthy").then_some(events)
+    });
+    let pulls =
+        events.iter().filter(|it| it["involvedObject"]["name"] == "image-pull" && it["reason"] == "Failed");
+    assert_eq!(pulls.count(), 1, "{events:?}");
 }
 
 #[test]

@@ -190,6 +190,18 @@ impl Container {
         self.ready_at(now).is_some_and(|ready| ready <= now.time)
     }
 
+    /// What stands in its way, in a word.
+    pub(crate) fn ails(&self, now: &Now) -> Option<&'static str> {
+        match (&self.stage, now.fault) {
+            (_, Some(Fault::Evicted)) => Some("Evicted"),
+            (Stage::Pulling { tries: 0, .. }, _) => Some("ErrImagePull"),
+            (Stage::Pulling { .. }, _) => Some("ImagePullBackOff"),
+            (Stage::Waiting { .. }, _) => Some("CrashLoopBackOff"),
+            (Stage::Running { .. }, Some(Fault::NotReady)) => Some("Unhealthy"),
+            (Stage::Creating { .. } | Stage::Running { .. } | Stage::Over(_), _) => None,
+        }
+    }
+
     /// Whether it has run.
     pub(crate) fn has_started(&self) -> bool {
         !matches!(self.stage, Stage::Creating { .. } | Stage::Pulling { .. })
@@ -235,20 +247,17 @@ impl Container {
                 "containerID": id(number),
             }})
         };
-        let waiting =
-            |reason: &str, message: String| json!({"waiting": {"reason": reason, "message": message}});
+        let waiting = |message: String| json!({"waiting": {"reason": self.ails(now), "message": message}});
         let state = match &self.stage {
             Stage::Creating { .. } => json!({"waiting": {"reason": "ContainerCreating"}}),
             Stage::Pulling { tries: 0, .. } => {
-                waiting("ErrImagePull", format!("failed to pull image \"{image}\": not found"))
+                waiting(format!("failed to pull image \"{image}\": not found"))
             }
-            Stage::Pulling { .. } => {
-                waiting("ImagePullBackOff", format!("Back-off pulling image \"{image}\""))
-            }
+            Stage::Pulling { .. } => waiting(format!("Back-off pulling image \"{image}\"")),
             Stage::Running { since } => json!({"running": {"startedAt": clock::second(*since)}}),
             Stage::Waiting { .. } => {
                 let about = format!("restarting failed container={} pod={pod}", self.name);
-                waiting("CrashLoopBackOff", format!("back-off {about}"))
+                waiting(format!("back-off {about}"))
             }
             Stage::Over(ended) => terminated(ended, self.restarts),
         };

@@ -21,6 +21,8 @@ const STOPS: Duration = Duration::from_millis(100);
 const RUNS: Duration = Duration::from_millis(300);
 /// A pod for which there is no node looks again as often as that.
 const NO_NODE: Duration = Duration::from_secs(1);
+/// Why a pod was put out.
+const LOW: &str = "The node was low on resource: ephemeral-storage.";
 /// Conditions of a resize.
 const PENDING: &str = "PodResizePending";
 
@@ -38,6 +40,8 @@ pub(crate) struct Tended {
     told: Option<Value>,
     due: Option<SystemTime>,
     is_counted: bool,
+    /// What stood last in the way of each container, so that it is an event once.
+    ails: Vec<Option<&'static str>>,
 }
 
 impl Tended {
@@ -132,6 +136,9 @@ impl Tended {
             let message = format!("0/{} nodes are available", nodes.len());
             drop(nodes);
             self.due = Some(now + NO_NODE);
+            if self.waits.is_none() {
+                self.happens(inner, ("Warning", "FailedScheduling", &message), now);
+            }
             let since = self.waits.get_or_insert(now);
             let status = unschedulable(&message, *since);
             self.tell(inner, status, now);
@@ -198,7 +205,7 @@ impl Tended {
         let resize = self.resized(machine, &specs, time);
         let (mut statuses, mut ready, mut due) = (Vec::new(), true, self.due);
         let (name, uid) = (self.pod["metadata"]["name"].as_str().unwrap_or_default(), uid(&self.pod));
-        let mut is_evicted = false;
+        let (mut is_evicted, mut ails) = (false, Vec::new());
         for (place, (container, spec)) in self.containers.iter_mut().zip(&specs).enumerate() {
             let now = Now { time, fault: inner.fault(&self.pod, spec, place == 0), again, runs };
             if now.fault == Some(Fault::Evicted) {
@@ -207,6 +214,7 @@ impl Tended {
             }
             due = [due, container.advance(&now)].into_iter().flatten().min();
             ready &= container.is_ready(&now);
+            ails.push(container.ails(&now));
             let image = spec["image"].as_str().unwrap_or_default();
             let tells_resources = machine.resize != Resize::Unsupported;
             statuses.push(container.status(image, name, &uid, &now, tells_resources));
@@ -219,9 +227,52 @@ impl Tended {
         if is_evicted {
             status["phase"] = json!("Failed");
             status["reason"] = json!("Evicted");
-            status["message"] = json!("The node was low on resource: ephemeral-storage.");
+            status["message"] = json!(LOW);
         }
         self.tell(inner, status, time);
+        let before = std::mem::replace(&mut self.ails, ails);
+        for (place, ails) in self.ails.iter().enumerate() {
+            let Some(ails) = ails.filter(|_| before.get(place) != Some(ails)) else { continue };
+            let spec = specs.get(place).unwrap_or(&Value::Null);
+            let (container, image) = (&spec["name"], &spec["image"]);
+            let (kind, reason, message) = match ails {
+                "CrashLoopBackOff" => {
+                    ("Warning", "BackOff", format!("Back-off restarting failed container {container}"))
+                }
+                "ErrImagePull" => ("Warning", "Failed", format!("Failed to pull image {image}: not found")),
+                "ImagePullBackOff" => ("Normal", "BackOff", format!("Back-off pulling image {image}")),
+                "Evicted" => ("Warning", "Evicted", LOW.to_owned()),
+                other => ("Warning", other, "Readiness probe failed".to_owned()),
+            };
+            self.happens(inner, (kind, reason, &message), time);
+        }
+    }
+
+    /// An event about it, as kubelets and schedulers make them.
+    fn happens(&self, inner: &Inner, (kind, reason, message): (&str, &str, &str), now: SystemTime) {
+        let (metadata, now) = (&self.pod["metadata"], clock::second(now));
+        let namespace = metadata["namespace"].as_str().unwrap_or_default();
+        let event = json!({
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": format!("{}.", metadata["name"].as_str().unwrap_or_default())},
+            "involvedObject": {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "name": metadata["name"],
+                "namespace": namespace,
+                "uid": metadata["uid"],
+            },
+            "type": kind,
+            "reason": reason,
+            "message": message,
+            "count": 1,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "source": {"component": "kubelet", "host": self.node()},
+        });
+        // An event that is lost is one that nobody reads.
+        let _ = inner.api.create(&format!("/api/v1/namespaces/{namespace}/events"), &event);
     }
 
     /// Gives containers the resources that their pod asks for by now, and says what stands in the way.
