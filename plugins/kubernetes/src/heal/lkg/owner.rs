@@ -22,13 +22,14 @@ use super::wanted::{Id, Wanted};
 use crate::{
     api::{Cluster, Written, is_true, text},
     heal::{TRIES, named},
-    resource::{APPLICATIONS, KUSTOMIZATIONS, Kind, is_dns_name},
+    owners::{ARGOCD_ENDPOINT, ARGOCD_NAMESPACE},
+    resource::{APPLICATIONS, HELM_RELEASES, KUSTOMIZATIONS, Kind, is_dns_name},
 };
 
 pub(super) const OWNER: Text = Text {
     name: "lkg-owner",
     default: "",
-    help: "Who keeps these objects as Git has them, and is asked to sync: application/NAMESPACE/NAME of Argo CD, or kustomization/NAMESPACE/NAME of Flux. Empty: nobody.",
+    help: "Who keeps these objects as Git has them, and is asked to sync: application/NAMESPACE/NAME of Argo CD, or kustomization/NAMESPACE/NAME of Flux. Empty: whoever marks them.",
 };
 
 /// Where Flux is told to reconcile, and tells up to which word it has.
@@ -63,19 +64,50 @@ impl Owner {
     /// Who keeps an object with these labels and annotations. `None`: nobody, so that we may change it.
     ///
     /// # Errors
-    /// Somebody else does than the setting names.
+    /// It is somebody who can't be asked, or another one than the setting names.
     pub(super) fn of(config: &[Setting], id: &Id, marks: &Value) -> Result<Option<Self>, Failed> {
-        let named = Self::parse(OWNER.of(config));
-        let Some(marked) = Marked::of(marks) else { return Ok(named) };
-        match named {
-            Some(owner) if marked.is(&owner) => Ok(Some(owner)),
-            Some(_) | None => {
-                let (told, marked) = (id.told(), marked.told());
-                Err(permanent(format!(
-                    "{told} is kept by {marked}: name it in the setting lkg-owner, and it is asked to sync"
-                )))
-            }
+        let (named, marked) = (Self::parse(OWNER.of(config)), Self::marked(config, id, marks));
+        let told = id.told();
+        match (named, marked) {
+            (None, Some(owner)) if owner.kind == HELM_RELEASES => Err(permanent(format!(
+                "{told} is kept by {}, which brings back no single object",
+                owner.told()
+            ))),
+            (Some(named), Some(marked)) if named != marked => Err(permanent(format!(
+                "{told} is kept by {}, and the setting lkg-owner names {}",
+                marked.told(),
+                named.told()
+            ))),
+            (Some(owner), _) | (None, Some(owner)) => Ok(Some(owner)),
+            (None, None) => Ok(None),
         }
+    }
+
+    /// Who has marked an object as theirs. A label that Argo CD may use and Helm's charts have, too, is no mark.
+    fn marked(config: &[Setting], id: &Id, marks: &Value) -> Option<Self> {
+        let mark = |at: &str| marks.pointer(at).and_then(Value::as_str).filter(|text| !text.is_empty());
+        if let Some(tracked) = mark("/annotations/argocd.argoproj.io~1tracking-id") {
+            // Whoever copies an object copies its annotations: a mark of another object is none.
+            let (app, object) = tracked.split_once(':')?;
+            let is_this =
+                object == format!("{}/{}:{}/{}", id.kind.group, id.kind.kind, id.namespace, id.name);
+            // Where Applications are in several namespaces one is called namespace_name.
+            let (namespace, name) = app.split_once('_').unwrap_or((ARGOCD_NAMESPACE.of(config), app));
+            return is_this.then(|| Self {
+                kind: APPLICATIONS,
+                namespace: namespace.into(),
+                name: name.into(),
+            });
+        }
+        if mark("/annotations/kustomize.toolkit.fluxcd.io~1reconcile") == Some("disabled") {
+            return None;
+        }
+        [(KUSTOMIZATIONS, "kustomize.toolkit.fluxcd.io"), (HELM_RELEASES, "helm.toolkit.fluxcd.io")]
+            .into_iter()
+            .find_map(|(kind, group)| {
+                let of = |part: &str| mark(&format!("/labels/{group}~1{part}")).map(String::from);
+                Some(Self { kind, namespace: of("namespace")?, name: of("name")? })
+            })
     }
 
     /// "Application argocd/shop", for people.
@@ -102,10 +134,10 @@ impl Owner {
             );
             return Err(permanent(why));
         }
-        if self.kind == APPLICATIONS {
-            self.operates(cluster, &wanted.id, replace).await
-        } else {
-            self.reconciles(cluster, version).await
+        match ARGOCD_ENDPOINT.of(cluster.config()) {
+            _ if self.kind == KUSTOMIZATIONS => self.reconciles(cluster, version).await,
+            "" => self.operates(cluster, &wanted.id, replace).await,
+            endpoint => self.operates(&cluster.through(endpoint), &wanted.id, replace).await,
         }
     }
 
@@ -184,44 +216,5 @@ impl Owner {
             |seen: Option<&Value>| (text(seen?, "/status/lastHandledReconcileAt") == word).then_some(());
         let handled = cluster.until(&of, &["/status/lastHandledReconcileAt"], handled).await?;
         handled.ok_or_else(|| transient(format!("{told} has not synced in time")))
-    }
-}
-
-/// Who an object says keeps it.
-struct Marked<'a> {
-    kind: &'static str,
-    namespace: &'a str,
-    name: &'a str,
-}
-
-impl<'a> Marked<'a> {
-    fn of(marks: &'a Value) -> Option<Self> {
-        let mark = |at: &str| marks.pointer(at).and_then(Value::as_str).filter(|text| !text.is_empty());
-        // app:group/kind:namespace/name, and where Applications are in several namespaces namespace_app:...
-        if let Some(app) = mark("/annotations/argocd.argoproj.io~1tracking-id") {
-            let app = app.split(':').next().unwrap_or_default();
-            let (namespace, name) = app.split_once('_').unwrap_or(("", app));
-            return Some(Self { kind: APPLICATIONS.kind, namespace, name });
-        }
-        let flux = |group: &str, kind: &'static str| {
-            let of = |part: &str| mark(&format!("/labels/{group}~1{part}"));
-            of("name").map(|name| Self { kind, namespace: of("namespace").unwrap_or_default(), name })
-        };
-        if mark("/annotations/kustomize.toolkit.fluxcd.io~1reconcile") == Some("disabled") {
-            return None;
-        }
-        flux("kustomize.toolkit.fluxcd.io", KUSTOMIZATIONS.kind)
-            .or_else(|| flux("helm.toolkit.fluxcd.io", crate::resource::HELM_RELEASES.kind))
-    }
-
-    fn is(&self, owner: &Owner) -> bool {
-        self.kind == owner.kind.kind
-            && self.name == owner.name
-            && (self.namespace.is_empty() || self.namespace == owner.namespace)
-    }
-
-    fn told(&self) -> String {
-        let slash = if self.namespace.is_empty() { "" } else { "/" };
-        format!("{} {}{slash}{}", self.kind, named(self.namespace), named(self.name))
     }
 }

@@ -567,7 +567,7 @@ fn several_objects_are_restored_one_after_the_other() {
 }
 
 fn with_application(replaced: &'static str) -> World {
-    let mut world = World::new().set(crate::testing::text("lkg-owner", "application/argocd/shop"));
+    let mut world = World::new();
     world.knows(good("prod/configmap/shop", json!({ "mode": "safe" }), json!({}), &[]));
     world.has(
         CONFIG,
@@ -640,7 +640,7 @@ fn a_sync_that_fails_or_never_ends_is_told() {
 }
 
 fn with_flux() -> World {
-    let mut world = World::new().set(crate::testing::text("lkg-owner", "kustomization/flux-system/shop"));
+    let mut world = World::new();
     world.knows(good("prod/configmap/shop", json!({ "mode": "safe" }), json!({}), &[]));
     let labels = json!({ "kustomize.toolkit.fluxcd.io/name": "shop", "kustomize.toolkit.fluxcd.io/namespace": "flux-system" });
     world.has(CONFIG, json!({ "metadata": { "labels": labels }, "data": { "mode": "fast", "new": "x" } }));
@@ -689,47 +689,54 @@ fn flux_is_asked_to_reconcile_what_it_keeps() {
     assert!(failed.why.contains("is suspended"), "{failed:?}");
 }
 
-/// What somebody else keeps is never written to by us, and a sync writes credentials as well.
+/// Their marks on an object say who keeps it. What somebody keeps is never written to by us.
 #[test]
-fn who_keeps_an_object_has_to_be_named() {
-    let refused = |labels: Value, annotations: Value, owner: &str| {
-        let mut world = World::new().set(crate::testing::text("lkg-owner", owner));
-        world.knows(good("prod/configmap/shop", json!({ "mode": "safe" }), json!({}), &[]));
-        world.has(CONFIG, json!({ "metadata": { "labels": labels, "annotations": annotations }, "data": { "mode": "fast" } }));
-        world.api.changes.clear();
-        let failed = world.runs(None).failed();
-        assert_eq!((failed.transience, world.api.changes.len()), (Transience::Permanent, 0), "{failed:?}");
-        failed.why
-    };
+fn who_keeps_an_object_is_seen_by_its_marks() {
     let flux = json!({ "kustomize.toolkit.fluxcd.io/name": "shop", "kustomize.toolkit.fluxcd.io/namespace": "flux-system" });
-    let argo = json!({ "argocd.argoproj.io/tracking-id": "team_shop:/ConfigMap:prod/shop" });
     let helm = json!({ "helm.toolkit.fluxcd.io/name": "shop", "helm.toolkit.fluxcd.io/namespace": "prod" });
-    assert!(refused(flux.clone(), json!({}), "").contains("is kept by Kustomization flux-system/shop"));
-    assert!(
-        refused(flux.clone(), json!({}), "kustomization/other/shop")
-            .contains("name it in the setting lkg-owner")
-    );
-    assert!(
-        refused(json!({}), argo.clone(), "application/argocd/shop")
-            .contains("is kept by Application team/shop")
-    );
-    assert!(refused(helm, json!({}), "kustomization/prod/shop").contains("is kept by HelmRelease prod/shop"));
-    // Where Flux was told to leave it alone, it is ours.
+    let argo = |tracked: &str| json!({ "argocd.argoproj.io/tracking-id": tracked });
+    let team = argo("team_shop:/ConfigMap:prod/shop");
+    let id = Id::parse("prod", "configmap/shop").unwrap();
+    let owner = |labels: &Value, annotations: &Value, named: &str| {
+        let config =
+            [crate::testing::text("lkg-owner", named), crate::testing::text("argocd-namespace", "cd")];
+        let marks = json!({ "labels": labels, "annotations": annotations });
+        match Owner::of(&config, &id, &marks) {
+            Ok(owner) => owner.map_or_else(String::new, |owner| owner.told()),
+            Err(failed) => {
+                assert_eq!(failed.transience, Transience::Permanent);
+                failed.why
+            }
+        }
+    };
+    let none = json!({});
+    assert_eq!(owner(&flux, &none, ""), "Kustomization flux-system/shop");
+    assert_eq!(owner(&none, &argo("shop:/ConfigMap:prod/shop"), ""), "Application cd/shop");
+    assert_eq!(owner(&none, &team, ""), "Application team/shop");
+    assert_eq!(owner(&none, &team, "application/team/shop"), "Application team/shop");
+    assert_eq!(owner(&none, &none, "application/argocd/shop"), "Application argocd/shop");
+    // What Helm's charts have is no mark, nor is one that was copied from another object, nor where Flux was told to leave it alone.
+    let label = json!({ "app.kubernetes.io/instance": "shop" });
+    assert_eq!(owner(&label, &argo("shop:/ConfigMap:prod/other"), ""), "");
+    assert_eq!(owner(&flux, &json!({ "kustomize.toolkit.fluxcd.io/reconcile": "disabled" }), ""), "");
+    let told = "ConfigMap prod/shop is kept by Kustomization flux-system/shop, and the setting lkg-owner names Application team/shop";
+    assert_eq!(owner(&flux, &none, "application/team/shop"), told);
+    let told = "ConfigMap prod/shop is kept by HelmRelease prod/shop, which brings back no single object";
+    assert_eq!(owner(&helm, &none, ""), told);
+}
+
+/// A sync writes credentials as well, and what Git has of them may be old.
+#[test]
+fn nobody_is_asked_to_sync_what_has_credentials() {
     let mut world = World::new();
     world.drifts(|object| {
-        object["metadata"]["labels"] = flux.clone();
-        object["metadata"]["annotations"] = json!({ "kustomize.toolkit.fluxcd.io/reconcile": "disabled" });
+        object["metadata"]["annotations"] =
+            json!({ "argocd.argoproj.io/tracking-id": "team_shop:/ConfigMap:prod/shop" });
         object["data"]["mode"] = "fast".into();
     });
-    world.runs(None).done();
-
-    let mut world = World::new().set(crate::testing::text("lkg-owner", "application/team/shop"));
-    world.drifts(|object| {
-        object["metadata"]["annotations"] = argo.clone();
-        object["data"]["mode"] = "fast".into();
-    });
+    world.api.changes.clear();
     let failed = world.runs(None).failed();
-    assert_eq!(failed.transience, Transience::Permanent);
+    assert_eq!((failed.transience, world.api.changes.len()), (Transience::Permanent, 0));
     assert!(
         failed.why.contains("has credentials, and a sync by Application team/shop would write these"),
         "{failed:?}"
