@@ -90,6 +90,12 @@ impl Api {
         &self.server
     }
 
+    /// What it shows of itself: `Bearer ...`
+    #[must_use]
+    pub(crate) fn authorization(&self) -> &str {
+        self.headers.iter().find(|(name, _)| *name == "authorization").map_or("", |(_, value)| value)
+    }
+
     /// The same server, as who has another token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {

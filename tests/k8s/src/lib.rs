@@ -1,4 +1,5 @@
-//! What the tests against a real Kubernetes control plane share: starting one, asking it, and nodes for it.
+//! What the tests against a real Kubernetes control plane share: starting one, asking it, nodes for it, and a server of
+//! ours before it.
 //!
 //! Real are etcd, kube-apiserver, kube-controller-manager, Argo Rollouts' controller, kubectl and both Helms, built by
 //! `cargo xtask k8s up` from the modules that their authors released. Not real are the nodes: the [`Kubelet`] binds pods and
@@ -14,14 +15,18 @@ mod clock;
 mod control_plane;
 mod credentials;
 mod definitions;
+mod gate;
 mod kubelet;
 pub mod objects;
+mod plant;
 mod process;
 mod programs;
 mod standing;
 
 pub use api::{Api, Refusal, until, until_within};
 pub use control_plane::{ControlPlane, Namespace};
+pub use gate::{Gate, Moment, Passed, Stop};
 pub use kubelet::{Fault, Kubelet, Node, Resize};
+pub use plant::{Keys, Plant, Watch};
 pub use programs::Programs;
 pub use standing::Standing;

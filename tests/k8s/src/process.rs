@@ -21,7 +21,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts it, with all that it says in `NAME.log` in `folder`.
+    /// Starts it, with all that it says at the end of `NAME.log` in `folder`.
     ///
     /// # Panics
     /// If it can't be started.
@@ -37,7 +37,8 @@ impl Process {
                 if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
             });
         }
-        let said = File::create(&log).and_then(|out| Ok((out.try_clone()?, out)));
+        let open = File::options().create(true).append(true).open(&log);
+        let said = open.and_then(|out| Ok((out.try_clone()?, out)));
         let (out, err) = said.unwrap_or_else(|e| panic!("no log for {name}: {e}"));
         let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
         let child = child.unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
