@@ -105,6 +105,16 @@ pub async fn go_on(cluster: &Cluster<'_>, workload: &Workload) -> Result<(), Fai
     is_there(edit(cluster, &workload.resource(), &FIELDS, &what, None, lift).await?, workload)
 }
 
+/// Lifts the pause that is ours, whatever else is so: for who has made sure that what goes on is the right thing.
+///
+/// # Errors
+/// It can't be changed.
+pub async fn lift(cluster: &Cluster<'_>, workload: &Workload) -> Result<(), Failed> {
+    let what = format!("lifting the pause of {}", workload.told());
+    let lift = |seen: &Value| Ok(lifted(seen));
+    is_there(edit(cluster, &workload.resource(), &FIELDS, &what, None, lift).await?, workload)
+}
+
 /// The change that lifts a pause of ours, if there is anything of ours.
 fn lifted(seen: &Value) -> Option<Value> {
     let pause = Pause::of(seen);
@@ -155,9 +165,11 @@ mod tests {
 
         async fn run(ctx: &Ctx, order: &Order) -> Result<(), Failed> {
             let shop = Workload::of(ROLLOUTS, ctx.config());
-            match &order.task {
-                Task::Heal(name) if name == HOLD => hold(&Cluster::new(ctx), &shop).await,
-                _ => go_on(&Cluster::new(ctx), &shop).await,
+            let cluster = Cluster::new(ctx);
+            if order.task == Task::Heal(HOLD.into()) {
+                hold(&cluster, &shop).await
+            } else {
+                go_on(&cluster, &shop).await
             }
         }
     }

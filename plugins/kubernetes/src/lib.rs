@@ -22,6 +22,7 @@ pub mod patience;
 pub mod pods;
 pub mod quantity;
 pub mod resource;
+pub mod restore;
 pub mod revisions;
 pub mod settings;
 pub mod standing;

@@ -155,6 +155,12 @@ impl Owner {
                 all.extend(marked);
             }
         }
+        Self::once(all)
+    }
+
+    /// Each of them once, by whoever named it first.
+    #[must_use]
+    pub fn once(all: Vec<Self>) -> Vec<Self> {
         let mut once: Vec<Self> = Vec::new();
         for owner in all {
             if !once.iter().any(|it| it.resource() == owner.resource()) {

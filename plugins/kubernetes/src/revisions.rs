@@ -7,11 +7,7 @@
 //! What nobody can know: a revision whose pods are gone tells no more whether they were ever well. Of several that run the release,
 //! one with pods that are available goes before one without any, and else the newest.
 
-use alloc::{
-    format,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{format, string::String, vec::Vec};
 
 use backstay_sdk::{
     executor::{Failed, Release, permanent, transient},
@@ -23,6 +19,7 @@ use serde_json::Value;
 use crate::{
     api::{Cluster, escaped, number, text},
     resource::REPLICA_SETS,
+    standing,
     template::{self, Told},
 };
 
@@ -125,7 +122,8 @@ pub async fn list(
     selector: &Value,
     marking: Marking,
 ) -> Result<Vec<Revision>, Failed> {
-    let selector = written(selector)?;
+    let selector =
+        standing::selector(selector).ok_or_else(|| permanent("it does not say which pods are its own"))?;
     let mut fields: Vec<String> = [
         "/metadata/name",
         "/metadata/deletionTimestamp",
@@ -142,31 +140,6 @@ pub async fn list(
     let all = REPLICA_SETS.of(namespace).with("labelSelector", &selector);
     let found = cluster.list(&all, &fields, REVISIONS_MAX).await?;
     Ok(found.iter().filter_map(|one| Revision::of(one, owner, marking, cluster.config())).collect())
-}
-
-/// A selector as a query has it: `app=shop,tier in (a,b),!old`.
-fn written(selector: &Value) -> Result<String, Failed> {
-    let mut parts = Vec::new();
-    for (key, value) in selector.pointer("/matchLabels").and_then(Value::as_object).into_iter().flatten() {
-        parts.push(format!("{key}={}", value.as_str().unwrap_or_default()));
-    }
-    for one in selector.pointer("/matchExpressions").and_then(Value::as_array).into_iter().flatten() {
-        let key = text(one, "/key");
-        let values = one.pointer("/values").and_then(Value::as_array).into_iter().flatten();
-        let values: Vec<&str> = values.filter_map(Value::as_str).collect();
-        let values = values.join(",");
-        parts.push(match text(one, "/operator") {
-            "In" => format!("{key} in ({values})"),
-            "NotIn" => format!("{key} notin ({values})"),
-            "Exists" => key.to_string(),
-            "DoesNotExist" => format!("!{key}"),
-            operator => {
-                return Err(permanent(format!("its selector has the operator {}", quote::text(operator))));
-            }
-        });
-    }
-    // Without one, the whole namespace would be its pods.
-    if parts.is_empty() { Err(permanent("it selects no pods")) } else { Ok(parts.join(",")) }
 }
 
 /// The revision to go home to.

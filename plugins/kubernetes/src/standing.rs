@@ -105,7 +105,7 @@ fn count(seen: &Value, pointer: &str) -> u32 {
 
 /// A selector as a list takes it. One that selects everything, or that can't be read, is none: what is done to all pods of a
 /// namespace would not be done to this workload.
-fn selector(selector: &Value) -> Option<String> {
+pub(crate) fn selector(selector: &Value) -> Option<String> {
     let mut all = Vec::new();
     for (key, value) in selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten() {
         all.push(format!("{key}={}", value.as_str()?));

@@ -28,9 +28,10 @@ impl Executor for Owners {
         let (cluster, shop) = (Cluster::new(ctx), Workload::of(DEPLOYMENTS, ctx.config()));
         let seen = cluster.need(&shop.resource(), &MARKS, "the Deployment").await?;
         let found = look(&cluster, &shop, Owner::all(ctx.config(), &shop, &seen)).await?;
-        match &order.task {
-            Task::Heal(playbook) if playbook == UNFREEZE => thaw(&cluster, found).await,
-            _ => freeze(&cluster, found).await,
+        if order.task == Task::Heal(UNFREEZE.into()) {
+            thaw(&cluster, found).await
+        } else {
+            freeze(&cluster, found).await
         }
     }
 }

@@ -105,18 +105,6 @@ fn one_without_a_number_is_the_oldest() {
 }
 
 #[test]
-fn selectors_are_written_as_queries_have_them() {
-    let selector = json!({ "matchLabels": { "app": "shop", "tier": "web" }, "matchExpressions": [
-        { "key": "a", "operator": "In", "values": ["b", "c"] }, { "key": "d", "operator": "NotIn", "values": ["e"] },
-        { "key": "f", "operator": "Exists" }, { "key": "g", "operator": "DoesNotExist" },
-    ] });
-    assert_eq!(written(&selector).unwrap(), "app=shop,tier=web,a in (b,c),d notin (e),f,!g");
-    assert!(written(&json!({})).is_err());
-    assert!(written(&json!({ "matchLabels": {} })).is_err());
-    assert!(written(&json!({ "matchExpressions": [{ "key": "a", "operator": "Like" }] })).is_err());
-}
-
-#[test]
 fn others_and_those_that_go_are_not_its_own() {
     let one = |change: &dyn Fn(&mut Value)| {
         let mut found = json!({
