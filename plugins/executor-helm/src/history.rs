@@ -1,0 +1,353 @@
+//! The records that Helm keeps of a release, and which of them are whole.
+//!
+//! A status alone doesn't say that. A roll-back that fails calls the record before it `superseded`, whatever it was: failed, or cut off. And
+//! one that somebody made without a number brings back what failed, and is called `deployed`. So what a record says of itself counts, too, and a
+//! record that brought back another one is as good as that.
+//!
+//! Not here: which release a record runs (`book`), and what is to be done (`judge`).
+
+use alloc::{
+    format,
+    string::{String, ToString as _},
+    vec::Vec,
+};
+
+use backstay_kubernetes::clock::Time;
+use backstay_sdk::{
+    executor::{Failed, permanent},
+    quote,
+};
+
+/// What became of a revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Deployed,
+    Superseded,
+    Failed,
+    PendingInstall,
+    PendingUpgrade,
+    PendingRollback,
+    Uninstalling,
+    Uninstalled,
+    Unknown,
+}
+
+impl Status {
+    const ALL: [(&str, Self); 9] = [
+        ("deployed", Self::Deployed),
+        ("superseded", Self::Superseded),
+        ("failed", Self::Failed),
+        ("pending-install", Self::PendingInstall),
+        ("pending-upgrade", Self::PendingUpgrade),
+        ("pending-rollback", Self::PendingRollback),
+        ("uninstalling", Self::Uninstalling),
+        ("uninstalled", Self::Uninstalled),
+        ("unknown", Self::Unknown),
+    ];
+
+    fn parse(text: &str) -> Self {
+        let known = Self::ALL.into_iter().find(|(word, _)| *word == text);
+        known.map_or(Self::Unknown, |(_, status)| status)
+    }
+
+    /// As Helm says it.
+    pub(crate) fn word(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, status)| *status == self).map_or("unknown", |(word, _)| word)
+    }
+
+    /// Somebody's helm is at work, or was killed at it.
+    pub(crate) fn is_pending(self) -> bool {
+        matches!(self, Self::PendingInstall | Self::PendingUpgrade | Self::PendingRollback)
+    }
+}
+
+/// One revision, as Helm keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) revision: u32,
+    pub(crate) status: Status,
+    /// When it was begun, by the clock of whoever did; as Helm writes it.
+    pub(crate) updated: String,
+    /// Name and version of its chart: `shop-1.2.0`.
+    pub(crate) chart: String,
+    pub(crate) app_version: String,
+    /// The revision that it brought back, if it is a roll-back.
+    pub(crate) back_to: Option<u32>,
+    pub(crate) description: String,
+}
+
+/// What says that a record is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Proof {
+    /// Nothing: it isn't.
+    None,
+    /// It says so itself; what it brought back isn't kept any more.
+    Itself,
+    /// It does, and so does what it brought back.
+    Whole,
+}
+
+/// The records that are kept, oldest first: at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct History {
+    records: Vec<Record>,
+}
+
+impl History {
+    /// Reads what `helm-look.sh history` prints; of a long one that is the newest part.
+    pub(crate) fn parse(lines: &[String]) -> Result<Self, Failed> {
+        let records: Result<Vec<Record>, Failed> = lines.iter().map(|line| Record::parse(line)).collect();
+        Self::of(records?)
+    }
+
+    /// Of records in any order.
+    pub(crate) fn of(mut records: Vec<Record>) -> Result<Self, Failed> {
+        records.sort_by_key(|record| record.revision);
+        if records.is_empty() {
+            return Err(permanent("Helm knows no revision of the release"));
+        }
+        Ok(Self { records })
+    }
+
+    /// The one that Helm goes on from.
+    pub(crate) fn newest(&self) -> &Record {
+        static NONE: Record = Record {
+            revision: 0,
+            status: Status::Unknown,
+            updated: String::new(),
+            chart: String::new(),
+            app_version: String::new(),
+            back_to: None,
+            description: String::new(),
+        };
+        self.records.last().unwrap_or(&NONE)
+    }
+
+    /// The record of a revision, if it is still kept.
+    pub(crate) fn get(&self, revision: u32) -> Option<&Record> {
+        self.records.iter().find(|record| record.revision == revision)
+    }
+
+    /// How many are called deployed. One is, unless two helms were at work at once.
+    pub(crate) fn deployed(&self) -> usize {
+        self.records.iter().filter(|record| record.status == Status::Deployed).count()
+    }
+
+    /// Those that can be gone back to, the best first: the newest of all if it is out already, then those that are known to be whole, then
+    /// those that brought back what isn't kept any more, each newest first.
+    pub(crate) fn ways(&self) -> Vec<&Record> {
+        let newest = self.newest();
+        let is_out = newest.status == Status::Deployed && self.proof(newest) != Proof::None;
+        let mut ways: Vec<&Record> = Vec::from_iter(is_out.then_some(newest));
+        for wanted in [Proof::Whole, Proof::Itself] {
+            let others = self.records.iter().rev().filter(|it| self.proof(it) == wanted);
+            ways.extend(others.filter(|it| !is_out || it.revision != newest.revision));
+        }
+        ways
+    }
+
+    /// What says that a record came to its end, and so did the one that it brought back.
+    fn proof(&self, record: &Record) -> Proof {
+        let mut at = record;
+        // What is brought back is older. A record that says otherwise is none that Helm wrote.
+        for _ in &self.records {
+            if !at.came_to_its_end() {
+                return Proof::None;
+            }
+            match at.back_to.map(|back| self.get(back)) {
+                None => return Proof::Whole,
+                Some(None) => return Proof::Itself,
+                Some(Some(origin)) => at = origin,
+            }
+        }
+        Proof::None
+    }
+
+    /// The newest one that wasn't a roll-back that was cut off: what it left behind is what may still be there.
+    pub(crate) fn applied(&self) -> Option<&Record> {
+        self.records.iter().rev().find(|record| record.status != Status::PendingRollback)
+    }
+}
+
+impl Record {
+    fn parse(line: &str) -> Result<Self, Failed> {
+        let odd = || permanent(format!("the history has a line that can't be read: {}", quote::text(line)));
+        let mut fields = line.split('\t');
+        let mut next = || fields.next().ok_or_else(odd);
+        let revision = next()?.parse().map_err(|_| odd())?;
+        let (status, updated, chart, app_version) = (next()?, next()?, next()?, next()?);
+        let back: u32 = next()?.parse().map_err(|_| odd())?;
+        Ok(Self {
+            revision,
+            status: Status::parse(status),
+            updated: updated.into(),
+            chart: chart.into(),
+            app_version: app_version.into(),
+            back_to: (back > 0).then_some(back),
+            description: next()?.into(),
+        })
+    }
+
+    /// Whether Helm went through with it. What it wrote while it began stays where it was cut off, whatever the status is now.
+    fn came_to_its_end(&self) -> bool {
+        const BEGUN: [&str; 3] =
+            ["Preparing upgrade", "Initial install underway", "failed to render resource"];
+        const DONE: [&str; 3] = ["Upgrade '", "Release '", "Rollback '"];
+        let said = self.description.as_str();
+        let failed = DONE.iter().any(|done| said.starts_with(done)) && said.contains("' failed: ");
+        matches!(self.status, Status::Deployed | Status::Superseded)
+            && !failed
+            && !BEGUN.iter().any(|begun| said.starts_with(begun))
+    }
+
+    /// The version in the name of its chart, which may have dashes in both: the last dash before a digit that begins a version.
+    pub(crate) fn chart_version(&self) -> Option<&str> {
+        let is_version = |text: &str| {
+            let mut numbers = text.split(['-', '+']).next().unwrap_or_default().split('.');
+            let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            numbers.clone().count() == 3 && numbers.all(number)
+        };
+        self.chart
+            .match_indices('-')
+            .map(|(at, _)| self.chart.get(at + 1..).unwrap_or_default())
+            .find(|text| is_version(text))
+    }
+
+    /// How many ms ago it was begun, as far as clocks agree; `None` where it doesn't say.
+    pub(crate) fn age_ms(&self, now: Time) -> Option<u64> {
+        // Whoever began it wrote the time of his own zone: 2026-11-28T02:31:00.123456789+01:00.
+        let (local, ahead_s) = match self.updated.strip_suffix('Z') {
+            Some(_) => (self.updated.clone(), 0),
+            None => {
+                let (local, zone) = self.updated.split_at_checked(self.updated.len().checked_sub(6)?)?;
+                let (hours, minutes) = zone.get(1..)?.split_once(':')?;
+                let ahead = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+                let ahead = match zone.as_bytes().first()? {
+                    b'+' => ahead,
+                    b'-' => -ahead,
+                    _ => return None,
+                };
+                (format!("{local}Z"), ahead)
+            }
+        };
+        let begun = Time::parse(&local)?;
+        let since = i64::try_from(now.ms_since(begun)).ok()? - i64::try_from(begun.ms_since(now)).ok()?;
+        Some(u64::try_from(since + ahead_s * 1000).unwrap_or(0))
+    }
+
+    /// "revision 7 (failed)", for people.
+    pub(crate) fn told(&self) -> String {
+        let mut told = String::from("revision ");
+        told.push_str(&self.revision.to_string());
+        told.push_str(" (");
+        told.push_str(self.status.word());
+        told.push(')');
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(line: &str) -> Record {
+        Record::parse(&line.replace('|', "\t")).unwrap()
+    }
+
+    fn history(lines: &[&str]) -> History {
+        History::of(lines.iter().map(|line| record(line)).collect()).unwrap()
+    }
+
+    fn ways(lines: &[&str]) -> Vec<u32> {
+        history(lines).ways().iter().map(|record| record.revision).collect()
+    }
+
+    #[test]
+    fn records_are_read_as_they_are_printed() {
+        let it = record("3|pending-rollback|2026-11-28T02:31:00.1Z|shop-0.1.0|1.0|2|Rollback to 2");
+        assert_eq!((it.revision, it.status, it.back_to), (3, Status::PendingRollback, Some(2)));
+        assert_eq!(
+            (it.chart_version(), it.told().as_str()),
+            (Some("0.1.0"), "revision 3 (pending-rollback)")
+        );
+        assert_eq!(record("1|new-status||c||0|").status, Status::Unknown);
+        for odd in ["", "x|deployed|u|c|a|0|d", "1|deployed", "1|deployed|u|c|a|x|d"] {
+            assert!(Record::parse(&odd.replace('|', "\t")).is_err(), "{odd}");
+        }
+        assert!(History::parse(&[]).is_err());
+    }
+
+    #[test]
+    fn a_chart_may_have_dashes_in_its_name_and_in_its_version() {
+        for (chart, version) in [
+            ("shop-1.2.3", Some("1.2.3")),
+            ("my-shop-2-1.2.3-rc.1+build-7", Some("1.2.3-rc.1+build-7")),
+            ("shop", None),
+            ("MISSING", None),
+            ("shop-1.2", None),
+        ] {
+            let it = record(&format!("1|deployed||{chart}||0|"));
+            assert_eq!(it.chart_version(), version);
+        }
+    }
+
+    /// What a failing roll-back does to the record before it: it calls it superseded.
+    #[test]
+    fn superseded_is_not_the_same_as_good() {
+        let lines = [
+            "1|superseded||c|1|0|Install complete",
+            "2|superseded||c|2|0|Upgrade 'shop' failed: timed out",
+            "3|superseded||c|2|0|Preparing upgrade",
+            "4|superseded||c|2|0|because it was time",
+            "5|failed||c|1|1|Rollback 'shop' failed: conflict",
+            "6|pending-upgrade||c|2|0|Preparing upgrade",
+        ];
+        assert_eq!(ways(&lines), [4, 1]);
+    }
+
+    /// `helm rollback` without a number goes to the revision before, failed or not, and calls what it made deployed.
+    #[test]
+    fn what_brought_back_a_failed_one_is_as_good_as_that() {
+        let lines = [
+            "1|superseded||c|1|0|Install complete",
+            "2|failed||c|2|0|Upgrade 'shop' failed: timed out",
+            "3|superseded||c|1|1|Rollback to 1",
+            "4|superseded||c|2|2|Rollback to 2",
+            "5|deployed||c|2|4|Rollback to 4",
+            "6|superseded||c|0|9|Rollback to 9",
+            "7|superseded||c|0|7|Rollback to 7",
+        ];
+        // 6 brought back what isn't kept any more, and is judged by itself, after all others. 7 makes no sense.
+        assert_eq!(ways(&lines), [3, 1, 6]);
+        let out = ["1|superseded||c|1|0|Install complete", "4|deployed||c|1|2|Rollback to 2"];
+        assert_eq!(ways(&out), [4, 1]);
+    }
+
+    #[test]
+    fn an_age_is_by_the_zone_that_stands_with_the_time() {
+        let now = Time::parse("2026-11-28T03:00:00Z").unwrap();
+        for (updated, age) in [
+            ("2026-11-28T02:59:00.123456789Z", Some(60_000)),
+            ("2026-11-28T03:59:00.5+01:00", Some(60_000)),
+            ("2026-11-27T21:29:00-05:30", Some(60_000)),
+            ("2026-11-28T03:00:01Z", Some(0)),
+            ("", None),
+            ("yesterday", None),
+        ] {
+            let it = record(&format!("1|deployed|{updated}|c||0|"));
+            assert_eq!(it.age_ms(now), age, "{updated}");
+        }
+    }
+
+    #[test]
+    fn what_was_there_before_a_roll_back_that_was_cut_off() {
+        let lines = [
+            "1|superseded||c|1|0|Install complete",
+            "2|deployed||c|2|0|Upgrade complete",
+            "3|pending-rollback||c|1|1|Rollback to 1",
+            "4|pending-rollback||c|1|1|Rollback to 1",
+        ];
+        assert_eq!(history(&lines).applied().map(|it| it.revision), Some(2));
+        assert_eq!((history(&lines).deployed(), history(&lines).newest().revision), (1, 4));
+    }
+}

@@ -1,0 +1,455 @@
+use alloc::{
+    format,
+    string::{String, ToString as _},
+    vec,
+    vec::Vec,
+};
+
+use backstay_kubernetes::{
+    json::{Value, json},
+    testing::{MISHAPS, number, texts},
+};
+use backstay_sdk::executor::{Outcome, Transience};
+
+use crate::double::{KILLS, Kept, Killed, LEASE, SHOP, World, flag, goes_live, home, kept};
+
+/// 1.0 was good, and 2.0 is out.
+fn upgraded() -> Vec<Kept> {
+    vec![kept(1, "superseded", "1.0", "install"), kept(2, "deployed", "2.0", "upgrade")]
+}
+
+fn asked(to: u32, more: &str) -> String {
+    format!("shop {to} --namespace prod --timeout 300s --cleanup-on-fail --history-max 0 --wait{more}")
+}
+
+#[test]
+fn it_goes_back_by_number_once_and_leaves_no_lock_behind() {
+    let mut world = World::of(upgraded());
+    world.run(home("1.0"), None).done();
+    assert_eq!(world.asked(), [asked(1, "")]);
+    assert_eq!(
+        world.records(),
+        [(1, "superseded", "1.0".into()), (2, "superseded", "2.0".into()), (3, "deployed", "1.0".into())]
+    );
+    assert_eq!(world.live(), "1.0");
+    assert!(world.is_free());
+    assert_eq!(world.api.objects.get(LEASE, "/metadata/annotations/backstay.dev~1doing"), "");
+    // Whoever is home stays there, and changes nothing.
+    let changes = world.api.changes.clone();
+    world.run(home("1.0"), None).done();
+    assert_eq!(world.api.changes, changes);
+}
+
+/// What `helm rollback` without a number makes of it: the failed one, called deployed.
+#[test]
+fn it_never_goes_to_one_that_failed_was_cut_off_or_runs_something_else() {
+    let mut world = World::of(vec![
+        kept(1, "superseded", "1.0", "install"),
+        kept(2, "superseded", "1.0", "failed"),
+        kept(3, "superseded", "1.0", "begun"),
+        kept(4, "superseded", "1.5", "upgrade"),
+        kept(5, "superseded", "1.0", "back 2"),
+        kept(6, "deployed", "2.0", "upgrade"),
+    ]);
+    world.run(home("1.0"), None).done();
+    assert_eq!(world.asked(), [asked(1, "")]);
+    assert_eq!(world.newest().back_to, 1);
+}
+
+#[test]
+fn where_there_is_no_way_nothing_is_changed() {
+    for (records, why) in [
+        (
+            vec![kept(1, "superseded", "1.0", "failed"), kept(2, "deployed", "2.0", "upgrade")],
+            "none of the revisions that are kept is whole and runs what is wanted; the newest is revision 2 (deployed)",
+        ),
+        (
+            vec![kept(1, "superseded", "1.0", "install"), kept(2, "uninstalled", "2.0", "upgrade")],
+            "revision 2 (uninstalled) is the newest: somebody took the release away",
+        ),
+        (
+            vec![kept(1, "pending-install", "2.0", "begun")],
+            "none of the revisions that are kept is whole and runs what is wanted; the newest is revision 1 (pending-install)",
+        ),
+    ] {
+        let mut world = World::of(records);
+        let failed = world.run(home("1.0"), None).failed();
+        assert_eq!((failed.transience, failed.why.as_str()), (Transience::Permanent, why));
+        assert!(world.api.changes.is_empty());
+    }
+}
+
+/// Wherever helm is killed, it is found out by a look, and what is left pending is repaired at once: it is ours.
+#[test]
+fn a_helm_that_is_killed_leaves_nothing_pending() {
+    for killed in KILLS {
+        let mut world = World::of(upgraded()).but(|helm| helm.killed = vec![(0, killed)]);
+        world.run(home("1.0"), None).done();
+        assert_eq!(world.asked(), [asked(1, ""), asked(1, "")], "{killed:?}");
+        assert_eq!(
+            (world.newest().status, world.newest().revision, world.live().as_str()),
+            ("deployed", 4, "1.0")
+        );
+        assert!(world.is_free());
+    }
+}
+
+/// Twice killed and a third time: the run fails, and the next one knows from the lock whose the pending revision is.
+#[test]
+fn what_a_run_leaves_pending_the_next_one_repairs_at_once() {
+    let kill = |at| (at, Killed::Waiting);
+    let mut world = World::of(upgraded()).but(|helm| helm.killed = vec![kill(0), kill(1), kill(2)]);
+    let failed = world.run(home("1.0"), None).failed();
+    assert_eq!(failed.why, "the command helm-rollback did not end in its time");
+    assert_eq!(world.newest().status, "pending-rollback");
+    assert_eq!(
+        world.api.objects.get(LEASE, "/metadata/annotations/backstay.dev~1doing"),
+        "rollback to 1 after 4"
+    );
+    world.run(home("1.0"), None).done();
+    assert_eq!((world.newest().status, world.asked().len()), ("deployed", 4));
+}
+
+#[test]
+fn a_hook_that_fails_once_is_run_again_and_one_that_fails_twice_fails() {
+    let mut world = World::of(upgraded()).but(|helm| helm.hooks_fail = 1);
+    world.run(home("1.0"), None).done();
+    assert_eq!((world.newest().revision, world.newest().status), (4, "deployed"));
+    let mut world = World::of(upgraded()).but(|helm| helm.hooks_fail = 9);
+    let why = "the command helm-rollback ended with exit code 1: Error: job shop-before failed: BackoffLimitExceeded";
+    assert_eq!(world.fails(home("1.0")).unwrap(), why);
+    assert_eq!(world.asked().len(), 2);
+    // Unless somebody said that the way back goes before the hooks.
+    let mut world =
+        World::of(upgraded()).but(|helm| helm.hooks_fail = 9).set(flag("skip-failing-hooks", true));
+    world.run(home("1.0"), None).done();
+    assert_eq!(world.asked(), [asked(1, ""), asked(1, ""), asked(1, " --no-hooks")]);
+}
+
+#[test]
+fn what_others_wrote_is_written_over_after_it_was_refused() {
+    let mut world = World::of(upgraded()).but(|helm| helm.conflicts = true);
+    world.run(home("1.0"), None).done();
+    assert_eq!(world.asked(), [asked(1, ""), asked(1, " --force-conflicts")]);
+    let mut world =
+        World::of(upgraded()).but(|helm| helm.conflicts = true).set(flag("force-conflicts", false));
+    assert!(world.fails(home("1.0")).unwrap().contains("conflict with"));
+    assert_eq!(world.asked().len(), 1);
+    // The failing roll-back has called 2.0 superseded. That makes it no better, and the next run goes to 1.0 still.
+    world.helm.borrow_mut().conflicts = false;
+    world.run(home("1.0"), None).done();
+    assert_eq!(world.newest().back_to, 1);
+}
+
+#[test]
+fn what_does_not_come_up_is_not_brought_back_again_and_again() {
+    let mut world = World::of(upgraded()).but(|helm| helm.never_ready = "1.0");
+    let why = world.fails(home("1.0")).unwrap();
+    assert!(why.contains("timed out waiting for the condition"), "{why}");
+    assert_eq!(world.asked().len(), 1);
+}
+
+fn pending(begun_s_ago: u64) -> Vec<Kept> {
+    // The double's time begins with the first of November.
+    let updated = format!("2026-11-01T00:{:02}:00.25+01:00", 60 - begun_s_ago / 60);
+    let cut_off = Kept { updated, ..kept(3, "pending-upgrade", "3.0", "begun") };
+    vec![kept(1, "superseded", "1.0", "install"), kept(2, "deployed", "2.0", "upgrade"), cut_off]
+}
+
+/// A helm that is at work is waited for. It may come to its end, and then it is gone away from.
+#[test]
+fn somebody_who_is_at_work_is_not_disturbed() {
+    let mut world = World::of(pending(60)).but(|helm| {
+        helm.between = Some(Box::new(|helm, objects, command| {
+            if command == 12 {
+                helm.records[2].status = "deployed";
+                helm.records[2].description = "Upgrade complete".into();
+                helm.records[1].status = "superseded";
+                goes_live(objects, "3.0");
+            }
+        }));
+    });
+    world.run(home("1.0"), None).done();
+    assert_eq!((world.asked(), world.live()), (vec![asked(1, "")], "1.0".into()));
+    assert_eq!(world.records()[2], (3, "superseded", "3.0".into()));
+}
+
+#[test]
+fn what_is_pending_for_too_long_is_nobodys() {
+    for (begun_s_ago, is_waited_for) in [(660, false), (540, true)] {
+        let mut world = World::of(pending(begun_s_ago));
+        world.run(home("1.0"), None).done();
+        let looks = world.api.changes.iter().filter(|change| change.starts_with("rollback")).count();
+        assert_eq!((looks, world.newest().revision), (1, 4));
+        let renewed = world.api.objects.get(LEASE, "/spec/renewTime");
+        let at_once = renewed.as_str().unwrap() < "2026-11-01T00:00:30";
+        assert_eq!(at_once, !is_waited_for, "{renewed}");
+    }
+    // Nobody waits for longer than wait-ms.
+    let mut world = World::of(pending(60));
+    let failed = world.run(home("1.0"), None).failed();
+    let why = "revision 3 (pending-upgrade) is somebody's, whose helm may be at work: it is taken for dead 600 s after it began";
+    assert_eq!((failed.transience, failed.why.as_str()), (Transience::Transient, why));
+    assert!(world.asked().is_empty() && world.is_free());
+}
+
+/// A person with helm doesn't know the lock. Two helms at once leave two records that are called deployed, and what is live is either's.
+#[test]
+fn a_person_who_goes_back_at_the_same_time_is_put_right() {
+    for live in ["1.0", "1.5"] {
+        let mut records = upgraded();
+        records.insert(1, kept(2, "superseded", "1.5", "upgrade"));
+        records[2].revision = 3;
+        let mut world = World::of(records).but(|helm| {
+            helm.between = Some(Box::new(move |helm, objects, _| {
+                if helm.newest().revision == 4 && helm.newest().status == "deployed" {
+                    let theirs = Kept { back_to: 2, ..kept(5, "deployed", "1.0", "back 1") };
+                    helm.records.push(Kept { version: "1.0".into(), back_to: 1, ..theirs });
+                    goes_live(objects, live);
+                }
+            }));
+        });
+        world.run(home("1.0"), None).done();
+        assert_eq!((world.live().as_str(), world.newest().revision), ("1.0", 6), "live was {live}");
+        let deployed = world.records().iter().filter(|it| it.1 == "deployed").count();
+        assert_eq!(deployed, 1);
+    }
+}
+
+/// He let something else out meanwhile. That isn't what was to be gone away from, and it isn't ours to take back.
+#[test]
+fn what_somebody_lets_out_meanwhile_stays() {
+    let mut world = World::of(upgraded()).but(|helm| {
+        helm.between = Some(Box::new(|helm, objects, _| {
+            if helm.newest().revision == 3 && helm.newest().status == "deployed" {
+                helm.records[2].status = "superseded";
+                helm.records.push(kept(4, "deployed", "2.1", "upgrade"));
+                goes_live(objects, "2.1");
+            }
+        }));
+    });
+    let why = "revision 4 (deployed) came in meanwhile, with another release: somebody else is at work";
+    assert_eq!(world.fails(home("1.0")).as_deref(), Some(why));
+    assert_eq!((world.asked().len(), world.live().as_str()), (1, "2.1"));
+}
+
+/// The name of the next revision was taken in the same instant, so ours failed: what is pending then is another's, who is alive.
+#[test]
+fn whoever_was_quicker_is_waited_for() {
+    let quicker = |ends: bool| {
+        World::of(upgraded()).but(|helm| {
+            let updated = "2026-11-01T00:00:00Z".into();
+            helm.quicker = Some(Kept { updated, ..kept(3, "pending-rollback", "1.0", "back 1") });
+            let mut commands = 0;
+            helm.between = Some(Box::new(move |helm, objects, _| {
+                commands += u32::from(helm.newest().revision == 3);
+                if commands == 9 && ends {
+                    helm.records[1].status = "superseded";
+                    helm.records[2].status = "deployed";
+                    goes_live(objects, "1.0");
+                }
+            }));
+        })
+    };
+    let mut world = quicker(true);
+    world.run(home("1.0"), None).done();
+    assert_eq!((world.asked().len(), world.newest().revision), (1, 3));
+    let mut world = quicker(false);
+    let failed = world.run(home("1.0"), None).failed();
+    assert!(failed.why.starts_with("revision 3 (pending-rollback) is somebody's"), "{failed:?}");
+    assert_eq!(world.asked().len(), 1);
+    assert_eq!(world.api.objects.get(LEASE, "/metadata/annotations/backstay.dev~1doing"), "");
+}
+
+#[test]
+fn what_was_changed_by_hand_is_brought_back_by_the_same_revision() {
+    let mut world =
+        World::of(vec![kept(1, "superseded", "2.0", "install"), kept(2, "deployed", "1.0", "upgrade")]);
+    goes_live(&mut world.api.objects, "0.9");
+    world.run(home("1.0"), None).done();
+    assert_eq!((world.asked(), world.live()), (vec![asked(2, "")], "1.0".into()));
+}
+
+#[test]
+fn where_what_is_live_does_not_follow_it_is_told_in_the_end() {
+    let mut world = World::of(upgraded());
+    world.api.react(|objects, _| {
+        if objects.get(SHOP, "/spec/template/spec/containers/0/image") != "registry.test/shop:0.9" {
+            goes_live(objects, "0.9");
+        }
+    });
+    let failed = world.run(home("1.0"), None).failed();
+    let why = "revision 5 (deployed) is what Helm has recorded, and what is live has the image registry.test/shop:0.9";
+    assert_eq!((failed.transience, failed.why.as_str()), (Transience::Transient, why));
+    assert_eq!(world.asked().len(), 3);
+}
+
+#[test]
+fn home_is_where_all_pods_are_ready() {
+    let mut world = World::of(upgraded());
+    world.api.objects.edit(SHOP, |shop| shop["status"]["readyReplicas"] = json!(1));
+    let why = "Deployment prod/shop is home, and not all of its pods are ready";
+    assert_eq!(world.fails(home("1.0")).as_deref(), Some(why));
+    assert_eq!(world.fails(home("1.0")).as_deref(), Some(why));
+    assert_eq!(world.asked().len(), 1);
+}
+
+#[test]
+fn of_two_servers_one_goes_back() {
+    let mut world = World::of(upgraded());
+    world.run(home("1.0"), None).done();
+    world.helm.borrow_mut().records = upgraded();
+    goes_live(&mut world.api.objects, "2.0");
+    world.api.objects.edit(LEASE, |lease| lease["spec"]["holderIdentity"] = "other/7.7".into());
+    let failed = world.run(home("1.0"), None).failed();
+    assert_eq!(failed.transience, Transience::Transient);
+    assert!(
+        failed.why.starts_with("other/7.7 is at work and holds the Lease backstay-helm-shop, for "),
+        "{failed:?}"
+    );
+    assert_eq!(world.asked().len(), 1);
+}
+
+/// A lock that is lost before the roll-back keeps it from being asked for.
+#[test]
+fn nothing_is_done_without_the_lock() {
+    let mut world = World::of(upgraded());
+    world.api.react(|objects, _| {
+        if objects.has(LEASE) && objects.get(LEASE, "/spec/holderIdentity") == "backstay/1.1" {
+            objects.edit(LEASE, |lease| lease["spec"]["holderIdentity"] = "other/7.7".into());
+        }
+    });
+    let why = "the Lease backstay-helm-shop is not ours any more: nothing was done";
+    assert_eq!(world.fails(home("1.0")).as_deref(), Some(why));
+    assert!(world.asked().is_empty());
+}
+
+#[test]
+fn whoever_else_writes_it_is_stopped_first() {
+    const APP: &str = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/shop";
+    let mut world = World::of(upgraded()).set(texts("argocd-applications", &["argocd/shop"]));
+    let automated = json!({ "spec": { "syncPolicy": { "automated": { "selfHeal": true } } } });
+    world.api.objects.put(APP, automated);
+    world.run(home("1.0"), None).done();
+    assert_eq!(world.api.objects.get(APP, "/spec/syncPolicy/automated"), Value::Null);
+    let place = |what: &str| world.api.changes.iter().position(|change| change.contains(what)).unwrap();
+    assert!(place(APP) < place("rollback"));
+}
+
+#[test]
+fn what_would_be_lost_keeps_it_from_going() {
+    const DATA: &str = "/api/v1/namespaces/prod/persistentvolumeclaims/data";
+    let world = || {
+        let world = World::of(upgraded());
+        world.helm.borrow_mut().records[1].things =
+            vec!["PersistentVolumeClaim. data", "Deployment.apps worker"];
+        world
+    };
+    let mut trap = world();
+    trap.api.objects.put(DATA, json!({}));
+    let failed = trap.run(home("1.0"), None).failed();
+    let why = "going back to revision 1 would delete PersistentVolumeClaim prod/data: nothing was changed; \
+               deletes-allowed = [\"PersistentVolumeClaim/data\"] allows it";
+    assert_eq!((failed.transience, failed.why.as_str()), (Transience::Permanent, why));
+    assert!(trap.asked().is_empty() && trap.is_free());
+    // What isn't there can't be lost, what is kept isn't, and what somebody allowed is nobody's loss.
+    let mut gone = world();
+    gone.run(home("1.0"), None).done();
+    let told = "loses PersistentVolumeClaim. prod data removed\ndeletes Deployment worker\nend 3 1";
+    assert_eq!(gone.api.attached, [("helm-preview".to_string(), told.to_string())]);
+    let mut is_kept = world();
+    let keep = json!({ "metadata": { "annotations": { "helm.sh/resource-policy": "keep" } } });
+    is_kept.api.objects.put(DATA, keep);
+    is_kept.run(home("1.0"), None).done();
+    let mut allowed = world().set(texts("deletes-allowed", &["PersistentVolumeClaim/data"]));
+    allowed.api.objects.put(DATA, json!({}));
+    allowed.run(home("1.0"), None).done();
+    // What can't be looked at may be there.
+    let mut unknown = world();
+    unknown.api.answer("GET", DATA, 403, json!({ "message": "no" }));
+    assert!(unknown.fails(home("1.0")).unwrap().contains("would delete PersistentVolumeClaim prod/data"));
+}
+
+/// A second roll-back compares with the record of the first, so that what only the bad release had stays. It is told.
+#[test]
+fn what_a_killed_helm_leaves_over_is_told() {
+    let mut world = World::of(upgraded()).but(|helm| {
+        helm.killed = vec![(0, Killed::Begun)];
+        helm.records[1].things = vec!["Deployment.apps worker"];
+    });
+    world.run(home("1.0"), None).done();
+    let told = "deletes Deployment worker\nend 2 1".to_string();
+    let attached = [("helm-preview".to_string(), told.clone()), ("helm-left-over".to_string(), told)];
+    assert_eq!(world.api.attached, attached);
+}
+
+/// Each mishap at each effect: the run, or one more, ends with the right release, one record deployed, nothing pending and no lock held; and
+/// none that was done is done again.
+#[test]
+fn each_mishap_at_each_effect_ends_right() {
+    let effects = World::of(upgraded()).run(home("1.0"), None).done().effects;
+    let mut tried = 0;
+    for at in 0..effects {
+        for mishap in MISHAPS {
+            let mut world = World::of(upgraded());
+            let ran = world.run(home("1.0"), Some((at, mishap)));
+            let is_free = world.is_free();
+            if !is_free {
+                // Its time runs out.
+                world.api.objects.edit(LEASE, |lease| {
+                    lease["spec"]["renewTime"] = json!("2026-10-30T00:00:00.000000Z");
+                });
+            }
+            if ran.outcome != Outcome::Done {
+                world.run(home("1.0"), None).done();
+                assert!(world.is_free(), "{mishap:?} at {at}");
+            }
+            assert_eq!(world.live(), "1.0", "{mishap:?} at {at}");
+            assert_eq!(
+                (world.newest().status, world.newest().revision),
+                ("deployed", 3),
+                "{mishap:?} at {at}"
+            );
+            assert_eq!(world.asked().len(), 1, "{mishap:?} at {at}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 60, "{tried}");
+}
+
+/// The same with a helm that is killed in the middle, wherever in it.
+#[test]
+fn each_mishap_beside_a_kill_ends_right() {
+    for killed in KILLS {
+        for at in 0..20 {
+            for mishap in MISHAPS {
+                let mut world = World::of(upgraded()).but(|helm| helm.killed = vec![(0, killed)]);
+                let ran = world.run(home("1.0"), Some((at, mishap)));
+                if ran.outcome != Outcome::Done {
+                    if world.api.objects.has(LEASE) {
+                        world.api.objects.edit(LEASE, |lease| {
+                            lease["spec"]["renewTime"] = json!("2026-10-30T00:00:00.000000Z");
+                        });
+                    }
+                    // What is pending may have lost its owner with the lock: then its age has to say so.
+                    for record in &mut world.helm.borrow_mut().records {
+                        record.updated = "2026-10-30T00:00:00Z".into();
+                    }
+                    world.run(home("1.0"), None).done();
+                }
+                assert_eq!(
+                    (world.live().as_str(), world.newest().status),
+                    ("1.0", "deployed"),
+                    "{killed:?} {mishap:?} at {at}"
+                );
+                assert!(world.asked().len() <= 3);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lock_that_is_shorter_than_the_wait_is_refused_before() {
+    let config = [number("lock-ms", 20_000), number("wait-ms", 30_000)];
+    assert!(crate::config::validate(&config).iter().any(|it| it.setting.as_deref() == Some("lock-ms")));
+}

@@ -1,0 +1,98 @@
+//! What is live: whether the workload runs what the record says, and whether all of it does.
+//!
+//! Where the settings name no workload nothing is looked at, and what Helm says holds. Not here: what is done about it (`home`).
+
+use alloc::{format, string::String, vec::Vec};
+
+use backstay_kubernetes::{
+    api::{number, text},
+    json::Value,
+    resource::{Kind, ROLLOUTS, STATEFUL_SETS},
+    template::{self, Told},
+};
+use backstay_sdk::executor::{Failed, permanent, transient};
+
+use crate::{config::DAEMON_SETS, desk::Desk};
+
+/// What is read to see whether all pods are of the newest template, and ready.
+const STANDING: [&str; 12] = [
+    "/metadata/generation",
+    "/status/observedGeneration",
+    "/spec/replicas",
+    "/spec/updateStrategy/type",
+    "/status/updatedReplicas",
+    "/status/readyReplicas",
+    "/status/replicas",
+    "/status/phase",
+    "/status/desiredNumberScheduled",
+    "/status/updatedNumberScheduled",
+    "/status/numberReady",
+    "/metadata/deletionTimestamp",
+];
+
+/// What the workload has, beside the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Live {
+    /// The same, or nobody said where to look.
+    Same,
+    /// This image.
+    Other(String),
+}
+
+/// Compares the workload with what the newest record says.
+pub(crate) async fn look(desk: &Desk<'_>, recorded: Option<&Told>) -> Result<Live, Failed> {
+    let Some(live) = told(desk).await? else { return Ok(Live::Same) };
+    let same = recorded.is_some_and(|recorded| {
+        // A record that says its version by a value knows no image.
+        if recorded.image.is_empty() {
+            recorded.version == live.version
+        } else {
+            recorded.image == live.image
+        }
+    });
+    Ok(if same { Live::Same } else { Live::Other(live.image) })
+}
+
+/// What the workload runs, if the settings name one.
+pub(crate) async fn told(desk: &Desk<'_>) -> Result<Option<Told>, Failed> {
+    let Some(workload) = &desk.workload else { return Ok(None) };
+    let fields = template::fields("/spec/template", desk.config());
+    let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+    let seen = desk.cluster.need(&workload.resource(), &fields, &workload.told()).await?;
+    let template = seen.pointer("/spec/template").unwrap_or(&Value::Null);
+    let none = || permanent(format!("no container of {} is the product", workload.told()));
+    Told::of(template, desk.config()).map(Some).ok_or_else(none)
+}
+
+/// Waits until all pods of the workload are of its newest template, and ready.
+pub(crate) async fn whole(desk: &Desk<'_>) -> Result<(), Failed> {
+    let Some(workload) = &desk.workload else { return Ok(()) };
+    let is_so = |seen: Option<&Value>| seen.is_some_and(|seen| is_whole(workload.kind, seen)).then_some(());
+    match desk.cluster.until(&workload.resource(), &STANDING, is_so).await? {
+        Some(()) => Ok(()),
+        None => Err(transient(format!("{} is home, and not all of its pods are ready", workload.told()))),
+    }
+}
+
+fn is_whole(kind: Kind, seen: &Value) -> bool {
+    let count = |pointer: &str| number(seen, pointer).unwrap_or(0);
+    // Argo Rollouts writes it as a text.
+    let observed = number(seen, "/status/observedGeneration")
+        .or_else(|| text(seen, "/status/observedGeneration").parse().ok());
+    if observed.is_none_or(|observed| observed < count("/metadata/generation")) {
+        return false;
+    }
+    let wanted = number(seen, "/spec/replicas").unwrap_or(1);
+    if kind == ROLLOUTS {
+        return text(seen, "/status/phase") == "Healthy";
+    }
+    if kind == DAEMON_SETS {
+        let wanted = count("/status/desiredNumberScheduled");
+        return count("/status/updatedNumberScheduled") == wanted && count("/status/numberReady") == wanted;
+    }
+    // Pods of a StatefulSet that is updated by hand stay what they were until somebody deletes them.
+    let by_hand = kind == STATEFUL_SETS && text(seen, "/spec/updateStrategy/type") == "OnDelete";
+    (by_hand || count("/status/updatedReplicas") == wanted)
+        && count("/status/readyReplicas") == wanted
+        && count("/status/replicas") == wanted
+}
