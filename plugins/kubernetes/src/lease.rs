@@ -210,7 +210,8 @@ impl<'a> Lease<'a> {
 
 impl Found {
     fn of(seen: &Value) -> Self {
-        let lasts = number(seen, "/spec/leaseDurationSeconds").and_then(|seconds| u64::try_from(seconds).ok());
+        let lasts =
+            number(seen, "/spec/leaseDurationSeconds").and_then(|seconds| u64::try_from(seconds).ok());
         Self {
             uid: text(seen, "/metadata/uid").into(),
             version: text(seen, "/metadata/resourceVersion").into(),

@@ -83,7 +83,8 @@ fn of_two_that_write_at_once_one_has_it() {
     api.react(move |objects, ms| {
         if !core::mem::replace(&mut taken, true) {
             objects.edit(PATH, |lease| {
-                let spec = json!({ "holderIdentity": "two/1.1", "leaseDurationSeconds": 60, "renewTime": time(ms) });
+                let spec =
+                    json!({ "holderIdentity": "two/1.1", "leaseDurationSeconds": 60, "renewTime": time(ms) });
                 lease["spec"] = spec;
                 lease["metadata"]["annotations"][FENCE] = json!("2");
             });
@@ -122,8 +123,7 @@ fn each_mishap_at_each_effect_leaves_a_lock_that_can_be_had() {
                 api.objects
                     .edit(PATH, |lease| lease["spec"]["renewTime"] = json!("2026-10-31T00:00:00.000000Z"));
             }
-            let before =
-                if api.objects.has(PATH) { field(&api, FENCE_FIELD) } else { Value::from("0") };
+            let before = if api.objects.has(PATH) { field(&api, FENCE_FIELD) } else { Value::from("0") };
             assert_eq!(run(&mut api, "work"), Outcome::Done, "{mishap:?} at {at}");
             let number = |value: Value| value.as_str().unwrap().parse::<u32>().unwrap();
             assert_eq!(number(field(&api, FENCE_FIELD)), number(before) + 1);
