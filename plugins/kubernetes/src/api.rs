@@ -29,6 +29,9 @@ const PAGE: usize = 100;
 /// What is kept of the answer to a change. Without a mask it would be 4 KiB of the end of the object.
 const KEPT_OF_CHANGES: &str = "#/metadata/resourceVersion";
 
+/// How long is waited before a look that didn't work is asked again, in ms.
+const LOOKS_PAUSE_MS: [u64; 2] = [200, 1000];
+
 /// How much of its state a run may fill with answers, in bytes. The rest is for what it attaches and how it ends.
 const ROOM: usize = 60 * 1024;
 /// What an effect takes of the state beside its answer.
@@ -210,13 +213,13 @@ impl<'a> Cluster<'a> {
     /// Why it isn't answered.
     pub async fn ask(&self, of: &Resource, question: &Value, fields: &[&str]) -> Result<Value, Failed> {
         let body = serde_json::to_vec(question).map_err(|_| permanent("what is to be asked is no JSON"))?;
-        let path = format!("{}#{}", of.path(), fields.join(","));
-        let asked = self.ctx.look(deed::http(self.endpoint, "POST", &path, body)).await;
-        let Response { status, body } = self.answered(asked, "POST", of)?;
-        match status {
-            200..300 => read(&body.bytes, of),
-            _ => Err(refused(status, &body.bytes).about("POST", of)),
+        for ms in LOOKS_PAUSE_MS {
+            match self.ask_once(of, &body, fields).await {
+                Err(Failed { transience: Transience::Transient, .. }) => self.ctx.pause(ms).await?,
+                said => return said,
+            }
         }
+        self.ask_once(of, &body, fields).await
     }
 
     /// Looks until `is_so` says something, at most as long as the setting `wait-ms` says. `None`: it never did.
@@ -263,10 +266,21 @@ impl<'a> Cluster<'a> {
         })
     }
 
+    /// A look that didn't work for a passing reason is asked again: nobody gives up a wait of minutes because of one answer.
     async fn look(&self, of: &Resource, fields: &[&str]) -> Result<Read, Failed> {
         if self.room() == 0 {
             return Err(transient("the run has heard as much as it can keep: the next one goes on"));
         }
+        for ms in LOOKS_PAUSE_MS {
+            match self.look_once(of, fields).await {
+                Err(Failed { transience: Transience::Transient, .. }) => self.ctx.pause(ms).await?,
+                read => return read,
+            }
+        }
+        self.look_once(of, fields).await
+    }
+
+    async fn look_once(&self, of: &Resource, fields: &[&str]) -> Result<Read, Failed> {
         let path = format!("{}#{}", of.path(), fields.join(","));
         let asked = self.ctx.look(deed::get(self.endpoint, &path)).await;
         let Response { status, body } = self.answered(asked, "GET", of)?;
@@ -274,6 +288,16 @@ impl<'a> Cluster<'a> {
             200..300 => read(&body.bytes, of).map(Read::Here),
             404 => Ok(Read::Missing(refused(status, &body.bytes).message)),
             _ => Err(refused(status, &body.bytes).about("GET", of)),
+        }
+    }
+
+    async fn ask_once(&self, of: &Resource, body: &[u8], fields: &[&str]) -> Result<Value, Failed> {
+        let path = format!("{}#{}", of.path(), fields.join(","));
+        let asked = self.ctx.look(deed::http(self.endpoint, "POST", &path, body.into())).await;
+        let Response { status, body } = self.answered(asked, "POST", of)?;
+        match status {
+            200..300 => read(&body.bytes, of),
+            _ => Err(refused(status, &body.bytes).about("POST", of)),
         }
     }
 

@@ -48,6 +48,12 @@ impl Time {
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 
+    /// The second before.
+    #[must_use]
+    pub const fn second_before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
     /// How many ms lie between an earlier moment and this one; 0 where it isn't earlier.
     #[must_use]
     pub fn ms_since(self, earlier: Self) -> u64 {

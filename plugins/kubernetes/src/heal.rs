@@ -24,7 +24,7 @@ use backstay_sdk::{
     settings::{Problem, Setting, SettingInfo},
 };
 
-use crate::{age::SETTLES, api::Cluster, look, workload::Workload};
+use crate::{age::SETTLES, api::Cluster, look, pods::STARTS, workload::Workload};
 
 /// What can be asked for.
 pub const PLAYBOOKS: [&str; 8] =
@@ -61,7 +61,7 @@ pub async fn heal(cluster: &Cluster<'_>, workload: &Workload, playbook: &str) ->
 /// What can be set for playbooks, the one that only looks among them, for `describe`.
 #[must_use]
 pub fn infos() -> Vec<SettingInfo> {
-    let mut infos = Vec::from([SETTLES.info()]);
+    let mut infos = Vec::from([SETTLES.info(), STARTS.info()]);
     infos.extend(look::infos());
     infos.extend(restart::infos());
     infos.extend(resize::infos());
@@ -88,3 +88,8 @@ pub(crate) fn named(name: &str) -> String {
     let end = (0..=name.len().min(NAME_BYTES_MAX)).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
     quote::text(name.get(..end).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) mod world;

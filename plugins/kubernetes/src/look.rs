@@ -45,7 +45,7 @@ use crate::{
     clock::Time,
     heal::raised::Raised,
     nodes::{Ill, Node},
-    pods::{self, Container, Depth, Pod, Several},
+    pods::{self, Container, Pod, Several},
     resource::{EVENTS, PODS},
     standing::Standing,
     workload::Workload,
@@ -89,7 +89,7 @@ pub async fn tell(cluster: &Cluster<'_>, workload: &Workload, readings: &mut Rea
     readings.say("pods-wanted", standing.wanted);
     readings.say("pods-ready", standing.ready);
     let most = PODS_MOST.count(cluster.config());
-    let Several { pods, more } = pods::some(cluster, workload, &standing, Depth::Seen, most).await?;
+    let Several { pods, more } = pods::some(cluster, workload, &standing, most).await?;
     if more {
         readings.say("pods-looked", pods.len());
     }
@@ -141,7 +141,8 @@ impl Trouble {
                 let Some(ended) = container.ended.as_ref().filter(|ended| !ended.was_done()) else {
                     continue;
                 };
-                let is_lately = ended.at.is_some_and(|at| ages.now.ms_since(at) <= back_ms);
+                // An end without a time is one that the kubelet has not followed up yet.
+                let is_lately = ended.at.is_none_or(|at| ages.now.ms_since(at) <= back_ms);
                 if !is_lately && !container.is_held_back() {
                     continue;
                 }
@@ -252,8 +253,8 @@ async fn nodes(cluster: &Cluster<'_>, pods: &[Pod]) -> Option<(Vec<Node>, bool)>
     let more = names.len() > most;
     names.truncate(most);
     let seen = all(names.into_iter().map(|name| Node::seen(cluster, name)).collect()).await;
-    let nodes: Option<Vec<Option<Node>>> = seen.into_iter().map(Result::ok).collect();
-    Some((nodes?.into_iter().flatten().collect(), more))
+    let nodes: Option<Vec<Node>> = seen.into_iter().map(Result::ok).collect();
+    Some((nodes?, more))
 }
 
 /// When a pod was put out: the newest time that it tells. One that was never let in tells when it was made.
@@ -264,3 +265,6 @@ fn when_put_out(pod: &Value) -> Option<Time> {
     let times = disrupted.map(|one| text(one, "/lastTransitionTime")).chain(ended);
     times.chain([text(pod, "/metadata/creationTimestamp")]).filter_map(Time::parse).max()
 }
+
+#[cfg(test)]
+mod tests;

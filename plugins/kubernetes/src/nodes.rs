@@ -80,14 +80,14 @@ impl Node {
         Ok(cluster.get(&resource(name), &FIELDS).await?.map(|seen| Self::read(&seen)))
     }
 
-    /// The same as the API server remembers it, which is nearly always as it is.
+    /// The same as the API server remembers it, which is nearly always as it is. One that isn't there any more is lost.
     ///
     /// # Errors
     /// It can't be read.
-    pub async fn seen(cluster: &Cluster<'_>, name: &str) -> Result<Option<Self>, Failed> {
+    pub async fn seen(cluster: &Cluster<'_>, name: &str) -> Result<Self, Failed> {
         let of = resource(name).with("resourceVersion", "0");
         let fields = ["/metadata/name", "/status/conditions/*/type", "/status/conditions/*/status"];
-        Ok(cluster.get(&of, &fields).await?.map(|seen| Self::read(&seen)))
+        Ok(Self::read(&cluster.get(&of, &fields).await?.unwrap_or_default()))
     }
 
     /// One page of those that a field selects, and what the next page is asked for by.

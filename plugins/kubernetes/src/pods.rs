@@ -14,15 +14,25 @@ use alloc::{
 use backstay_sdk::{
     executor::{Failed, permanent},
     quote,
+    settings::Number,
 };
 use serde_json::Value;
 
 use crate::{
-    api::{Cluster, text},
+    api::{Cluster, number, text},
     clock::Time,
     resource::{PODS, Resource},
     standing::{Standing, revision_label},
     workload::Workload,
+};
+
+/// How long a pod may take to become ready.
+pub const STARTS: Number = Number {
+    name: "pod-start-ms",
+    default: 120_000,
+    least: 0,
+    most: 3_600_000,
+    help: "So long may a pod take to become ready, in ms. One that is younger, and has not ended once, is starting and no trouble.",
 };
 
 /// How many pods are asked for at once. The fields of so many fit into an answer.
@@ -35,20 +45,33 @@ pub(crate) const MEMORY: &str = "backstay.dev/memory";
 
 /// What says which pod it is, and where.
 const PLACE: [&str; 3] = ["/metadata/name", "/metadata/deletionTimestamp", "/spec/nodeName"];
-/// What says whether it is ready, by name.
-const READY: [&str; 3] = ["/metadata/uid", "/status/conditions/*/type", "/status/conditions/*/status"];
+/// What says whether it is ready, by name, or has yet to become so.
+const READY: [&str; 5] = [
+    "/metadata/uid",
+    "/metadata/creationTimestamp",
+    "/status/conditions/*/type",
+    "/status/conditions/*/status",
+    "/status/containerStatuses/*/restartCount",
+];
 /// The same for whoever only looks: whether anything is not as it should be.
 const DOUBTS: [&str; 1] = ["/status/conditions/*/status"];
-/// What became of its containers.
-const CONTAINERS: [&str; 5] = [
+/// What became of its containers. An end that the kubelet has not followed up yet is now.
+const CONTAINERS: [&str; 7] = [
     "/metadata/annotations/backstay.dev~1memory",
-    "/status/*/*/state/*/reason",
-    "/status/*/*/state/*/finishedAt",
-    "/status/*/*/lastState/*/reason",
-    "/status/*/*/lastState/*/finishedAt",
+    "/status/containerStatuses/*/state/*/reason",
+    "/status/containerStatuses/*/lastState/*/reason",
+    "/status/containerStatuses/*/lastState/*/finishedAt",
+    "/status/initContainerStatuses/*/state/*/reason",
+    "/status/initContainerStatuses/*/lastState/*/reason",
+    "/status/initContainerStatuses/*/lastState/*/finishedAt",
 ];
-/// What the containers are called.
-const NAMES: [&str; 1] = ["/status/*/*/name"];
+/// Which they are, and when exactly they ended.
+const NAMES: [&str; 4] = [
+    "/metadata/uid",
+    "/status/containerStatuses/*/name",
+    "/status/initContainerStatuses/*/name",
+    "/status/containerStatuses/*/state/*/finishedAt",
+];
 
 /// One pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +88,10 @@ pub struct Pod {
     pub leaving: bool,
     /// Whether it is ready. Where it was only looked at: whether nothing says that it isn't.
     pub ready: bool,
+    /// When it was made, where that was asked for.
+    pub made: Option<Time>,
+    /// Whether a container of it has ended and was begun again, where that was asked for.
+    pub has_ended: bool,
     /// Its containers, those that begin and go on running beside the others among them.
     pub containers: Vec<Container>,
     /// Its own note on raised limits, as it is written.
@@ -87,8 +114,19 @@ pub struct Container {
 pub struct Ended {
     /// Why, as the kubelet has it: `Error`, `OOMKilled`, `Completed`.
     pub reason: String,
-    /// When.
+    /// When. `None`: now, or it wasn't asked for.
     pub at: Option<Time>,
+}
+
+/// How a pod is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// Ready.
+    Ready,
+    /// Not yet: it was made a short while ago, and nothing has gone wrong with it.
+    Starting,
+    /// Not ready, and should be.
+    Sick,
 }
 
 /// How much is asked for of each pod.
@@ -98,16 +136,16 @@ pub(crate) enum Depth {
     Seen,
     /// Where it is, and whether it is ready.
     Placed,
-    /// That, and what became of its containers.
-    Known,
+    /// What became of its containers, by name.
+    Ended,
 }
 
 impl Depth {
     fn fields(self) -> impl Iterator<Item = &'static str> {
-        let more: [&[&str]; 3] = match self {
-            Self::Seen => [&DOUBTS, &CONTAINERS, &[]],
-            Self::Placed => [&READY, &[], &[]],
-            Self::Known => [&READY, &CONTAINERS, &NAMES],
+        let more: [&[&str]; 2] = match self {
+            Self::Seen => [&DOUBTS, &CONTAINERS],
+            Self::Placed => [&READY, &[]],
+            Self::Ended => [&CONTAINERS, &NAMES],
         };
         PLACE.into_iter().chain(more.into_iter().flatten().copied())
     }
@@ -122,7 +160,7 @@ pub(crate) struct Several {
     pub(crate) more: bool,
 }
 
-/// The pods of a workload that have not ended for good, at most `most` of them.
+/// Pods of a workload that have not ended for good, at most `most` of them, as whoever only looks sees them.
 ///
 /// # Errors
 /// They can't be read.
@@ -130,18 +168,13 @@ pub(crate) async fn some(
     cluster: &Cluster<'_>,
     workload: &Workload,
     standing: &Standing,
-    depth: Depth,
     most: u32,
 ) -> Result<Several, Failed> {
-    let all = PODS
-        .of(&workload.namespace)
-        .with("labelSelector", &standing.selector)
-        .with("fieldSelector", "status.phase!=Failed,status.phase!=Succeeded");
-    let revision = format!("/metadata/labels/{}", revision_label(workload));
-    let fields: Vec<String> = depth.fields().map(Into::into).chain([revision.clone()]).collect();
+    let (all, revision) = (list_of(workload, standing), label(workload));
+    let fields = fields(Depth::Seen, &revision);
     // Few pods come out of the API server's memory, as a watch would have them. It then takes no notice of a limit, so that many are
     // asked for in pages.
-    if depth == Depth::Seen && standing.pods <= PAGE && most >= PAGE {
+    if standing.pods.max(standing.wanted) <= PAGE {
         let (items, _) = cluster.page(&all.with("resourceVersion", "0"), &fields).await?;
         return Ok(Several {
             pods: items.iter().map(|item| Pod::read(item, &revision)).collect(),
@@ -167,7 +200,7 @@ pub(crate) async fn some(
     }
 }
 
-/// All pods of a workload that have not ended for good.
+/// All pods of a workload that have not ended for good, in one page.
 ///
 /// # Errors
 /// They can't be read, or there are more than `most`.
@@ -178,12 +211,29 @@ pub(crate) async fn all(
     depth: Depth,
     most: u32,
 ) -> Result<Vec<Pod>, Failed> {
-    let Several { pods, more } = some(cluster, workload, standing, depth, most).await?;
-    if more {
-        let told = quote::text(&workload.told());
-        return Err(permanent(format!("{told} has more than {} pods, too many for one run", pods.len())));
+    let (all, revision) = (list_of(workload, standing), label(workload));
+    let page = all.with("limit", &most.to_string());
+    let (items, next) = cluster.page(&page, &fields(depth, &revision)).await?;
+    if next.is_empty() {
+        return Ok(items.iter().map(|item| Pod::read(item, &revision)).collect());
     }
-    Ok(pods)
+    let told = quote::text(&workload.told());
+    Err(permanent(format!("{told} has more than {most} pods, too many for one run")))
+}
+
+fn list_of(workload: &Workload, standing: &Standing) -> Resource {
+    PODS.of(&workload.namespace)
+        .with("labelSelector", &standing.selector)
+        .with("fieldSelector", "status.phase!=Failed,status.phase!=Succeeded")
+}
+
+/// Where a pod says of which revision it is.
+fn label(workload: &Workload) -> String {
+    format!("/metadata/labels/{}", revision_label(workload))
+}
+
+fn fields(depth: Depth, revision: &str) -> Vec<String> {
+    depth.fields().map(Into::into).chain([revision.into()]).collect()
 }
 
 impl Pod {
@@ -206,6 +256,10 @@ impl Pod {
             revision: of(revision),
             leaving: !text(item, "/metadata/deletionTimestamp").is_empty(),
             ready,
+            made: Time::parse(text(item, "/metadata/creationTimestamp")),
+            has_ended: list(item, "/status/containerStatuses")
+                .iter()
+                .any(|status| number(status, "/restartCount").is_some_and(|count| count > 0)),
             containers: containers.collect(),
             memory: of("/metadata/annotations/backstay.dev~1memory"),
         }
@@ -217,10 +271,17 @@ impl Pod {
         PODS.named(&workload.namespace, &self.name)
     }
 
-    /// Whether it is on a node, stays, and isn't ready.
+    /// How it is at `now`, if it may take so many ms to become ready.
     #[must_use]
-    pub fn is_sick(&self) -> bool {
-        !self.node.is_empty() && !self.leaving && !self.ready
+    pub fn health(&self, now: Time, starts_ms: u64) -> Health {
+        let is_young = self.made.is_some_and(|made| now.ms_since(made) < starts_ms);
+        if self.ready {
+            Health::Ready
+        } else if is_young && !self.has_ended {
+            Health::Starting
+        } else {
+            Health::Sick
+        }
     }
 }
 

@@ -93,6 +93,9 @@ type Reaction = Box<dyn FnMut(&mut Objects, u64)>;
 type Command = Box<dyn FnMut(&[String]) -> (i32, String)>;
 /// What a command does, called with the objects and the time in ms: its answer, and what it changed, if anything.
 type Programs = Box<dyn FnMut(&Run, &mut Objects, u64) -> (Answer, Option<String>)>;
+/// What a part of an object does with rules of its own, called with method, path, body, the objects and the time in ms: status and
+/// answer. `None`: that is no such part.
+type Parts = Box<dyn FnMut(&str, &str, &Value, &mut Objects, u64) -> Option<(u16, Value)>>;
 /// What is answered to a method and a path in place of what the double would.
 type Instead = (String, String, u16, Value);
 
@@ -112,6 +115,7 @@ pub struct Api {
     commands: Vec<(String, Command)>,
     reaction: Option<Reaction>,
     programs: Option<Programs>,
+    parts: Option<Parts>,
 }
 
 /// A setting that is a text.
@@ -157,6 +161,14 @@ impl Api {
         programs: impl FnMut(&Run, &mut Objects, u64) -> (Answer, Option<String>) + 'static,
     ) {
         self.programs = Some(Box::new(programs));
+    }
+
+    /// Has parts of objects with rules of their own, like `eviction`, do this.
+    pub fn on_parts(
+        &mut self,
+        parts: impl FnMut(&str, &str, &Value, &mut Objects, u64) -> Option<(u16, Value)> + 'static,
+    ) {
+        self.parts = Some(Box::new(parts));
     }
 
     /// Answers `method` on `path` (without its query) with this from now on, whatever it asks.
@@ -220,9 +232,14 @@ impl Api {
             Some(after @ (Mishap::After | Mishap::LateButDone | Mishap::Broken)) => {
                 self.does(&effect.deed);
                 match after {
-                    Mishap::Broken => Answer::Failed(transient("the connection was closed")),
+                    // Only a request has a connection.
+                    Mishap::Broken if matches!(effect.deed, Deed::Http(_)) => {
+                        Answer::Failed(transient("the connection was closed"))
+                    }
                     Mishap::LateButDone => Answer::TimedOut,
-                    Mishap::After | Mishap::Before | Mishap::Late | Mishap::Fails => Answer::InDoubt,
+                    Mishap::After | Mishap::Before | Mishap::Late | Mishap::Fails | Mishap::Broken => {
+                        Answer::InDoubt
+                    }
                 }
             }
         };
@@ -273,6 +290,7 @@ impl Api {
     }
 
     fn asked(&mut self, method: &str, path: &str, body: &[u8]) -> Answer {
+        assert!(path.len() <= 1024 && body.len() <= 64 * 1024, "{method} {path} is too long for the host");
         let (path, mask) = path.split_once('#').map_or((path, None), |(path, mask)| (path, Some(mask)));
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let instead = self.instead.iter().find(|(of, at, ..)| of == method && at == path);
@@ -284,7 +302,11 @@ impl Api {
             return response(201, &mask.map_or(review.clone(), |mask| fields::kept(&review, mask)));
         }
         let before = self.objects.version();
-        let (status, said) = self.objects.asked(method, path, query, body);
+        let part = self.parts.as_mut().and_then(|parts| {
+            let body = serde_json::from_slice(body).unwrap_or_default();
+            parts(method, path, &body, &mut self.objects, self.now_ms)
+        });
+        let (status, said) = part.unwrap_or_else(|| self.objects.asked(method, path, query, body));
         if self.objects.version() != before {
             self.changes.push(format!("{method} {path}"));
         }
@@ -299,7 +321,8 @@ impl Api {
 #[must_use]
 pub fn time(ms: u64) -> String {
     let second = ms / 1000;
-    let (day, hour, minute, second) = (1 + second / 86_400, second / 3600 % 24, second / 60 % 60, second % 60);
+    let (day, hour, minute, second) =
+        (1 + second / 86_400, second / 3600 % 24, second / 60 % 60, second % 60);
     format!("2026-11-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 

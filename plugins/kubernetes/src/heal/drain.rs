@@ -22,6 +22,7 @@ use backstay_sdk::{
 };
 use serde_json::Value;
 
+use self::choice::Choice;
 use crate::{
     api::{Cluster, is_true, text},
     heal::{
@@ -80,7 +81,10 @@ struct Leaver {
 pub(super) async fn drain(cluster: &Cluster<'_>, workload: &Workload) -> Result<(), Failed> {
     let standing = Standing::of(cluster, workload).await?;
     let pods = pods::all(cluster, workload, &standing, Depth::Placed, PODS_MAX).await?;
-    let node = choice::node(cluster, workload, &pods).await?;
+    let node = match choice::node(cluster, workload, &pods).await? {
+        Choice::Drain(node) => node,
+        Choice::Done => return whole(cluster, workload, &mut Patience::new(cluster.config())).await,
+    };
     if workload.kind == STATEFUL_SETS && node.ills.contains(&Ill::Lost) {
         let name = named(&node.name);
         let why =
@@ -158,15 +162,20 @@ async fn leave(
             gone(cluster, node, one, &mut patience).await?;
         }
     }
+    whole(cluster, workload, &mut patience).await
+}
+
+/// Waits until all pods of the target are ready.
+async fn whole(cluster: &Cluster<'_>, workload: &Workload, patience: &mut Patience) -> Result<(), Failed> {
     loop {
         let (wanted, ready) = standing::ready(cluster, workload).await?;
         if ready >= wanted {
             return Ok(());
         }
         if !patience.wait(cluster.ctx()).await? {
-            let (name, told) = (named(&node.name), named(&workload.told()));
+            let told = named(&workload.told());
             return Err(transient(format!(
-                "node {name} was drained, and {ready} of {wanted} pods of {told} are ready"
+                "pods left a node, and {ready} of {wanted} pods of {told} are ready elsewhere"
             )));
         }
     }

@@ -68,6 +68,20 @@ impl Raised {
         Self(all)
     }
 
+    /// The same as it was before the last raise of a container from `limit`, which came to nothing: its end isn't answered.
+    pub(crate) fn without(&self, container: &str, limit: Memory) -> Self {
+        let mut all = self.0.clone();
+        match all.remove(container) {
+            Some(raise) if raise.steps > 1 => {
+                let before =
+                    Raise { to: limit, steps: raise.steps - 1, answers: raise.answers.second_before() };
+                all.insert(container.into(), before);
+            }
+            Some(_) | None => {}
+        }
+        Self(all)
+    }
+
     /// Whether an end at that time was answered, of whichever container it was.
     pub(crate) fn answers(&self, at: Time) -> bool {
         self.0.values().any(|raise| raise.answers >= at)
@@ -89,6 +103,19 @@ mod tests {
         assert_eq!(Raised::read(&raised.written()), raised);
         assert_eq!((raised.of("app").map(|raise| raise.steps), raised.of("web")), (Some(2), None));
         assert!(raised.answers(noted) && !raised.answers(at("2026-11-28T02:45:02Z")));
+    }
+
+    #[test]
+    fn a_raise_that_came_to_nothing_answers_nothing() {
+        let memory = |text| Memory::parse(text).unwrap();
+        let end = Time::parse("2026-11-28T02:45:01Z").unwrap();
+        let one = Raised::default().with("app", Raise { to: memory("192Mi"), steps: 1, answers: end });
+        assert_eq!(one.without("app", memory("128Mi")), Raised::default());
+        assert_eq!(one.without("web", memory("128Mi")), one);
+        let two = one.with("app", Raise { to: memory("288Mi"), steps: 2, answers: end });
+        let undone = two.without("app", memory("192Mi"));
+        assert_eq!(undone.of("app").map(|raise| (raise.to, raise.steps)), Some((memory("192Mi"), 1)));
+        assert!(!undone.answers(end));
     }
 
     #[test]

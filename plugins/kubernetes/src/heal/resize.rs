@@ -76,14 +76,17 @@ const LIMITS: [&str; 6] = [
     "/spec/initContainers/*/resources",
 ];
 /// What the kubelet made of a resize.
-const MADE: [&str; 7] = [
+const MADE: [&str; 10] = [
     "/metadata/uid",
     "/status/conditions/*/type",
     "/status/conditions/*/reason",
     "/status/conditions/*/message",
-    "/status/*/*/name",
-    "/status/*/*/resources/limits/memory",
-    "/status/*/*/state/running/startedAt",
+    "/status/containerStatuses/*/name",
+    "/status/containerStatuses/*/resources/limits/memory",
+    "/status/containerStatuses/*/state/running/startedAt",
+    "/status/initContainerStatuses/*/name",
+    "/status/initContainerStatuses/*/resources/limits/memory",
+    "/status/initContainerStatuses/*/state/running/startedAt",
 ];
 pub(super) fn infos() -> Vec<SettingInfo> {
     Vec::from([STEP.info(), STEPS.info(), CEILING.info(), TEMPLATE.info(), PROVE.info()])
@@ -120,7 +123,7 @@ pub(super) async fn resize(cluster: &Cluster<'_>, workload: &Workload) -> Result
         ));
     };
     let standing = Standing::of(cluster, workload).await?;
-    let pods = pods::all(cluster, workload, &standing, Depth::Known, PODS_MAX).await?;
+    let pods = pods::all(cluster, workload, &standing, Depth::Ended, PODS_MAX).await?;
     let hungry = hungry(pods);
     if hungry.is_empty() {
         let told = named(&workload.told());
@@ -199,9 +202,8 @@ async fn raise(
         };
         if let Became::Impossible { .. } = &became {
             // As it was before: the end isn't answered, and a pod that waits for what it will never get waits for nothing.
-            let back = limit.put_back(&one.pod.uid, raise.to);
-            cluster.send("PATCH", &of.clone().part("resize"), &back).await?;
-            note(cluster, &of, &one.pod, (before != Raised::default()).then_some(&before)).await?;
+            put_back(cluster, &of, &limit.put_back(&one.pod.uid, raise.to)).await?;
+            forget(cluster, &of, &one.pod, &noted.without(container, limit.memory())).await?;
         }
         return Ok(became);
     }
@@ -220,6 +222,28 @@ async fn note(
 ) -> Result<Written, Failed> {
     let note = json!({ MEMORY: note.map(Raised::written) });
     cluster.merge(of, &json!({ "metadata": { "uid": pod.uid, "annotations": note } })).await
+}
+
+/// Undoes a raise that came to nothing. The patch says what it was raised to: done twice it is done once.
+async fn put_back(cluster: &Cluster<'_>, of: &Resource, patch: &Value) -> Result<(), Failed> {
+    for _ in 0..TRIES {
+        match cluster.send("PATCH", &of.clone().part("resize"), patch).await? {
+            Sent::Done | Sent::Answered(Refused { status: 404 | 422, .. }) => break,
+            Sent::Answered(_) | Sent::Unknown => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes the note what it was before. Done twice it is done once.
+async fn forget(cluster: &Cluster<'_>, of: &Resource, pod: &Pod, before: &Raised) -> Result<(), Failed> {
+    for _ in 0..TRIES {
+        if note(cluster, of, pod, (*before != Raised::default()).then_some(before)).await? != Written::Unknown
+        {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until a container runs with its new limit, and goes on doing so.

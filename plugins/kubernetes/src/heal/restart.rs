@@ -4,8 +4,8 @@
 //! the newest one comes back to the same image. Nor is `spec.restartAt` of a Rollout used: it lets go of a pod only while no more of them
 //! are unready than may be, and so waits for ever exactly where pods crash.
 //!
-//! Pods that aren't ready go first and alone; where all are ready, all of them go, in turn. What was changed lately is refused: that is a
-//! regression, and doing the same again doesn't cure it.
+//! Pods that aren't ready, and should be, go alone. Where all are ready all of them go, in turn; where some are only starting, they are waited
+//! for. What was changed lately is refused: that is a regression, and doing the same again doesn't cure it.
 
 use alloc::{format, vec::Vec};
 
@@ -23,7 +23,7 @@ use crate::{
         named,
     },
     patience::Patience,
-    pods::{self, Depth, Pod},
+    pods::{self, Depth, Health, Pod, STARTS},
     resource::STATEFUL_SETS,
     standing::{self, Standing},
     workload::Workload,
@@ -46,25 +46,29 @@ pub(super) fn infos() -> Vec<SettingInfo> {
 /// Restarts what isn't ready, or else everything, and sees that all is ready afterwards.
 pub(super) async fn restart(cluster: &Cluster<'_>, workload: &Workload) -> Result<(), Failed> {
     let standing = Standing::of(cluster, workload).await?;
-    age::ages(cluster, workload, &standing).await?.nothing_new(workload)?;
+    let ages = age::ages(cluster, workload, &standing).await?;
+    ages.nothing_new(workload)?;
     let mut pods = pods::all(cluster, workload, &standing, Depth::Placed, PODS_MAX).await?;
-    pods.retain(|pod| !pod.leaving && !pod.node.is_empty());
+    pods.retain(|pod| !pod.leaving);
     let told = named(&workload.told());
-    if pods.is_empty() {
+    let starts_ms = STARTS.count(cluster.config()).into();
+    let is = |wanted: Health| move |pod: &Pod| pod.health(ages.now, starts_ms) == wanted;
+    let (placed, unplaced): (Vec<Pod>, Vec<Pod>) = pods.into_iter().partition(|pod| !pod.node.is_empty());
+    let sick: Vec<Pod> = placed.iter().filter(|pod| is(Health::Sick)(pod)).cloned().collect();
+    if sick.is_empty() && !unplaced.is_empty() {
+        let why = "on no node, and a restart gives them none";
+        return Err(transient(format!("pods of {told} are {why}: {}", unplaced.len())));
+    }
+    if sick.is_empty() && placed.iter().any(is(Health::Starting)) {
+        return come_back(cluster, workload, standing.wanted).await;
+    }
+    if placed.is_empty() {
         return Err(permanent(format!("{told} has no pod that could be restarted")));
     }
-    let sick = pods.iter().filter(|pod| pod.is_sick()).count();
-    let Standing { wanted, ready, .. } = standing;
-    if sick == 0 && ready < wanted {
-        let why = "the others are on no node, and a restart gives them none";
-        return Err(transient(format!("{ready} of {wanted} pods of {told} are ready: {why}")));
-    }
-    if sick > 0 {
-        pods.retain(Pod::is_sick);
-    }
     // Each that was sick makes one more that is ready. Those that were well leave as many as there were.
-    let mut goal = if sick > 0 { ready } else { wanted };
-    for batch in pods.chunks(at_once(cluster, pods.len())) {
+    let (is_sick, going) = (!sick.is_empty(), if sick.is_empty() { placed } else { sick });
+    let mut goal = if is_sick { standing.ready } else { standing.wanted };
+    for batch in going.chunks(at_once(cluster, going.len())) {
         for pod in batch {
             let mut patience = Patience::new(cluster.config());
             evict::evict(cluster, &workload.namespace, &pod.name, &pod.uid, &mut patience).await?;
@@ -75,7 +79,7 @@ pub(super) async fn restart(cluster: &Cluster<'_>, workload: &Workload) -> Resul
                 gone(cluster, workload, pod).await?;
             }
         }
-        if sick > 0 {
+        if is_sick {
             goal = goal.saturating_add(u32::try_from(batch.len()).unwrap_or(u32::MAX));
         }
         come_back(cluster, workload, goal).await?;

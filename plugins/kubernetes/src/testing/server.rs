@@ -373,10 +373,13 @@ fn has_fields(selector: &str, object: &Value) -> bool {
             || one.split_once('=').map_or((one, Ok("")), |(key, value)| (key, Ok(value))),
             |(key, value)| (key, Err(value)),
         );
-        let found = object
-            .pointer(&format!("/{}", key.replace('.', "/")))
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let found = match object.pointer(&format!("/{}", key.replace('.', "/"))) {
+            Some(Value::String(text)) => text.as_str(),
+            Some(Value::Bool(true)) => "true",
+            // What isn't said is not so.
+            Some(_) | None if matches!(value, Ok("true" | "false") | Err("true" | "false")) => "false",
+            Some(_) | None => "",
+        };
         match value {
             Ok(is) => found == is.trim_start_matches('='),
             Err(is_not) => found != is_not,

@@ -12,8 +12,15 @@ use alloc::{
 
 use backstay_sdk::executor::{Failed, permanent};
 
-use super::NODE;
-use crate::{api::Cluster, heal::named, nodes::Node, pods::Pod, workload::Workload};
+use super::{NODE, cordon};
+use crate::{
+    api::Cluster,
+    clock,
+    heal::named,
+    nodes::Node,
+    pods::{Health, Pod, STARTS},
+    workload::Workload,
+};
 
 /// The most nodes of a target that are looked at one by one, those with sick pods first.
 const NODES_MAX: usize = 16;
@@ -25,47 +32,66 @@ struct Tally {
     ready: u32,
 }
 
+/// What was found.
+pub(super) enum Choice {
+    /// This one is drained.
+    Drain(Node),
+    /// One was drained for this target before, and none of its pods are in trouble on another.
+    Done,
+}
+
 /// The node to drain.
-pub(super) async fn node(cluster: &Cluster<'_>, workload: &Workload, pods: &[Pod]) -> Result<Node, Failed> {
-    let told = named(&workload.told());
+pub(super) async fn node(cluster: &Cluster<'_>, workload: &Workload, pods: &[Pod]) -> Result<Choice, Failed> {
     let name = NODE.of(cluster.config());
     if !name.is_empty() {
         let node = Node::of(cluster, name).await?;
-        let node = node.ok_or_else(|| permanent(format!("there is no node {}", named(name))))?;
-        return may_be(node);
+        return may_be(node.ok_or_else(|| permanent(format!("there is no node {}", named(name))))?);
     }
-    let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
-    for pod in pods.iter().filter(|pod| !pod.leaving && !pod.node.is_empty()) {
-        let tally = tallies.entry(&pod.node).or_default();
-        if pod.ready { tally.ready += 1 } else { tally.sick += 1 }
+    let placed = || pods.iter().filter(|pod| !pod.leaving && !pod.node.is_empty());
+    let mut doubts: BTreeMap<&str, usize> = BTreeMap::new();
+    for pod in placed() {
+        *doubts.entry(&pod.node).or_default() += usize::from(!pod.ready);
     }
-    let mut names: Vec<&str> = tallies.keys().copied().collect();
-    names.sort_by_key(|name| core::cmp::Reverse(tallies.get(name).map_or(0, |tally| tally.sick)));
+    let mut names: Vec<&str> = doubts.keys().copied().collect();
+    names.sort_by_key(|name| core::cmp::Reverse(doubts.get(name).copied()));
     let mut nodes = Vec::new();
     for name in names.into_iter().take(NODES_MAX) {
         nodes.extend(Node::of(cluster, name).await?);
     }
     // What a run before this one began is gone on with.
     if let Some(ours) = nodes.iter().find(|node| node.is_cordoned && node.cordoned_by == workload.told()) {
-        return Ok(ours.clone());
+        return Ok(Choice::Drain(ours.clone()));
     }
     let worst =
         nodes.iter().filter(|node| !node.ills.is_empty()).min_by_key(|node| node.ills.first().copied());
     if let Some(worst) = worst {
         return may_be(worst.clone());
     }
-    match blamed(&tallies) {
-        Some(name) => match nodes.into_iter().find(|node| node.name == name) {
-            Some(node) => may_be(node),
-            None => Err(permanent(format!("node {} is gone", named(name)))),
-        },
-        None if tallies.values().all(|tally| tally.sick == 0) => {
-            Err(permanent(format!("no node with pods of {told} is in trouble: there is nothing to drain")))
+    let (now, starts_ms) = (clock::now(cluster).await?, STARTS.count(cluster.config()).into());
+    let mut tallies: BTreeMap<&str, Tally> = BTreeMap::new();
+    for pod in placed() {
+        let tally = tallies.entry(&pod.node).or_default();
+        match pod.health(now, starts_ms) {
+            Health::Ready => tally.ready += 1,
+            Health::Sick => tally.sick += 1,
+            Health::Starting => {}
         }
-        None => Err(permanent(format!(
-            "pods of {told} fail on more than one node, or on the only one: that is no node's fault"
-        ))),
     }
+    let told = named(&workload.told());
+    if let Some(name) = blamed(&tallies) {
+        let node = nodes.into_iter().find(|node| node.name == name);
+        return may_be(node.ok_or_else(|| permanent(format!("node {} is gone", named(name))))?);
+    }
+    if tallies.values().any(|tally| tally.sick > 0) {
+        let why = "that is no node's fault";
+        return Err(permanent(format!(
+            "pods of {told} fail on more than one node, or on the only one: {why}"
+        )));
+    }
+    if cordon::cordoned(cluster).await?.iter().any(|node| node.cordoned_by == workload.told()) {
+        return Ok(Choice::Done);
+    }
+    Err(permanent(format!("no node with pods of {told} is in trouble: there is nothing to drain")))
 }
 
 /// The only node on which pods fail, if some are ready on another.
@@ -81,14 +107,14 @@ fn blamed<'n>(tallies: &BTreeMap<&'n str, Tally>) -> Option<&'n str> {
 }
 
 /// That nobody else has cordoned it. Another target of ours may have: then it is about the same trouble.
-fn may_be(node: Node) -> Result<Node, Failed> {
+fn may_be(node: Node) -> Result<Choice, Failed> {
     if node.is_cordoned && node.cordoned_by.is_empty() {
         let name: String = named(&node.name);
         return Err(permanent(format!(
             "node {name} was cordoned by somebody else: whoever did it knows what comes next"
         )));
     }
-    Ok(node)
+    Ok(Choice::Drain(node))
 }
 
 #[cfg(test)]

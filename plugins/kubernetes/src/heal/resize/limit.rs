@@ -64,6 +64,11 @@ impl Limit {
         self.limit.1 >= memory
     }
 
+    /// How much it is.
+    pub(super) const fn memory(&self) -> Memory {
+        self.limit.1
+    }
+
     /// What is to be done about an end at `at`, after what was noted before.
     pub(super) fn plan(
         &self,
