@@ -20,15 +20,24 @@ use backstay_sdk::{
 
 /// What became of a revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
+pub enum Status {
+    /// It is out.
     Deployed,
+    /// Another one came after it.
     Superseded,
+    /// It did not come up, or could not be made.
     Failed,
+    /// It is being installed, or was until its helm was killed.
     PendingInstall,
+    /// The same of an upgrade.
     PendingUpgrade,
+    /// The same of a roll-back.
     PendingRollback,
+    /// The release is being taken away.
     Uninstalling,
+    /// The release was taken away, and its history kept.
     Uninstalled,
+    /// Helm doesn't know, or says what isn't known here.
     Unknown,
 }
 
@@ -51,29 +60,35 @@ impl Status {
     }
 
     /// As Helm says it.
-    pub(crate) fn word(self) -> &'static str {
+    #[must_use]
+    pub fn word(self) -> &'static str {
         Self::ALL.into_iter().find(|(_, status)| *status == self).map_or("unknown", |(word, _)| word)
     }
 
     /// Somebody's helm is at work, or was killed at it.
-    pub(crate) fn is_pending(self) -> bool {
+    #[must_use]
+    pub fn is_pending(self) -> bool {
         matches!(self, Self::PendingInstall | Self::PendingUpgrade | Self::PendingRollback)
     }
 }
 
 /// One revision, as Helm keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Record {
-    pub(crate) revision: u32,
-    pub(crate) status: Status,
+pub struct Record {
+    /// Its number, from 1.
+    pub revision: u32,
+    /// What became of it, as Helm has it.
+    pub status: Status,
     /// When it was begun, by the clock of whoever did; as Helm writes it.
-    pub(crate) updated: String,
+    pub updated: String,
     /// Name and version of its chart: `shop-1.2.0`.
-    pub(crate) chart: String,
-    pub(crate) app_version: String,
+    pub chart: String,
+    /// The version that its chart says of the product.
+    pub app_version: String,
     /// The revision that it brought back, if it is a roll-back.
-    pub(crate) back_to: Option<u32>,
-    pub(crate) description: String,
+    pub back_to: Option<u32>,
+    /// What it says of itself; quotes are single here, and what is long is cut.
+    pub description: String,
 }
 
 /// What says that a record is whole.
@@ -89,7 +104,7 @@ enum Proof {
 
 /// The records that are kept, oldest first: at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct History {
+pub struct History {
     records: Vec<Record>,
 }
 
@@ -101,7 +116,10 @@ impl History {
     }
 
     /// Of records in any order.
-    pub(crate) fn of(mut records: Vec<Record>) -> Result<Self, Failed> {
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn of(mut records: Vec<Record>) -> Result<Self, Failed> {
         records.sort_by_key(|record| record.revision);
         if records.is_empty() {
             return Err(permanent("Helm knows no revision of the release"));
@@ -110,7 +128,8 @@ impl History {
     }
 
     /// The one that Helm goes on from.
-    pub(crate) fn newest(&self) -> &Record {
+    #[must_use]
+    pub fn newest(&self) -> &Record {
         static NONE: Record = Record {
             revision: 0,
             status: Status::Unknown,
@@ -124,18 +143,21 @@ impl History {
     }
 
     /// The record of a revision, if it is still kept.
-    pub(crate) fn get(&self, revision: u32) -> Option<&Record> {
+    #[must_use]
+    pub fn get(&self, revision: u32) -> Option<&Record> {
         self.records.iter().find(|record| record.revision == revision)
     }
 
     /// How many are called deployed. One is, unless two helms were at work at once.
-    pub(crate) fn deployed(&self) -> usize {
+    #[must_use]
+    pub fn deployed(&self) -> usize {
         self.records.iter().filter(|record| record.status == Status::Deployed).count()
     }
 
     /// Those that can be gone back to, the best first: the newest of all if it is out already, then those that are known to be whole, then
     /// those that brought back what isn't kept any more, each newest first.
-    pub(crate) fn ways(&self) -> Vec<&Record> {
+    #[must_use]
+    pub fn ways(&self) -> Vec<&Record> {
         let newest = self.newest();
         let is_out = newest.status == Status::Deployed && self.proof(newest) != Proof::None;
         let mut ways: Vec<&Record> = Vec::from_iter(is_out.then_some(newest));
@@ -164,7 +186,8 @@ impl History {
     }
 
     /// The newest one that wasn't a roll-back that was cut off: what it left behind is what may still be there.
-    pub(crate) fn applied(&self) -> Option<&Record> {
+    #[must_use]
+    pub fn applied(&self) -> Option<&Record> {
         self.records.iter().rev().find(|record| record.status != Status::PendingRollback)
     }
 }
@@ -201,7 +224,8 @@ impl Record {
     }
 
     /// The version in the name of its chart, which may have dashes in both: the last dash before a digit that begins a version.
-    pub(crate) fn chart_version(&self) -> Option<&str> {
+    #[must_use]
+    pub fn chart_version(&self) -> Option<&str> {
         let is_version = |text: &str| {
             let mut numbers = text.split(['-', '+']).next().unwrap_or_default().split('.');
             let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -214,7 +238,8 @@ impl Record {
     }
 
     /// How many ms ago it was begun, as far as clocks agree; `None` where it doesn't say.
-    pub(crate) fn age_ms(&self, now: Time) -> Option<u64> {
+    #[must_use]
+    pub fn age_ms(&self, now: Time) -> Option<u64> {
         // Whoever began it wrote the time of his own zone: 2026-11-28T02:31:00.123456789+01:00.
         let (local, ahead_s) = match self.updated.strip_suffix('Z') {
             Some(_) => (self.updated.clone(), 0),
@@ -236,7 +261,8 @@ impl Record {
     }
 
     /// "revision 7 (failed)", for people.
-    pub(crate) fn told(&self) -> String {
+    #[must_use]
+    pub fn told(&self) -> String {
         let mut told = String::from("revision ");
         told.push_str(&self.revision.to_string());
         told.push_str(" (");

@@ -10,30 +10,31 @@ use crate::history::{History, Status};
 
 /// A roll-back that we asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Attempt {
+pub struct Attempt {
     /// The newest revision when it was asked for.
-    pub(crate) after: u32,
+    pub after: u32,
     /// The revision that it was to bring back.
-    pub(crate) to: u32,
+    pub to: u32,
 }
 
 /// What is known beside the records.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Facts<'f> {
-    pub(crate) history: &'f History,
+pub struct Facts<'f> {
+    /// The records.
+    pub history: &'f History,
     /// The newest revision that is whole and runs what is wanted.
-    pub(crate) to: Option<u32>,
+    pub to: Option<u32>,
     /// What we asked for and whose command has ended, however it did.
-    pub(crate) ours: Option<Attempt>,
+    pub ours: Option<Attempt>,
     /// How many ms ago the newest revision was begun. `None`: it isn't pending, or doesn't say.
-    pub(crate) age_ms: Option<u64>,
+    pub age_ms: Option<u64>,
     /// From which age on a pending revision is nobody's.
-    pub(crate) pending_after_ms: u64,
+    pub pending_after_ms: u64,
 }
 
 /// What is to be done next.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Move {
+pub enum Move {
     /// Nothing: what is wanted is the newest revision, and whole.
     Stay,
     /// To this revision.
@@ -45,7 +46,8 @@ pub(crate) enum Move {
 }
 
 /// What is to be done next.
-pub(crate) fn judge(facts: Facts<'_>) -> Move {
+#[must_use]
+pub fn judge(facts: Facts<'_>) -> Move {
     let Facts { history, to, ours, age_ms, pending_after_ms } = facts;
     let newest = history.newest();
     let told = newest.told();

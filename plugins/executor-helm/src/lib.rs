@@ -17,9 +17,9 @@ mod config;
 mod desk;
 #[cfg(test)]
 mod double;
-mod history;
+pub mod history;
 mod home;
-mod judge;
+pub mod judge;
 mod live;
 mod look;
 mod preview;
