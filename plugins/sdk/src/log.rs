@@ -18,6 +18,10 @@ use crate::{
 const FORMAT: u8 = 1;
 /// The most that the state can hold, as the contract has it.
 const STATE_BYTES_MAX: usize = 65_536;
+/// So much of it is kept free of long answers: for what a run asks and hears on its way to its end.
+const SPARE_BYTES: usize = 4096;
+/// An answer that is no longer is kept wherever it fits: it may say what became of a change.
+const SMALL_BYTES_MAX: usize = 512;
 /// The most that is kept of one output. The host keeps to the same; this guards against one that doesn't.
 const OUTPUT_BYTES_MAX: usize = 4096;
 /// The most that is kept of an endpoint's answer, which may have been reduced to fields.
@@ -92,9 +96,14 @@ impl Log {
             | Answer::Refused(_)
             | Answer::InDoubt => {}
         }
-        let mut frame = Writer::default();
-        frame.u8(ANSWERED);
-        frame.answered(&answered);
+        let mut frame = framed(&answered);
+        // Whoever asked is told, and the run ends in its own words: it isn't a bug of the executor that others say much.
+        if frame.0.len() > SMALL_BYTES_MAX && self.bytes.len() + frame.0.len() > STATE_BYTES_MAX - SPARE_BYTES
+        {
+            let why = format!("its {} bytes find no room any more in what a run can keep", frame.0.len());
+            answered.answer = Answer::Failed(Failed { transience: Transience::Permanent, why });
+            frame = framed(&answered);
+        }
         self.push(&frame.0);
         self.answers.push(answered);
         Ok(())
@@ -132,6 +141,13 @@ impl Log {
         bytes.bytes(frame);
         self.bytes = bytes.0;
     }
+}
+
+fn framed(answered: &Answered) -> Writer {
+    let mut frame = Writer::default();
+    frame.u8(ANSWERED);
+    frame.answered(answered);
+    frame
 }
 
 /// Keeps the end.
