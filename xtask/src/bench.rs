@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::dist;
+use crate::k8s::{self, Missing};
 use crate::plugins;
 use crate::programs;
 use crate::setup::{self, Need};
@@ -37,6 +38,10 @@ const PLUGINS: &str = "plugins";
 const JUDGE: &str = "judge";
 /// Measured on a server that is built as quickly as it.
 const TARGETS: &str = "targets";
+/// The same on a Kubernetes control plane: a program of the package that starts one.
+const KUBERNETES: &str = "k8s";
+const KUBERNETES_PACKAGE: &str = "backstay-test-k8s";
+const KUBERNETES_PROGRAM: &str = "rollback";
 const JUDGE_PACKAGE: &str = "backstay-test-judge";
 
 /// The workspace of [`PLUGINS`], from the root.
@@ -69,7 +74,7 @@ impl Request {
 pub(crate) fn run(workspace: &Workspace, request: &Request) -> Result<(), Trouble> {
     let Request { names, arguments } = request;
     let mut known = workspace.package(PACKAGE).map_or_else(Vec::new, |package| package.programs.clone());
-    known.extend([PLUGINS.into(), JUDGE.into()]);
+    known.extend([PLUGINS.into(), JUDGE.into(), KUBERNETES.into()]);
     known.sort();
     let list = known.join(", ");
     if names.is_empty() {
@@ -122,6 +127,13 @@ fn measure(workspace: &Workspace, name: &str, arguments: &[OsString]) -> Result<
                 .arg(&workspace.target)
                 .env("BACKSTAY_GUEST", build_guest(&workspace.target)?);
         }
+        KUBERNETES => {
+            k8s::build(workspace).map_err(|(Missing::Go(trouble) | Missing::Broken(trouble))| trouble)?;
+            build_server(workspace)?;
+            command
+                .args(["run", "--profile", PROFILE, "-p", KUBERNETES_PACKAGE, "--bin", KUBERNETES_PROGRAM])
+                .env("BACKSTAY_PROGRAMS", workspace.target.join(PROFILE));
+        }
         JUDGE => {
             command.args(["run", "--profile", PROFILE, "-p", JUDGE_PACKAGE, "--bin", name]);
         }
@@ -130,15 +142,7 @@ fn measure(workspace: &Workspace, name: &str, arguments: &[OsString]) -> Result<
                 plugins::build(workspace)?;
             }
             if name == BEATS || name == TARGETS {
-                // A fleet that is laid out has a broker; without this one it has a small one of its own.
-                let _ = setup::ensure(Need::Broker);
-                // A fleet lays out the service of its devices, whether it has any or not.
-                for package in ["backstay", "backstay-test-service"] {
-                    let mut build = cargo();
-                    build.args(["build", "--profile", PROFILE, "-p", package, "--bins"]);
-                    run_loudly(&mut build, &format!("build {package}"))?;
-                }
-                plugins::build(workspace)?;
+                build_server(workspace)?;
             }
             command
                 .args(["run", "--profile", PROFILE, "-p", PACKAGE, "--bin", name])
@@ -147,6 +151,19 @@ fn measure(workspace: &Workspace, name: &str, arguments: &[OsString]) -> Result<
     }
     command.env("BACKSTAY_PLUGINS", workspace.plugins()).arg("--").args(arguments);
     run_loudly(&mut command, &format!("measure {name}"))
+}
+
+/// Builds the server that is measured, and what it loads.
+fn build_server(workspace: &Workspace) -> Result<(), Trouble> {
+    // A fleet that is laid out has a broker; without this one it has a small one of its own.
+    let _ = setup::ensure(Need::Broker);
+    // A fleet lays out the service of its devices, whether it has any or not.
+    for package in ["backstay", "backstay-test-service"] {
+        let mut build = cargo();
+        build.args(["build", "--profile", PROFILE, "-p", package, "--bins"]);
+        run_long(&mut build, &format!("build {package}"))?;
+    }
+    plugins::build(workspace).map(|_| ())
 }
 
 /// Builds the tree as a plug-in for extism, size first like ours.

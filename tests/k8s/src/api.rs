@@ -220,7 +220,7 @@ impl Api {
     ///
     /// # Errors
     /// The server's refusal: 410 if the version is too old.
-    pub(crate) fn watch(
+    pub fn watch(
         &self,
         path: &str,
         version: &str,
