@@ -18,3 +18,23 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end -}}
 {{- end }}
+
+{{- /* What its rights are called in other namespaces, where another server's may be, too. */}}
+{{- define "backstay.account" -}}
+{{ .Release.Namespace }}-{{ .Release.Name }}
+{{- end }}
+
+{{- /* A value as TOML has it. JSON's texts, numbers, words and lists are TOML's as well. */}}
+{{- define "backstay.table" -}}
+{ {{ range $at, $key := keys . | sortAlpha }}{{ if $at }}, {{ end }}{{ $key }} = {{ get $ $key | toJson }}{{ end }} }
+{{- end }}
+
+{{- /* The playbooks of a target, as texts. */}}
+{{- define "backstay.playbooks" -}}
+{{- range .heals | default list }}{{ if kindIs "map" . }}{{ .name }}{{ else }}{{ . }}{{ end }} {{ end -}}
+{{- end }}
+
+{{- /* How the kubelet sees whether the server answers. Nobody has to show a token for it. */}}
+{{- define "backstay.healthz" -}}
+{ path: /healthz, port: api, scheme: {{ ternary "HTTPS" "HTTP" .Values.keys.tls }} }
+{{- end }}
