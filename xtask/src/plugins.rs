@@ -23,7 +23,11 @@ pub(crate) struct Component {
 
 /// Builds every plugin below plugins/. The file is called as the package: `policy-tree.wasm`.
 pub(crate) fn build(workspace: &Workspace) -> Result<Vec<Component>, Trouble> {
-    let is_plugin = |package: &&Package| package.dependencies.iter().any(|needed| needed.name == SDK);
+    // What plugins share uses the SDK as well; who ships says so in a manifest.
+    let manifest = |package: &Package| workspace.root.join(&package.folder).join("manifest.toml");
+    let is_plugin = |package: &&Package| {
+        package.dependencies.iter().any(|needed| needed.name == SDK) && manifest(package).is_file()
+    };
     let plugins: Vec<_> = workspace.below("plugins").filter(is_plugin).collect();
     if plugins.is_empty() {
         eprintln!("no package below plugins/ depends on {SDK}: there is no plugin to build");
@@ -64,7 +68,7 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Vec<Component>, Trouble> {
                 .help("does its lib.rs export a world of wit/ through backstay-sdk?"));
         }
         // What the vendor says of it stands beside it: both are needed to sign it.
-        let manifest = workspace.root.join("plugins").join(&plugin.name).join("manifest.toml");
+        let manifest = manifest(plugin);
         fs::copy(&manifest, file.with_extension("toml"))
             .map_err(|why| Trouble::new(format!("cannot copy {}", manifest.display())).why(why))?;
         let bytes = fs::metadata(&file).map_err(|why| failed().why(why))?.len();

@@ -18,6 +18,7 @@ const ROOT: &[&str] = &[
     "README.md",
     "docs",
     "firmware-integration",
+    "kubernetes-integration",
     "plugins",
     "runtime",
     "tests",
