@@ -40,7 +40,7 @@ pub(super) struct Load<'a> {
     pub(super) bundle: Cow<'a, [u8]>,
     /// What it is to be asked.
     pub(super) role: PluginRole,
-    /// How it is set up: what it is told with a call, one of these. At least one.
+    /// How it is set up: what it is told with a call, one of these.
     pub(super) setups: Cow<'a, [Vec<(Name, Value)>]>,
 }
 

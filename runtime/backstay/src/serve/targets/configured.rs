@@ -86,7 +86,7 @@ impl Configured {
         loader: &Loader<'_>,
     ) -> Result<Self, Vec<(String, String)>> {
         let (shared, mut wrong) = (targets.shared(), Vec::new());
-        let (program, plain) = (Program::this(), vec![BTreeMap::new()]);
+        let program = Program::this();
         let mut policies: BTreeMap<Name, Box<dyn Ask>> = BTreeMap::new();
         for (name, plugin) in &shared.policies {
             let loaded = loader.policy_workers(plugin, &program).and_then(|workers| {
@@ -104,7 +104,8 @@ impl Configured {
         let mut executors: BTreeMap<Name, Vec<Box<dyn Executes>>> = BTreeMap::new();
         let setups = setups(targets);
         for (name, plugin) in &shared.executors {
-            let setups = setups.get(name).unwrap_or(&plain);
+            // What no target uses is loaded all the same; which settings it would need, nobody can say.
+            let setups = setups.get(name).map_or(&[][..], Vec::as_slice);
             match loader.executor_workers(plugin, setups, &program) {
                 Ok(workers) => {
                     let apart = workers.into_iter().map(|worker| Box::new(Apart::new(worker)) as _);
