@@ -89,6 +89,15 @@ impl Target {
         self.note(TargetStep::Confirmed { release: good.release }, desk);
     }
 
+    /// What is to be left is no home any more, whether it can be left now or not: not before it has been good for long enough again.
+    pub(super) fn is_no_home(&mut self) {
+        let (left, _, _) = self.judged_release();
+        self.state.good.retain(|good| good.release.digest != left.digest);
+        if let Some(out) = &mut self.state.out {
+            out.confirmed = false;
+        }
+    }
+
     /// A release is kept from being let out, and from being gone back to.
     pub(super) fn quarantine(&mut self, release: &Release, desk: &mut Desk<'_>) {
         if self.state.is_quarantined(&release.digest) || *release == unnamed() {

@@ -40,6 +40,28 @@ fn a_bad_canary_goes_home_and_stays_out() {
     assert_eq!(world.heard("the promotion breaker closed"), 1);
 }
 
+/// The only release that was ever good goes bad, and there is nowhere to go. What follows is bad, too, and the first is no home for
+/// it: not before it has been good again for as long as it once took to trust it.
+#[test]
+fn what_was_to_be_left_is_no_home() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    world.wishes("shop", Wish::Thaw);
+    world.deploys("shop", "2.0", 1000);
+    world.windows("shop", 1);
+    assert!(world.runs.is_empty(), "{:?}", world.runs);
+    assert_eq!(world.pages.len(), 2, "there is no way home");
+    world.wishes("shop", Wish::Thaw);
+    world.says("shop", Some(Action::Proceed));
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "3.0", 1000);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    assert_eq!(world.run_ends(), Task::GoHome { release: release("1.0") });
+}
+
 /// Half of the traffic is on the bad release: all of it is switched, and what goes out next a person decides. The stable
 /// side is looked after meanwhile.
 #[test]
