@@ -119,3 +119,27 @@ fn the_executor_of_a_load_balancer_stands_every_case() {
     let more = (names(["restart-web-1"]), ["does-its-work"].as_slice());
     stands_every_case("executor-http-lb", settings.into_iter().collect(), wants, permissions, more);
 }
+
+/// The kit has no API server; tests/k8s lets them work with one.
+fn stands_every_case_of_kubernetes(plugin: &str) {
+    let permissions = Permissions {
+        commands: names(["lkg-show"]),
+        endpoints: names(["kubernetes"]),
+        ..Permissions::default()
+    };
+    let text = |name: &str, value: &str| (Name::parse(name).unwrap(), Told::Text(value.into()));
+    let settings = [text("namespace", "prod"), text("name", "shop")].into_iter().collect();
+    let wants = vec![EffectKind::Http, EffectKind::Run];
+    let more = (names(["restart", "hold", "go-on", "unfreeze"]), ["does-its-work"].as_slice());
+    stands_every_case(plugin, settings, wants, permissions, more);
+}
+
+#[test]
+fn the_executor_of_deployments_stands_every_case() {
+    stands_every_case_of_kubernetes("executor-deployment");
+}
+
+#[test]
+fn the_executor_of_rollouts_stands_every_case() {
+    stands_every_case_of_kubernetes("executor-rollouts");
+}

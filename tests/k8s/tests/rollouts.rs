@@ -87,7 +87,7 @@ fn hash(shop: &Shop, version: &str) -> Option<Value> {
     let sets = shop.api().list(&shop.space.path(APPS, "replicasets")).unwrap();
     let of =
         sets.iter().filter(|set| set["spec"]["template"]["spec"]["containers"][0]["image"] == image(version));
-    of.map(|set| set["metadata"]["labels"]["rollouts-pod-template-hash"].clone()).last()
+    of.map(|set| set["metadata"]["labels"]["rollouts-pod-template-hash"].clone()).next_back()
 }
 
 /// All of it is this release.
