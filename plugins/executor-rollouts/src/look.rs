@@ -4,6 +4,8 @@ use backstay_kubernetes::{
     api::{Cluster, number, text},
     json::Value,
     look,
+    revisions::{self, BY_ROLLOUT},
+    template::Told,
     workload::Workload,
 };
 use backstay_sdk::{
@@ -21,6 +23,8 @@ const SHARES: [&str; 5] = [
     "/status/replicas",
     "/status/updatedReplicas",
 ];
+/// All of the traffic, in permille.
+const WHOLE: i64 = 1000;
 /// All weights together, where nobody said otherwise.
 const WEIGHTS: i64 = 100;
 
@@ -30,19 +34,30 @@ pub(crate) async fn tell(cluster: &Cluster<'_>, workload: &Workload) -> Result<(
     let (seen, looked) =
         both(Seen::with(cluster, workload, &SHARES), look::tell(cluster, workload, &mut readings)).await;
     if let Ok(seen) = &seen {
-        if let Some(told) = &seen.source.told {
+        let is_aborted = seen.progress.is_aborted() && seen.is_observed();
+        readings.say("aborted", if is_aborted { "yes" } else { "no" });
+        // What was aborted is not out any more: all traffic is with what is stable.
+        let (told, stage) = if is_aborted {
+            (stable(cluster, workload, seen).await, Some(WHOLE))
+        } else {
+            (seen.source.told.clone(), stage(seen))
+        };
+        if let (Some(told), Some(stage)) = (told, stage) {
             told.say(&mut readings);
-        }
-        if let Some(stage) = stage(seen) {
             readings.say("out-stage", stage);
         }
-        readings.say("aborted", if seen.progress.is_aborted() { "yes" } else { "no" });
     }
     if readings.is_empty() {
         return seen.map(|_| ()).and(looked);
     }
     cluster.ctx().look(readings.deed()).await?;
     Ok(())
+}
+
+/// What the revision runs that is stable. `None`: that can't be read.
+async fn stable(cluster: &Cluster<'_>, workload: &Workload, seen: &Seen) -> Option<Told> {
+    let found = revisions::list(cluster, &workload.namespace, seen.uid(), seen.selector(), BY_ROLLOUT).await;
+    found.ok()?.into_iter().find(|revision| revision.hash == seen.progress.stable())?.told
 }
 
 /// How much of the traffic the newest release has, in permille. `None`: that isn't known.
@@ -54,10 +69,10 @@ fn stage(seen: &Seen) -> Option<i64> {
         return Some(0);
     }
     if current == stable {
-        return Some(1000);
+        return Some(WHOLE);
     }
     if seen.is_blue_green() {
-        return Some(if text(fields, "/status/blueGreen/activeSelector") == current { 1000 } else { 0 });
+        return Some(if text(fields, "/status/blueGreen/activeSelector") == current { WHOLE } else { 0 });
     }
     let (part, all) = match number(fields, "/status/canary/weights/canary/weight") {
         Some(weight) => (
@@ -67,7 +82,7 @@ fn stage(seen: &Seen) -> Option<i64> {
         // Without a router the share of the pods is that of the traffic.
         None => (number(fields, "/status/updatedReplicas").unwrap_or(0), number(fields, "/status/replicas")?),
     };
-    (all > 0).then(|| (part * 1000 / all).clamp(0, 1000))
+    (all > 0).then(|| (part * WHOLE / all).clamp(0, WHOLE))
 }
 
 #[cfg(test)]

@@ -1,17 +1,20 @@
 //! Holding a workload: nothing of it goes out further, until it goes on.
 //!
-//! A pause that is ours is told by an annotation, and is the only one that is ever lifted. What somebody else paused stays so. A
-//! Rollout that is paused doesn't scale either, because its controller then leaves all of its ReplicaSets alone; so it is held only
-//! while something is on its way. Not here: when anything is held (`core`), and the pause steps of a Rollout, which are its own.
+//! A pause that is ours is told by an annotation, and is the only one that is ever lifted. What somebody else paused stays so.
+//!
+//! What is held stands with pods: a canary that was paused before it had any would never have data, and without data nobody says that
+//! it may go on. And a Rollout that is paused doesn't scale, because its controller then leaves all of its ReplicaSets alone; so it is
+//! held only while something is on its way. Not here: when anything is held (`core`), and the pause steps of a Rollout, which are its own.
 
 use alloc::{format, vec::Vec};
 
-use backstay_sdk::executor::{Failed, permanent};
+use backstay_sdk::executor::{Failed, permanent, transient};
 use serde_json::{Value, json};
 
 use crate::{
     api::{Cluster, is_true, number, text},
-    edit::{Left, annotated, edit},
+    edit::{Left, annotated, edit, known},
+    patience::Patience,
     resource::ROLLOUTS,
     workload::Workload,
 };
@@ -27,15 +30,21 @@ pub const HELD_FIELD: &str = "/metadata/annotations/backstay.dev~1held";
 /// What it says.
 const OURS: &str = "paused";
 /// What is read of the workload.
-const FIELDS: [&str; 7] = [
+const FIELDS: [&str; 11] = [
     "/metadata/generation",
     HELD_FIELD,
+    "/metadata/annotations/rollout.argoproj.io~1workload-generation",
     "/spec/paused",
     "/status/abort",
     "/status/currentPodHash",
     "/status/observedGeneration",
+    "/status/pauseConditions/*/reason",
     "/status/stableRS",
+    "/status/updatedReplicas",
+    "/status/workloadObservedGeneration",
 ];
+/// How long the first pods of a release on its way are waited for, in ms. They don't have to be well: they only have to be wanted.
+const PODS_MS: u64 = 20_000;
 
 /// Who paused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,24 +77,56 @@ impl Pause {
 /// Holds it.
 ///
 /// # Errors
-/// It isn't there, or can't be changed.
+/// It isn't there, can't be changed, or has no pods yet of what is on its way.
 pub async fn hold(cluster: &Cluster<'_>, workload: &Workload) -> Result<(), Failed> {
-    let pause = |seen: &Value| {
-        let mut patch = annotated(HELD, Some(OURS));
-        patch["spec"] = json!({ "paused": true });
-        let is_moot = workload.kind == ROLLOUTS && is_whole(seen);
-        Ok((Pause::of(seen) == Pause::None && !is_moot).then_some(patch))
-    };
-    let what = format!("pausing {}", workload.told());
-    is_there(edit(cluster, &workload.resource(), &FIELDS, &what, None, pause).await?, workload)
+    let is_rollout = workload.kind == ROLLOUTS;
+    let mut patience = Patience::of(cluster.config(), PODS_MS);
+    loop {
+        let seen = cluster.need(&workload.resource(), &known(&FIELDS), &workload.told()).await?;
+        if Pause::of(&seen) != Pause::None || (is_rollout && !is_on_its_way(&seen)) {
+            return Ok(());
+        }
+        if has_pods(&seen) {
+            let pause = |seen: &Value| {
+                let mut patch = annotated(HELD, Some(OURS));
+                patch["spec"] = json!({ "paused": true });
+                Ok((Pause::of(seen) == Pause::None).then_some(patch))
+            };
+            let what = format!("pausing {}", workload.told());
+            let left = edit(cluster, &workload.resource(), &FIELDS, &what, Some(seen), pause).await?;
+            return is_there(left, workload);
+        }
+        if !patience.wait(cluster.ctx()).await? {
+            let why = "what is on its way has no pods yet: held like that it would never have data";
+            return Err(transient(why));
+        }
+    }
 }
 
-/// Whether a Rollout has promoted what it was asked for, and has seen all that it was asked for.
-fn is_whole(seen: &Value) -> bool {
+/// Whether the controller has seen what is asked of the workload. A Rollout says so in texts, where other kinds have numbers.
+fn is_observed(seen: &Value) -> bool {
+    let observed = match seen.pointer("/status/observedGeneration") {
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(observed) => observed.as_i64(),
+        None => None,
+    };
+    // What its template in another object is like, Argo Rollouts notes beside.
+    let template = text(seen, "/metadata/annotations/rollout.argoproj.io~1workload-generation");
+    observed == number(seen, "/metadata/generation")
+        && (template.is_empty() || template == text(seen, "/status/workloadObservedGeneration"))
+}
+
+/// Whether a Rollout has anything yet to promote. What was aborted goes no further by itself.
+fn is_on_its_way(seen: &Value) -> bool {
     let (current, stable) = (text(seen, "/status/currentPodHash"), text(seen, "/status/stableRS"));
-    // A Rollout says it in a text, where other kinds have a number.
-    let observed = text(seen, "/status/observedGeneration").parse().ok();
-    !stable.is_empty() && current == stable && observed == number(seen, "/metadata/generation")
+    !is_observed(seen) || (current != stable && !is_true(seen, "/status/abort"))
+}
+
+/// Whether what is on its way has pods already, or waits by itself.
+fn has_pods(seen: &Value) -> bool {
+    let pauses = seen.pointer("/status/pauseConditions").and_then(Value::as_array);
+    let waits = pauses.is_some_and(|pauses| !pauses.is_empty());
+    is_observed(seen) && (waits || number(seen, "/status/updatedReplicas") > Some(0))
 }
 
 /// Lifts the pause that is ours. A Rollout that was aborted stays so: to try the same release again is for people.
@@ -147,7 +188,7 @@ fn is_there(left: Left, workload: &Workload) -> Result<(), Failed> {
 #[cfg(test)]
 mod tests {
     use backstay_sdk::{
-        executor::{Ctx, Executor, Order, Outcome, Task},
+        executor::{Ctx, Executor, Order, Outcome, Task, Transience},
         settings::Description,
     };
 
@@ -174,10 +215,12 @@ mod tests {
         }
     }
 
+    /// One with a canary on its way, which has a pod.
     fn api(spec: Value, annotations: Value) -> Api {
         let mut api = Api::of("prod", "shop");
-        api.objects
-            .put(PATH, json!({ "metadata": { "annotations": annotations }, "spec": spec, "status": {} }));
+        let status = json!({ "currentPodHash": "b", "stableRS": "a", "observedGeneration": "1", "updatedReplicas": 1 });
+        let meta = json!({ "annotations": annotations });
+        api.objects.put(PATH, json!({ "metadata": meta, "spec": spec, "status": status }));
         api
     }
 
@@ -216,15 +259,56 @@ mod tests {
 
     #[test]
     fn a_rollout_of_which_nothing_is_on_its_way_can_still_scale() {
-        let status = |current: &str, observed: &str| json!({ "currentPodHash": current, "stableRS": "a", "observedGeneration": observed });
-        for (status, is_held) in
-            [(status("a", "1"), false), (status("b", "1"), true), (status("a", "0"), true)]
-        {
+        for status in [
+            json!({ "currentPodHash": "a", "stableRS": "a", "observedGeneration": "1" }),
+            json!({ "currentPodHash": "b", "stableRS": "a", "observedGeneration": "1", "abort": true }),
+        ] {
             let mut api = api(json!({}), json!({}));
             api.objects.edit(PATH, |rollout| rollout["status"] = status);
             assert_eq!(run(&mut api, HOLD), Outcome::Done);
-            assert_eq!(api.objects.get(PATH, "/spec/paused") == true, is_held);
+            assert!(api.changes.is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_on_its_way_has_pods_before_it_is_held() {
+        let without = |observed: &str| {
+            let mut api = api(json!({}), json!({}));
+            api.objects.edit(PATH, |rollout| {
+                rollout["status"]["observedGeneration"] = observed.into();
+                rollout["status"]["updatedReplicas"] = 0.into();
+            });
+            api
+        };
+        for observed in ["0", "1"] {
+            let mut api = without(observed);
+            let failed = api.run::<Holds>(Task::Heal(HOLD.into()), None).failed();
+            assert_eq!(failed.transience, Transience::Transient);
+            assert!(api.changes.is_empty());
+            api.react(|objects, now| {
+                if now > 1000 {
+                    objects.edit(PATH, |rollout| {
+                        rollout["status"]["observedGeneration"] =
+                            format!("{}", rollout["metadata"]["generation"]).into();
+                        rollout["status"]["updatedReplicas"] = 1.into();
+                    });
+                }
+            });
+            assert_eq!(run(&mut api, HOLD), Outcome::Done);
+            assert_eq!(api.objects.get(PATH, "/spec/paused"), true);
+        }
+        // A step that gives it no pods, and waits, is its own.
+        let mut waits = without("1");
+        waits.objects.edit(PATH, |rollout| {
+            rollout["status"]["pauseConditions"] = json!([{ "reason": "CanaryPauseStep" }])
+        });
+        assert_eq!(run(&mut waits, HOLD), Outcome::Done);
+        assert_eq!(waits.objects.get(PATH, "/spec/paused"), true);
+        // A template in another object, of which its controller hasn't taken notice.
+        let noted = json!({ "rollout.argoproj.io/workload-generation": "5" });
+        let mut elsewhere = api(json!({}), noted);
+        elsewhere.objects.edit(PATH, |rollout| rollout["status"]["workloadObservedGeneration"] = "4".into());
+        assert!(matches!(run(&mut elsewhere, HOLD), Outcome::Failed(_)));
     }
 
     #[test]

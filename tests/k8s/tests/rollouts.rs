@@ -409,16 +409,17 @@ fn a_release_that_is_held_goes_on_only_by_us_and_never_after_an_abort() {
     waits("a pause of its own", || status(&shop)["message"] == "CanaryPauseStep");
     promotes(&shop, false);
     is_at(&shop, 3);
-    // Somebody else's pause stays.
-    shop.edit(ARGO, SHOP, &json!({ "spec": { "paused": true } }));
-    shop.plays::<Rollouts>("go-on").done();
-    assert_eq!(shop.get(ARGO, SHOP)["spec"]["paused"], true);
-    let failed = shop.goes_home::<Rollouts>("1.0.0").failed();
-    assert_eq!(failed.transience, Transience::Permanent);
-    assert!(failed.why.contains("paused by somebody else"), "{failed:?}");
-    shop.edit(ARGO, SHOP, &json!({ "spec": { "paused": null } }));
-    waits("an aborted Rollout", || status(&shop)["phase"] == "Degraded");
+    // What somebody aborts while it is held isn't tried again by going on.
     shop.plays::<Rollouts>("hold").done();
+    assert!(
+        shop.cluster
+            .argo()
+            .args(["abort", "shop", "-n", shop.space.name()])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
     let failed = shop.plays::<Rollouts>("go-on").failed();
     assert!(failed.why.starts_with("it was aborted"), "{failed:?}");
     assert_eq!(status(&shop)["abort"], true);
@@ -426,6 +427,34 @@ fn a_release_that_is_held_goes_on_only_by_us_and_never_after_an_abort() {
     is_home(&shop, &ran, "1.0.0");
     assert!(shop.get(ARGO, SHOP)["spec"]["paused"].is_null());
     assert!(shop.get(ARGO, SHOP)["metadata"]["annotations"]["backstay.dev/held"].is_null());
+}
+
+#[test]
+fn what_is_held_at_once_has_pods() {
+    let Some(shop) = opens("held-pods", &canary()) else { return };
+    lets_out(&shop, (ARGO, SHOP), "2.0.0");
+    shop.plays::<Rollouts>("hold").done();
+    assert_eq!(shop.get(ARGO, SHOP)["spec"]["paused"], true);
+    waits("a pod of what is held", || shop.images() == [image("1.0.0"), image("2.0.0")]);
+}
+
+#[test]
+fn a_pause_of_somebody_else_stays_and_the_traffic_goes_home() {
+    let Some(shop) = opens("foreign", &routed()) else { return };
+    lets_out(&shop, (ARGO, SHOP), "2.0.0");
+    is_at(&shop, 1);
+    shop.edit(ARGO, SHOP, &json!({ "spec": { "paused": true } }));
+    shop.plays::<Rollouts>("go-on").done();
+    assert_eq!(shop.get(ARGO, SHOP)["spec"]["paused"], true);
+    let failed = shop.goes_home::<Rollouts>("1.0.0").failed();
+    assert_eq!(failed.transience, Transience::Permanent);
+    assert!(failed.why.contains("paused by somebody else"), "{failed:?}");
+    waits("no share for the canary", || weight(&shop) == 0);
+    assert_eq!(shop.reads::<Rollouts>("out-digest").unwrap(), release("1.0.0").digest);
+    assert_eq!(shop.reads::<Rollouts>("out-stage").unwrap(), "1000");
+    shop.edit(ARGO, SHOP, &json!({ "spec": { "paused": null } }));
+    let ran = shop.goes_home::<Rollouts>("1.0.0");
+    is_home(&shop, &ran, "1.0.0");
 }
 
 /// Why a Rollout with nothing on its way isn't paused by `hold`, and why nobody sets a weight from outside.

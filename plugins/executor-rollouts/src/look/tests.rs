@@ -47,6 +47,15 @@ fn what_is_out_and_how_much_of_it_is_told() {
 }
 
 #[test]
+fn what_was_aborted_is_not_out() {
+    let mut shop = Shop::of(canary());
+    shop.lets_out(template('b', ""));
+    shop.api.objects.edit(SHOP, |shop| shop["status"]["abort"] = true.into());
+    shop.passes();
+    assert_eq!(told(&mut shop), ('a', 1000));
+}
+
+#[test]
 fn blue_or_green_has_all_of_it() {
     let mut shop = Shop::of(blue_green());
     shop.lets_out(template('b', ""));
