@@ -60,6 +60,8 @@ pub struct Ran {
     pub effects: Vec<(Effect, Duration)>,
     /// What was attached, in order.
     pub attached: Vec<String>,
+    /// What it was answered, as it came.
+    pub answers: Vec<Answer>,
     /// How large its state was at the end.
     pub state_bytes: usize,
 }
@@ -213,8 +215,13 @@ impl Host {
         };
         let mut stepped = step(&[], Event::Begin(Order { ticket: 1, fence: 1, task }));
         let (answers, answered) = mpsc::channel();
-        let mut ran =
-            Ran { outcome: Outcome::Done, effects: Vec::new(), attached: Vec::new(), state_bytes: 0 };
+        let mut ran = Ran {
+            outcome: Outcome::Done,
+            effects: Vec::new(),
+            attached: Vec::new(),
+            answers: Vec::new(),
+            state_bytes: 0,
+        };
         for _ in 0..STEPS_MAX {
             for effect in stepped.effects {
                 if let Deed::Attach(attach) = &effect.deed {
@@ -243,6 +250,7 @@ impl Host {
                 return Ran { outcome, ..ran };
             }
             let answer = answered.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("{e}: {:#?}", ran.told()));
+            ran.answers.push(answer.answer.clone());
             if let Some((_, after)) = ran.effects.get_mut(answer.ordinal as usize) {
                 *after = began.elapsed();
             }

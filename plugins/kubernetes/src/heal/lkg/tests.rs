@@ -403,6 +403,60 @@ fn another_object_of_the_same_name_is_looked_at_first() {
     assert_eq!(now["data"]["mode"], "safe");
 }
 
+/// One patch: of this object, in this version, first what goes and then what comes.
+#[test]
+fn a_patch_is_of_one_object_in_one_version() {
+    let (_, shown) = good("prod/configmap/shop", json!({ "a": "1", "c": "3" }), json!({ "b": "/w==" }), &[]);
+    let mut parts = wanted::Parts::of(Id::parse("prod", "configmap/shop").unwrap());
+    let bundle = Bundle::new(RefCell::new(BTreeMap::from([("prod/configmap/shop".into(), shown)])));
+    let (_, printed) = show(&bundle, &["prod/configmap/shop".into(), "1".into()]);
+    let output = backstay_sdk::executor::Output { bytes: printed.into(), whole: None };
+    parts.take("lkg-show", backstay_sdk::executor::Exited { code: Some(0), output }).unwrap();
+    let wanted = parts.whole().unwrap();
+    let meta = json!({ "uid": "u", "resourceVersion": "7" });
+    let mut live = Live::of(json!({ "metadata": meta, "data": { "a": null, "b": null, "token": null } }));
+    assert!(live.take(json!({ "metadata": { "resourceVersion": "7" }, "data": { "a": "1" } })));
+    let difference = Difference::of(&wanted, &live).unwrap();
+    let operations = difference.operations(&wanted, &live);
+    assert_eq!(
+        json!(operations),
+        json!([
+            { "op": "test", "path": "/metadata/uid", "value": "u" },
+            { "op": "test", "path": "/metadata/resourceVersion", "value": "7" },
+            { "op": "remove", "path": "/data/b" },
+            { "op": "add", "path": "/data/c", "value": "3" },
+            { "op": "add", "path": "/binaryData", "value": { "b": "/w==" } },
+        ])
+    );
+    // What was read of another version is not taken together with it.
+    assert!(!live.take(json!({ "metadata": { "resourceVersion": "8" }, "data": { "c": "3" } })));
+}
+
+/// The object has no keys when we look, and somebody gives it a password before we write. It is still there afterwards.
+#[test]
+fn a_credential_that_comes_in_between_is_not_written_over() {
+    for moment in 1..=6 {
+        let mut world = World::new();
+        world.has(CONFIG, json!({}));
+        let mut effects = 0;
+        world.api.react(move |objects: &mut Objects, _| {
+            effects += 1;
+            if effects == moment {
+                let mut object = objects.at(CONFIG).clone();
+                object["data"]["db-password"] = "hunter8".into();
+                objects.put(CONFIG, object);
+            }
+        });
+        world.runs(None).done();
+        let data = &world.at(CONFIG)["data"];
+        assert_eq!(
+            (&data["db-password"], &data["mode"]),
+            (&json!("hunter8"), &json!("safe")),
+            "after effect {moment}"
+        );
+    }
+}
+
 #[test]
 fn what_is_gone_is_made_anew_where_all_of_it_is_known() {
     let mut world = World::new();
