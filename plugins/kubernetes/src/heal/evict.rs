@@ -122,7 +122,7 @@ pub(crate) fn kept(name: &str, refused: Option<&Refused>) -> Failed {
     let name = named(name);
     match refused {
         Some(Refused { status: 429, message, .. }) => transient(format!(
-            "pod {name} was not let go of in time: {message} (AlwaysAllow in it lets go of what isn't ready)"
+            "pod {name} was not let go of in time: {message} (see its unhealthyPodEvictionPolicy)"
         )),
         Some(Refused { status, message, .. }) => {
             transient(format!("pod {name} was not let go of in time: status {status}, {message}"))

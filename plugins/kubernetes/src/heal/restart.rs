@@ -54,7 +54,14 @@ pub(super) async fn restart(cluster: &Cluster<'_>, workload: &Workload) -> Resul
     let starts_ms = STARTS.count(cluster.config()).into();
     let is = |wanted: Health| move |pod: &Pod| pod.health(ages.now, starts_ms) == wanted;
     let (placed, unplaced): (Vec<Pod>, Vec<Pod>) = pods.into_iter().partition(|pod| !pod.node.is_empty());
-    let sick: Vec<Pod> = placed.iter().filter(|pod| is(Health::Sick)(pod)).cloned().collect();
+    let sick = placed.iter().filter(|pod| is(Health::Sick)(pod)).cloned();
+    // What is on its way out is what fails, and beside it stands what doesn't: that isn't cured by a restart either.
+    let (sick, new): (Vec<Pod>, Vec<Pod>) = sick.partition(|pod| ages.is_settled(&pod.revision));
+    if sick.is_empty() && !new.is_empty() {
+        let why =
+            "are of a revision that is on its way: that is a regression, which no restart cures: go back";
+        return Err(permanent(format!("{} pods of {told} aren't ready, and {why}", new.len())));
+    }
     if sick.is_empty() && !unplaced.is_empty() {
         let why = "on no node, and a restart gives them none";
         return Err(transient(format!("pods of {told} are {why}: {}", unplaced.len())));

@@ -156,6 +156,23 @@ fn a_container_that_ends_again_is_not_cured() {
     assert_eq!(failed.why, "app of pod shop-a-1 was given 192Mi, and doesn't run with it");
 }
 
+/// Ten in a run, and all of them are proven together.
+#[test]
+fn the_limits_of_many_are_raised_in_several_runs() {
+    let mut world = hungry();
+    world.edit(&shop_at(), |shop| shop["spec"]["replicas"] = 12.into());
+    world.settle();
+    let all = world.api.objects.below(&pod_at("shop"));
+    for at in &all {
+        world.edit(at, |pod| ended(pod, "OOMKilled", "2026-10-31T23:59:50Z", true));
+    }
+    let failed = world.runs("resize", None).failed();
+    assert_eq!(failed.transience, Transience::Transient);
+    assert_eq!(failed.why, "10 limits were raised, and 2 more are to be: try again");
+    world.runs("resize", None).done();
+    assert!(all.iter().all(|at| world.api.objects.get(at, LIMIT) == "192Mi"));
+}
+
 #[test]
 fn through_every_mishap_a_limit_is_raised_once() {
     through_every_mishap("resize", hungry, |world, told| {

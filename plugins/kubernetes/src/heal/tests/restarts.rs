@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::through_every_mishap;
 use crate::{
-    heal::world::{World, pod_at, revision, shop_at},
-    testing::{number, time},
+    heal::world::{World, pod, pod_at, revision, shop_at},
+    testing::number,
 };
 
 #[test]
@@ -58,6 +58,29 @@ fn a_change_a_short_while_ago_is_a_regression() {
     later.runs("restart", None).done();
 }
 
+/// A canary may stand for hours. What of it crashes is its own fault still.
+#[test]
+fn what_is_on_its_way_is_not_restarted_however_long_it_takes() {
+    let mut world = World::new();
+    revision(&mut world.api.objects, "b", "2026-10-31T21:00:00Z", 1);
+    world.edit(&shop_at(), |shop| shop["spec"]["replicas"] = 4.into());
+    let mut bad = pod("n1", "128Mi", 0);
+    bad["metadata"]["labels"]["pod-template-hash"] = "b".into();
+    world.api.objects.put(&pod_at("shop-b-0"), bad);
+    let mut world = world.sick(&["shop-b-0"]);
+    let failed = world.runs("restart", None).failed();
+    assert_eq!(failed.transience, Transience::Permanent);
+    assert_eq!(
+        failed.why,
+        "1 pods of Deployment prod/shop aren't ready, and are of a revision that is on its way: that is a regression, which no \
+         restart cures: go back"
+    );
+    // What was there before is, and nothing else.
+    let mut world = world.sick(&["shop-a-1"]);
+    world.runs("restart", None).done();
+    assert_eq!(world.evicted(), ["shop-a-1"]);
+}
+
 #[test]
 fn without_a_clock_nothing_is_restarted() {
     let mut world = World::new().sick(&["shop-a-1"]);
@@ -86,7 +109,7 @@ fn a_budget_is_waited_for_and_its_words_are_told() {
         (
             Transience::Transient,
             "pod shop-a-1 was not let go of in time: The disruption budget shop needs 2 healthy pods and has 1 currently \
-             (AlwaysAllow in it lets go of what isn't ready)"
+             (see its unhealthyPodEvictionPolicy)"
         )
     );
     let mut two = World::new();
@@ -134,14 +157,18 @@ fn through_every_mishap_no_pod_is_restarted_twice() {
     );
 }
 
+/// The state of a run has 64 KiB, and the double refuses one that has more.
 #[test]
 fn several_go_at_once_where_there_are_many() {
     let mut world = World::new();
-    world.edit(&shop_at(), |shop| shop["spec"]["replicas"] = 30.into());
+    world.edit(&shop_at(), |shop| shop["spec"]["replicas"] = 60.into());
     world.settle();
     world.settle();
     let ran = world.runs("restart", None).done();
-    assert_eq!(world.evicted().len(), 30);
+    assert_eq!(world.evicted().len(), 60);
     assert!(ran.effects < 200, "{} effects", ran.effects);
-    let _ = time(0);
+    world.edit(&shop_at(), |shop| shop["spec"]["replicas"] = 61.into());
+    world.settle();
+    world.settle();
+    assert_eq!(world.fails("restart"), "Deployment prod/shop has more than 60 pods, too many for one run");
 }
