@@ -137,7 +137,7 @@ impl<'a> Cluster<'a> {
     /// # Errors
     /// Why it can't be read, or that there are more than `most`.
     pub async fn list(&self, of: &Resource, fields: &[&str], most: usize) -> Result<Vec<Value>, Failed> {
-        let fields: Vec<String> = fields.iter().map(ToString::to_string).collect();
+        let fields: Vec<String> = fields.iter().map(|field| (*field).to_string()).collect();
         let (mut found, mut next) = (Vec::new(), String::new());
         loop {
             let mut page = of.clone().with("limit", &PAGE.min(most + 1).to_string());
@@ -207,7 +207,8 @@ impl<'a> Cluster<'a> {
         self.change("PUT", of, object).await
     }
 
-    /// Asks a question that takes a body and stores nothing, like a `SelfSubjectReview`. Of the endpoint its path has to be one of `asks`.
+    /// Asks a question that takes a body and stores nothing, like a `SelfSubjectReview`. The host takes no POST for a look, so it is asked as a
+    /// change is; where its path is one of the endpoint's `asks`, looks and dry runs do it, too. It may be asked twice.
     ///
     /// # Errors
     /// Why it isn't answered.
@@ -293,7 +294,7 @@ impl<'a> Cluster<'a> {
 
     async fn ask_once(&self, of: &Resource, body: &[u8], fields: &[&str]) -> Result<Value, Failed> {
         let path = format!("{}#{}", of.path(), fields.join(","));
-        let asked = self.ctx.look(deed::http(self.endpoint, "POST", &path, body.into())).await;
+        let asked = self.ctx.change(deed::http(self.endpoint, "POST", &path, body.into())).await;
         let Response { status, body } = self.answered(asked, "POST", of)?;
         match status {
             200..300 => read(&body.bytes, of),

@@ -5,7 +5,7 @@
 //! which it was made, is stored nowhere, and everybody who is let in may ask it. (What is cheaper is worse: a node's Lease is up to ten
 //! seconds old and in a namespace of its own, an object made with `dryRun` has to be allowed to be made without.)
 //!
-//! The host takes a POST for a look only where the operator says so: the endpoint has
+//! Looks and dry runs ask it only where the operator says that this POST changes nothing: the endpoint has
 //! `asks = ["/apis/authentication.k8s.io/v1/selfsubjectreviews"]`.
 
 use alloc::{format, string::String};

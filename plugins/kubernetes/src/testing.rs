@@ -11,7 +11,7 @@ use alloc::{boxed::Box, format, string::String, vec, vec::Vec};
 
 use backstay_sdk::{
     executor::{
-        Access, Answer, Answered, Attach, Deed, Effect, Event, Exited, Failed, Order, Outcome, Output,
+        Access, Answer, Answered, Attach, Deed, Effect, Event, Exited, Failed, Http, Order, Outcome, Output,
         Response, Run, Steps, Task, transient,
     },
     settings::{Setting, Value as Set},
@@ -244,6 +244,10 @@ impl Api {
             }
         };
         let looks = effect.access == Access::Looks;
+        // The host takes nothing else for a look, whatever comes of it.
+        if let Deed::Http(Http { method, .. }) = &effect.deed {
+            assert!(!looks || matches!(method.as_str(), "GET" | "HEAD"), "{:?} is no look", effect.deed);
+        }
         assert!(!looks || self.changes.len() == before, "a look changed something: {:?}", effect.deed);
         answer
     }
