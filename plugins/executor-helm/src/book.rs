@@ -39,6 +39,8 @@ pub(crate) enum Wanted<'w> {
 pub(crate) struct Book {
     /// `None`: it doesn't say.
     known: BTreeMap<u32, Option<Told>>,
+    /// What its manifest runs, whatever says which release that is.
+    images: BTreeMap<u32, Option<Told>>,
 }
 
 impl Wanted<'_> {
@@ -61,14 +63,15 @@ impl Book {
         self.known.get(&revision).and_then(Option::as_ref)
     }
 
-    /// The best way back to what is wanted. What the newest revision of all runs is asked, too.
+    /// The best way back to what is wanted, where these revisions were brought back in vain. What the newest revision of all runs is asked, too.
     pub(crate) async fn find(
         &mut self,
         desk: &Desk<'_>,
         history: &History,
         wanted: &Wanted<'_>,
+        failed: &[u32],
     ) -> Result<Option<u32>, Failed> {
-        let ways = history.ways();
+        let ways = history.ways_after(failed);
         // Nearly always the newest one and the best way are all that has to be known.
         let first = usize::from(ways.first().is_some_and(|way| way.revision == history.newest().revision));
         let (best, others) = ways.split_at(ways.len().min(first + 1));
@@ -104,10 +107,24 @@ impl Book {
                 self.note(&unknown, |it| Some(it.app_version.as_str()).filter(|text| !text.is_empty()))
             }
             "chart-version" => self.note(&unknown, Record::chart_version),
-            "image" => self.by_image(desk, &unknown).await?,
+            "image" => {
+                self.by_image(desk, &unknown).await?;
+                for record in unknown {
+                    let image = self.images.get(&record.revision).cloned().flatten();
+                    self.known.insert(record.revision, image);
+                }
+            }
             from => self.by_value(desk, from.strip_prefix("value:").unwrap_or_default(), &unknown).await?,
         }
         Ok(())
+    }
+
+    /// What the manifest of a revision runs, to be held against what is live.
+    pub(crate) async fn image(&mut self, desk: &Desk<'_>, record: &Record) -> Result<Option<&Told>, Failed> {
+        if !self.images.contains_key(&record.revision) && desk.workload.is_some() {
+            self.by_image(desk, &[record]).await?;
+        }
+        Ok(self.images.get(&record.revision).and_then(Option::as_ref))
     }
 
     fn note(&mut self, records: &[&Record], version: impl Fn(&Record) -> Option<&str>) {
@@ -139,7 +156,8 @@ impl Book {
                 .map(|line| line.split(' ').collect::<Vec<&str>>())
                 .filter(|line| line.first() == Some(&revision.as_str()))
                 .collect();
-            self.known.insert(record.revision, template(&of_it, label)?.and_then(|it| Told::of(&it, config)));
+            let told = template(&of_it, label)?.and_then(|it| Told::of(&it, config));
+            self.images.insert(record.revision, told);
         }
         Ok(())
     }

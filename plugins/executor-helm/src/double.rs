@@ -39,6 +39,7 @@ pub(crate) struct Kept {
     pub(crate) version: String,
     pub(crate) back_to: u32,
     pub(crate) description: String,
+    pub(crate) chart: String,
     /// What its manifest has beside the workload, as kinds and names: `PersistentVolumeClaim. data`.
     pub(crate) things: Vec<&'static str>,
 }
@@ -104,8 +105,8 @@ pub(crate) fn kept(revision: u32, status: &'static str, version: &str, how: &str
         "begun" => "Preparing upgrade".into(),
         _ => format!("Rollback to {back_to}"),
     };
-    let (updated, version) = (LONG_AGO.into(), version.into());
-    Kept { revision, status, updated, version, back_to, description, things: vec![] }
+    let (updated, chart, version) = (LONG_AGO.into(), format!("shop-0.{version}"), version.into());
+    Kept { chart, revision, status, updated, version, back_to, description, things: vec![] }
 }
 
 impl World {
@@ -226,9 +227,9 @@ impl Installed {
             .iter()
             .skip(records.len().saturating_sub(most))
             .map(|it| {
-                let Kept { revision, status, updated, version, back_to, description, .. } = it;
+                let Kept { revision, status, updated, version, back_to, description, chart, .. } = it;
                 let said: String = description.chars().take(60).collect();
-                format!("{revision}\t{status}\t{updated}\tshop-0.{version}\t{version}\t{back_to}\t{said}\n")
+                format!("{revision}\t{status}\t{updated}\t{chart}\t{version}\t{back_to}\t{said}\n")
             })
             .collect();
         if lines.is_empty() {
@@ -322,6 +323,8 @@ impl Installed {
     fn ends(&mut self, revision: u32, status: &'static str, description: &str) {
         let record = self.get(revision).unwrap();
         (record.status, record.description) = (status, description.to_string());
+        // As with Helm 3, which tells it by the description alone.
+        record.back_to = 0;
     }
 }
 

@@ -155,17 +155,54 @@ impl History {
     }
 
     /// Those that can be gone back to, the best first: the newest of all if it is out already, then those that are known to be whole, then
-    /// those that brought back what isn't kept any more, each newest first.
+    /// those that brought back what isn't kept any more, and at last what was brought back and didn't come up; each newest first.
     #[must_use]
     pub fn ways(&self) -> Vec<&Record> {
+        self.ways_after(&[])
+    }
+
+    /// The same, where these revisions were brought back without success. Helm 4 says that itself, Helm 3 doesn't.
+    #[must_use]
+    pub fn ways_after(&self, failed: &[u32]) -> Vec<&Record> {
         let newest = self.newest();
         let is_out = newest.status == Status::Deployed && self.proof(newest) != Proof::None;
         let mut ways: Vec<&Record> = Vec::from_iter(is_out.then_some(newest));
-        for wanted in [Proof::Whole, Proof::Itself] {
-            let others = self.records.iter().rev().filter(|it| self.proof(it) == wanted);
-            ways.extend(others.filter(|it| !is_out || it.revision != newest.revision));
+        for did_fail in [false, true] {
+            for wanted in [Proof::Whole, Proof::Itself] {
+                let others = self.records.iter().rev().filter(|it| self.proof(it) == wanted);
+                let others = others.filter(|it| self.did_fail(it, failed) == did_fail);
+                ways.extend(others.filter(|it| !is_out || it.revision != newest.revision));
+            }
         }
         ways
+    }
+
+    /// Whether what it holds was brought back without success, and not with success since.
+    fn did_fail(&self, record: &Record, failed: &[u32]) -> bool {
+        let root = self.root(record);
+        let tried = self.records.iter().rfind(|it| it.back_to.is_some() && self.root(it) == root);
+        match tried {
+            Some(last) if last.status == Status::Failed => true,
+            Some(last) => failed.iter().any(|it| *it >= last.revision && self.is_of(*it, root)),
+            None => failed.iter().any(|it| self.is_of(*it, root)),
+        }
+    }
+
+    fn is_of(&self, revision: u32, root: u32) -> bool {
+        self.get(revision).is_some_and(|it| self.root(it) == root)
+    }
+
+    /// The revision that a record's content came in with, as far as that is kept.
+    fn root(&self, record: &Record) -> u32 {
+        let mut at = record;
+        for _ in &self.records {
+            match at.back_to.map(|back| (back, self.get(back))) {
+                None => break,
+                Some((back, None)) => return back,
+                Some((_, Some(origin))) => at = origin,
+            }
+        }
+        at.revision
     }
 
     /// What says that a record came to its end, and so did the one that it brought back.
@@ -274,6 +311,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
 
     fn record(line: &str) -> Record {
@@ -347,6 +386,32 @@ mod tests {
         assert_eq!(ways(&lines), [3, 1, 6]);
         let out = ["1|superseded||c|1|0|Install complete", "4|deployed||c|1|2|Rollback to 2"];
         assert_eq!(ways(&out), [4, 1]);
+    }
+
+    /// A configuration whose pods don't come up, let out without waiting, is whole by Helm's words. It is tried once.
+    #[test]
+    fn what_was_brought_back_in_vain_comes_last() {
+        let lines = [
+            "1|superseded||c|1|0|Install complete",
+            "2|superseded||c|1|0|Upgrade complete",
+            "3|superseded||c|1|0|Upgrade complete",
+            "4|superseded||c|2|0|Upgrade complete",
+            "5|failed||c|1|3|Release 'shop' failed: timed out waiting for the condition",
+        ];
+        assert_eq!(ways(&lines), [4, 2, 1, 3]);
+        // Helm 3 doesn't say what it brought back. Whoever asked for it knows.
+        let three: Vec<String> = lines.iter().map(|line| line.replace("|1|3|", "|1|0|")).collect();
+        let three: Vec<&str> = three.iter().map(String::as_str).collect();
+        assert_eq!(ways(&three), [4, 3, 2, 1]);
+        let after = |failed: &[u32]| -> Vec<u32> {
+            history(&three).ways_after(failed).iter().map(|it| it.revision).collect()
+        };
+        assert_eq!((after(&[3]), after(&[3, 2])), (vec![4, 2, 1, 3], vec![4, 1, 3, 2]));
+        // Since then it came up.
+        let mut since = lines.to_vec();
+        since.push("6|superseded||c|1|3|Rollback to 3");
+        since.push("7|deployed||c|2|0|Upgrade complete");
+        assert_eq!(ways(&since), [7, 6, 4, 3, 2, 1]);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! another one. Whoever doesn't know the lock, a person with helm, may have been at work meanwhile: what is found afterwards is put right, or
 //! told in words. Not here: what becomes of owners afterwards.
 
-use alloc::{format, string::String};
+use alloc::{format, string::String, vec::Vec};
 
 use backstay_kubernetes::{
     clock,
@@ -20,7 +20,6 @@ use backstay_kubernetes::{
     patience::Patience,
     resource::DEPLOYMENTS,
     settings::WAIT,
-    template::Told,
     workload::Workload,
 };
 use backstay_sdk::{
@@ -40,16 +39,18 @@ use crate::{
 
 /// So often is a roll-back asked for in one run: once, once more for what was cut off, and once for what somebody did meanwhile.
 const ROUNDS: u32 = 3;
+/// So many revisions that were brought back in vain are remembered. `core` tries less often.
+const IN_VAIN_MAX: usize = 16;
 
 /// Goes home to `release`.
 pub(crate) async fn go_home(desk: &Desk<'_>, order: &Order, release: &Release) -> Result<(), Failed> {
     let mut book = Book::default();
     let wanted = Wanted::Release(release);
     let history = desk.history().await?;
-    let to = book.find(desk, &history, &wanted).await?;
+    let to = book.find(desk, &history, &wanted, &[]).await?;
     match judge(facts(desk, &history, to)) {
         // Whoever is home takes no lock, and changes nothing.
-        Move::Stay if live::look(desk, book.told(history.newest().revision)).await? == Live::Same => {
+        Move::Stay if live::look(desk, &mut book, history.newest()).await? == Live::Same => {
             return live::whole(desk).await;
         }
         // Where there is no way, nobody is kept from anything.
@@ -80,10 +81,9 @@ pub(crate) async fn under_lock(desk: &Desk<'_>, order: &Order, journey: Journey<
     let claim = Claim { instance: INSTANCE.of(desk.config()), order, lasts_ms: LOCK.count(desk.config()) };
     let name = format!("backstay-helm-{}", desk.name);
     let lease = Lease::take(&desk.cluster, desk.namespace, &name, claim).await?;
-    let mut trip = Trip { ours: Attempt::parse(lease.left()), ..Trip::default() };
+    let mut trip = Trip::after(lease.left());
     let ended = travel(desk, &lease, journey, &mut trip).await;
-    let left = trip.ours.map(Attempt::written).unwrap_or_default();
-    lease.release(&left).await;
+    lease.release(&trip.leaves()).await;
     ended
 }
 
@@ -92,6 +92,8 @@ pub(crate) async fn under_lock(desk: &Desk<'_>, order: &Order, journey: Journey<
 struct Trip {
     /// The roll-back that was asked for last, as long as what it left behind may be pending.
     ours: Option<Attempt>,
+    /// The revisions that were brought back without success, here and in the runs before.
+    in_vain: Vec<u32>,
     /// How it is asked for the next time.
     way: Way,
     /// How it ended, if not well.
@@ -114,10 +116,10 @@ async fn travel(
     for round in 0..=ROUNDS {
         let (history, to) = settled(desk, &mut book, &wanted, trip).await?;
         let newest = history.newest();
-        let told = book.told(newest.revision);
+        let told = book.told(newest.revision).cloned();
         let to = match to {
             Some(to) => to,
-            None => match arrived(desk, &history, told, trip).await? {
+            None => match arrived(desk, &history, &mut book, trip).await? {
                 Live::Same => return live::whole(desk).await,
                 // The record is what was wanted, and what is live isn't: it is brought back once more.
                 Live::Other(image) => {
@@ -130,11 +132,11 @@ async fn travel(
             return Ok(());
         }
         if round == 0 {
-            leaving = told.cloned();
+            leaving = told;
         } else if trip.is_said && trip.ours.is_some_and(|ours| ours.after == newest.revision) {
             return Err(transient("helm says that it went back, and its history doesn't show it"));
         } else if let Some(told) = told.filter(|told| !wanted.is(told))
-            && !leaving.as_ref().is_some_and(|leaving| is_same(leaving, told))
+            && !leaving.as_ref().is_some_and(|leaving| is_same(leaving, &told))
         {
             let told = newest.told();
             return Err(transient(format!(
@@ -157,7 +159,9 @@ async fn travel(
         }
         let attempt = Attempt { after: newest.revision, to };
         // What may be left behind is written down before, so that the next run knows what it finds.
-        lease.renew(&attempt.written()).await?;
+        lease
+            .renew(&Trip { ours: Some(attempt), in_vain: trip.in_vain.clone(), ..Trip::default() }.leaves())
+            .await?;
         go_back(desk, attempt, round, trip).await?;
     }
     let why = format!("{ROUNDS} roll-backs in one run did not bring it home");
@@ -184,7 +188,9 @@ async fn go_back(desk: &Desk<'_>, attempt: Attempt, round: u32, trip: &mut Trip)
     }
     let history = desk.newest().await?;
     let newest = history.newest();
-    if newest.revision != attempt.after + 1 || newest.back_to != Some(attempt.to) {
+    // A roll-back that failed says with Helm 3 no more what it brought back; an upgrade that failed is another's.
+    let says = newest.back_to.map_or(!newest.description.starts_with("Upgrade '"), |to| to == attempt.to);
+    if newest.revision != attempt.after + 1 || !says {
         return Ok(());
     }
     let config = desk.config();
@@ -194,7 +200,10 @@ async fn go_back(desk: &Desk<'_>, attempt: Attempt, round: u32, trip: &mut Trip)
             Ok(())
         }
         // It was done, and what was brought back can't be made or doesn't come up: the same again helps nobody.
-        Status::Failed => Err(failed),
+        Status::Failed => {
+            trip.in_vain.push(attempt.to);
+            Err(failed)
+        }
         // A hook failed. One that fails twice fails.
         Status::PendingRollback if round + 2 == ROUNDS && !SKIP_HOOKS.of(config) => Err(failed),
         Status::PendingRollback => {
@@ -221,7 +230,7 @@ async fn settled(
     let mut left_ms = u64::from(WAIT.count(desk.config()));
     loop {
         let history = desk.history().await?;
-        let to = book.find(desk, &history, wanted).await?;
+        let to = book.find(desk, &history, wanted, &trip.in_vain).await?;
         let age_ms = if history.newest().status.is_pending() {
             history.newest().age_ms(clock::now(&desk.cluster).await?)
         } else {
@@ -265,10 +274,11 @@ fn pending_after(desk: &Desk<'_>) -> u64 {
 async fn arrived(
     desk: &Desk<'_>,
     history: &History,
-    told: Option<&Told>,
+    book: &mut Book,
     trip: &mut Trip,
 ) -> Result<Live, Failed> {
     trip.ours = None;
+    trip.in_vain.clear();
     let newest = history.newest();
     if let Some(from) = trip.left_over.take().filter(|from| *from != newest.revision) {
         // The second roll-back compares with the record of the first: what only the revision before had stays.
@@ -277,7 +287,7 @@ async fn arrived(
             preview.attach(desk, "helm-left-over").await?;
         }
     }
-    live::look(desk, told).await
+    live::look(desk, book, newest).await
 }
 
 fn differs(history: &History, image: &str) -> Failed {
@@ -302,15 +312,27 @@ async fn stop_owners(desk: &Desk<'_>) -> Result<(), Failed> {
     owners::freeze(&desk.cluster, found).await
 }
 
-impl Attempt {
-    /// As it is written into the lock.
-    fn written(self) -> String {
-        format!("rollback to {} after {}", self.to, self.after)
+impl Trip {
+    /// One that knows what the one before left behind: `rollback to 3 after 8; in vain 5 3`, as it stands in the lock.
+    fn after(left: &str) -> Self {
+        let (asked, in_vain) = left.split_once("; in vain ").unwrap_or((left, ""));
+        let ours = asked.strip_prefix("rollback to ").and_then(|rest| rest.split_once(" after "));
+        let ours =
+            ours.and_then(|(to, after)| Some(Attempt { to: to.parse().ok()?, after: after.parse().ok()? }));
+        let in_vain = in_vain.split(' ').filter_map(|number| number.parse().ok()).take(IN_VAIN_MAX).collect();
+        Self { ours, in_vain, ..Self::default() }
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let (to, after) = text.strip_prefix("rollback to ")?.split_once(" after ")?;
-        Some(Self { to: to.parse().ok()?, after: after.parse().ok()? })
+    /// What the next one is to know.
+    fn leaves(&self) -> String {
+        let Some(Attempt { after, to }) = self.ours else { return String::new() };
+        let mut text = format!("rollback to {to} after {after}");
+        let newest_first = self.in_vain.len().saturating_sub(IN_VAIN_MAX);
+        for (at, number) in self.in_vain.iter().skip(newest_first).enumerate() {
+            text.push_str(if at == 0 { "; in vain " } else { " " });
+            text.push_str(&format!("{number}"));
+        }
+        text
     }
 }
 

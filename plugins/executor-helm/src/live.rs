@@ -12,7 +12,7 @@ use backstay_kubernetes::{
 };
 use backstay_sdk::executor::{Failed, permanent, transient};
 
-use crate::{config::DAEMON_SETS, desk::Desk};
+use crate::{book::Book, config::DAEMON_SETS, desk::Desk, history::Record};
 
 /// What is read to see whether all pods are of the newest template, and ready.
 const STANDING: [&str; 12] = [
@@ -39,17 +39,11 @@ pub(crate) enum Live {
     Other(String),
 }
 
-/// Compares the workload with what the newest record says.
-pub(crate) async fn look(desk: &Desk<'_>, recorded: Option<&Told>) -> Result<Live, Failed> {
+/// Compares the workload with what the manifest of the newest record runs.
+pub(crate) async fn look(desk: &Desk<'_>, book: &mut Book, newest: &Record) -> Result<Live, Failed> {
     let Some(live) = told(desk).await? else { return Ok(Live::Same) };
-    let same = recorded.is_some_and(|recorded| {
-        // A record that says its version by a value knows no image.
-        if recorded.image.is_empty() {
-            recorded.version == live.version
-        } else {
-            recorded.image == live.image
-        }
-    });
+    let recorded = book.image(desk, newest).await?;
+    let same = recorded.is_some_and(|recorded| recorded.image == live.image);
     Ok(if same { Live::Same } else { Live::Other(live.image) })
 }
 

@@ -23,7 +23,6 @@ pub(crate) async fn tell(desk: &Desk<'_>) -> Result<(), Failed> {
     readings.say("helm-deployed", history.deployed());
     let mut book = Book::default();
     book.learn(desk, &[newest]).await?;
-    let recorded = book.told(newest.revision);
     let is_out = newest.status == Status::Deployed;
     if desk.workload.is_some() {
         let told: Option<Told> = live::told(desk).await?;
@@ -31,13 +30,13 @@ pub(crate) async fn tell(desk: &Desk<'_>) -> Result<(), Failed> {
             told.say(&mut readings);
         }
         if is_out {
-            let word = match live::look(desk, recorded).await? {
+            let word = match live::look(desk, &mut book, newest).await? {
                 Live::Same => "same",
                 Live::Other(_) => "differs",
             };
             readings.say("helm-live", word);
         }
-    } else if let Some(told) = recorded.filter(|_| is_out) {
+    } else if let Some(told) = book.told(newest.revision).filter(|_| is_out) {
         told.say(&mut readings);
     }
     if is_out {

@@ -30,14 +30,17 @@ pub(crate) async fn repair(desk: &Desk<'_>, order: &Order) -> Result<(), Failed>
     let recorded = book.told(newest.revision).cloned();
     let unknown = || permanent(format!("which release {} was to bring isn't known", newest.told()));
     let mut runs = recorded.ok_or_else(unknown)?;
-    // What a value says of a release can't be held against an image.
-    if !runs.image.is_empty()
-        && let Some(live) = live::told(desk).await?
-    {
-        runs = live;
+    if let Some(live) = live::told(desk).await? {
+        if !runs.image.is_empty() {
+            runs = live;
+        } else if book.image(desk, newest).await?.is_none_or(|image| image.image != live.image) {
+            // What a value says of a release can't be held against an image.
+            let why = "what is live isn't what it was to bring: send it home instead";
+            return Err(permanent(format!("{} can't be repaired: {why}", newest.told())));
+        }
     }
     let wanted = Wanted::Same(runs);
-    if book.find(desk, &history, &wanted).await?.is_none() {
+    if book.find(desk, &history, &wanted, &[]).await?.is_none() {
         let why = "no whole revision runs the same release as what is live: send it home instead";
         return Err(permanent(format!("{} can't be repaired: {why}", newest.told())));
     }

@@ -149,6 +149,28 @@ fn what_does_not_come_up_is_not_brought_back_again_and_again() {
     assert_eq!(world.asked().len(), 1);
 }
 
+/// The right release under two configurations, of which the newer one's pods don't come up: the next run takes the older one.
+#[test]
+fn what_came_up_in_vain_is_not_tried_a_second_time() {
+    let mut records = upgraded();
+    records.insert(1, kept(2, "superseded", "1.0-b", "upgrade"));
+    records[2].revision = 3;
+    let mut world =
+        World::of(records).set(backstay_kubernetes::testing::text("version-from", "chart-version"));
+    for record in world.helm.borrow_mut().records.iter_mut().take(2) {
+        record.chart = "shop-1.0.0".into();
+    }
+    world.helm.borrow_mut().never_ready = "1.0-b";
+    assert!(world.fails(home("1.0.0")).is_some());
+    assert_eq!(
+        world.api.objects.get(LEASE, "/metadata/annotations/backstay.dev~1doing"),
+        "rollback to 2 after 3; in vain 2"
+    );
+    world.run(home("1.0.0"), None).done();
+    assert_eq!((world.asked(), world.live()), (vec![asked(2, ""), asked(1, "")], "1.0".into()));
+    assert_eq!(world.api.objects.get(LEASE, "/metadata/annotations/backstay.dev~1doing"), "");
+}
+
 fn pending(begun_s_ago: u64) -> Vec<Kept> {
     // The double's time begins with the first of November.
     let updated = format!("2026-11-01T00:{:02}:00.25+01:00", 60 - begun_s_ago / 60);
