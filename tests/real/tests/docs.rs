@@ -32,6 +32,8 @@ fn what_the_pages_show_is_what_comes_out() {
     fs::copy(bundle, here.join("policy-tree-1.1.0.bundle")).unwrap();
     fs::write(here.join("app-1.4.0.img"), "one").unwrap();
     fs::write(here.join("app-2.0.0.img"), "two").unwrap();
+    let map = r#"{"kind":"ConfigMap","metadata":{"name":"shop","namespace":"prod","resourceVersion":"812"},"data":{"mode":"safe","app.properties":"retries=3\ntimeout=5s\n","db-password":"hunter2"}}"#;
+    fs::write(here.join("shop.json"), map).unwrap();
     let wrong =
         fs::read_to_string(here.join("server/backstay.toml")).unwrap().replace("listen =", "listne =");
     fs::write(here.join("wrong.toml"), wrong).unwrap();
