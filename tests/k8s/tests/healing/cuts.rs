@@ -43,14 +43,14 @@ fn cut_off_at_any_change_nothing_is_done_twice() {
         ("outliers", Some(&off as &dyn Fn())),
     ] {
         let whole = clinic.heals(playbook).done();
-        let once = whole.changes().len();
-        let changes: Vec<u32> = whole
+        let once = changes(&whole).len();
+        let ordinals: Vec<u32> = whole
             .effects
             .iter()
             .filter(|(effect, _)| effect.access == Access::Changes)
             .map(|(effect, _)| effect.ordinal)
             .collect();
-        for at in changes {
+        for at in ordinals {
             for cut in [Cut::Before, Cut::After] {
                 if let Some(again) = again {
                     again();
@@ -61,8 +61,8 @@ fn cut_off_at_any_change_nothing_is_done_twice() {
                     .cut::<Deployment>(&clinic.config, Task::Heal(playbook.into()), Some((at, cut)))
                     .done();
                 cuts += 1;
-                let extra = ran.changes().len() - once;
-                assert!(extra <= 1, "{playbook}, {cut:?} {at}: {:?}", ran.changes());
+                let extra = changes(&ran).len() - once;
+                assert!(extra <= 1, "{playbook}, {cut:?} {at}: {:?}", changes(&ran));
                 if playbook == "restart" {
                     let after = uids(&clinic.pods());
                     assert_eq!(

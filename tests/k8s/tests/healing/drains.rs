@@ -30,7 +30,7 @@ fn a_node_with_a_full_disk_is_drained_and_given_back() {
     let told = format!("Deployment {}/shop", clinic.space.name());
     assert_eq!(cordoned_by(&clinic, sick.name()), (true, json!(told)));
     assert_eq!(clinic.reads("infra.disk").unwrap(), "0", "no pod of ours is on it any more");
-    assert!(clinic.heals("drain").done().changes().is_empty(), "done twice it is done once");
+    assert!(changes(&clinic.heals("drain").done()).is_empty(), "done twice it is done once");
     assert!(clinic.heals("undrain").failed().why.contains("is not well yet (DiskPressure)"));
     sick.disk_pressure(false).unwrap();
     until("a node that is well", || (clinic.heals("undrain").outcome == Outcome::Done).then_some(()));
@@ -100,8 +100,8 @@ fn a_pod_that_was_replaced_meanwhile_is_not_chased() {
     let pod = clinic.pods().remove(0);
     assert_eq!((name(&pod).as_str(), is_ready(&pod)), ("shop-0", true));
     assert!(uid(&pod) != first && node_of(&pod) != node);
-    let evictions = ran.changes().iter().filter(|change| change.ends_with("shop-0/eviction")).count();
-    assert!(evictions > 1, "{:?}", ran.changes());
+    let evictions = changes(&ran).iter().filter(|change| change.ends_with("shop-0/eviction")).count();
+    assert!(evictions > 1, "{:?}", changes(&ran));
 }
 
 /// All leave but those that belong to the node, and those that nothing would make anew.
@@ -131,10 +131,9 @@ fn a_whole_node_is_emptied_with_rights_for_it() {
         let here = stays.filter(|pod| pod["spec"]["nodeName"] == json!(node));
         here.map(|pod| name(pod).split('-').next().unwrap().to_owned()).collect()
     };
-    until("pods of the neighbour", || {
-        let there = on(&other);
-        ["mail", "logs", "alone"].iter().all(|one| there.contains(&(*one).into())).then_some(())
-    });
+    for one in ["mail", "logs", "alone"] {
+        until_within(2 * NOTICED, one, || on(&other).contains(&one.into()).then_some(()));
+    }
     clinic.set(text("drain-node", &node));
     clinic.set(Setting { name: "drain-whole-node".into(), value: Set::Flag(true) });
     let failed = clinic.heals("drain").failed();

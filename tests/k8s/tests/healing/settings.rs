@@ -67,7 +67,7 @@ fn outlier_detection_is_set_and_taken_away_exactly() {
         clinic.api().create(&clinic.at(istio, "destinationrules"), &rule).unwrap();
         let before = clinic.get(istio, "destinationrules/shop")["spec"].clone();
         let ran = clinic.heals("outliers").done();
-        assert_eq!(ran.changes().len(), 1);
+        assert_eq!(changes(&ran).len(), 1);
         let detection =
             clinic.get(istio, "destinationrules/shop")["spec"]["trafficPolicy"]["outlierDetection"].clone();
         assert_eq!(
@@ -76,7 +76,7 @@ fn outlier_detection_is_set_and_taken_away_exactly() {
         );
         let interval = if at == 2 { "1m" } else { "10s" };
         assert_eq!(detection["interval"], interval);
-        assert!(clinic.heals("outliers").done().changes().is_empty());
+        assert!(changes(&clinic.heals("outliers").done()).is_empty());
         clinic.heals("outliers-off").done();
         let after = clinic.get(istio, "destinationrules/shop");
         assert_eq!((&after["spec"], &after["metadata"]["annotations"]), (&before, &Value::Null));
