@@ -172,7 +172,7 @@ impl World {
 
 fn shop(version: &str) -> Value {
     json!({
-        "spec": { "replicas": 2, "template": { "spec": { "containers": [{ "name": "app", "image": image(version) }] } } },
+        "spec": { "replicas": 2, "selector": { "matchLabels": { "app": "shop" } }, "template": { "spec": { "containers": [{ "name": "app", "image": image(version) }] } } },
         "status": { "observedGeneration": 99, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2 },
     })
 }

@@ -58,6 +58,15 @@ pub(crate) async fn told(desk: &Desk<'_>) -> Result<Option<Told>, Failed> {
     Told::of(template, desk.config()).map(Some).ok_or_else(none)
 }
 
+/// Which release is out, and how many permille of the pods that there are run it; `None` where that isn't known.
+pub(crate) async fn out(desk: &Desk<'_>) -> Result<(Told, Option<i64>), Failed> {
+    let told = told(desk).await?;
+    let told = told.ok_or_else(|| permanent("the setting workload names nothing"))?;
+    let Some(workload) = &desk.workload else { return Ok((told, None)) };
+    let seen = desk.cluster.need(&workload.resource(), &STANDING, &workload.told()).await?;
+    Ok((told, stage(workload.kind, &seen)))
+}
+
 /// Waits until all pods of the workload are of its newest template, and ready.
 pub(crate) async fn whole(desk: &Desk<'_>) -> Result<(), Failed> {
     let Some(workload) = &desk.workload else { return Ok(()) };
@@ -68,12 +77,31 @@ pub(crate) async fn whole(desk: &Desk<'_>) -> Result<(), Failed> {
     }
 }
 
-fn is_whole(kind: Kind, seen: &Value) -> bool {
+/// Of a template that its controller has not seen yet nothing is out. How far a Rollout is, its steps say, and not its pods.
+fn stage(kind: Kind, seen: &Value) -> Option<i64> {
     let count = |pointer: &str| number(seen, pointer).unwrap_or(0);
+    if kind == ROLLOUTS {
+        return is_whole(kind, seen).then_some(1000);
+    }
+    let (updated, all) = if kind == DAEMON_SETS {
+        (count("/status/updatedNumberScheduled"), count("/status/desiredNumberScheduled"))
+    } else {
+        (count("/status/updatedReplicas"), count("/status/replicas"))
+    };
+    let updated = if is_observed(seen) { updated } else { 0 };
+    (all > 0).then(|| (updated * 1000 / all).clamp(0, 1000))
+}
+
+fn is_observed(seen: &Value) -> bool {
     // Argo Rollouts writes it as a text.
     let observed = number(seen, "/status/observedGeneration")
         .or_else(|| text(seen, "/status/observedGeneration").parse().ok());
-    if observed.is_none_or(|observed| observed < count("/metadata/generation")) {
+    observed.is_some_and(|observed| observed >= number(seen, "/metadata/generation").unwrap_or(0))
+}
+
+fn is_whole(kind: Kind, seen: &Value) -> bool {
+    let count = |pointer: &str| number(seen, pointer).unwrap_or(0);
+    if !is_observed(seen) {
         return false;
     }
     let wanted = number(seen, "/spec/replicas").unwrap_or(1);
