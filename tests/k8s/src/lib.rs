@@ -16,6 +16,7 @@ mod control_plane;
 mod credentials;
 mod definitions;
 mod gate;
+pub mod histories;
 mod host;
 mod kubelet;
 pub mod objects;
