@@ -16,7 +16,7 @@ use backstay_kubernetes::{
     clock,
     json::Value,
     lease::{Claim, Lease},
-    owners::{self, MARKS, Owner},
+    owners::{self, Found, MARKS, Owner},
     patience::Patience,
     resource::DEPLOYMENTS,
     settings::WAIT,
@@ -300,16 +300,25 @@ fn differs(history: &History, image: &str) -> Failed {
 
 /// Stops whoever else writes the release. It goes on when a person says so, once Git is mended.
 async fn stop_owners(desk: &Desk<'_>) -> Result<(), Failed> {
+    owners::freeze(&desk.cluster, owners_of(desk).await?).await
+}
+
+/// Lets those go on that were stopped.
+pub(crate) async fn unfreeze(desk: &Desk<'_>) -> Result<(), Failed> {
+    owners::thaw(&desk.cluster, owners_of(desk).await?).await
+}
+
+async fn owners_of(desk: &Desk<'_>) -> Result<Vec<Found>, Failed> {
     let (workload, seen) = match &desk.workload {
         Some(workload) => {
             let seen = desk.cluster.get(&workload.resource(), &MARKS).await?;
             (workload.clone(), seen.unwrap_or_default())
         }
+        // Then only those are known that the settings name.
         None => (Workload::of(DEPLOYMENTS, desk.config()), Value::Null),
     };
     let owners = Owner::all(desk.config(), &workload, &seen);
-    let found = owners::look(&desk.cluster, &workload, owners).await?;
-    owners::freeze(&desk.cluster, found).await
+    owners::look(&desk.cluster, &workload, owners).await
 }
 
 impl Trip {

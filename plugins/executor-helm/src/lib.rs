@@ -30,6 +30,7 @@ use alloc::vec::Vec;
 use backstay_kubernetes::{
     heal,
     hold::{GO_ON, HOLD},
+    owners::UNFREEZE,
 };
 use backstay_sdk::{
     executor::{Ctx, Executor, Failed, Order, Task, permanent},
@@ -58,6 +59,7 @@ impl Executor for Helm {
             Task::GoHome(release) => home::go_home(&desk, order, release).await,
             Task::Heal(playbook) => match playbook.as_str() {
                 LOOK => look::tell(&desk).await,
+                UNFREEZE => home::unfreeze(&desk).await,
                 REPAIR => repair::repair(&desk, order).await,
                 HOLD | GO_ON => Err(permanent("a Helm release can't be held: it is out when Helm has ended")),
                 _ => match &desk.workload {

@@ -9,7 +9,7 @@ use backstay_kubernetes::{
     json::{Value, json},
     testing::{MISHAPS, number, texts},
 };
-use backstay_sdk::executor::{Outcome, Transience};
+use backstay_sdk::executor::{Outcome, Task, Transience};
 
 use crate::double::{KILLS, Kept, Killed, LEASE, SHOP, World, flag, goes_live, home, kept};
 
@@ -356,6 +356,8 @@ fn whoever_else_writes_it_is_stopped_first() {
     assert_eq!(world.api.objects.get(APP, "/spec/syncPolicy/automated"), Value::Null);
     let place = |what: &str| world.api.changes.iter().position(|change| change.contains(what)).unwrap();
     assert!(place(APP) < place("rollback"));
+    world.run(Task::Heal("unfreeze".into()), None).done();
+    assert_eq!(world.api.objects.get(APP, "/spec/syncPolicy/automated"), json!({ "selfHeal": true }));
 }
 
 #[test]
