@@ -110,6 +110,10 @@ pub struct Api {
     pub changes: Vec<String>,
     /// What was attached, in order: name and content.
     pub attached: Vec<(String, String)>,
+    /// Whether nothing is changed, and only noted in `planned`.
+    pub is_dry: bool,
+    /// What would have been changed, in order.
+    pub planned: Vec<String>,
     now_ms: u64,
     instead: Vec<Instead>,
     commands: Vec<(String, Command)>,
@@ -221,6 +225,7 @@ impl Api {
     fn takes(&mut self, effect: &Effect, happens: Option<Mishap>) -> Answer {
         let before = self.changes.len();
         let answer = match happens {
+            None if self.is_dry && effect.access == Access::Changes => self.plans(&effect.deed),
             None => self.does(&effect.deed),
             Some(Mishap::Before) => Answer::InDoubt,
             Some(Mishap::Late) => Answer::TimedOut,
@@ -250,6 +255,22 @@ impl Api {
         }
         assert!(!looks || self.changes.len() == before, "a look changed something: {:?}", effect.deed);
         answer
+    }
+
+    /// As a server does for `backstay plan`: what would be changed is noted, and assumed to have gone well.
+    fn plans(&mut self, deed: &Deed) -> Answer {
+        match deed {
+            Deed::Http(Http { path, .. }) if path.starts_with(WHO) => return self.does(deed),
+            Deed::Http(Http { method, path, .. }) => {
+                self.planned.push(format!("{method} {}", path.split('#').next().unwrap_or_default()));
+                Answer::Response(Response { status: 200, body: Output { bytes: vec![], whole: None } })
+            }
+            Deed::Run(Run { command, args }) => {
+                self.planned.push(format!("{command} {}", args.join(" ")));
+                exited(0, "")
+            }
+            Deed::Slot(_) | Deed::File(_) | Deed::Publish(_) | Deed::Sleep(_) | Deed::Attach(_) => Answer::Done,
+        }
     }
 
     #[expect(clippy::panic, reason = "a test went wrong")]

@@ -332,6 +332,26 @@ fn of_two_servers_one_goes_back() {
     assert_eq!(world.asked().len(), 1);
 }
 
+/// What `backstay plan` shows: all looks are real, the lock and the roll-back are assumed, and what would be lost is refused there, too.
+#[test]
+fn a_dry_run_shows_the_way_and_what_keeps_it() {
+    let mut world = World::of(upgraded());
+    world.api.is_dry = true;
+    let failed = world.run(home("1.0"), None).failed();
+    assert_eq!(failed.why, "helm says that it went back, and its history doesn't show it");
+    let planned: Vec<&str> = world.api.planned.iter().map(|it| it.split('?').next().unwrap()).collect();
+    let lease = format!("PATCH {LEASE}");
+    let back = format!("helm-rollback {}", asked(1, ""));
+    let leases = "POST /apis/coordination.k8s.io/v1/namespaces/prod/leases";
+    assert_eq!(planned, [leases, &lease, &back, &lease]);
+    assert!(world.api.changes.is_empty() && world.live() == "2.0");
+    let mut trap = World::of(upgraded());
+    trap.helm.borrow_mut().records[1].things = vec!["PersistentVolumeClaim. data"];
+    trap.api.objects.put("/api/v1/namespaces/prod/persistentvolumeclaims/data", json!({}));
+    trap.api.is_dry = true;
+    assert!(trap.fails(home("1.0")).unwrap().contains("would delete PersistentVolumeClaim prod/data"));
+}
+
 /// A lock that is lost before the roll-back keeps it from being asked for.
 #[test]
 fn nothing_is_done_without_the_lock() {
