@@ -269,7 +269,9 @@ impl Api {
                 self.planned.push(format!("{command} {}", args.join(" ")));
                 exited(0, "")
             }
-            Deed::Slot(_) | Deed::File(_) | Deed::Publish(_) | Deed::Sleep(_) | Deed::Attach(_) => Answer::Done,
+            Deed::Slot(_) | Deed::File(_) | Deed::Publish(_) | Deed::Sleep(_) | Deed::Attach(_) => {
+                Answer::Done
+            }
         }
     }
 
