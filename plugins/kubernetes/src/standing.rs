@@ -8,11 +8,12 @@ use alloc::{
     vec::Vec,
 };
 
-use backstay_sdk::executor::{Failed, permanent};
+use backstay_sdk::executor::{Failed, permanent, transient};
 use serde_json::Value;
 
 use crate::{
     api::{Cluster, number, text},
+    patience::Patience,
     resource::{ROLLOUTS, STATEFUL_SETS},
     workload::Workload,
 };
@@ -26,6 +27,8 @@ const FIELDS: [&str; 7] = [
     "/status/selector",
     "/status/stableRS",
 ];
+/// Between two looks at how many are ready that have to agree, in ms.
+const SETTLE_MS: u64 = 500;
 /// What is asked for while it is waited for pods.
 const READY: [&str; 2] = ["/spec/replicas", "/status/readyReplicas"];
 
@@ -80,6 +83,34 @@ impl Standing {
 pub(crate) async fn ready(cluster: &Cluster<'_>, workload: &Workload) -> Result<(u32, u32), Failed> {
     let seen = cluster.need(&workload.resource(), &READY, &workload.told()).await?;
     Ok((wanted(&seen), count(&seen, "/status/readyReplicas")))
+}
+
+/// Waits until so many pods are ready, or as many as are wanted, and sees it twice: what a controller wrote down a moment ago may be of a
+/// moment before a pod went.
+///
+/// # Errors
+/// They aren't in time: `so_far` is what was done, "Deployment prod/shop was restarted".
+pub(crate) async fn come_back(
+    cluster: &Cluster<'_>,
+    workload: &Workload,
+    goal: u32,
+    patience: &mut Patience,
+    so_far: &str,
+) -> Result<(), Failed> {
+    let mut seen = false;
+    loop {
+        let (wanted, ready) = ready(cluster, workload).await?;
+        let there = ready >= goal.min(wanted);
+        if there && seen {
+            return Ok(());
+        }
+        seen = there;
+        if there {
+            cluster.ctx().pause(SETTLE_MS).await?;
+        } else if !patience.wait(cluster.ctx()).await? {
+            return Err(transient(format!("{so_far}, and {ready} of {wanted} pods are ready")));
+        }
+    }
 }
 
 /// The label of a pod that says which revision it is of.

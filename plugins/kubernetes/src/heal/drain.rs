@@ -167,18 +167,8 @@ async fn leave(
 
 /// Waits until all pods of the target are ready.
 async fn whole(cluster: &Cluster<'_>, workload: &Workload, patience: &mut Patience) -> Result<(), Failed> {
-    loop {
-        let (wanted, ready) = standing::ready(cluster, workload).await?;
-        if ready >= wanted {
-            return Ok(());
-        }
-        if !patience.wait(cluster.ctx()).await? {
-            let told = named(&workload.told());
-            return Err(transient(format!(
-                "pods left a node, and {ready} of {wanted} pods of {told} are ready elsewhere"
-            )));
-        }
-    }
+    let so_far = format!("pods of {} left a node", named(&workload.told()));
+    standing::come_back(cluster, workload, u32::MAX, patience, &so_far).await
 }
 
 async fn gone(

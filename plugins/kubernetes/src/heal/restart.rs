@@ -36,8 +36,6 @@ const AT_ONCE: Number = Number {
     most: 1000,
     help: "So many permille of the pods are restarted at once, and one at least. The next go when these are ready again.",
 };
-/// Between two looks at how many are ready that have to agree, in ms: the first may be of a moment before a pod went.
-const SETTLE_MS: u64 = 500;
 
 pub(super) fn infos() -> Vec<SettingInfo> {
     Vec::from([AT_ONCE.info()])
@@ -67,7 +65,9 @@ pub(super) async fn restart(cluster: &Cluster<'_>, workload: &Workload) -> Resul
         return Err(transient(format!("pods of {told} are {why}: {}", unplaced.len())));
     }
     if sick.is_empty() && placed.iter().any(is(Health::Starting)) {
-        return come_back(cluster, workload, standing.wanted).await;
+        let mut patience = Patience::new(cluster.config());
+        let so_far = format!("pods of {told} were starting");
+        return standing::come_back(cluster, workload, standing.wanted, &mut patience, &so_far).await;
     }
     if placed.is_empty() {
         return Err(permanent(format!("{told} has no pod that could be restarted")));
@@ -89,7 +89,9 @@ pub(super) async fn restart(cluster: &Cluster<'_>, workload: &Workload) -> Resul
         if is_sick {
             goal = goal.saturating_add(u32::try_from(batch.len()).unwrap_or(u32::MAX));
         }
-        come_back(cluster, workload, goal).await?;
+        let mut patience = Patience::new(cluster.config());
+        let so_far = format!("{told} was restarted");
+        standing::come_back(cluster, workload, goal, &mut patience, &so_far).await?;
     }
     Ok(())
 }
@@ -109,24 +111,4 @@ async fn gone(cluster: &Cluster<'_>, workload: &Workload, pod: &Pod) -> Result<(
         }
     }
     Ok(())
-}
-
-/// Waits until so many pods are ready, and sees it twice.
-async fn come_back(cluster: &Cluster<'_>, workload: &Workload, goal: u32) -> Result<(), Failed> {
-    let mut patience = Patience::new(cluster.config());
-    let mut seen = false;
-    loop {
-        let (wanted, ready) = standing::ready(cluster, workload).await?;
-        let there = ready >= goal.min(wanted);
-        if there && seen {
-            return Ok(());
-        }
-        seen = there;
-        if there {
-            cluster.ctx().pause(SETTLE_MS).await?;
-        } else if !patience.wait(cluster.ctx()).await? {
-            let told = named(&workload.told());
-            return Err(transient(format!("{told} was restarted, and {ready} of {wanted} pods are ready")));
-        }
-    }
 }

@@ -110,15 +110,18 @@ fn a_whole_node_is_emptied_with_rights_for_it() {
     let Some(mut clinic) = Clinic::opens("whole") else { return };
     let _nodes = pool(&clinic, "whole", 2);
     clinic.has_shop(4, spread("whole"));
-    let node = node_of(&clinic.pods()[0]);
     let (other, api) = (clinic.cluster.namespace("neighbour"), clinic.cluster.gitops());
     let pinned = |kind: &str, name: &str| {
-        let mut shop = objects::deployment(name, 6, IMAGE);
+        let mut shop = objects::deployment(name, 2, IMAGE);
         shop["kind"] = kind.into();
         shop["spec"]["template"]["spec"]["nodeSelector"] = json!({ "pool": "whole" });
         shop
     };
     api.create(&other.path(APPS, "deployments"), &pinned("Deployment", "mail")).unwrap();
+    let node = until("a pod of the neighbour on a node", || {
+        let pods = api.list(&other.path("v1", "pods")).unwrap();
+        pods.first().filter(|pod| pod["spec"]["nodeName"].is_string()).map(node_of)
+    });
     let mut logs = pinned("DaemonSet", "logs");
     logs["spec"].as_object_mut().unwrap().remove("replicas");
     api.create(&other.path(APPS, "daemonsets"), &logs).unwrap();
