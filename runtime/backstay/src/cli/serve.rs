@@ -24,8 +24,11 @@ pub struct Serve {
     /// The JSON schema of the configuration.
     pub schema: fn() -> serde_json::Value,
     /// Reads paths of an endpoint that a configuration names, one after the other, as effects do.
-    pub get: fn(&Path, &Name, &[String]) -> Result<Vec<Answer>, Box<dyn Error>>,
+    pub get: Get,
 }
+
+/// What an endpoint of a configuration answers to each of some paths.
+type Get = fn(&Path, &Name, &[String]) -> Result<Vec<Answer>, Box<dyn Error>>;
 
 /// Run the server
 #[derive(Debug, Args)]

@@ -123,10 +123,12 @@ impl Believed {
         };
         let file = file::read(&path, Document::BYTES_MAX)?;
         let signature = file::read(&self.folder.signature(), Domain::KnownGood.bytes_max());
-        let signature = signature.map_err(|failure| match failure.exit() {
-            Exit::NotFound => Failure::new(Exit::Untrusted, format!("{} is not signed", path.display()))
-                .help("look at it and sign it: backstay lkg sign"),
-            _ => failure,
+        let signature = signature.map_err(|failure| {
+            if failure.exit() != Exit::NotFound {
+                return failure;
+            }
+            Failure::new(Exit::Untrusted, format!("{} is not signed", path.display()))
+                .help("look at it and sign it: backstay lkg sign")
         })?;
         let proof = self.keyring()?.verify_known_good(&signature, file);
         let proof = proof.map_err(|why| untrusted("is not to be believed", why))?;

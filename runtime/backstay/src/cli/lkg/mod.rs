@@ -28,7 +28,6 @@ use crate::{Desk, Exit, Failure, Serve};
 
 /// The last known good configuration of a service: capture, sign, verify, commit, show
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "a process has one command line")]
 pub(crate) enum Lkg {
     /// Read the ConfigMaps and Secrets of a service into a bundle, once its release is confirmed
     #[command(
