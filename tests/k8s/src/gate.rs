@@ -82,11 +82,18 @@ struct Inner {
     changed: Condvar,
 }
 
+/// Which request is to be stopped.
+enum Wanted {
+    /// The first that comes of which this is true.
+    First(Box<dyn FnMut(&Passed) -> bool + Send>, Moment),
+    /// The one with this number has come.
+    Came(usize, Moment),
+}
+
 #[derive(Default)]
 struct State {
     passed: Vec<Passed>,
-    /// Which request is to be stopped, counted from 0.
-    stop: Option<(usize, Moment)>,
+    stop: Option<Wanted>,
     /// Somebody is stopped, and so is everybody who comes.
     closed: bool,
 }
@@ -155,11 +162,10 @@ impl Gate {
         self.state().passed.clear();
     }
 
-    /// From now on whoever asks for the request with this number since [`Gate::counts_anew`], 0 being the first, is stopped, and
-    /// everybody who comes after that.
-    pub fn stops(&self, at: usize, moment: Moment) -> Stop<'_> {
+    /// From now on the first request that is `wanted` is stopped at this moment, and everybody who comes after that.
+    pub fn stops(&self, wanted: impl FnMut(&Passed) -> bool + Send + 'static, moment: Moment) -> Stop<'_> {
         let mut state = self.state();
-        state.stop = Some((at, moment));
+        state.stop = Some(Wanted::First(Box::new(wanted), moment));
         state.closed = false;
         Stop(self)
     }
@@ -172,12 +178,7 @@ impl Gate {
     fn passes(&self, mut client: TcpStream) -> io::Result<()> {
         client.set_nodelay(true)?;
         let request = Message::read(&mut client)?;
-        let (method, path) = request.asks();
-        let number = {
-            let mut state = self.state();
-            state.passed.push(Passed { method: method.into(), path: path.into(), code: 0 });
-            state.passed.len() - 1
-        };
+        let number = self.comes(&request);
         self.is_stopped(number, Moment::Before, &client)?;
         let request = request.for_server(&self.0.server, &self.0.authorization);
         let mut server = self.connects()?;
@@ -192,8 +193,23 @@ impl Gate {
         // What is followed may have no end: each piece goes on as it comes.
         answer.copies_rest(&mut server, &mut client, CHUNK)?;
         drop(client);
-        self.is_answered(number);
+        self.closes(&mut self.state(), number, Moment::Answered);
         Ok(())
+    }
+
+    /// Counts a request.
+    fn comes(&self, request: &Message) -> usize {
+        let (method, path) = request.asks();
+        let passed = Passed { method: method.into(), path: path.into(), code: 0 };
+        let mut state = self.state();
+        let number = state.passed.len();
+        if let Some(Wanted::First(wanted, moment)) = &mut state.stop
+            && wanted(&passed)
+        {
+            state.stop = Some(Wanted::Came(number, *moment));
+        }
+        state.passed.push(passed);
+        number
     }
 
     fn connects(&self) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
@@ -207,11 +223,7 @@ impl Gate {
     /// Waits here while somebody is stopped. An error if whoever asked has gone meanwhile.
     fn is_stopped(&self, number: usize, moment: Moment, client: &TcpStream) -> io::Result<()> {
         let mut state = self.state();
-        if state.stop == Some((number, moment)) {
-            state.stop = None;
-            state.closed = true;
-            self.0.changed.notify_all();
-        }
+        self.closes(&mut state, number, moment);
         if !state.closed {
             return Ok(());
         }
@@ -222,9 +234,11 @@ impl Gate {
         is_there(client)
     }
 
-    fn is_answered(&self, number: usize) {
-        let mut state = self.state();
-        if state.stop == Some((number, Moment::Answered)) {
+    /// Nobody passes any more, if this is the request that was wanted.
+    fn closes(&self, state: &mut State, number: usize, moment: Moment) {
+        if let Some(Wanted::Came(came, at)) = state.stop
+            && (came, at) == (number, moment)
+        {
             state.stop = None;
             state.closed = true;
             self.0.changed.notify_all();

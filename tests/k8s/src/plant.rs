@@ -39,6 +39,7 @@ pub struct Keys(Arc<Made>);
 struct Made {
     dir: TempDir,
     layout: Layout,
+    cli: Cli,
     token: String,
 }
 
@@ -60,7 +61,25 @@ impl Keys {
             layout.grant(&cli, &plugins, build).unwrap_or_else(|e| panic!("{plugin} is not granted: {e}"));
         }
         let token = fs::read_to_string(layout.dir.join("server/token")).unwrap_or_default();
-        Self(Arc::new(Made { dir, layout, token: token.trim().to_owned() }))
+        Self(Arc::new(Made { dir, layout, cli, token: token.trim().to_owned() }))
+    }
+
+    /// The folder with the keys themselves: `release.pem`, `keyring` and the others.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.0.layout.keys.clone()
+    }
+
+    /// The command line, for what needs no server.
+    #[must_use]
+    pub fn cli(&self) -> &Cli {
+        &self.0.cli
+    }
+
+    /// Where `backstay` is.
+    #[must_use]
+    pub fn program(&self) -> PathBuf {
+        self.0.layout.programs.join("backstay")
     }
 }
 
@@ -95,7 +114,7 @@ impl Plant {
     /// If it doesn't start.
     #[must_use]
     pub fn opens(keys: &Keys, api: &Api, gate: &Gate, watch: &Watch) -> Self {
-        let Made { dir: shared, layout, token } = &*keys.0;
+        let Made { dir: shared, layout, token, .. } = &*keys.0;
         let dir = tempfile::tempdir_in(shared.path()).unwrap_or_else(|e| panic!("no folder: {e}"));
         let (server, token) = (free_address(), token.clone());
         let asks = Caller::new(server, token.clone());
@@ -145,7 +164,11 @@ per_domain_hour = 64
             base = gate.base(),
             pages = self.pages.port(),
         );
-        for (name, plugin) in EXECUTORS {
+        // One that nothing is for would not know which object it is.
+        let is_called = |name: &str| {
+            watch.targets.iter().any(|(_, text)| text.contains(&format!("executor = \"{name}\"")))
+        };
+        for (name, plugin) in EXECUTORS.into_iter().filter(|(name, _)| is_called(name)) {
             let more = watch.settings.iter().find(|(of, _)| *of == name).map_or("", |(_, more)| more);
             let _ = write!(
                 config,

@@ -4,7 +4,7 @@
 
 use std::{io::Write as _, net::TcpStream, process::Command, thread};
 
-use backstay_test_k8s::{Api, ControlPlane, Gate, Moment, Namespace, until};
+use backstay_test_k8s::{Api, ControlPlane, Gate, Moment, Namespace, Passed, until};
 use serde_json::{Value, json};
 
 fn opens(cluster: &ControlPlane) -> (Gate, Namespace) {
@@ -51,7 +51,7 @@ fn who_is_killed_before_the_server_has_heard_has_changed_nothing() {
     for (moment, done) in [(Moment::Before, false), (Moment::After, true)] {
         let name = format!("map-{done}");
         gate.counts_anew();
-        let stop = gate.stops(0, moment);
+        let stop = gate.stops(|_| true, moment);
         let stream = asks_for(&gate, &space, &name);
         assert!(stop.is_reached(|| false));
         assert_eq!(is_there(&cluster, &space, &name), done);
@@ -75,7 +75,12 @@ fn who_still_is_there_goes_on() {
     let rest = format!("/api/v1/namespaces/{}/configmaps", space.name());
     for moment in [Moment::Before, Moment::After] {
         gate.counts_anew();
-        let stop = gate.stops(1, moment);
+        let mut came = 0;
+        let second = move |_: &Passed| {
+            came += 1;
+            came == 2
+        };
+        let stop = gate.stops(second, moment);
         thread::scope(|scope| {
             let asked =
                 scope.spawn(|| [api.get(&rest), api.get(&rest)].map(|answer| answer.unwrap_err().code));
@@ -84,7 +89,7 @@ fn who_still_is_there_goes_on() {
             assert_eq!(asked.join().unwrap(), [403, 403]);
         });
     }
-    let stop = gate.stops(5, Moment::Before);
+    let stop = gate.stops(Passed::changes, Moment::Before);
     assert!(!stop.is_reached(|| true), "nobody comes");
 }
 

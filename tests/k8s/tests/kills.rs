@@ -1,0 +1,62 @@
+//! The server is killed at each request that a run makes of the API server, before it was heard and after it was done, and starts
+//! again: each time the run ends as the one did that nobody cut off, and nothing is done twice.
+//!
+//! For each kind of run there is one first that isn't cut off. Its requests are the points; what it leaves is what each of
+//! the others has to leave. `BACKSTAY_TRIALS` says how many kills of each kind there are at most, spread over the points; without
+//! it there are as many as take some minutes. docs/faults.md has what all of them came to.
+//!
+//! Here: which kinds there are. Not here: one kill and what is looked at after it (`trial`), and each kind (the other files).
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
+
+#[path = "kills/healing.rs"]
+mod healing;
+#[path = "kills/kind.rs"]
+mod kind;
+#[path = "kills/left.rs"]
+mod left;
+#[path = "kills/trial.rs"]
+mod trial;
+#[path = "kills/workloads.rs"]
+mod workloads;
+
+use std::sync::OnceLock;
+
+use healing::{Healed, Paced};
+use kind::Kind;
+use trial::Trials;
+use workloads::{Deployed, Rolled};
+
+/// Each of them, one after the other: a kill of one would be felt by the others.
+fn are_tried(kinds: &[&dyn Kind]) {
+    let Some(trials) = Trials::opens() else { return };
+    for kind in kinds {
+        trials.tries(*kind);
+    }
+}
+
+#[test]
+fn deployments_come_home() {
+    are_tried(&[&Deployed]);
+}
+
+#[test]
+fn rollouts_come_home() {
+    are_tried(&[&Rolled::to(20), &Rolled::to(60), &Rolled::to(100)]);
+}
+
+#[test]
+fn canaries_are_held() {
+    are_tried(&[&Paced::Held, &Paced::GoesOn]);
+}
+
+#[test]
+fn playbooks_come_to_their_end() {
+    are_tried(&[
+        &Healed::Restart,
+        &Healed::Resize,
+        &Healed::Drain,
+        &Healed::Scale,
+        &Healed::Outliers,
+        &Healed::Lkg(OnceLock::new()),
+    ]);
+}

@@ -1,0 +1,360 @@
+//! Trials of one kind of run: the one that is not cut off, and one for each point at which the server is killed.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    env,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use backstay_test_k8s::{ControlPlane, Gate, Keys, Moment, Namespace, Passed, Plant, Watch, until_within};
+use serde_json::Value;
+
+use super::kind::{Kind, SHOP, World};
+
+/// So many orders take effect at one server in an hour, so a server sees no more trials than that.
+const TRIALS_OF_A_SERVER: usize = 60;
+/// So many things are made ready at once: their controllers take their time, and hardly any processor's.
+const READY_AT_ONCE: usize = 6;
+/// How long controllers may take until what was ordered is so.
+const SETTLES: Duration = Duration::from_secs(60);
+/// How many kills of a kind there are if nobody says how many.
+const USUAL: usize = 8;
+
+/// Trials are alone: a kill is felt by who shares the machine.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// What all trials share.
+pub(crate) struct Trials {
+    world: World,
+    most: usize,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// A request by which a run can be cut off: what is asked, and for how many times so far, 0 for the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Point {
+    asked: String,
+    times: usize,
+    /// Something was changed, or it was the last one: that it was answered may be known, and what follows from it not yet.
+    ends: bool,
+}
+
+/// One kind at work: the server and what is ready for it.
+struct Work<'a> {
+    trials: &'a Trials,
+    kind: &'a dyn Kind,
+    /// What is ready, and how the server calls it.
+    ready: VecDeque<(Namespace, String)>,
+    plant: Option<Plant>,
+    /// How many targets the server has left.
+    left: VecDeque<(Namespace, String)>,
+    /// Where something was done, and is to stay as it is.
+    done: Vec<(Namespace, String)>,
+}
+
+/// What trials of a kind came to.
+#[derive(Default)]
+struct Figures {
+    kills: usize,
+    /// From the start of the new process to the end of the run.
+    recovered: Vec<Duration>,
+    /// Changes that were asked for once more than by the run that was not cut off.
+    repeated: usize,
+    /// How many trials took a second run.
+    tried_again: usize,
+}
+
+impl Trials {
+    /// `None` after it was said why there are none.
+    pub(crate) fn opens() -> Option<Self> {
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = ControlPlane::start()?;
+        let gate = Gate::open(cluster.api(), &cluster.ca());
+        let most = env::var("BACKSTAY_TRIALS");
+        let most = most.map_or(USUAL, |most| most.parse().expect("BACKSTAY_TRIALS is a number"));
+        Some(Self { world: World { cluster, gate, keys: Keys::make() }, most, _alone: alone })
+    }
+
+    /// Tries one kind.
+    pub(crate) fn tries(&self, kind: &dyn Kind) {
+        let began = Instant::now();
+        let mut work = Work {
+            trials: self,
+            kind,
+            ready: VecDeque::new(),
+            plant: None,
+            left: VecDeque::new(),
+            done: Vec::new(),
+        };
+        let (wanted, asked, took) = work.undisturbed();
+        let points = points(&asked);
+        let mut chosen: Vec<(&Point, Moment)> = points
+            .iter()
+            .flat_map(|point| {
+                let moments =
+                    [Some(Moment::Before), Some(Moment::After), point.ends.then_some(Moment::Answered)];
+                moments.into_iter().flatten().map(move |moment| (point, moment))
+            })
+            .collect();
+        let all = chosen.len();
+        spread(&mut chosen, self.most);
+        let mut figures = Figures::default();
+        for (point, moment) in &chosen {
+            work.is_cut_off(point, *moment, &wanted, &asked, &mut figures);
+        }
+        work.stays(&wanted);
+        let Figures { kills, recovered, repeated, tried_again } = figures;
+        println!(
+            "summary: {}: {} requests, {} of them changes; killed {kills} times of {all}: all came to the same; without a kill it took \
+             {} ms; from the start of the new process to the end of the run {}; changes asked for once more: {repeated}; second runs: \
+             {tried_again}; {:.0} s",
+            kind.name(),
+            asked.len(),
+            asked.iter().filter(|passed| passed.changes()).count(),
+            took.as_millis(),
+            told(recovered),
+            began.elapsed().as_secs_f64(),
+        );
+    }
+}
+
+impl Work<'_> {
+    /// The run that nobody cuts off: what it leaves, what it asked for, and how long it took.
+    fn undisturbed(&mut self) -> (Value, Vec<Passed>, Duration) {
+        let (space, service) = self.next();
+        let Self { trials: Trials { world, .. }, kind, plant, .. } = self;
+        let plant = plant.as_mut().unwrap();
+        kind.is_told(plant, &service);
+        world.gate.counts_anew();
+        let began = Instant::now();
+        kind.is_ordered(plant, &service);
+        plant.until(&service, "it is over", |plant, view| is_over(*kind, plant, view));
+        let took = began.elapsed();
+        let asked = world.gate.passed();
+        let mut left = Value::Null;
+        // What controllers still do to it comes to an end.
+        until_within(SETTLES, "nothing changes any more", || {
+            let now = kind.leaves(world, &space);
+            thread::sleep(Duration::from_millis(700));
+            let same = now == left;
+            left = now;
+            same.then_some(())
+        });
+        let asked = asked.into_iter().map(|passed| anywhere(passed, &space)).collect();
+        self.is_done(space, service);
+        (left, asked, took)
+    }
+
+    /// The same, and the server is killed at `point` and started again.
+    fn is_cut_off(
+        &mut self,
+        point: &Point,
+        moment: Moment,
+        wanted: &Value,
+        asked: &[Passed],
+        figures: &mut Figures,
+    ) {
+        let (space, service) = self.next();
+        let Self { trials: Trials { world, .. }, kind, plant, .. } = self;
+        let plant = plant.as_mut().unwrap();
+        let told =
+            format!("{}: killed {moment:?} {} ({} times before)", kind.name(), point.asked, point.times);
+        kind.is_told(plant, &service);
+        world.gate.counts_anew();
+        let stop = world.gate.stops(point.comes(&space), moment);
+        kind.is_ordered(plant, &service);
+        let began = Instant::now();
+        let reached = stop.is_reached(|| {
+            let view = plant.view(&service);
+            assert!(began.elapsed() < SETTLES, "{told}: it neither comes to that nor ends\n{}", plant.log());
+            is_over(*kind, plant, &view)
+        });
+        if !reached {
+            // It looked less often than the first one did.
+            drop(stop);
+            self.is_done(space, service);
+            return;
+        }
+        plant.is_killed();
+        drop(stop);
+        let began = Instant::now();
+        plant.starts();
+        plant.until(&service, &told, |plant, view| is_over(*kind, plant, view));
+        figures.recovered.push(began.elapsed());
+        figures.kills += 1;
+        let seen = plant.incidents(&service);
+        comes_to(*kind, world, &space, wanted, &told, || {
+            format!("{seen:#?}\n{:#?}\n{}", world.gate.passed(), plant.log())
+        });
+        let changes =
+            |passed: &[Passed]| passed.iter().filter(|passed| passed.changes() && passed.code < 300).count();
+        figures.repeated += changes(&world.gate.passed()).saturating_sub(changes(asked));
+        let events = seen.iter().flat_map(|incident| incident["events"].as_array().into_iter().flatten());
+        let begins =
+            events.filter_map(|event| event["what"].as_str()).filter(|what| what.starts_with("run "));
+        let begins = begins.filter(|what| what.contains(" begins: ")).count();
+        figures.tried_again += usize::from(begins > 1);
+        self.is_done(space, service);
+    }
+
+    fn is_done(&mut self, space: Namespace, service: String) {
+        if !self.kind.is_cleared(&self.trials.world, &space) {
+            self.done.push((space, service));
+        }
+    }
+
+    /// Nothing that was done before became anything else since.
+    fn stays(&self, wanted: &Value) {
+        for (space, service) in &self.done {
+            comes_to(
+                self.kind,
+                &self.trials.world,
+                space,
+                wanted,
+                &format!("{service} after all"),
+                String::new,
+            );
+        }
+    }
+
+    /// The next thing to be mended, once it is there.
+    fn next(&mut self) -> (Namespace, String) {
+        if self.ready.is_empty() {
+            if self.left.is_empty() {
+                self.opens();
+            }
+            let many = self.left.len().min(READY_AT_ONCE);
+            self.ready = self.left.drain(..many).collect();
+            thread::scope(|scope| {
+                for (space, _) in &self.ready {
+                    scope.spawn(|| self.kind.is_there(&self.trials.world, space));
+                }
+            });
+        }
+        self.ready.pop_front().unwrap()
+    }
+
+    /// Another server, with targets that nothing was done to.
+    fn opens(&mut self) {
+        let Self { trials: Trials { world, most, .. }, kind, .. } = self;
+        let many = (most + 1).min(TRIALS_OF_A_SERVER);
+        let spaces: Vec<Namespace> = (0..many).map(|_| world.cluster.namespace("kill")).collect();
+        let mut watch = Watch { tables: kind.tables(world, &spaces), ..Watch::default() };
+        for (number, space) in spaces.into_iter().enumerate() {
+            let service = format!("shop-{number}");
+            watch.targets.push((service.clone(), file(*kind, &space)));
+            self.left.push_back((space, service));
+        }
+        // The one before has nothing left to do.
+        self.plant = None;
+        self.plant = Some(Plant::opens(&world.keys, world.cluster.api(), &world.gate, &watch));
+    }
+}
+
+/// Whether a run was brought to its end, and to no bad one.
+fn is_over(kind: &dyn Kind, plant: &mut Plant, view: &Value) -> bool {
+    let failed = view["hold"].as_str().is_some_and(|hold| hold.contains("the run failed"));
+    assert!(!failed, "{view:#}\n{}", plant.log());
+    view["run"].is_null() && kind.is_over(view)
+}
+
+/// The file of a target.
+fn file(kind: &dyn Kind, space: &Namespace) -> String {
+    let settings = kind.settings(space);
+    let comma = if settings.is_empty() { "" } else { ", " };
+    format!(
+        "mode = \"enforce\"\nwindow = \"1h\"\npolicy = \"tree\"\nexecutor = \"{}\"\n{}\
+         settings = {{ namespace = \"{}\", name = \"{SHOP}\"{comma}{settings} }}\n\
+         [[objective]]\nname = \"errors\"\nmetric = \"errors\"\nabove = 0.5\n\
+         [rails]\nconfirm_windows = 1\nrollbacks_per_hour = 64\nheals_per_hour = 64\nbackoff_base = \"100ms\"\nbackoff_cap = \"100ms\"\n",
+        kind.executor(),
+        kind.target(),
+        space.name(),
+    )
+}
+
+impl Point {
+    /// Says of requests, one after the other, whether it is this one.
+    fn comes(&self, space: &Namespace) -> impl FnMut(&Passed) -> bool + Send + 'static {
+        let (point, space, mut times) = (self.clone(), space.clone(), 0);
+        move |passed| {
+            let is_asked = name(&anywhere(passed.clone(), &space)) == point.asked;
+            let is_it = is_asked && times == point.times;
+            times += usize::from(is_asked);
+            is_it
+        }
+    }
+}
+
+/// The points of a run, in their order.
+fn points(asked: &[Passed]) -> Vec<Point> {
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    let point = |(number, passed): (usize, &Passed)| {
+        let name = name(passed);
+        let times = times.entry(name.clone()).or_default();
+        let point = Point { asked: name, times: *times, ends: passed.changes() || number + 1 == asked.len() };
+        *times += 1;
+        point
+    };
+    asked.iter().enumerate().map(point).collect()
+}
+
+/// What is asked for. Names that Kubernetes makes up are all the same.
+fn name(Passed { method, path, .. }: &Passed) -> String {
+    let mut is_pod = false;
+    let levels = path.split('/').map(|level| {
+        let made_up = std::mem::replace(&mut is_pod, level == "pods");
+        if made_up { "POD" } else { level }
+    });
+    let path: Vec<&str> = levels.collect();
+    format!("{method} {}", path.join("/"))
+}
+
+fn anywhere(passed: Passed, space: &Namespace) -> Passed {
+    Passed { path: passed.path.replace(space.name(), "SPACE"), ..passed }
+}
+
+/// Waits until what was left is what is wanted.
+fn comes_to(
+    kind: &dyn Kind,
+    world: &World,
+    space: &Namespace,
+    wanted: &Value,
+    told: &str,
+    more: impl FnOnce() -> String,
+) {
+    let until = Instant::now() + SETTLES;
+    loop {
+        let left = kind.leaves(world, space);
+        if left == *wanted {
+            return;
+        }
+        if Instant::now() > until {
+            panic!("{told}: left {left:#}\nwanted {wanted:#}\n{}", more());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Keeps so many at most, the first and the last among them.
+fn spread<T>(all: &mut Vec<T>, most: usize) {
+    let many = all.len();
+    if many <= most || most < 2 {
+        return all.truncate(most);
+    }
+    let kept: Vec<usize> = (0..most).map(|nth| nth * (many - 1) / (most - 1)).collect();
+    let mut at = 0;
+    all.retain(|_| {
+        at += 1;
+        kept.contains(&(at - 1))
+    });
+}
+
+/// In a few words: the middle and the most.
+fn told(mut spans: Vec<Duration>) -> String {
+    spans.sort();
+    let ms = |at: usize| spans.get(at).map_or(0, Duration::as_millis);
+    format!("p50 {} ms, most {} ms", ms(spans.len() / 2), ms(spans.len().saturating_sub(1)))
+}
