@@ -41,7 +41,7 @@ impl Target {
         if !goes_on && matches!(self.state.work, Work::Waiting { .. }) {
             self.state.work = Work::Idle;
         }
-        if !goes_on && self.state.incident.is_some() && self.state.work.is_idle() {
+        if !goes_on && self.state.incident.is_some() && !self.state.work.changes() {
             self.closes(now, IncidentEnd::Superseded, desk);
         }
         self.is_out_on_shared_data(now, &out, desk);
@@ -49,17 +49,22 @@ impl Target {
         self.state.question = None;
         if self.state.is_quarantined(&release.digest) {
             self.is_back(now, release.digest, desk);
+        } else if !goes_on && !matches!(self.state.hold, Hold::Frozen { .. }) {
+            // What held the release before would keep this one from ever showing how it does.
+            self.may_go_on(now, desk);
         }
     }
 
     /// Its executor saw what is out. While something is being done to it, that is about to change.
     pub(super) fn seen_out(&mut self, now: Mono, release: Release, stage: Permille, desk: &mut Desk<'_>) {
-        if !self.state.work.is_idle() {
+        if self.state.work.changes() {
             return;
         }
         // What a pipeline said of the same release besides stays true.
         let same = self.state.out.as_ref().filter(|out| out.release.digest == release.digest);
-        let (build, schema) = same.map(|out| (out.build.clone(), out.schema)).unwrap_or_default();
+        let good = self.state.good.iter().find(|good| good.release.digest == release.digest);
+        let schema = same.and_then(|out| out.schema).or_else(|| good.and_then(|good| good.schema));
+        let build = same.and_then(|out| out.build.clone());
         self.deployed(
             now,
             Out { release, stage, build, schema, since: now, good: 0, confirmed: false },
@@ -110,7 +115,7 @@ impl Target {
     pub(super) fn window(&mut self, now: Mono, signals: Signals, desk: &mut Desk<'_>) {
         self.wake_breaker(now);
         self.looks(desk);
-        if !self.state.work.is_idle() {
+        if self.state.work.changes() {
             return;
         }
         let (release, stage, on_trial) = self.judged_release();

@@ -122,7 +122,7 @@ impl Target {
         if self.settings.mode == backstay_model::Mode::Observe {
             return Err(Rail::Observed);
         }
-        if let Some(ticket) = self.state.work.ticket() {
+        if let Some(ticket) = self.state.work.ticket().filter(|_| self.state.work.changes()) {
             return Err(Rail::Locked { ticket });
         }
         if self.state.hold.forbids_runs() {

@@ -94,6 +94,22 @@ impl Work {
         }
     }
 
+    /// To what a run brings what is on its way, if that is all that is being done. It leaves what runs as it is, so windows are
+    /// judged meanwhile, and it gives way to whatever else is to be done.
+    #[must_use]
+    pub fn pace(&self) -> Option<Pace> {
+        match self {
+            Self::Running(Running { purpose: Purpose::Pace(pace), .. }) => Some(*pace),
+            Self::Idle | Self::Running(_) | Self::Waiting { .. } => None,
+        }
+    }
+
+    /// Whether what runs is being changed, or is about to be.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        !self.is_idle() && self.pace().is_none()
+    }
+
     /// When what failed is begun again.
     pub(super) fn again(&self) -> Option<Mono> {
         match self {
@@ -133,6 +149,7 @@ impl Target {
         tries: u32,
         desk: &mut Desk<'_>,
     ) {
+        self.gives_way(desk);
         let fence = match self.state.lock.take(now, ticket, self.settings.run_limit) {
             Ok(fence) => fence,
             Err(locked) => {
@@ -149,6 +166,21 @@ impl Target {
         self.state.work = Work::Running(Running { order, grant: None, until, purpose, tries, ending: false });
         // What the policy was asked meanwhile is about what is being changed now.
         self.state.question = None;
+    }
+
+    /// What only holds or lets go on is let go of where it stands: something else is to be done.
+    fn gives_way(&mut self, desk: &mut Desk<'_>) {
+        let Work::Running(Running { order, purpose: Purpose::Pace(_), .. }) = &self.state.work else {
+            return;
+        };
+        let (ticket, fence) = (order.ticket, order.fence);
+        let why = "something else was to be done first".into();
+        let outcome = Outcome::Failed { transience: Transience::Transient, why };
+        desk.out.push(TargetEffect::Abandon { target: self.id.clone(), ticket, outcome: outcome.clone() });
+        desk.out.push(TargetEffect::Record(Event::Ended { ticket, fence, outcome }));
+        // Whoever else took the lock meanwhile keeps it.
+        let _ = self.state.lock.release(fence);
+        self.state.work = Work::Idle;
     }
 
     /// What a run is begun for: what a person wants, or what the policy said, or that what is out was sent back before.
@@ -251,7 +283,8 @@ impl Target {
         }));
         match purpose {
             Purpose::Mend => self.mended(now, ticket, outcome, desk),
-            Purpose::Pace(pace) => self.paced(now, ticket, pace, outcome, desk),
+            // What is wanted of it by now was said by whoever wanted it, and is asked for again with the next answer.
+            Purpose::Pace(pace) => return self.paced(now, ticket, pace, outcome, desk),
             Purpose::Step { step, begun } => self.stepped(now, (ticket, step, begun), outcome, desk),
             Purpose::Home { how, left, since } => {
                 self.brought_in(ticket, desk);

@@ -1,11 +1,11 @@
 //! The rails of targets, each told as a story.
 
 use backstay_model::{
-    Action, How, IncidentEnd, IncidentLabel, Millis, Mode, Outcome, SchemaRange, Task, Transience,
+    Action, How, IncidentEnd, IncidentLabel, Millis, Mode, Outcome, Permille, SchemaRange, Task, Transience,
 };
 
 use super::{
-    Hold, SharedData, Wish,
+    Hold, SharedData, TargetInput, Wish,
     world::{ROLL_BACK, World, release, settings},
 };
 
@@ -60,6 +60,18 @@ fn what_was_to_be_left_is_no_home() {
     world.says("shop", Some(ROLL_BACK));
     world.windows("shop", 1);
     assert_eq!(world.run_ends(), Task::GoHome { release: release("1.0") });
+}
+
+/// A person has put the release before back by hand, and its executor sees it. What it can live with was told when it was let out.
+#[test]
+fn what_is_seen_again_can_live_with_what_it_could() {
+    let mut world = World::of(&["shop"]);
+    let range = Some(SchemaRange { from: 3, to: 4 });
+    world.deploys_for("shop", "1.0", 1000, range);
+    world.windows("shop", 3);
+    world.deploys("shop", "2.0", 100);
+    world.step("shop", TargetInput::SeenOut { release: release("1.0"), stage: Permille::ALL });
+    assert_eq!(world.state("shop").out().map(|out| (out.confirmed, out.schema)), Some((true, range)));
 }
 
 /// Half of the traffic is on the bad release: all of it is switched, and what goes out next a person decides. The stable
@@ -174,7 +186,7 @@ fn a_fault_that_keeps_coming_back_is_a_persons() {
         world.windows("shop", 1);
         if world.runs.pop_front().is_some_and(|(_, order)| {
             let (ticket, outcome) = (order.ticket, Outcome::Done);
-            world.step("shop", super::TargetInput::Ended { ticket, outcome });
+            world.step("shop", TargetInput::Ended { ticket, outcome });
             true
         }) {
             mended += 1;
@@ -468,7 +480,7 @@ fn a_proof_takes_its_time() {
     let mut world = World::of(&["shop"]);
     world.deploys("shop", "1.0", 1000);
     for _ in 0..50 {
-        world.step("shop", super::TargetInput::Window(super::Signals::default()));
+        world.step("shop", TargetInput::Window(super::Signals::default()));
     }
     assert!(!world.state("shop").out().unwrap().confirmed);
 }

@@ -6,19 +6,21 @@ use alloc::{
     vec::Vec,
 };
 
-use backstay_model::{Action, How, Millis, Mode, Task};
+use backstay_model::{Action, How, Millis, Mode, Permille, Task};
 
 use crate::target::{
-    Hold, TargetSettings, Wish,
-    world::{ROLL_BACK, World, settings},
+    Hold, TargetInput, TargetSettings, Wish, Work,
+    world::{ROLL_BACK, World, release, settings},
 };
 
 const SLOW: Option<Action> = Some(Action::Slow { windows: 1 });
 
+/// A canary on its way, of which the executor was told that it may go on: whoever held anything before, nobody knew.
 fn shop() -> World {
     let mut world = World::new();
     world.watches("shop", TargetSettings { holds: true, ..settings() });
     world.has_good("shop", "1.0");
+    assert_eq!(settles(&mut world), ["go-on"]);
     world.deploys("shop", "2.0", 100);
     world
 }
@@ -40,8 +42,6 @@ fn settles(world: &mut World) -> Vec<String> {
 fn slow_holds_it_and_proceed_lets_it_go_on() {
     let mut world = shop();
     world.windows("shop", 1);
-    assert_eq!(settles(&mut world), ["go-on"], "whoever held it before, nobody knows");
-    world.windows("shop", 2);
     assert!(settles(&mut world).is_empty(), "it goes on as it did");
     world.says("shop", SLOW);
     world.windows("shop", 1);
@@ -95,6 +95,7 @@ fn a_canary_that_goes_home_is_not_held_first() {
     assert_eq!(settles(&mut world), ["home to 1.0"]);
     world.wishes("shop", Wish::CloseBreaker);
     world.deploys("shop", "3.0", 600);
+    assert_eq!(settles(&mut world), ["go-on"], "how the way home left it isn't known");
     world.says("shop", Some(Action::RollBack { how: How::SwitchAndFreeze }));
     world.windows("shop", 1);
     assert_eq!(settles(&mut world), ["home to 1.0", "hold"], "and nothing goes out until a person says so");
@@ -140,4 +141,120 @@ fn nobody_is_told_anything_who_only_observes_or_can_not_hold() {
         world.wishes("shop", Wish::Thaw);
         assert!(settles(&mut world).is_empty());
     }
+}
+
+/// An executor waits for pods that never come, or for an API server that is down. What it waits for is what is bad.
+#[test]
+fn a_hold_under_way_keeps_nothing_from_going_home() {
+    for by_a_person in [true, false] {
+        let mut world = shop();
+        world.says("shop", SLOW);
+        world.windows("shop", 1);
+        if by_a_person {
+            world.wishes("shop", Wish::RollBack);
+        } else {
+            world.says("shop", Some(ROLL_BACK));
+            world.windows("shop", 1);
+        }
+        assert!(
+            matches!(world.state("shop").work(), Work::Running(run) if run.order.task.to_string().contains("1.0"))
+        );
+        assert_eq!(world.heard("something else was to be done first"), 1, "{:#?}", world.told);
+        // The one that was let go of ends late.
+        assert_eq!(settles(&mut world), ["hold", "home to 1.0"]);
+        assert_eq!(world.runs_version("shop"), "1.0");
+    }
+}
+
+/// It can't be held, and that is no reason to let it stay.
+#[test]
+fn what_can_not_be_held_goes_home_all_the_same() {
+    let mut world = shop();
+    world.says("shop", SLOW);
+    for _ in 0..3 {
+        world.windows("shop", 2);
+        assert_eq!(world.fails_for_now().to_string(), "heal by hold");
+    }
+    assert_eq!(world.pages.len(), 1, "{:#?}", world.pages);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    assert_eq!(settles(&mut world), ["home to 1.0"]);
+}
+
+/// One that can't be let go on stands for ever, and nobody would know.
+#[test]
+fn who_can_not_be_let_go_on_is_told_of() {
+    let mut world = shop();
+    world.says("shop", SLOW);
+    world.windows("shop", 1);
+    assert_eq!(settles(&mut world), ["hold"]);
+    world.says("shop", Some(Action::Proceed));
+    for tries in 1..=3 {
+        assert_eq!(world.pages.len(), 0, "not after {tries} tries");
+        world.windows("shop", 2);
+        world.fails_for_now();
+    }
+    assert_eq!(world.pages.len(), 1, "{:#?}", world.pages);
+    world.says("shop", SLOW);
+    world.windows("shop", 1);
+    world.fails_for_now();
+    assert_eq!(
+        (world.pages.len(), world.state("shop").hold()),
+        (1, &Hold::Free),
+        "that it can't be held is another matter"
+    );
+}
+
+/// What was seen before a person looked is what they looked at.
+#[test]
+fn what_a_person_lets_go_on_is_not_held_again_before_a_window_says_so() {
+    let mut world = shop();
+    world.says("shop", Some(Action::Freeze));
+    world.windows("shop", 1);
+    world.wishes("shop", Wish::Thaw);
+    assert_eq!(settles(&mut world), ["hold", "go-on"], "the hold was under way");
+    world.windows("shop", 1);
+    assert_eq!(settles(&mut world), ["hold"]);
+}
+
+/// The one that was held is left behind by another: held from the first, that would never have data.
+#[test]
+fn another_release_is_not_held_for_the_one_before() {
+    let mut world = shop();
+    world.says("shop", Some(Action::Freeze));
+    world.windows("shop", 1);
+    assert_eq!(settles(&mut world), ["hold"]);
+    world.deploys("shop", "3.0", 100);
+    assert_eq!(settles(&mut world), ["go-on"]);
+    world.windows("shop", 1);
+    assert_eq!(settles(&mut world), ["hold"], "it is no better");
+    assert_eq!(world.heard("heal by go-on; there is no data"), 2, "{:#?}", world.told);
+    world.wishes("shop", Wish::Freeze);
+    world.deploys("shop", "4.0", 100);
+    assert!(settles(&mut world).is_empty(), "what a person froze stays so");
+}
+
+/// It was held before a restart, and is out by other means. The next release must not stand for that.
+#[test]
+fn what_was_held_before_a_restart_is_let_go_of_after_it() {
+    let mut world = shop();
+    world.says("shop", SLOW);
+    world.windows("shop", 1);
+    settles(&mut world);
+    world.restarts();
+    world.deploys("shop", "2.0", 1000);
+    world.says("shop", Some(Action::Proceed));
+    world.windows("shop", 2);
+    assert_eq!(settles(&mut world), ["go-on"]);
+}
+
+/// To hold it changes nothing of what is out.
+#[test]
+fn what_is_seen_while_it_is_held_counts() {
+    let mut world = shop();
+    world.says("shop", SLOW);
+    world.windows("shop", 1);
+    let stage = Permille::new(200).unwrap();
+    world.step("shop", TargetInput::SeenOut { release: release("2.0"), stage });
+    assert_eq!(world.state("shop").out().unwrap().stage, stage);
 }
