@@ -40,6 +40,7 @@ pub(crate) use self::{
     told::target_event,
 };
 use self::{
+    executing::Chosen,
     planning::Dry,
     watching::{Questions, Watch},
 };
@@ -96,6 +97,8 @@ struct Open {
     target: TargetId,
     /// Under which name of the configuration its executor is, and of which grant.
     executor: (Name, Digest),
+    /// How it was set up for the target when it took the run.
+    equipped: Option<Equipped>,
     run: Run,
 }
 
@@ -246,9 +249,12 @@ impl Targets {
         self.asks.get(endpoint).is_some_and(|grant| grant.has(method, path))
     }
 
-    /// How the executor of a target is set up for it.
-    fn setup(&self, target: &TargetId) -> usize {
-        self.watches.get(target).map_or(0, |watch| watch.watched.setup)
+    /// An executor that is loaded, set up for a target. The configuration may have given that another one meanwhile: then it is
+    /// set up for others, and not for this.
+    fn chosen(&self, target: &TargetId, named: &(Name, Digest)) -> Option<Chosen<'_>> {
+        let watched = &self.watches.get(target)?.watched;
+        let executor = self.executor(named)?;
+        (watched.executor.as_ref() == Some(&named.0)).then_some(Chosen { executor, setup: watched.setup })
     }
 
     /// An executor that is loaded.

@@ -44,7 +44,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
     fn deployed(&mut self, now: Now, id: &TargetId, deployment: Deployment) -> Result<TargetView, ApiError> {
         self.is_watched(id)?;
         let Deployment { version, digest, stage, build, schema } = deployment;
-        let release = release(&version, digest);
+        // Where its executor has seen it, what it is besides its version is known.
+        let release = match digest {
+            Some(_) => release(&version, digest),
+            None => self.known_as(id, &version, None),
+        };
         self.give(now, id, TargetInput::Deployed { release, stage, build, schema });
         self.kept()?;
         self.target_view(now, id)
@@ -113,7 +117,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
         self.known_as(id, version, None).digest
     }
 
-    /// A release that somebody names: the one of that digest that is known here, else of that version, else one that is new.
+    /// A release that somebody names: the one of that digest that is known here, else one of that version that may be it, else one
+    /// that is new. Where both digests are told and differ, both are told of one version, and it isn't the same release.
     pub(super) fn known_as(&self, id: &TargetId, version: &Version, digest: Option<Digest>) -> Release {
         let known = || {
             let state = self.targets.estate.target(id).map(|target| target.state());
@@ -123,8 +128,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
             })
         };
         let of_digest = digest.and_then(|digest| known().find(|release| release.digest == digest));
-        let of_version = || known().find(|release| release.version == *version);
-        of_digest.or_else(of_version).cloned().unwrap_or_else(|| release(version, digest))
+        let undigested = release(version, None);
+        let may_be = |known: &&Release| {
+            known.version == *version && (digest.is_none() || known.digest == undigested.digest)
+        };
+        of_digest.or_else(|| known().find(may_be)).cloned().unwrap_or_else(|| release(version, digest))
     }
 
     fn operate_target(
@@ -186,7 +194,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
         self.give(now, id, TargetInput::Operator { who, reason, wish });
         self.kept()?;
-        let begun = self.targets.estate.target(id).is_some_and(|target| !target.state().work().is_idle());
+        let begun = self.targets.estate.target(id).is_some_and(|target| target.state().work().changes());
         if runs && !begun {
             let hold =
                 self.targets.estate.target(id).and_then(|target| target.state().hold().rail().cloned());

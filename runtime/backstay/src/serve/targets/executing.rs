@@ -75,10 +75,21 @@ impl Executes for Apart {
 }
 
 /// One of several, set up for one target.
-pub(super) struct Chosen<'a>(pub(super) &'a dyn Executes, pub(super) usize);
+pub(super) struct Chosen<'a> {
+    pub(super) executor: &'a dyn Executes,
+    /// Which of its setups is the target's.
+    pub(super) setup: usize,
+}
+
+impl Chosen<'_> {
+    /// How it is configured for the target.
+    pub(super) fn equipped(&self) -> Option<&Equipped> {
+        self.executor.equipped(self.setup)
+    }
+}
 
 impl Steps for Chosen<'_> {
     fn step(&self, state: &[u8], event: &Event) -> Result<Stepped, CallError> {
-        self.0.step(self.1, state, event)
+        self.executor.step(self.setup, state, event)
     }
 }

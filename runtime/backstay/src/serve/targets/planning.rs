@@ -18,7 +18,6 @@ use super::{
     super::{clock::Now, diary::Diary, judge::Ask, server::Server},
     Key, Todo, Whose,
     answering::{kept_back, no_target},
-    executing::Chosen,
     looking::READINGS,
 };
 
@@ -140,11 +139,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
         task: Task,
         of: Of,
     ) {
-        let Some(chosen) = self.targets.executor(&executor) else { return };
-        chosen.at(now.mono);
+        let Some(chosen) = self.targets.chosen(target, &executor) else { return };
+        chosen.executor.at(now.mono);
         // No ticket is used up: an executor's answer doesn't hang on it.
         let order = Order { ticket: Ticket(0), fence: Fence(0), task };
-        match Run::begin(&Chosen(chosen, self.targets.setup(target)), order) {
+        match Run::begin(&chosen, order) {
             Ok((run, next)) => {
                 self.targets.dry_runs += 1;
                 let number = self.targets.dry_runs;
@@ -169,12 +168,12 @@ impl<D: Diary, P: Ask> Server<D, P> {
     }
 
     fn answer_dry(&mut self, now: Now, number: u64, mut dry: Dry, ordinal: u32, answer: Answer) {
-        let Some(chosen) = self.targets.executor(&dry.executor) else {
+        let Some(chosen) = self.targets.chosen(&dry.target, &dry.executor) else {
             let why = "its executor was taken back in the middle of it".into();
             return self.ends_dry(now, number, &dry.target, dry.of, Err(why));
         };
-        chosen.at(now.mono);
-        match dry.run.answer(&Chosen(chosen, self.targets.setup(&dry.target)), ordinal, answer) {
+        chosen.executor.at(now.mono);
+        match dry.run.answer(&chosen, ordinal, answer) {
             Ok(next) => self.go_on_dry(now, number, dry, next),
             Err(stuck) => self.ends_dry(now, number, &dry.target, dry.of, Err(told(&stuck))),
         }

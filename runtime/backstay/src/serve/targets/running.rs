@@ -14,7 +14,6 @@ use backstay_plugins::{Next, Run, Stuck};
 use super::{
     super::{clock::Now, diary::Diary, judge::Ask, server::Server},
     Key, Open, Todo, Whose,
-    executing::Chosen,
 };
 
 impl<D: Diary, P: Ask> Server<D, P> {
@@ -38,12 +37,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
             doubts.into_iter().map(|ordinal| Step::ended(ticket, ordinal, &Answer::InDoubt)).collect();
         self.record(now, &doubts);
         let answers = Step::answers(&self.diary.steps(ticket));
-        let Some(chosen) = self.targets.executor(&executor) else { return };
-        chosen.at(now.mono);
-        match Run::resume(&Chosen(chosen, self.targets.setup(&target)), order, answers) {
+        let Some(chosen) = self.targets.chosen(&target, &executor) else { return };
+        chosen.executor.at(now.mono);
+        let equipped = chosen.equipped().cloned();
+        match Run::resume(&chosen, order, answers) {
             Ok((run, next)) => {
                 let came = run.came();
-                self.targets.runs.insert(ticket, Open { target, executor, run });
+                self.targets.runs.insert(ticket, Open { target, executor, equipped, run });
                 self.go_on(now, ticket, came, next);
             }
             Err(stuck) => self.stuck(now, &target, ticket, &executor, &stuck),
@@ -52,9 +52,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// Writes down how an executor is set up for a target, where it was set up in another way for the run before.
     fn equips(&mut self, now: Now, target: &TargetId, executor: &(Name, Digest)) {
-        let setup = self.targets.setup(target);
-        let equipped = self.targets.executor(executor).and_then(|executor| executor.equipped(setup));
-        if let Some(equipped) = equipped.cloned()
+        let equipped = self.targets.chosen(target, executor).and_then(|chosen| chosen.equipped().cloned());
+        if let Some(equipped) = equipped
             && self.targets.equipped.get(&executor.1) != Some(&equipped)
         {
             self.record(now, &[Event::Equipped(equipped.clone())]);
@@ -154,12 +153,17 @@ impl<D: Diary, P: Ask> Server<D, P> {
         self.record(now, &[Step::ended(ticket, ordinal, &answer)]);
         // Taken out while its executor is asked: both are parts of one thing.
         let Some(mut open) = self.targets.runs.remove(&ticket) else { return };
-        let Some(chosen) = self.targets.executor(&executor) else {
+        let Some(chosen) = self.targets.chosen(&target, &executor) else {
             let why = "its executor was taken back in the middle of it".into();
             return self.end_run(now, &target, ticket, transient(why));
         };
-        chosen.at(now.mono);
-        let answered = open.run.answer(&Chosen(chosen, self.targets.setup(&target)), ordinal, answer);
+        // What it found out so far may be about another object than what it would change now.
+        if chosen.equipped() != open.equipped.as_ref() {
+            let why = "its executor was set up in another way in the middle of it".into();
+            return self.end_run(now, &target, ticket, transient(why));
+        }
+        chosen.executor.at(now.mono);
+        let answered = open.run.answer(&chosen, ordinal, answer);
         let came = open.run.came();
         self.targets.runs.insert(ticket, open);
         match answered {

@@ -240,6 +240,51 @@ fn what_is_out_is_seen_and_who_fights_is_noticed() {
     assert_eq!(shop_.machine.acts.get(), 2, "sent back by a decision, and once at once; not a third time");
 }
 
+/// In the middle of a run the configuration says that the target is another object, or that another executor acts for it. What the run
+/// found out is about the one before, so it is let go of, and begun anew.
+#[test]
+fn a_run_does_not_go_on_at_another_object() {
+    for set in [("native", "depot"), ("other", "shop")] {
+        let mut shop_ = Shop::opens();
+        shop_.has_a_canary();
+        shop_.rolls_back().unwrap();
+        shop_.does_one();
+        shop_.set = set;
+        shop_.configures();
+        // What it asked for is done, and leads no further.
+        shop_.does_all();
+        assert_eq!(shop_.view().out.unwrap().release.version.as_str(), "2.0");
+        shop_.world.waits_secs(5);
+        shop_.takes();
+        shop_.does_all();
+        assert_eq!(shop_.view().out.unwrap().release.version.as_str(), "1.0");
+        let events: Vec<String> = shop_.world.written.borrow().iter().map(ToString::to_string).collect();
+        let ended = events.iter().filter(|event| event.contains("in the middle of it")).count();
+        assert_eq!((shop_.machine.twice.get(), ended), (0, 1), "{events:#?}");
+    }
+}
+
+/// Somebody builds an image anew and gives it the name of the one before. Its executor sees what it is.
+#[test]
+fn a_version_with_another_digest_is_another_release() {
+    let mut shop_ = Shop::looks();
+    let sees = |shop_: &mut Shop, digit: &str| {
+        shop_.machine.sees.replace(format!("{OUT}\nout-digest={}", digit.repeat(64)));
+        looks(shop_, 3);
+        shop_.view().out.unwrap()
+    };
+    shop_.machine.home.set(true);
+    let first = sees(&mut shop_, "a");
+    assert!(first.confirmed);
+    // A pipeline that knows no digests means the one that is out.
+    shop_.deploys("1.0", 1000);
+    shop_.machine.home.set(true);
+    assert_eq!(shop_.view().out.unwrap().release, first.release);
+    let second = sees(&mut shop_, "b");
+    assert_eq!(second.release.version, first.release.version);
+    assert_ne!(second.release.digest, first.release.digest);
+}
+
 fn looks(shop_: &mut Shop, windows: u32) {
     for _ in 0..windows {
         shop_.windows(1);

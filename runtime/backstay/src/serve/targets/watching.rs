@@ -238,13 +238,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let out = self.out_of(id);
         let Some(watch) = self.targets.watches.get_mut(id) else { return };
         if watch.turns_to(now.mono, out) == Turned::Yes {
-            let looks = watch.watched.looks;
-            self.targets.reschedules(id);
-            // The window that begins now is looked at as well: what is out may change again in it.
-            if looks {
-                self.begin_look(now, id, false);
-            }
-            return;
+            return self.turned(now, id);
         }
         let questions = watch.questions();
         let asks =
@@ -258,6 +252,14 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 self.targets.reschedules(id);
             }
             None => self.numbers_came(now, id, &questions, Numbers::default()),
+        }
+    }
+
+    /// A window of another release begins. It is looked at as well: what is out may change again in it.
+    fn turned(&mut self, now: Now, id: &TargetId) {
+        self.targets.reschedules(id);
+        if self.targets.watches.get(id).is_some_and(|watch| watch.watched.looks) {
+            self.begin_look(now, id, false);
         }
     }
 
@@ -279,7 +281,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let Targets { watches, firing, .. } = &mut self.targets;
         let Some(watch) = watches.get_mut(id) else { return };
         if watch.turns_to(now.mono, out) == Turned::Yes {
-            return self.targets.reschedules(id);
+            return self.turned(now, id);
         }
         let Numbers { objectives, anomaly } =
             if *asked == watch.questions() { numbers } else { Numbers::default() };

@@ -15,7 +15,7 @@ use backstay_core::{Allowance, Allowances, Backoff, Confidence, Rung, TargetSett
 use backstay_host::{CallError, Event as Step, Stepped};
 use backstay_model::{
     Access, Action, Answer, Decision, Deed, Digest, Effect, Equipped, Event, Facts, Millis, Mode, Mono, Name,
-    Outcome, Output, Permille, PluginId, Reason, TargetId, Task, Transience, Version,
+    Outcome, Output, Permille, PluginId, PluginRole, Reason, TargetId, Task, Told, Transience, Version,
 };
 use backstay_plugins::{Asked, Consulted, Memos};
 use backstay_signals::{Limit, ObjectiveSpec, Source};
@@ -67,9 +67,24 @@ impl Machine {
 struct Native {
     id: PluginId,
     grant: Digest,
+    equipped: Equipped,
 }
 
 impl Native {
+    /// One that is told to be this object.
+    fn new(grant: Digest, object: &str) -> Self {
+        let id = PluginId::parse("acme/native").unwrap();
+        let equipped = Equipped {
+            role: PluginRole::Executor,
+            plugin: id.clone(),
+            version: Version::parse("1.0").unwrap(),
+            grant,
+            settings: vec![(name("object"), Told::Text(object.into()))],
+            withheld: Vec::new(),
+        };
+        Self { id, grant, equipped }
+    }
+
     /// The state is what was asked for last.
     fn asks(ordinal: u32, command: &str) -> Stepped {
         let access = if matches!(command, "status" | "see") { Access::Looks } else { Access::Changes };
@@ -134,15 +149,15 @@ impl Executes for Native {
         None
     }
     fn equipped(&self, _: usize) -> Option<&Equipped> {
-        None
+        Some(&self.equipped)
     }
     fn at(&self, _: Mono) {}
 }
 
 /// Says what the story wants, and keeps what it was shown.
-struct Told(Rc<RefCell<Action>>, Rc<RefCell<Option<Facts>>>);
+struct Scripted(Rc<RefCell<Action>>, Rc<RefCell<Option<Facts>>>);
 
-impl Ask for Told {
+impl Ask for Scripted {
     fn ask(&mut self, _: Mono, facts: &Facts, _: &mut Confidence) -> Asked {
         self.1.replace(Some(facts.clone()));
         let reasons = vec![Reason::new("the story says so".into())];
@@ -179,6 +194,8 @@ pub(super) struct Shop {
     /// Effects that were begun and are not done yet.
     pub(super) begun: Vec<(Key, Deed)>,
     looks: bool,
+    /// Which executor the configuration gives it, and which object it is told to be.
+    pub(super) set: (&'static str, &'static str),
 }
 
 pub(super) fn shop() -> TargetId {
@@ -207,12 +224,13 @@ impl Shop {
     fn new(looks: bool) -> Self {
         let (machine, says) = (Machine::default(), Rc::new(RefCell::new(Action::Proceed)));
         let (pages, begun, shown) = (Vec::new(), Vec::new(), Rc::default());
-        let mut shop = Self { world: World::new(), says, shown, machine, pages, begun, looks };
+        let mut shop =
+            Self { world: World::new(), says, shown, machine, pages, begun, looks, set: ("native", "shop") };
         shop.configures();
         shop
     }
 
-    fn configures(&mut self) {
+    pub(super) fn configures(&mut self) {
         let hour = |switches| Allowance { switches, span: Millis::from_secs(3600) };
         let settings = TargetSettings {
             mode: Mode::Enforce,
@@ -241,7 +259,7 @@ impl Shop {
         };
         let watched = Watched {
             policy: name("told"),
-            executor: Some(name("native")),
+            executor: Some(name(self.set.0)),
             setup: 0,
             prometheus: None,
             specs: Arc::from([spec]),
@@ -250,15 +268,20 @@ impl Shop {
             window: WINDOW,
             runbook: Some("https://wiki.example/shop".into()),
         };
-        let native = Native { id: PluginId::parse("acme/native").unwrap(), grant: Digest([9; 32]) };
-        let policy: Box<dyn Ask> = Box::new(Told(Rc::clone(&self.says), Rc::clone(&self.shown)));
-        let executors: Vec<Box<dyn Executes>> = vec![Box::new(native)];
+        let executor = |called, grant, object| -> (Name, Vec<Box<dyn Executes>>) {
+            (name(called), vec![Box::new(Native::new(grant, object))])
+        };
+        let policy: Box<dyn Ask> = Box::new(Scripted(Rc::clone(&self.says), Rc::clone(&self.shown)));
+        let executors = BTreeMap::from([
+            executor("native", Digest([9; 32]), self.set.1),
+            executor("other", Digest([8; 32]), self.set.1),
+        ]);
         let configured = Configured::of(
             Allowances { estate: hour(60), domain: hour(60) },
             BTreeMap::from([(shop(), settings)]),
             BTreeMap::from([(shop(), watched)]),
             BTreeMap::from([(name("told"), policy)]),
-            BTreeMap::from([(name("native"), executors)]),
+            executors,
         );
         self.world.does(|server, now| server.configure_targets(now, configured));
         self.takes();
