@@ -155,14 +155,18 @@ impl<'a> Lease<'a> {
             json!({ "op": "add", "path": "/spec/renewTime", "value": precise(now) }),
             json!({ "op": "add", "path": DOING_FIELD, "value": doing }),
         ]);
-        match self.cluster.patch(&self.at, &operations).await? {
-            Written::Done => return Ok(()),
-            Written::Refused(_) => {}
-            Written::Unknown => {
-                let seen = self.cluster.get(&self.at, &FIELDS).await?.map(|seen| Found::of(&seen));
-                let is_ours = |found: Found| found.holder == self.holder && found.fence == self.fence;
-                if seen.is_some_and(|found| found.doing == doing && is_ours(found)) {
-                    return Ok(());
+        for _ in 0..TRIES {
+            match self.cluster.patch(&self.at, &operations).await? {
+                Written::Done => return Ok(()),
+                Written::Refused(_) => break,
+                Written::Unknown => {
+                    let seen = self.cluster.get(&self.at, &FIELDS).await?.map(|seen| Found::of(&seen));
+                    let is_ours = |found: &Found| found.holder == self.holder && found.fence == self.fence;
+                    match seen.filter(is_ours) {
+                        Some(found) if found.doing == doing => return Ok(()),
+                        Some(_) => {}
+                        None => break,
+                    }
                 }
             }
         }

@@ -108,6 +108,17 @@ fn who_lost_it_does_nothing() {
     assert_eq!(failed, transient("the Lease shop is not ours any more: nothing was done"));
 }
 
+/// A write of which nobody knows is looked at, and made again if it wasn't: the run goes on.
+#[test]
+fn a_write_in_doubt_keeps_nobody_from_the_lock() {
+    for at in [2, 4, 5] {
+        for mishap in MISHAPS {
+            let ran = api("one").run::<Works>(Task::Heal("work".into()), Some((at, mishap)));
+            assert_eq!(ran.outcome, Outcome::Done, "{mishap:?} at {at}");
+        }
+    }
+}
+
 /// Whatever happens, it is never held by a run that doesn't know it, and the next one comes after at most its time.
 #[test]
 fn each_mishap_at_each_effect_leaves_a_lock_that_can_be_had() {
