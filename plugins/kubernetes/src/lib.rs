@@ -1,8 +1,10 @@
 //! What the executors for Kubernetes share.
 //!
-//! Here: the API server asked through an endpoint of the host (`api`), where things are on it (`resource`), what can be set
-//! (`settings`), how long something is waited for (`patience`), what time it is there (`clock`), which object a target is (`workload`). Not here: when anything is done and how often (`core`), credentials and addresses (the host), and
-//! what is particular to one kind of release (the executors).
+//! Here: asking the API server (`api`, `resource`, `clock`, `patience`) and changing what it has (`edit`, `lease`); what a workload is, how it
+//! stands and how old that is (`workload`, `standing`, `pods`, `nodes`, `age`); which release it runs and ran (`template`, `revisions`), and
+//! bringing that back (`restore`); who else writes it and how it is held (`owners`, `hold`); mending it (`heal`), looking at it (`look`), and
+//! what can be set (`settings`). Not here: when anything is done and how often (`core`), credentials and addresses (the host), and what is
+//! particular to one kind of release (the executors).
 #![cfg_attr(target_arch = "wasm32", no_std)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
