@@ -22,7 +22,7 @@ use backstay_sdk::{
     },
     settings::{Description, Setting, Value as Set},
 };
-use backstay_test_k8s::{Api, ControlPlane, Host, Namespace, Ran, objects, until};
+use backstay_test_k8s::{Api, ControlPlane, Gate, Host, Keys, Namespace, Plant, Ran, Watch, objects, until};
 use backstay_test_real::built;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -631,4 +631,65 @@ fn argo_cd_and_flux_are_asked_in_a_way_that_their_definitions_take() {
     until("nothing is under way", || {
         shop.api().get(&application).ok()?.get("operation").is_none().then_some(())
     });
+}
+
+/// As a pipeline would have it: until the server has seen that the release is good, there is nothing to capture; then it is, and signed; and
+/// when it has drifted, a person has the server restore it, in its sandbox and by its rails.
+#[test]
+fn a_release_is_captured_when_the_server_has_confirmed_it_and_restored_by_the_server() {
+    let Some(shop) = Shop::opens() else { return };
+    shop.has("configmaps", good_config());
+    let (program, bundle, keyring) =
+        (program().display().to_string(), shop.path("lkg"), shop.path("keys/keyring"));
+    let tables = format!(
+        "[commands.lkg-show]\nargv = [\"{program}\", \"lkg\", \"show\", \"--quiet\", \"--bundle\", \"{bundle}\", \"--keyring\", \"{keyring}\"]\n\
+         extra_args = true\n",
+    );
+    let target = format!(
+        "mode = \"enforce\"\nwindow = \"1h\"\npolicy = \"tree\"\nexecutor = \"deployment\"\nplaybooks = [{{ name = \"lkg\" }}]\n\
+         settings = {{ namespace = \"{}\", name = \"shop\", lkg-objects = [\"configmap/shop\"] }}\n\
+         [[objective]]\nname = \"errors\"\nmetric = \"errors\"\nabove = 0.5\n[rails]\nconfirm_windows = 1\n",
+        shop.space.name()
+    );
+    let watch = Watch { tables, targets: vec![("shop".into(), target)], ..Watch::default() };
+    let gate = Gate::open(shop.api(), &shop.cluster.ca());
+    let keys = Keys::make();
+    let mut plant = Plant::opens(&keys, shop.api(), &gate, &watch);
+    let capture = |plant: &Plant| {
+        let (config, object) = (plant.path("backstay.toml"), format!("{}/configmap/shop", shop.space.name()));
+        let config = config.display().to_string();
+        let from = ["--endpoint", "kubernetes", "--config", &config, "--object", &object];
+        let what = ["lkg", "capture", "--service", "shop", "--bundle", &bundle];
+        plant.cli().exit(&[&what[..], &from[..]].concat()).unwrap()
+    };
+    let (code, _, told) = capture(&plant);
+    assert!(code == Some(3) && told.contains("nothing is known to run at shop"), "{told}");
+    plant.says("shop", "deployments", &json!({ "version": "2.1.0" }));
+    let (code, _, told) = capture(&plant);
+    assert_eq!(code, Some(20), "{told}");
+    assert!(told.contains("release 2.1.0 isn't confirmed") && !fs::exists(&bundle).unwrap(), "{told}");
+    plant.has_good("shop", "2.1.0");
+    let (code, said, told) = capture(&plant);
+    assert_eq!(code, Some(0), "{told}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["release"]["version"], &said["captured"]), (&json!("2.1.0"), &json!(true)));
+    let key = shop.path("keys/release.pem");
+    shop.backstay(&["lkg", "sign", "--bundle", &bundle, "--key", &key, "--keyring", &keyring]).unwrap();
+
+    let drift = json!({ "data": { "mode": "fast", "empty": null, "new": "x", "db-password": "hunter9" } });
+    shop.api().merge(&shop.at("configmaps"), &drift).unwrap();
+    // What has drifted is not captured in the place of what was good.
+    let signed = fs::read(shop.path("lkg/lkg.signature")).unwrap();
+    assert_eq!(capture(&plant).0, Some(0));
+    assert_eq!(fs::read(shop.path("lkg/lkg.signature")).unwrap(), signed);
+    plant.says("shop", "heal", &json!({ "playbook": "lkg", "reason": "it is too fast" }));
+    plant.until_it_ended("shop");
+    let now = shop.api().get(&shop.at("configmaps")).unwrap();
+    let mut wanted = section(&good_config(), "data");
+    wanted.insert("db-password".into(), "hunter9".into());
+    assert_eq!(section(&now, "data"), wanted, "{}", plant.log());
+    let story = plant.incidents("shop").first().map(Value::to_string).unwrap_or_default();
+    assert!(!story.contains(SECRET), "{story}");
+    assert_eq!(story.matches(": PATCH ").count(), 1, "{story}");
+    assert!(story.contains("attach lkg") && story.contains("ended: done"), "{story}");
 }
