@@ -166,8 +166,9 @@ struct Replay<'a> {
 struct Trail<'a> {
     order: Order,
     answers: Vec<(u32, Answer)>,
-    /// How the executor that took it is configured for it: others of its runs may be told other things.
-    equipped: Option<Equipped>,
+    /// Under which grant it was taken, and how that executor is configured for it, if that is known: others of its runs may be
+    /// told other things.
+    taken: Option<(Digest, Option<Equipped>)>,
     /// Under which grant, and the run itself.
     made: Option<(Digest, Again<'a>)>,
     /// It can't be followed any further, or need not be.
@@ -231,11 +232,11 @@ impl<'a> Replay<'a> {
             Event::Ordered { order, .. } => {
                 let (answers, order) = (Vec::new(), order.clone());
                 let ticket = order.ticket;
-                self.runs.insert(ticket, Trail { order, answers, equipped: None, made: None, lost: false });
+                self.runs.insert(ticket, Trail { order, answers, taken: None, made: None, lost: false });
             }
             Event::RunTaken { ticket, grant } => {
                 if let Some(trail) = self.runs.get_mut(&ticket) {
-                    trail.equipped = self.equipped.get(&grant).cloned();
+                    trail.taken = Some((grant, self.equipped.get(&grant).cloned()));
                 }
             }
             Event::Stepped { ticket, grant, came } => self.stepped(ticket, grant, came),
@@ -335,7 +336,11 @@ impl<'a> Replay<'a> {
         }
         let followed = trail.made.as_ref().is_some_and(|(of, _)| *of == grant);
         if !followed {
-            let executor = match self.executor(&grant, trail.equipped.as_ref()) {
+            let equipped = match &trail.taken {
+                Some((of, equipped)) if *of == grant => equipped.clone(),
+                Some(_) | None => self.equipped.get(&grant).cloned(),
+            };
+            let executor = match self.executor(&grant, equipped.as_ref()) {
                 Ok((executor, config)) => Ready { executor, config },
                 Err(why) => return self.leave_out(why),
             };
@@ -403,7 +408,8 @@ impl<'a> Replay<'a> {
     fn policy(&mut self, grant: &Digest) -> Result<(&'a backstay_host::Policy, Config), LeftOut> {
         let shelf = self.shelf;
         let found = shelf.policy(grant).ok_or_else(|| self.lacks(grant, PluginRole::Policy))?;
-        Ok((found, self.config(grant, None)?))
+        let equipped = self.equipped.get(grant).cloned();
+        Ok((found, self.config(equipped.as_ref())?))
     }
 
     fn executor(
@@ -413,7 +419,7 @@ impl<'a> Replay<'a> {
     ) -> Result<(&'a Executor, Config), LeftOut> {
         let shelf = self.shelf;
         let found = shelf.executor(grant).ok_or_else(|| self.lacks(grant, PluginRole::Executor))?;
-        Ok((found, self.config(grant, equipped)?))
+        Ok((found, self.config(equipped)?))
     }
 
     fn lacks(&mut self, grant: &Digest, role: PluginRole) -> LeftOut {
@@ -424,10 +430,9 @@ impl<'a> Replay<'a> {
         LeftOut::Wanting("its plugin is not at hand")
     }
 
-    fn config(&mut self, grant: &Digest, equipped: Option<&Equipped>) -> Result<Config, LeftOut> {
+    fn config(&mut self, equipped: Option<&Equipped>) -> Result<Config, LeftOut> {
         let unknown = LeftOut::Because("how the plugin was configured is not in these records");
-        let equipped = equipped.filter(|equipped| equipped.grant == *grant);
-        let Some(equipped) = equipped.or_else(|| self.equipped.get(grant)) else { return Err(unknown) };
+        let Some(equipped) = equipped else { return Err(unknown) };
         let given = self.given.get(&equipped.plugin).map_or(&[][..], Vec::as_slice);
         let lacking = |name: &&Name| !given.iter().any(|(has, _)| has == *name);
         let lacking: Vec<Name> = equipped.withheld.iter().filter(lacking).cloned().collect();

@@ -215,6 +215,12 @@ fn a_run_is_made_again_as_its_executor_was_set_up_when_it_took_it() {
     // Taken under the other setup it would have asked for another command.
     life.swap(at + 1, at + 2);
     assert_eq!(again(&life, Kind::Native).verdict(), Verdict::Different);
+    // How it was set up then was pruned: what is told of another run of it says nothing of this one.
+    life.swap(at + 1, at + 2);
+    life.retain(|event| !matches!(event, Event::Equipped(of) if of.grant == grant && of.settings.is_empty()));
+    let replayed = again(&life, Kind::Native);
+    assert!(replayed.differences.is_empty(), "{:#?}", replayed.differences);
+    assert_eq!(replayed.steps.again, 0);
 }
 
 #[test]
