@@ -14,10 +14,12 @@ to an executor adds the right, or that test fails.
 {{- $_ := set $all (index . 1) $granted }}
 {{- end }}
 
-{{- /* Adds what one target takes: [all, name, target]. */}}
+{{- /* Adds what one target takes: [all, name, target, the root]. */}}
 {{- define "backstay.rights" -}}
 {{- $all := index . 0 }}
 {{- $target := index . 2 }}
+{{- $root := index . 3 }}
+{{- $values := $root.Values }}
 {{- $name := $target.name | default (index . 1) }}
 {{- $space := $target.namespace }}
 {{- $heals := include "backstay.playbooks" $target | splitList " " }}
@@ -35,9 +37,25 @@ to an executor adds the right, or that test fails.
 {{- include "backstay.grant" (list $all $space "" "secrets" "" "get list create update") }}
 {{- include "backstay.grant" (list $all $space "coordination.k8s.io" "leases" "" "create") }}
 {{- include "backstay.grant" (list $all $space "coordination.k8s.io" "leases" (printf "backstay-helm-%s" $name) "get patch") }}
-{{- range $target.objects | default list }}
+{{- $three := eq (int $values.image.helm) 3 }}
+{{- /* Helm 4 waits by watches, which older servers have only together with a list; and it makes objects by applying them. */}}
+{{- $waits := ternary "watch" "list watch" (semverCompare ">=1.34-0" $root.Capabilities.KubeVersion.Version) }}
+{{- range $target.objects }}
 {{- $parts := splitn "." 2 . }}
-{{- include "backstay.grant" (list $all $space ($parts._1 | default "") $parts._0 "" "get list watch create patch delete") }}
+{{- $verbs := ternary "get create patch delete" (printf "get create patch delete %s" $waits) $three }}
+{{- include "backstay.grant" (list $all $space ($parts._1 | default "") $parts._0 "" $verbs) }}
+{{- end }}
+{{- range $target.hooks | default list }}
+{{- $parts := splitn "." 2 . }}
+{{- $verbs := ternary "get create delete watch" (printf "create patch delete %s" $waits) $three }}
+{{- include "backstay.grant" (list $all $space ($parts._1 | default "") $parts._0 "" $verbs) }}
+{{- end }}
+{{- /* Of a Deployment it waits for the newest ReplicaSet; Helm 4 for pods as well. Where Helm 3 finds nothing, it looks whether the namespace is there. */}}
+{{- if has "deployments.apps" $target.objects }}{{ include "backstay.grant" (list $all $space "apps" "replicasets" "" "list") }}{{ end }}
+{{- if $three }}
+{{- include "backstay.grant" (list $all $space "" "namespaces" $space "get") }}
+{{- else if or (has "deployments.apps" $target.objects) (has "statefulsets.apps" $target.objects) }}
+{{- include "backstay.grant" (list $all $space "" "pods" "" "list") }}
 {{- end }}
 {{- end }}
 
@@ -98,14 +116,19 @@ to an executor adds the right, or that test fails.
 {{- end }}
 {{- end }}
 
-{{- /* Rules, as a Role has them, of what is granted in one namespace: no verb by name that is granted for any name. */}}
+{{- /* Rules, as a Role has them, of what is granted in one namespace, or in the cluster: [granted, everywhere]. What is granted for any name
+or everywhere isn't granted once more. */}}
 {{- define "backstay.rules" -}}
-{{- range $key := keys . | sortAlpha }}
+{{- $granted := index . 0 }}
+{{- $everywhere := index . 1 }}
+{{- range $key := keys $granted | sortAlpha }}
 {{- $parts := splitn "|" 3 $key }}
-{{- $any := get $ (printf "%s|%s|" $parts._0 $parts._1) | default dict }}
+{{- $any := printf "%s|%s|" $parts._0 $parts._1 }}
+{{- $more := get $everywhere $any | default dict }}
+{{- if $parts._2 }}{{ $more = merge dict $more (get $granted $any | default dict) }}{{ end }}
 {{- $verbs := list }}
-{{- range $verb := keys (get $ $key) | sortAlpha }}
-{{- if or (not $parts._2) (not (hasKey $any $verb)) }}{{ $verbs = append $verbs $verb }}{{ end }}
+{{- range $verb := keys (get $granted $key) | sortAlpha }}
+{{- if not (hasKey $more $verb) }}{{ $verbs = append $verbs $verb }}{{ end }}
 {{- end }}
 {{- with $verbs }}
 - { apiGroups: [{{ $parts._0 | quote }}], resources: [{{ $parts._1 }}]{{ with $parts._2 }}, resourceNames: [{{ . | quote }}]{{ end }}, verbs: [{{ join ", " . }}] }
