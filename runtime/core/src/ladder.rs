@@ -14,7 +14,7 @@ use crate::{Backoff, Rng};
 pub struct Rung {
     /// What the executor is asked to do.
     pub playbook: Name,
-    /// How often, 1 to 100.
+    /// How often, at most 100. With 0 it isn't climbed: only who names it has it done.
     pub attempts: u32,
 }
 

@@ -83,9 +83,9 @@ pub(crate) struct PlaybookTable {
     /// What the executor is asked to do.
     #[schemars(with = "NameText")]
     pub(crate) name: Name,
-    /// How often, before the next rung is tried.
+    /// How often, before the next rung is tried. 0: only where somebody orders it by its name.
     #[serde(default = "once")]
-    pub(crate) attempts: NumberIn<1, 100>,
+    pub(crate) attempts: NumberIn<0, 100>,
 }
 
 /// Something that is promised, in exactly one of five forms: candidate (and baseline), value, burn, metric or alert.
@@ -289,7 +289,7 @@ const fn default_soak() -> SpanIn<60_000, 7_776_000_000> {
 const fn default_window() -> SpanIn<5_000, 3_600_000> {
     SpanIn::usual(60_000)
 }
-const fn once() -> NumberIn<1, 100> {
+const fn once() -> NumberIn<0, 100> {
     NumberIn::usual(1)
 }
 const fn yes() -> bool {

@@ -49,7 +49,11 @@ impl Target {
         self.state.question = None;
         if self.state.is_quarantined(&release.digest) {
             self.is_back(now, release.digest, desk);
-        } else if !goes_on && !matches!(self.state.hold, Hold::Frozen { .. }) {
+        } else if !goes_on && matches!(self.state.hold, Hold::Frozen { .. }) {
+            // There was nothing to hold before it, as an executor may have had it.
+            self.is_paced_anew();
+            self.paces(now, desk);
+        } else if !goes_on {
             // What held the release before would keep this one from ever showing how it does.
             self.may_go_on(now, desk);
         }

@@ -115,6 +115,9 @@ impl Target {
         match wanted {
             Action::RollBack { .. } => self.way_home(migrations).ok().map(|release| Task::GoHome { release }),
             Action::Heal { playbook } => {
+                if let Some(playbook) = self.is_by_name_alone(playbook.as_ref()) {
+                    return Some(Task::Heal { playbook });
+                }
                 match self.state.ladder.climb(now, &self.settings.playbooks, playbook.as_ref()) {
                     Climb::Try(playbook) => Some(Task::Heal { playbook }),
                     Climb::Wait(_) | Climb::Spent => None,

@@ -3,7 +3,7 @@
 use backstay_model::{Action, Brake, How, Millis, Mono, Name, Rail, Release, TargetStep, Task};
 
 use super::{Remedy, Target, running::Purpose};
-use crate::{Allowance, Brakes, Budget, Climb, Migrations, estate::Desk};
+use crate::{Allowance, Brakes, Budget, Climb, Migrations, Rung, estate::Desk};
 
 /// Cures in [`RELAPSE_SPAN`] after which mending counts as not helping: the third time it is the fault that comes back.
 const RELAPSES: Allowance = Allowance { switches: 3, span: RELAPSE_SPAN };
@@ -62,9 +62,18 @@ impl Target {
         brakes.admit(now, &self.settings.domain).map(|()| task)
     }
 
+    /// A playbook that is no rung to climb, and is what somebody names: it is done whatever the ladder has come to.
+    pub(super) fn is_by_name_alone(&self, wanted: Option<&Name>) -> Option<Name> {
+        let by_name = |rung: &&Rung| rung.attempts == 0 && Some(&rung.playbook) == wanted;
+        self.settings.playbooks.iter().find(by_name).map(|rung| rung.playbook.clone())
+    }
+
     /// What the ladder has to say to somebody who wants to mend.
     fn next_playbook(&self, now: Mono, wanted: Option<&Name>) -> Result<Name, Rail> {
-        if self.settings.playbooks.is_empty() {
+        if let Some(playbook) = self.is_by_name_alone(wanted) {
+            return Ok(playbook);
+        }
+        if self.settings.playbooks.iter().all(|rung| rung.attempts == 0) {
             return Err(Rail::NoPlaybook);
         }
         if self.state.cures.check(now, RELAPSES).is_err() {

@@ -5,9 +5,10 @@ use backstay_model::{
 };
 
 use super::{
-    Hold, SharedData, TargetInput, Wish,
-    world::{ROLL_BACK, World, release, settings},
+    Hold, SharedData, TargetInput, TargetSettings, Wish,
+    world::{ROLL_BACK, World, name, release, settings},
 };
+use crate::Rung;
 
 /// A canary is bad. It goes home, is never let out again by itself, and nothing is promoted for a while.
 #[test]
@@ -38,6 +39,24 @@ fn a_bad_canary_goes_home_and_stays_out() {
     world.deploys("shop", "3.0", 100);
     world.windows("shop", 3);
     assert_eq!(world.heard("the promotion breaker closed"), 1);
+}
+
+/// Some playbooks mend nothing by themselves: those are done for who asks for them, and never climbed to.
+#[test]
+fn what_is_done_by_name_alone_is_no_rung() {
+    let by_name = Rung { playbook: name("unfreeze"), attempts: 0 };
+    let mut world = World::new();
+    let playbooks = alloc::vec![by_name, Rung { playbook: name("restart"), attempts: 1 }];
+    world.watches("shop", TargetSettings { playbooks, ..settings() });
+    world.has_good("shop", "1.0");
+    world.says("shop", Some(Action::Heal { playbook: None }));
+    world.windows("shop", 1);
+    assert_eq!(world.run_ends(), Task::Heal { playbook: name("restart") });
+    world.windows("shop", 2);
+    assert!(world.runs.is_empty(), "the ladder is spent: {:?}", world.runs);
+    world.wishes("shop", Wish::Thaw);
+    world.wishes("shop", Wish::Heal(name("unfreeze")));
+    assert_eq!(world.run_ends(), Task::Heal { playbook: name("unfreeze") });
 }
 
 /// The only release that was ever good goes bad, and there is nowhere to go. What follows is bad, too, and the first is no home for

@@ -58,7 +58,11 @@ pub(super) const OF_A_TARGET: &[(&str, &str, &str)] = &[
         "# prometheus",
         "checkout.toml: prometheus: is missing: objective[0].candidate.bad is a query, which takes somewhere to ask it",
     ),
-    ("attempts = 3", "attempts = 0", "checkout.toml:14: playbooks[0].attempts: expected 1 to 100, found 0"),
+    (
+        "attempts = 3",
+        "attempts = 101",
+        "checkout.toml:14: playbooks[0].attempts: expected 0 to 100, found 101",
+    ),
     (
         r#"name = "restart-remote""#,
         r#"name = "restart""#,

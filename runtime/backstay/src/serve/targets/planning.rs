@@ -139,7 +139,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
         task: Task,
         of: Of,
     ) {
-        let Some(chosen) = self.targets.chosen(target, &executor) else { return };
+        let Some(chosen) = self.targets.chosen(target, &executor) else {
+            let why = "its executor is not loaded any more".into();
+            return self.ends_dry(now, 0, target, of, Err(why));
+        };
         chosen.executor.at(now.mono);
         // No ticket is used up: an executor's answer doesn't hang on it.
         let order = Order { ticket: Ticket(0), fence: Fence(0), task };
