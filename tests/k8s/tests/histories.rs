@@ -22,7 +22,7 @@ use std::{
 
 use backstay_test_k8s::{
     ControlPlane,
-    histories::{Answer, Chosen, Count, History, Kind, Tool, Truth, Verdict, live::Stage},
+    histories::{Answer, Chosen, Count, History, Kind, Tool, Verdict, live::Stage},
 };
 
 /// So many of each kind on the models.
@@ -103,7 +103,7 @@ fn of_random_histories_ours_never_goes_back_to_a_bad_release() {
             for &tool in kind.tools() {
                 count(&mut counts, &history, tool, modelled(&history, tool));
             }
-            let Truth { confirmed, .. } = &history.truth;
+            let confirmed = &history.truth.confirmed;
             let verdict = history.truth.weighs(&history.product, &[history.answer()]);
             *counts.entry(Who::Ours).or_default() += verdict;
             tries += u32::from(history.chosen.len() > 1);
@@ -117,6 +117,11 @@ fn of_random_histories_ours_never_goes_back_to_a_bad_release() {
                 };
                 *whys.entry(why.into()).or_default() += 1;
             }
+        }
+        let ours = counts[&Who::Ours];
+        assert!(ours.right > ours.histories / 2, "who never goes anywhere is never wrong: {ours:?}");
+        for (who, it) in counts.iter().filter(|(who, _)| **who != Who::Ours) {
+            assert!(it.wrong > it.histories / 20, "{}: histories that nobody goes wrong with", who.told());
         }
         table(&format!("{} (models, seeds 0..{histories})", kind.told()), &counts);
         say(&format!("  Backstay refused because {whys:?}; in {tries} a first revision didn't come up"));

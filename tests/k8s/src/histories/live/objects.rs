@@ -66,14 +66,16 @@ spec:
       {{{{- if .Values.config }}}}
       annotations:
         {CONFIG}: {{{{ .Values.config | quote }}}}
+        {{{{- if .Values.fault }}}}
         {FAULT}: {{{{ .Values.fault | quote }}}}
+        {{{{- end }}}}
       {{{{- end }}}}
     spec:
       containers:
       - {{name: shop, image: {{{{ .Values.image | quote }}}}}}
 "#
     );
-    let values = "image: \"\"\nconfig: \"\"\nfault: none\n".to_owned();
+    let values = "image: \"\"\nconfig: \"\"\nfault: \"\"\n".to_owned();
     let chart = "apiVersion: v2\nname: shop\nversion: 1.0.0\n".to_owned();
     [("Chart.yaml", chart), ("values.yaml", values), ("templates/deployment.yaml", deployment)]
 }
@@ -81,7 +83,7 @@ spec:
 /// What is given to the chart.
 pub(super) fn values(product: &Product, template: &Template) -> [String; 2] {
     let config = if template.config == 0 { String::new() } else { template.config.to_string() };
-    let fault = if product.is_sound(template.config) { "none" } else { "not-ready" };
+    let fault = if product.is_sound(template.config) { "" } else { "not-ready" };
     [
         "--set-string".into(),
         format!("image={},config={config},fault={fault}", product.image(template.release)),
