@@ -1,3 +1,5 @@
+//! The way home on a Helm in memory: the right revision, each mishap at each effect, and what somebody else does meanwhile.
+
 use alloc::{
     format,
     string::{String, ToString as _},

@@ -1,3 +1,5 @@
+//! What is to be done about a history, over all that one can look like.
+
 use alloc::{format, string::String, vec, vec::Vec};
 
 use super::*;

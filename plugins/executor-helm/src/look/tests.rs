@@ -1,3 +1,5 @@
+//! What is told of a Helm release.
+
 use alloc::{string::String, vec};
 
 use backstay_kubernetes::testing::text;

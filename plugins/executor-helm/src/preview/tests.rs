@@ -1,3 +1,5 @@
+//! What a roll-back would delete, and what of that is refused.
+
 use alloc::{format, string::String, vec::Vec};
 
 use backstay_kubernetes::json::json;

@@ -1,3 +1,5 @@
+//! Repairing what was left pending, with each mishap at each effect.
+
 use alloc::{vec, vec::Vec};
 
 use backstay_kubernetes::testing::MISHAPS;

@@ -1,3 +1,5 @@
+//! Two who want one lock, and one who is cut off while it holds it.
+
 use backstay_sdk::{
     executor::{Ctx, Executor, Outcome, Task},
     settings::Description,
