@@ -241,4 +241,12 @@ mod tests {
         assert_eq!(template(&lines("3 unreadable a tab stands before its content"), "v").unwrap(), None);
         assert!(template(&lines("3 deployment/a c i -\n3 deployment/b c i -"), "v").is_err());
     }
+
+    #[test]
+    fn an_image_is_the_same_whatever_labels_stand_beside_it() {
+        let of = |image: &str, version: &str| Told { image: image.into(), ..told(version, Pin::None) };
+        assert!(is_same(&of("a:1", "1"), &of("a:1", "one")));
+        assert!(!is_same(&of("a:1", "1"), &of("a:2", "1")));
+        assert!(is_same(&of("", "1"), &of("", "1")) && !is_same(&of("", "1"), &of("", "2")));
+    }
 }

@@ -36,6 +36,12 @@ pub(crate) struct Desk<'a> {
     said: Cell<usize>,
 }
 
+/// What `helm-look.sh` said: its last lines, where that was more than an answer holds.
+struct Said {
+    lines: Vec<String>,
+    is_cut: bool,
+}
+
 /// How a roll-back is asked for, beside its number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Way {
@@ -78,16 +84,26 @@ impl<'a> Desk<'a> {
 
     /// All that Helm keeps of the release, as far as it is read.
     pub(crate) async fn history(&self) -> Result<History, Failed> {
-        History::parse(&self.look("history", vec![REVISIONS_MAX.into()]).await?)
+        let Said { lines, .. } = self.ask("history", vec![REVISIONS_MAX.into()]).await?;
+        History::parse(&lines)
     }
 
     /// The newest revision alone: what is looked at again and again.
     pub(crate) async fn newest(&self) -> Result<History, Failed> {
-        History::parse(&self.look("history", vec!["1".into()]).await?)
+        let Said { lines, .. } = self.ask("history", vec!["1".into()]).await?;
+        History::parse(&lines)
     }
 
-    /// The lines that `helm-look.sh` prints. Of an answer that was too long, those at its end.
+    /// The lines that `helm-look.sh` prints, all of them.
     pub(crate) async fn look(&self, what: &str, more: Vec<String>) -> Result<Vec<String>, Failed> {
+        let Said { lines, is_cut } = self.ask(what, more).await?;
+        if is_cut {
+            return Err(permanent(format!("helm-look.sh {what} prints more than an answer holds")));
+        }
+        Ok(lines)
+    }
+
+    async fn ask(&self, what: &str, more: Vec<String>) -> Result<Said, Failed> {
         let command = LOOK.of(self.config());
         let mut args = vec![what.into(), self.namespace.into(), self.name.into()];
         args.extend(more);
@@ -98,8 +114,10 @@ impl<'a> Desk<'a> {
         };
         let Output { bytes, whole } = exited.well(command)?;
         let text = String::from_utf8_lossy(&bytes);
+        let is_cut = whole.is_some();
         // The line that it was cut in isn't one any more.
-        Ok(text.lines().skip(usize::from(whole.is_some())).map(Into::into).collect())
+        let lines = text.lines().skip(usize::from(is_cut)).map(Into::into).collect();
+        Ok(Said { lines, is_cut })
     }
 
     /// Goes back to a revision, by its number.

@@ -278,7 +278,6 @@ async fn arrived(
     trip: &mut Trip,
 ) -> Result<Live, Failed> {
     trip.ours = None;
-    trip.in_vain.clear();
     let newest = history.newest();
     if let Some(from) = trip.left_over.take().filter(|from| *from != newest.revision) {
         // The second roll-back compares with the record of the first: what only the revision before had stays.

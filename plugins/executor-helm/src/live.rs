@@ -118,3 +118,56 @@ fn is_whole(kind: Kind, seen: &Value) -> bool {
         && count("/status/readyReplicas") == wanted
         && count("/status/replicas") == wanted
 }
+
+#[cfg(test)]
+mod tests {
+    use backstay_kubernetes::{json::json, resource::DEPLOYMENTS};
+
+    use super::*;
+
+    fn seen(generation: Value, spec: Value, mut status: Value) -> Value {
+        status["observedGeneration"] = generation;
+        json!({ "metadata": { "generation": 3 }, "spec": spec, "status": status })
+    }
+
+    /// Until the controller has seen the template, what it says is of the one before.
+    #[test]
+    fn what_is_not_seen_yet_is_not_whole() {
+        let replicas = json!({ "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2 });
+        let of = |generation: Value| seen(generation, json!({ "replicas": 2 }), replicas.clone());
+        for kind in [DEPLOYMENTS, STATEFUL_SETS] {
+            assert!(is_whole(kind, &of(json!(3))) && is_whole(kind, &of(json!(4))));
+            assert!(!is_whole(kind, &of(json!(2))) && !is_whole(kind, &of(Value::Null)));
+            assert_eq!((stage(kind, &of(json!(3))), stage(kind, &of(json!(2)))), (Some(1000), Some(0)));
+        }
+    }
+
+    #[test]
+    fn each_kind_counts_its_pods_in_its_own_way() {
+        let now = || json!(3);
+        let fewer = json!({ "replicas": 3, "updatedReplicas": 2, "readyReplicas": 2 });
+        let more = seen(now(), json!({ "replicas": 2 }), fewer);
+        // One of the old ones is still there.
+        assert!(!is_whole(DEPLOYMENTS, &more));
+        assert_eq!(stage(DEPLOYMENTS, &more), Some(666));
+        let old = json!({ "replicas": 2, "updatedReplicas": 1, "readyReplicas": 2 });
+        let by_hand = json!({ "replicas": 2, "updateStrategy": { "type": "OnDelete" } });
+        assert!(is_whole(STATEFUL_SETS, &seen(now(), by_hand.clone(), old.clone())));
+        assert!(!is_whole(DEPLOYMENTS, &seen(now(), by_hand, old)));
+        let daemons = |updated: u32, ready: u32| {
+            seen(
+                now(),
+                json!({}),
+                json!({ "desiredNumberScheduled": 4, "updatedNumberScheduled": updated, "numberReady": ready }),
+            )
+        };
+        assert!(is_whole(DAEMON_SETS, &daemons(4, 4)));
+        assert!(!is_whole(DAEMON_SETS, &daemons(3, 4)) && !is_whole(DAEMON_SETS, &daemons(4, 3)));
+        assert_eq!(stage(DAEMON_SETS, &daemons(3, 4)), Some(750));
+        for (phase, is_so) in [("Healthy", true), ("Progressing", false), ("Paused", false)] {
+            let rollout = seen(json!("3"), json!({ "replicas": 2 }), json!({ "phase": phase }));
+            assert_eq!(is_whole(ROLLOUTS, &rollout), is_so);
+            assert_eq!(stage(ROLLOUTS, &rollout), is_so.then_some(1000));
+        }
+    }
+}

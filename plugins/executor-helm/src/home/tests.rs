@@ -58,6 +58,32 @@ fn it_never_goes_to_one_that_failed_was_cut_off_or_runs_something_else() {
     assert_eq!(world.newest().back_to, 1);
 }
 
+/// Of a long history the newest part is read. It is cut in the middle of a line.
+#[test]
+fn a_history_that_is_longer_than_an_answer_is_read_from_its_end() {
+    let mut records: Vec<Kept> =
+        (1..60).map(|at| kept(at, "superseded", &format!("0.{at}-{}", "x".repeat(60)), "upgrade")).collect();
+    records[57] = kept(58, "superseded", "1.0", "upgrade");
+    records.push(kept(60, "deployed", "2.0", "upgrade"));
+    let mut world = World::of(records);
+    world.run(home("1.0"), None).done();
+    assert_eq!(world.asked(), [asked(58, "")]);
+    // What was cut off isn't known.
+    assert!(world.fails(home("0.1")).unwrap().starts_with("none of the revisions that are kept"));
+}
+
+/// What was cut off of a preview may be what is lost.
+#[test]
+fn a_preview_that_is_longer_than_an_answer_allows_nothing() {
+    let mut world = World::of(upgraded());
+    let many = (0..90).map(|at| format!("Thing.example {at}-{}", "x".repeat(40)).leak() as &'static str);
+    world.helm.borrow_mut().records[1].things = many.collect();
+    let failed = world.run(home("1.0"), None).failed();
+    let why = "helm-look.sh preview prints more than an answer holds";
+    assert_eq!((failed.transience, failed.why.as_str()), (Transience::Permanent, why));
+    assert!(world.asked().is_empty() && world.is_free());
+}
+
 #[test]
 fn where_there_is_no_way_nothing_is_changed() {
     for (records, why) in [

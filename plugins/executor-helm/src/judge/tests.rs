@@ -36,6 +36,13 @@ fn what_is_home_stays_and_all_else_goes_back_by_number() {
     assert_eq!(judged(&history(Status::Superseded, None), Some(3), None, None), Move::Back(3));
 }
 
+/// Two helms at once: the later one's record is superseded by the other's.
+#[test]
+fn what_is_newest_and_superseded_is_not_out() {
+    let records = vec![record(1, Status::Deployed, None), record(2, Status::Superseded, None)];
+    assert_eq!(judged(&History::of(records).unwrap(), Some(2), None, None), Move::Back(2));
+}
+
 #[test]
 fn two_that_are_called_deployed_are_put_right() {
     let records = vec![record(1, Status::Deployed, None), record(2, Status::Deployed, None)];
@@ -63,7 +70,7 @@ fn only_what_we_asked_for_is_ours() {
     let at = |after, to| Some(Attempt { after, to });
     let pending = history(Status::PendingRollback, Some(1));
     assert_eq!(judged(&pending, Some(1), at(2, 1), None), Move::Back(1));
-    for others in [at(1, 1), at(3, 1), at(2, 2), None] {
+    for others in [at(0, 1), at(1, 1), at(3, 1), at(2, 2), None] {
         assert_eq!(judged(&pending, Some(1), others, None), Move::Wait(60_000), "{others:?}");
     }
     assert_eq!(judged(&history(Status::PendingUpgrade, None), Some(1), at(2, 1), None), Move::Wait(60_000));

@@ -52,11 +52,14 @@ fn what_is_on_the_api_server_counts() {
     };
     let kept = json!({ "metadata": { "annotations": { "helm.sh/resource-policy": "keep" } } });
     let deleting = json!({ "spec": { "replicas": 3, "persistentVolumeClaimRetentionPolicy": { "whenDeleted": "Delete" } } });
+    let mut both = deleting.clone();
+    both["metadata"] = kept["metadata"].clone();
     for (how, seen, is_lost) in [
         (How::Removed, &kept, false),
         (How::Removed, &deleting, true),
         (How::Hook, &kept, true),
         (How::Claims, &kept, false),
+        (How::Claims, &both, false),
         (How::Claims, &deleting, true),
         (How::Claims, &json!({}), false),
         (How::Scaled(3), &deleting, false),
