@@ -83,7 +83,7 @@ pub(crate) async fn under_lock(desk: &Desk<'_>, order: &Order, journey: Journey<
     let lease = Lease::take(&desk.cluster, desk.namespace, &name, claim).await?;
     let mut trip = Trip::after(lease.left());
     let ended = travel(desk, &lease, journey, &mut trip).await;
-    lease.release(&trip.leaves()).await;
+    lease.release(&trip.ours.map(|ours| left(ours, &trip.in_vain)).unwrap_or_default()).await;
     ended
 }
 
@@ -159,9 +159,7 @@ async fn travel(
         }
         let attempt = Attempt { after: newest.revision, to };
         // What may be left behind is written down before, so that the next run knows what it finds.
-        lease
-            .renew(&Trip { ours: Some(attempt), in_vain: trip.in_vain.clone(), ..Trip::default() }.leaves())
-            .await?;
+        lease.renew(&left(attempt, &trip.in_vain)).await?;
         go_back(desk, attempt, round, trip).await?;
     }
     let why = format!("{ROUNDS} roll-backs in one run did not bring it home");
@@ -280,9 +278,10 @@ async fn arrived(
     trip.ours = None;
     let newest = history.newest();
     if let Some(from) = trip.left_over.take().filter(|from| *from != newest.revision) {
-        // The second roll-back compares with the record of the first: what only the revision before had stays.
-        let preview = Preview::of(desk, from, newest.revision).await?;
-        if preview.deletes() {
+        // The second roll-back compares with the record of the first: what only the revision before had stays. It is told, if it can be.
+        if let Ok(preview) = Preview::of(desk, from, newest.revision).await
+            && preview.deletes()
+        {
             preview.attach(desk, "helm-left-over").await?;
         }
     }
@@ -330,18 +329,17 @@ impl Trip {
         let in_vain = in_vain.split(' ').filter_map(|number| number.parse().ok()).take(IN_VAIN_MAX).collect();
         Self { ours, in_vain, ..Self::default() }
     }
+}
 
-    /// What the next one is to know.
-    fn leaves(&self) -> String {
-        let Some(Attempt { after, to }) = self.ours else { return String::new() };
-        let mut text = format!("rollback to {to} after {after}");
-        let newest_first = self.in_vain.len().saturating_sub(IN_VAIN_MAX);
-        for (at, number) in self.in_vain.iter().skip(newest_first).enumerate() {
-            text.push_str(if at == 0 { "; in vain " } else { " " });
-            text.push_str(&format!("{number}"));
-        }
-        text
+/// What the next run is to know of this one.
+fn left(Attempt { after, to }: Attempt, in_vain: &[u32]) -> String {
+    let mut text = format!("rollback to {to} after {after}");
+    let newest = in_vain.len().saturating_sub(IN_VAIN_MAX);
+    for (at, number) in in_vain.iter().skip(newest).enumerate() {
+        text.push_str(if at == 0 { "; in vain " } else { " " });
+        text.push_str(&format!("{number}"));
     }
+    text
 }
 
 #[cfg(test)]
