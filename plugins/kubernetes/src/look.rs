@@ -14,7 +14,7 @@
 //!
 //! **Whose fault.** A policy mends machines before it goes back. So what a bad release does to itself must not be told as the machine's
 //! trouble, or it would be mended in place of sent home. The end of a container counts only if its pod is of a revision that was there
-//! before anything was changed lately ([`age`](crate::age)): the same that a restart asks for. A canary's crashes never count, nor do those
+//! before anything was changed lately (`age`): the same that a restart asks for. A canary's crashes never count, nor do those
 //! of a release that has yet to replace the one before. What a node does (lost, disk, network) counts whatever runs there: no release
 //! does that.
 //!

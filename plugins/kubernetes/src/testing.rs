@@ -260,7 +260,7 @@ impl Api {
     /// As a server does for `backstay plan`: what would be changed is noted, and assumed to have gone well.
     fn plans(&mut self, deed: &Deed) -> Answer {
         match deed {
-            Deed::Http(Http { path, .. }) if path.starts_with(WHO) => return self.does(deed),
+            Deed::Http(Http { path, .. }) if path.starts_with(WHO) => self.does(deed),
             Deed::Http(Http { method, path, .. }) => {
                 self.planned.push(format!("{method} {}", path.split('#').next().unwrap_or_default()));
                 Answer::Response(Response { status: 200, body: Output { bytes: vec![], whole: None } })

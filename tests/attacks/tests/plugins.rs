@@ -83,7 +83,7 @@ fn every_plugin_of_the_corpus_is_refused_by_its_worker_which_goes_on() {
         for _ in 0..2 {
             let error = match guest.world {
                 World::Policy => worker.decide(Mono(0), &guests::facts(), &guest.before()).err(),
-                World::Executor => worker.step(Mono(0), &guest.before(), &guest.event()).err(),
+                World::Executor => worker.step(Mono(0), 0, &guest.before(), &guest.event()).err(),
             };
             holds(&attack, &error.unwrap());
         }

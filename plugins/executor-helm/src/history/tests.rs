@@ -1,3 +1,5 @@
+//! Which records are whole, and which one is home, over histories as Helm writes them.
+
 use alloc::vec;
 
 use super::*;

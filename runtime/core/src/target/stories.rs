@@ -295,7 +295,7 @@ fn a_restart_goes_on_with_the_run() {
 #[test]
 fn an_observed_target_is_left_alone() {
     let mut world = World::new();
-    world.watches("shop", super::TargetSettings { mode: Mode::Observe, ..settings() });
+    world.watches("shop", TargetSettings { mode: Mode::Observe, ..settings() });
     world.has_good("shop", "1.0");
     world.deploys("shop", "2.0", 100);
     world.says("shop", Some(ROLL_BACK));
@@ -316,7 +316,7 @@ fn a_way_home_has_to_be_one() {
     assert_eq!(world.pages.len(), 1, "nothing was ever confirmed");
 
     let mut world = World::new();
-    world.watches("shop", super::TargetSettings { schema: Some(SharedData::Version(8)), ..settings() });
+    world.watches("shop", TargetSettings { schema: Some(SharedData::Version(8)), ..settings() });
     world.deploys_for("shop", "1.0", 1000, Some(SchemaRange { from: 5, to: 7 }));
     world.windows("shop", 3);
     world.deploys_for("shop", "1.1", 1000, Some(SchemaRange { from: 5, to: 8 }));
@@ -466,7 +466,7 @@ fn a_retry_heeds_what_changed_meanwhile() {
         world
     };
     let mut world = waiting();
-    world.watches("shop", super::TargetSettings { mode: Mode::Observe, ..settings() });
+    world.watches("shop", TargetSettings { mode: Mode::Observe, ..settings() });
     world.waits(Millis::from_secs(3600));
     assert!(world.runs.is_empty(), "it is only observed by now");
     let mut world = waiting();
