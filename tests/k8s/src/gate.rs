@@ -54,10 +54,10 @@ pub struct Passed {
 }
 
 impl Passed {
-    /// Whether it was to change anything, by its method.
+    /// Whether it was to change anything: by its method, and a review only asks.
     #[must_use]
     pub fn changes(&self) -> bool {
-        !matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS")
+        !matches!(self.method.as_str(), "GET" | "HEAD" | "OPTIONS") && !self.path.contains("reviews")
     }
 }
 

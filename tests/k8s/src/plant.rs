@@ -10,7 +10,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread,
     time::{Duration, Instant},
 };
@@ -20,7 +20,10 @@ use backstay_test_real::{Built, Caller, Pager, built};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Api, Gate, process::Process};
+use crate::{
+    Api, Gate,
+    process::{Process, removed_after_us},
+};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -28,31 +31,42 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// So many lines of what the server said are shown where something failed.
 const SHOWN_LINES: usize = 60;
+/// What is said again and again.
+const PROGRESS: [&str; 5] = [" stepped: ", " sleep ", "asked the policy", " answered (", " is watched ("];
 /// The executors for Kubernetes, by the names that targets call them by here.
 const EXECUTORS: [(&str, &str); 3] =
     [("rollouts", "executor-rollouts"), ("deployment", "executor-deployment"), ("helm", "executor-helm")];
 
-/// What all servers of a test share: keys, and plugins that are signed with them. Clones are the same.
+/// What all servers of this process share: keys, and plugins that are signed with them. Clones are the same.
 #[derive(Clone)]
 pub struct Keys(Arc<Made>);
 
 struct Made {
-    dir: TempDir,
+    dir: PathBuf,
     layout: Layout,
     cli: Cli,
     token: String,
 }
 
+/// Those of this process: to sign a plugin takes a compiler, and so a moment.
+static SHARED: OnceLock<Keys> = OnceLock::new();
+
 impl Keys {
-    /// Makes them: a vendor signs the executors and the policy as they were built, and the operator grants them.
+    /// Makes them, if nobody has: a vendor signs the executors and the policy as they were built, and the operator grants them.
     ///
     /// # Panics
     /// If something of it isn't built, or can't be signed.
     #[must_use]
     pub fn make() -> Self {
+        SHARED.get_or_init(Self::made).clone()
+    }
+
+    fn made() -> Self {
         let Built { programs, plugins } = built();
-        let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("no folder for keys: {e}"));
-        let made = Layout::make(&dir.path().join("base"), &programs, &plugins, Pace::default(), None);
+        let dir = tempfile::Builder::new().prefix("backstay-keys-").tempdir();
+        let dir = dir.unwrap_or_else(|e| panic!("no folder for keys: {e}")).keep();
+        removed_after_us(&dir);
+        let made = Layout::make(&dir.join("base"), &programs, &plugins, Pace::default(), None);
         let (layout, cli) = made.unwrap_or_else(|e| panic!("no keys: {e}"));
         for (_, plugin) in EXECUTORS {
             let component = plugins.join(format!("{plugin}.wasm"));
@@ -115,7 +129,7 @@ impl Plant {
     #[must_use]
     pub fn opens(keys: &Keys, api: &Api, gate: &Gate, watch: &Watch) -> Self {
         let Made { dir: shared, layout, token, .. } = &*keys.0;
-        let dir = tempfile::tempdir_in(shared.path()).unwrap_or_else(|e| panic!("no folder: {e}"));
+        let dir = tempfile::tempdir_in(shared).unwrap_or_else(|e| panic!("no folder: {e}"));
         let (server, token) = (free_address(), token.clone());
         let asks = Caller::new(server, token.clone());
         let url = format!("http://{server}");
@@ -312,11 +326,12 @@ per_domain_hour = 64
         self.process.as_mut().is_some_and(|process| process.ended().is_some())
     }
 
-    /// The last lines of what it said.
+    /// The last lines of what it said, without those that say that something goes on.
     #[must_use]
     pub fn log(&self) -> String {
         let log = fs::read_to_string(self.path("server.log")).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
+        let is_news = |line: &&str| PROGRESS.iter().all(|word| !line.contains(word));
+        let lines: Vec<&str> = log.lines().filter(is_news).collect();
         lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or_default().join("\n")
     }
 

@@ -5,26 +5,22 @@
 //! the others has to leave. `BACKSTAY_TRIALS` says how many kills of each kind there are at most, spread over the points; without
 //! it there are as many as take some minutes. docs/faults.md has what all of them came to.
 //!
-//! Here: which kinds there are. Not here: one kill and what is looked at after it (`trial`), and each kind (the other files).
+//! Here: which kinds there are. Not here: one kill and what is looked at after it (`trial`), and the kinds (`kinds`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
-#[path = "kills/healing.rs"]
-mod healing;
-#[path = "kills/kind.rs"]
-mod kind;
-#[path = "kills/left.rs"]
-mod left;
+mod kinds;
 #[path = "kills/trial.rs"]
 mod trial;
-#[path = "kills/workloads.rs"]
-mod workloads;
 
 use std::sync::OnceLock;
 
-use healing::{Healed, Paced};
-use kind::Kind;
+use kinds::{
+    Kind,
+    healing::{Healed, Paced},
+    helm::{Found, Helmed},
+    workloads::{Deployed, Rolled},
+};
 use trial::Trials;
-use workloads::{Deployed, Rolled};
 
 /// Each of them, one after the other: a kill of one would be felt by the others.
 fn are_tried(kinds: &[&dyn Kind]) {
@@ -59,4 +55,14 @@ fn playbooks_come_to_their_end() {
         &Healed::Outliers,
         &Healed::Lkg(OnceLock::new()),
     ]);
+}
+
+#[test]
+fn helm_releases_come_home() {
+    are_tried(&[&Helmed::by(3, Found::Whole), &Helmed::by(4, Found::Whole)]);
+}
+
+#[test]
+fn helm_releases_that_are_pending_come_home() {
+    are_tried(&[&Helmed::by(3, Found::Pending), &Helmed::by(4, Found::Pending)]);
 }

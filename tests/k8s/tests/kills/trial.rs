@@ -11,7 +11,7 @@ use std::{
 use backstay_test_k8s::{ControlPlane, Gate, Keys, Moment, Namespace, Passed, Plant, Watch, until_within};
 use serde_json::Value;
 
-use super::kind::{Kind, SHOP, World};
+use super::kinds::{Kind, World, file, left::differences};
 
 /// So many orders take effect at one server in an hour, so a server sees no more trials than that.
 const TRIALS_OF_A_SERVER: usize = 60;
@@ -186,10 +186,11 @@ impl Work<'_> {
         figures.kills += 1;
         let seen = plant.incidents(&service);
         comes_to(*kind, world, &space, wanted, &told, || {
-            format!("{seen:#?}\n{:#?}\n{}", world.gate.passed(), plant.log())
+            format!("{}\n{}", lines(&world.gate.passed()), plant.log())
         });
-        let changes =
-            |passed: &[Passed]| passed.iter().filter(|passed| passed.changes() && passed.code < 300).count();
+        let changes = |passed: &[Passed]| {
+            passed.iter().filter(|passed| passed.changes() && (200..300).contains(&passed.code)).count()
+        };
         figures.repeated += changes(&world.gate.passed()).saturating_sub(changes(asked));
         let events = seen.iter().flat_map(|incident| incident["events"].as_array().into_iter().flatten());
         let begins =
@@ -260,21 +261,6 @@ fn is_over(kind: &dyn Kind, plant: &mut Plant, view: &Value) -> bool {
     view["run"].is_null() && kind.is_over(view)
 }
 
-/// The file of a target.
-fn file(kind: &dyn Kind, space: &Namespace) -> String {
-    let settings = kind.settings(space);
-    let comma = if settings.is_empty() { "" } else { ", " };
-    format!(
-        "mode = \"enforce\"\nwindow = \"1h\"\npolicy = \"tree\"\nexecutor = \"{}\"\n{}\
-         settings = {{ namespace = \"{}\", name = \"{SHOP}\"{comma}{settings} }}\n\
-         [[objective]]\nname = \"errors\"\nmetric = \"errors\"\nabove = 0.5\n\
-         [rails]\nconfirm_windows = 1\nrollbacks_per_hour = 64\nheals_per_hour = 64\nbackoff_base = \"100ms\"\nbackoff_cap = \"100ms\"\n",
-        kind.executor(),
-        kind.target(),
-        space.name(),
-    )
-}
-
 impl Point {
     /// Says of requests, one after the other, whether it is this one.
     fn comes(&self, space: &Namespace) -> impl FnMut(&Passed) -> bool + Send + 'static {
@@ -332,10 +318,14 @@ fn comes_to(
             return;
         }
         if Instant::now() > until {
-            panic!("{told}: left {left:#}\nwanted {wanted:#}\n{}", more());
+            panic!("{told}: it left {:#?}\n{}", differences(&left, wanted), more());
         }
         thread::sleep(Duration::from_millis(100));
     }
+}
+
+fn lines(passed: &[Passed]) -> String {
+    passed.iter().map(|passed| format!("{passed}\n")).collect()
 }
 
 /// Keeps so many at most, the first and the last among them.

@@ -4,6 +4,8 @@
 //! its controllers write. What counts how often somebody changed an object stays: `generation` grows with each change of a
 //! specification, and every template has a ReplicaSet of its own.
 
+use std::collections::BTreeSet;
+
 use backstay_test_k8s::{ControlPlane, Namespace};
 use serde_json::{Value, json};
 
@@ -86,6 +88,25 @@ pub(crate) fn limits(cluster: &ControlPlane, space: &Namespace) -> Value {
 /// The same, wherever it was found: the namespace is the same for all.
 pub(crate) fn anywhere(value: &Value, space: &Namespace) -> Value {
     let text = value.to_string().replace(&format!("\"{}\"", space.name()), "\"SPACE\"");
-    let text = text.replace(&format!("/{}/", space.name()), "/SPACE/");
+    let text = text.replace(&format!("{}/", space.name()), "SPACE/");
     serde_json::from_str(&text).unwrap()
+}
+
+/// Where two of them differ, a line for each place.
+pub(crate) fn differences(left: &Value, wanted: &Value) -> Vec<String> {
+    fn walk(at: &str, left: &Value, wanted: &Value, found: &mut Vec<String>) {
+        match (left, wanted) {
+            _ if left == wanted => {}
+            (Value::Object(one), Value::Object(other)) => {
+                let keys: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+                for key in keys {
+                    walk(&format!("{at}/{key}"), &left[key.as_str()], &wanted[key.as_str()], found);
+                }
+            }
+            _ => found.push(format!("{at}: {left} and not {wanted}")),
+        }
+    }
+    let mut found = Vec::new();
+    walk("", left, wanted, &mut found);
+    found
 }

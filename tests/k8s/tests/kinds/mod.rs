@@ -1,4 +1,12 @@
-//! A kind of run: what is there before, the order, and what there is to be afterwards.
+//! Kinds of runs, for tests that look at each: what is there before, the order, and what there is to be afterwards.
+//!
+//! Here: what a kind is. Not here: each of them (the other files), and what is tried with them.
+#![allow(dead_code, reason = "each test that shares these takes what it needs")]
+
+pub(crate) mod healing;
+pub(crate) mod helm;
+pub(crate) mod left;
+pub(crate) mod workloads;
 
 use backstay_test_k8s::{ControlPlane, Gate, Keys, Namespace, Plant};
 use serde_json::{Value, json};
@@ -48,6 +56,11 @@ pub(crate) trait Kind: Sync {
     /// Gives the order.
     fn is_ordered(&self, plant: &mut Plant, service: &str);
 
+    /// What `backstay plan` is asked after the name of the target, for the same order.
+    fn planned(&self) -> Vec<&'static str> {
+        vec!["rollback"]
+    }
+
     /// Whether the server has brought it to its end, if nothing is under way.
     fn is_over(&self, view: &Value) -> bool;
 
@@ -74,4 +87,19 @@ pub(crate) fn goes_home(plant: &mut Plant, service: &str) {
 /// That one is what the server knows to be out.
 pub(crate) fn is_home(view: &Value) -> bool {
     view["out"]["release"]["version"] == "1.0"
+}
+
+/// The file of a target.
+pub(crate) fn file(kind: &dyn Kind, space: &Namespace) -> String {
+    let settings = kind.settings(space);
+    let comma = if settings.is_empty() { "" } else { ", " };
+    format!(
+        "mode = \"enforce\"\nwindow = \"1h\"\npolicy = \"tree\"\nexecutor = \"{}\"\n{}\
+         settings = {{ namespace = \"{}\", name = \"{SHOP}\"{comma}{settings} }}\n\
+         [[objective]]\nname = \"errors\"\nmetric = \"errors\"\nabove = 0.5\n\
+         [rails]\nconfirm_windows = 1\nrollbacks_per_hour = 64\nheals_per_hour = 64\nbackoff_base = \"100ms\"\nbackoff_cap = \"100ms\"\n",
+        kind.executor(),
+        kind.target(),
+        space.name(),
+    )
 }

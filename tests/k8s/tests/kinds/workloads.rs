@@ -3,12 +3,10 @@
 use backstay_test_k8s::{Namespace, Plant, objects, until};
 use serde_json::{Value, json};
 
-use super::{
-    kind::{Kind, SHOP, World, goes_home, has_bad, is_home},
-    left,
-};
+use super::{Kind, SHOP, World, goes_home, has_bad, is_home, left};
 
-pub(crate) const ROLLOUTS: &str = "argoproj.io/v1alpha1";
+pub(crate) const ARGO: &str = "argoproj.io/v1alpha1";
+const FLUX: &str = "kustomize.toolkit.fluxcd.io/v1";
 const PODS: u32 = 5;
 
 pub(crate) fn image(version: &str) -> String {
@@ -17,6 +15,13 @@ pub(crate) fn image(version: &str) -> String {
 
 fn runs(version: &str) -> Value {
     json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image(version)}])
+}
+
+/// Somebody keeps it as Git says, by itself, and Git has the bad release: an Application of Argo CD, or a Kustomization of Flux.
+fn is_kept(world: &World, space: &Namespace, version: &str, kind: &str, spec: &Value) {
+    let object = json!({"apiVersion": version, "kind": kind, "metadata": {"name": SHOP}, "spec": spec});
+    let path = space.path(version, &format!("{}s", kind.to_lowercase()));
+    world.cluster.api().create(&path, &object).unwrap();
 }
 
 /// A Deployment whose bad release has all of its pods.
@@ -44,8 +49,15 @@ impl Kind for Deployed {
                 is_whole.then_some(())
             });
         };
-        api.create(&space.path("apps/v1", "deployments"), &objects::deployment(SHOP, PODS, &image("1.0")))
-            .unwrap();
+        let spec = json!({
+            "interval": "1m", "prune": true, "path": "./shop", "sourceRef": {"kind": "GitRepository", "name": SHOP},
+        });
+        is_kept(world, space, FLUX, "Kustomization", &spec);
+        let mut shop = objects::deployment(SHOP, PODS, &image("1.0"));
+        let group = "kustomize.toolkit.fluxcd.io";
+        let marks = json!({format!("{group}/name"): SHOP, format!("{group}/namespace"): space.name()});
+        shop["metadata"]["labels"] = marks;
+        api.create(&space.path("apps/v1", "deployments"), &shop).unwrap();
         whole("1.0");
         api.patch(&path, &runs("2.0")).unwrap();
         whole("2.0");
@@ -64,7 +76,10 @@ impl Kind for Deployed {
     }
 
     fn leaves(&self, world: &World, space: &Namespace) -> Value {
-        left::workload(&world.cluster, space, "apps/v1", "deployments")
+        json!({
+            "workload": left::workload(&world.cluster, space, "apps/v1", "deployments"),
+            "owner": left::object(&world.cluster, &space.path(FLUX, "kustomizations/shop"), space),
+        })
     }
 }
 
@@ -88,12 +103,16 @@ impl Kind for Rolled {
         "rollouts"
     }
 
+    fn settings(&self, space: &Namespace) -> String {
+        format!("argocd-namespace = \"{}\"", space.name())
+    }
+
     fn is_there(&self, world: &World, space: &Namespace) {
         let steps = match self.percent {
             100 => json!([{"setWeight": 20}]),
             percent => json!([{"setWeight": percent}, {"pause": {}}]),
         };
-        let (api, path) = (world.cluster.api(), space.path(ROLLOUTS, "rollouts/shop"));
+        let (api, path) = (world.cluster.api(), space.path(ARGO, "rollouts/shop"));
         let comes_to = |phase: &str, version: &str| {
             until(&format!("a Rollout of {version} that is {phase}"), || {
                 let found = api.get(&path).ok()?;
@@ -103,8 +122,17 @@ impl Kind for Rolled {
                 (is_seen && status["phase"] == phase).then_some(())
             });
         };
-        api.create(&space.path(ROLLOUTS, "rollouts"), &objects::rollout(SHOP, PODS, &image("1.0"), &steps))
-            .unwrap();
+        let spec = json!({
+            "project": "default",
+            "source": {"repoURL": "https://git.test/shop", "path": "."},
+            "destination": {"namespace": space.name(), "server": "https://kubernetes.default.svc"},
+            "syncPolicy": {"automated": {"prune": true, "selfHeal": true}, "retry": {"limit": 2}},
+        });
+        is_kept(world, space, ARGO, "Application", &spec);
+        let mut shop = objects::rollout(SHOP, PODS, &image("1.0"), &steps);
+        let tracked = format!("shop:argoproj.io/Rollout:{}/shop", space.name());
+        shop["metadata"]["annotations"] = json!({"argocd.argoproj.io/tracking-id": tracked});
+        api.create(&space.path(ARGO, "rollouts"), &shop).unwrap();
         comes_to("Healthy", "1.0");
         api.patch(&path, &runs("2.0")).unwrap();
         comes_to(if self.percent == 100 { "Healthy" } else { "Paused" }, "2.0");
@@ -123,6 +151,9 @@ impl Kind for Rolled {
     }
 
     fn leaves(&self, world: &World, space: &Namespace) -> Value {
-        left::workload(&world.cluster, space, ROLLOUTS, "rollouts")
+        json!({
+            "workload": left::workload(&world.cluster, space, ARGO, "rollouts"),
+            "owner": left::object(&world.cluster, &space.path(ARGO, "applications/shop"), space),
+        })
     }
 }

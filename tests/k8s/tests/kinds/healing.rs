@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    kind::{Kind, SHOP, World, has_bad},
-    left,
-    workloads::{ROLLOUTS, Rolled, image},
+    Kind, SHOP, World, has_bad, left,
+    workloads::{ARGO, Rolled, image},
 };
 
 const APPS: &str = "apps/v1";
@@ -196,6 +195,10 @@ impl Kind for Healed {
         plant.says(service, "heal", &json!({"playbook": self.playbook(), "reason": "customers wait"}));
     }
 
+    fn planned(&self) -> Vec<&'static str> {
+        vec!["heal", "--playbook", self.playbook()]
+    }
+
     fn is_over(&self, view: &Value) -> bool {
         view["attempts"] != 0
     }
@@ -297,7 +300,7 @@ impl Kind for Paced {
     }
 
     fn leaves(&self, world: &World, space: &Namespace) -> Value {
-        left::workload(&world.cluster, space, ROLLOUTS, "rollouts")
+        left::workload(&world.cluster, space, ARGO, "rollouts")
     }
 }
 
