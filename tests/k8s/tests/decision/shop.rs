@@ -35,6 +35,11 @@ pub(crate) struct Reconciler {
     thread: Option<JoinHandle<Vec<Instant>>>,
 }
 
+/// Whether a pod isn't on its way out.
+fn is_there(pod: &Value) -> bool {
+    pod["metadata"]["deletionTimestamp"].is_null()
+}
+
 pub(crate) fn image(version: &str) -> String {
     format!("registry.test/shop:{version}")
 }
@@ -44,8 +49,12 @@ impl Shop {
     /// was said why the test is skipped.
     pub(crate) fn opens(mode: &str, steps: &Value) -> Option<Self> {
         let cluster = ControlPlane::start()?;
-        let traffic = Traffic::begins()?;
         let space = cluster.namespace(SHOP);
+        let (api, pods) = (cluster.api().clone(), space.path("v1", "pods"));
+        let traffic = Traffic::begins(move || {
+            let pods = api.list(&pods).unwrap_or_default();
+            pods.iter().any(|pod| is_there(pod) && pod["spec"]["containers"][0]["image"] != image("1.0"))
+        })?;
         let rollout = objects::rollout(SHOP, PODS, &image("1.0"), steps);
         cluster.api().create(&space.path(ARGO, "rollouts"), &rollout).unwrap();
         let gate = Gate::open(cluster.api(), &cluster.ca());
@@ -101,10 +110,7 @@ impl Shop {
     /// How many pods of a release there are.
     pub(crate) fn pods(&self, version: &str) -> usize {
         let pods = self.cluster.api().list(&self.space.path("v1", "pods")).unwrap();
-        let is_of = |pod: &&Value| {
-            pod["metadata"]["deletionTimestamp"].is_null()
-                && pod["spec"]["containers"][0]["image"] == image(version)
-        };
+        let is_of = |pod: &&Value| is_there(pod) && pod["spec"]["containers"][0]["image"] == image(version);
         pods.iter().filter(is_of).count()
     }
 

@@ -28,20 +28,23 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// `None` after it was said that there is no Prometheus.
-    pub(crate) fn begins() -> Option<Self> {
+    /// `None` after it was said that there is no Prometheus. `has_canary`: whether there is a pod that takes the canary's.
+    pub(crate) fn begins(has_canary: impl Fn() -> bool + Send + 'static) -> Option<Self> {
         let exporter = Exporter::start();
-        exporter.says(says(0, 0, 0));
+        exporter.says(says(0, 0, 0, 0));
         let prometheus = RealPrometheus::start(&exporter)?;
         let traffic = Self { prometheus, errors: Arc::default(), slow: Arc::default(), over: Arc::default() };
         let (errors, slow, over) =
             (Arc::clone(&traffic.errors), Arc::clone(&traffic.slow), Arc::clone(&traffic.over));
         thread::spawn(move || {
-            let (mut came, mut bad) = (0, 0);
+            let (mut stable, mut canary, mut bad) = (0, 0, 0);
             while !over.load(Ordering::Relaxed) {
-                came += AT_ONCE;
-                bad += AT_ONCE * errors.load(Ordering::Relaxed) / 100;
-                exporter.says(says(came, bad, slow.load(Ordering::Relaxed)));
+                stable += AT_ONCE;
+                if has_canary() {
+                    canary += AT_ONCE;
+                    bad += AT_ONCE * errors.load(Ordering::Relaxed) / 100;
+                }
+                exporter.says(says(stable, canary, bad, slow.load(Ordering::Relaxed)));
                 thread::sleep(AGAIN);
             }
         });
@@ -86,9 +89,9 @@ impl Drop for Traffic {
     }
 }
 
-fn says(came: u64, bad: u64, slow: u64) -> String {
+fn says(stable: u64, canary: u64, bad: u64, slow: u64) -> String {
     format!(
-        "# TYPE requests_total counter\nrequests_total{{track=\"stable\"}} {came}\nrequests_total{{track=\"canary\"}} {came}\n\
+        "# TYPE requests_total counter\nrequests_total{{track=\"stable\"}} {stable}\nrequests_total{{track=\"canary\"}} {canary}\n\
          # TYPE errors_total counter\nerrors_total{{track=\"stable\"}} 0\nerrors_total{{track=\"canary\"}} {bad}\n\
          # TYPE wait_permille gauge\nwait_permille {slow}\n"
     )
