@@ -292,7 +292,7 @@ mod tests {
         let mut more = frame(&Reply::Unfit(Unfit::Other("no".into())), BYTES_MAX).unwrap();
         more.push(0);
         assert!(matches!(heard(&more, 64), Err(Broken::Malformed)));
-        for garbage in [&[1, 0, 0, 0, 77][..], &[2, 0, 0, 0, 0, 0], &[0, 0, 0, 0]] {
+        for garbage in [&[1, 0, 0, 0, 77][..], &[2, 0, 0, 0, 0, 1], &[0, 0, 0, 0]] {
             assert!(matches!(heard(garbage, 64), Err(Broken::Malformed)), "{garbage:?}");
         }
         let impatient = Line::new(Sent(&whole, 100)).receive::<Reply>(BYTES_MAX, || false);
