@@ -19,8 +19,6 @@ const TRIALS_OF_A_SERVER: usize = 60;
 const READY_AT_ONCE: usize = 6;
 /// How long controllers may take until what was ordered is so.
 const SETTLES: Duration = Duration::from_secs(60);
-/// How many kills of a kind there are if nobody says how many.
-const USUAL: usize = 8;
 
 /// Trials are alone: a kill is felt by who shares the machine.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -28,7 +26,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// What all trials share.
 pub(crate) struct Trials {
     world: World,
-    most: usize,
+    /// How many kills of each kind there are at most, if anybody said.
+    most: Option<usize>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -72,8 +71,8 @@ impl Trials {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let cluster = ControlPlane::start()?;
         let gate = Gate::open(cluster.api(), &cluster.ca());
-        let most = env::var("BACKSTAY_TRIALS");
-        let most = most.map_or(USUAL, |most| most.parse().expect("BACKSTAY_TRIALS is a number"));
+        let most = env::var("BACKSTAY_TRIALS").ok();
+        let most = most.map(|most| most.parse().expect("BACKSTAY_TRIALS is a number"));
         Some(Self { world: World { cluster, gate, keys: Keys::make() }, most, _alone: alone })
     }
 
@@ -99,7 +98,7 @@ impl Trials {
             })
             .collect();
         let all = chosen.len();
-        spread(&mut chosen, self.most);
+        spread(&mut chosen, self.most.unwrap_or(kind.usual()));
         let mut figures = Figures::default();
         for (point, moment) in &chosen {
             work.is_cut_off(point, *moment, &wanted, &asked, &mut figures);
@@ -240,7 +239,7 @@ impl Work<'_> {
     /// Another server, with targets that nothing was done to.
     fn opens(&mut self) {
         let Self { trials: Trials { world, most, .. }, kind, .. } = self;
-        let many = (most + 1).min(TRIALS_OF_A_SERVER);
+        let many = most.unwrap_or(kind.usual()).saturating_add(1).min(TRIALS_OF_A_SERVER);
         let spaces: Vec<Namespace> = (0..many).map(|_| world.cluster.namespace("kill")).collect();
         let mut watch = Watch { tables: kind.tables(world, &spaces), ..Watch::default() };
         for (number, space) in spaces.into_iter().enumerate() {

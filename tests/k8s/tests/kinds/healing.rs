@@ -195,6 +195,11 @@ impl Kind for Healed {
         plant.says(service, "heal", &json!({"playbook": self.playbook(), "reason": "customers wait"}));
     }
 
+    fn usual(&self) -> usize {
+        // An autoscaler looks every 15 s.
+        if matches!(self, Self::Scale) { 2 } else { 6 }
+    }
+
     fn planned(&self) -> Vec<&'static str> {
         vec!["heal", "--playbook", self.playbook()]
     }

@@ -56,6 +56,11 @@ pub(crate) trait Kind: Sync {
     /// Gives the order.
     fn is_ordered(&self, plant: &mut Plant, service: &str);
 
+    /// How many kills are enough if nobody says how many: fewer of what takes long by itself.
+    fn usual(&self) -> usize {
+        6
+    }
+
     /// What `backstay plan` is asked after the name of the target, for the same order.
     fn planned(&self) -> Vec<&'static str> {
         vec!["rollback"]
