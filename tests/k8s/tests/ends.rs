@@ -10,7 +10,9 @@ use std::{
 
 use backstay_test_k8s::{ControlPlane, Programs, Standing, until};
 
-/// What the test that is killed says before: its folder, then its processes.
+/// Set for the process that is killed: this very test, once more.
+const IS_KILLED: &str = "BACKSTAY_IS_KILLED";
+/// What it says before: its folder, then its processes.
 const TELLS: &str = "started in ";
 
 fn runs(id: &str) -> bool {
@@ -18,10 +20,8 @@ fn runs(id: &str) -> bool {
     !status.is_empty() && !status.contains("State:\tZ")
 }
 
-/// Killed by the next one, which starts it as a process.
-#[test]
-#[ignore = "it waits for ever"]
-fn starts_and_waits() {
+/// Starts a control plane, tells of it, and waits to be killed.
+fn waits_for_its_end() {
     let Some(cluster) = ControlPlane::start() else { return };
     let ids: Vec<_> = cluster.processes().iter().map(|(_, id)| id.to_string()).collect();
     println!("\n{TELLS}{} {}", cluster.ca().parent().unwrap().display(), ids.join(" "));
@@ -32,12 +32,16 @@ fn starts_and_waits() {
 
 #[test]
 fn nothing_outlives_a_test_that_is_killed() {
+    if env::var_os(IS_KILLED).is_some() {
+        return waits_for_its_end();
+    }
     if let Err(why) = Programs::find() {
         println!("skipped, because {why}");
         return;
     }
     let mut test = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "starts_and_waits", "--ignored", "--nocapture"])
+        .args(["--exact", "nothing_outlives_a_test_that_is_killed", "--nocapture"])
+        .env(IS_KILLED, "")
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()

@@ -262,9 +262,19 @@ fn what_was_changed_by_hand_is_brought_back() {
         let Some(shop) = Shop::opens(major) else { return };
         assert!(shop.ships("1.0", &[]));
         shop.is_patched("2.0");
-        let ran = shop.runs(Task::Heal("look".into())).done();
-        let said = "helm-status=deployed\nhelm-revision=1\nhelm-deployed=1\nout-version=2.0\nhelm-live=differs\nout-stage=1000\n";
-        assert!(ran.attached[0].starts_with(said), "{}", ran.attached[0]);
+        let told = until("all pods are of the edit", || {
+            let told = shop.runs(Task::Heal("look".into())).done().attached[0].clone();
+            told.contains("out-stage=1000\n").then_some(told)
+        });
+        for said in [
+            "out-version=2.0",
+            "helm-status=deployed",
+            "helm-revision=1",
+            "helm-deployed=1",
+            "helm-live=differs",
+        ] {
+            assert!(told.lines().any(|line| line == said), "{said}: {told}");
+        }
         shop.runs(home("1.0")).done();
         shop.is_home("1.0");
         // And when something else is out, by a hand that wrote over Helm's field.
