@@ -13,8 +13,8 @@ use backstay_model::{Digest, FleetId, Millis, Name, PluginId, UnixMs};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Freshness, KeyId, KeyringError, PublicKey, RoleKind, VerifiedRevocation,
-    envelope::{Signer, sha256},
+    Audience, Domain, Freshness, KeyId, KeyringError, PublicKey, Refusal, RoleKind, VerifiedRevocation,
+    envelope::{self, Opened, Signer, sha256},
 };
 
 const MAGIC_1: [u8; 4] = *b"bkk1";
@@ -333,6 +333,18 @@ impl Keyring {
             Some(_) if self.revokes_key(id) => Signer::Revoked,
             Some(key) => Signer::Trusted(key),
         }
+    }
+
+    /// Opens a statement to all of the fleet, signed by as many of a role's keys as the role asks for.
+    pub(crate) fn open<'a>(
+        &self,
+        bytes: &'a [u8],
+        domain: Domain,
+        role: RoleKind,
+    ) -> Result<Opened<'a>, Refusal> {
+        let is_meant = |audience: &Audience| matches!(audience, Audience::Fleet(_));
+        let signer = |id: &KeyId, _: &[u8]| self.signer(role, id);
+        envelope::open(bytes, domain, Some(self.fleet()), is_meant, signer, self.needs(role))
     }
 
     pub(crate) fn revokes_key(&self, id: &KeyId) -> bool {

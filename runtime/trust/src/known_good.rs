@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Audience, Domain, Keyring, Refusal, RoleKind, SecretKey, SignError, Stamp, Statement, VerifiedRevocation,
-    envelope::{open, sha256},
+    envelope::sha256,
 };
 
 /// The last configuration of a service that was known to be good: which file holds it.
@@ -104,14 +104,7 @@ impl Keyring {
     /// Says at what it failed. That of another service or release isn't an error here: whoever asked knows which one is wanted.
     pub fn verify_known_good(&self, bytes: &[u8], file: Vec<u8>) -> Result<VerifiedKnownGood, Refusal> {
         let domain = Domain::KnownGood;
-        let opened = open(
-            bytes,
-            domain,
-            Some(self.fleet()),
-            |audience| matches!(audience, Audience::Fleet(_)),
-            |id, _| self.signer(RoleKind::Release, id),
-            self.needs(RoleKind::Release),
-        )?;
+        let opened = self.open(bytes, domain, RoleKind::Release)?;
         let known_good: KnownGood = opened.parse(domain)?;
         if known_good.length != file.len() as u64 || known_good.file != sha256(&file) {
             return Err(Refusal::Inconsistent { domain, what: "the file is not the one that was signed" });

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Audience, Domain, Freshness, Keyring, Refusal, RoleKind, SecretKey, SignError, Stamp, Statement,
-    VerifiedRevocation, envelope::open,
+    VerifiedRevocation,
 };
 
 /// A release of what devices run.
@@ -137,14 +137,7 @@ impl Keyring {
     /// Says at what it failed.
     pub fn verify_release(&self, bytes: &[u8], attested: Option<UnixMs>) -> Result<VerifiedRelease, Refusal> {
         let domain = Domain::ProductRelease;
-        let opened = open(
-            bytes,
-            domain,
-            Some(self.fleet()),
-            |audience| matches!(audience, Audience::Fleet(_)),
-            |id, _| self.signer(RoleKind::Release, id),
-            self.needs(RoleKind::Release),
-        )?;
+        let opened = self.open(bytes, domain, RoleKind::Release)?;
         let product: ProductRelease = opened.parse(domain)?;
         if let Some(what) = product.unfit() {
             return Err(Refusal::Inconsistent { domain, what });

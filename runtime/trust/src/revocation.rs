@@ -13,8 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Audience, Domain, KeyId, Keyring, Refusal, RoleKind, SecretKey, SignError, Stamp, Statement, Succession,
-    Target, Watermark,
-    envelope::{Opened, open},
+    Target, Watermark, envelope::Opened,
 };
 
 /// What is not to be trusted any more.
@@ -210,15 +209,7 @@ impl Keyring {
     /// Says why it may not.
     pub fn verify_revocation(&self, bytes: &[u8]) -> Result<VerifiedRevocation, RevocationError> {
         let domain = Domain::Revocation;
-        let opened = open(
-            bytes,
-            domain,
-            Some(self.fleet()),
-            |audience| matches!(audience, Audience::Fleet(_)),
-            |id, _| self.signer(RoleKind::Revoker, id),
-            self.needs(RoleKind::Revoker),
-        )
-        .map_err(RevocationError::Refused)?;
+        let opened = self.open(bytes, domain, RoleKind::Revoker).map_err(RevocationError::Refused)?;
         let revocation = Revocation::of(&opened, domain).map_err(RevocationError::Refused)?;
         if let Some(what) = revocation.unfit() {
             return Err(RevocationError::Refused(Refusal::Inconsistent { domain, what }));

@@ -7,9 +7,7 @@ use alloc::{string::ToString, vec::Vec};
 
 use backstay_model::{FleetId, UnixMs, Verdict};
 
-use crate::{
-    Audience, Domain, Keyring, Refusal, RoleKind, SecretKey, SignError, Stamp, Statement, envelope::open,
-};
+use crate::{Audience, Domain, Keyring, Refusal, RoleKind, SecretKey, SignError, Stamp, Statement};
 
 /// Drafts a verdict for `fleet`, good from `issued` until `expires`, for the holders of the verdict keys to sign.
 ///
@@ -83,14 +81,7 @@ impl Keyring {
     /// Says at what it failed. A verdict that is late, or for another build, is not an error here: whoever asked knows.
     pub fn verify_verdict(&self, bytes: &[u8]) -> Result<VerifiedVerdict, Refusal> {
         let domain = Domain::Verdict;
-        let opened = open(
-            bytes,
-            domain,
-            Some(self.fleet()),
-            |audience| matches!(audience, Audience::Fleet(_)),
-            |id, _| self.signer(RoleKind::Verdict, id),
-            self.needs(RoleKind::Verdict),
-        )?;
+        let opened = self.open(bytes, domain, RoleKind::Verdict)?;
         let inconsistent = |what| Refusal::Inconsistent { domain, what };
         let (schema, rest) = opened.parse_front::<u32>(domain)?;
         if schema != Verdict::SCHEMA {

@@ -271,15 +271,7 @@ impl Keyring {
         want: &Want<'_>,
     ) -> Result<GrantedPlugin, PluginError> {
         let domain = Domain::Grant;
-        let opened = open(
-            grant,
-            domain,
-            Some(self.fleet()),
-            |audience| matches!(audience, Audience::Fleet(_)),
-            |id, _| self.signer(RoleKind::Operator, id),
-            self.needs(RoleKind::Operator),
-        )
-        .map_err(PluginError::Grant)?;
+        let opened = self.open(grant, domain, RoleKind::Operator).map_err(PluginError::Grant)?;
         let release = self.verify_plugin_release(release)?;
         let (grant, rest): (Grant, _) = opened.parse_front(domain).map_err(PluginError::Grant)?;
         let back = back(rest).map_err(PluginError::Grant)?;
