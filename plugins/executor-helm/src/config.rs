@@ -5,12 +5,13 @@
 use alloc::{format, string::String, vec::Vec};
 
 use backstay_kubernetes::{
-    heal, owners,
     resource::{DEPLOYMENTS, Kind, ROLLOUTS, STATEFUL_SETS, is_dns_name},
-    settings, template,
+    settings,
     workload::Workload,
 };
-use backstay_sdk::settings::{Description, Flag, Number, Problem, Setting, Text, Texts, is_name, problem};
+use backstay_sdk::settings::{
+    Description, Flag, Number, Problem, Setting, SettingInfo, Text, Texts, is_name, problem,
+};
 
 pub(crate) const LOOK: Text = Text {
     name: "helm-look",
@@ -99,24 +100,18 @@ pub(crate) const DAEMON_SETS: Kind =
 const REFUSED_MAX: usize = 16;
 
 pub(crate) fn describe() -> Description {
-    let mut settings = settings::infos();
-    settings.extend([LOOK, ROLLBACK, WORKLOAD, VERSION_FROM, DIGEST_FROM, INSTANCE].iter().map(Text::info));
-    settings.extend([WAITS, FORCE, SKIP_HOOKS].iter().map(Flag::info));
-    settings.extend([PENDING, LOCK].iter().map(Number::info));
-    settings.extend([ALLOWED, REFUSED].iter().map(Texts::info));
-    settings.push(template::VERSION_LABEL.info());
-    settings.extend(owners::infos());
-    settings.extend(heal::infos());
+    let texts = [LOOK, ROLLBACK, WORKLOAD, VERSION_FROM, DIGEST_FROM, INSTANCE];
+    let mut own: Vec<SettingInfo> = texts.iter().map(Text::info).collect();
+    own.extend([WAITS, FORCE, SKIP_HOOKS].iter().map(Flag::info));
+    own.extend([PENDING, LOCK].iter().map(Number::info));
+    own.extend([ALLOWED, REFUSED].iter().map(Texts::info));
     let about =
         "Takes a Helm release back to a good revision, repairs what was cut off, and mends what runs.";
-    Description { about: about.into(), settings }
+    Description { about: about.into(), settings: settings::infos(own) }
 }
 
 pub(crate) fn validate(config: &[Setting]) -> Vec<Problem> {
     let mut problems = settings::problems(config);
-    problems.extend(template::problems(config));
-    problems.extend(owners::problems(config));
-    problems.extend(heal::problems(config));
     let mut hold = |good: bool, name: &str, why: String| {
         if !good {
             problems.push(problem(name, why));

@@ -23,17 +23,9 @@ mod source;
 
 use alloc::vec::Vec;
 
-use backstay_kubernetes::{
-    api::Cluster,
-    heal,
-    hold::{self, GO_ON, HOLD},
-    owners::{self, UNFREEZE},
-    resource::ROLLOUTS,
-    settings, template,
-    workload::Workload,
-};
+use backstay_kubernetes::{api::Cluster, heal, resource::ROLLOUTS, restore, settings, workload::Workload};
 use backstay_sdk::{
-    executor::{Ctx, Executor, Failed, Order, Task, permanent},
+    executor::{Ctx, Executor, Failed, Order, Task},
     readings::LOOK,
     settings::{Description, Problem, Setting},
 };
@@ -46,43 +38,26 @@ pub struct Rollouts;
 
 impl Executor for Rollouts {
     fn describe() -> Description {
-        let mut settings = settings::infos();
-        settings.push(template::VERSION_LABEL.info());
-        settings.extend(owners::infos());
-        settings.extend(heal::infos());
         Description {
             about: "Aborts and brings back a Rollout of Argo Rollouts, holds it, and mends what runs.".into(),
-            settings,
+            settings: settings::infos([]),
         }
     }
 
     fn validate(config: &[Setting]) -> Vec<Problem> {
-        let mut problems = settings::problems(config);
-        problems.extend(template::problems(config));
-        problems.extend(owners::problems(config));
-        problems.extend(heal::problems(config));
-        problems
+        settings::problems(config)
     }
 
     async fn run(ctx: &Ctx, order: &Order) -> Result<(), Failed> {
         let (cluster, workload) = (Cluster::new(ctx), Workload::of(ROLLOUTS, ctx.config()));
         match &order.task {
             Task::GoHome(release) => home::go_home(&cluster, &workload, release).await,
-            Task::Heal(playbook) => match playbook.as_str() {
-                LOOK => look::tell(&cluster, &workload).await,
-                HOLD => hold::hold(&cluster, &workload).await,
-                GO_ON => hold::go_on(&cluster, &workload).await,
-                UNFREEZE => {
-                    let owners = Seen::of(&cluster, &workload).await?.owners(&cluster, &workload);
-                    owners::thaw(&cluster, owners::look(&cluster, &workload, owners).await?).await
-                }
-                _ => heal::heal(&cluster, &workload, playbook).await,
-            },
-            Task::Install(_) | Task::Confirm(_) => {
-                let why =
-                    "it lets no release out: a pipeline or a GitOps controller does, and this takes it back";
-                Err(permanent(why))
+            Task::Heal(playbook) if playbook == LOOK => look::tell(&cluster, &workload).await,
+            Task::Heal(playbook) => {
+                let owners = async || Ok(Seen::of(&cluster, &workload).await?.owners(&cluster, &workload));
+                heal::held_or_healed(&cluster, &workload, playbook, owners).await
             }
+            Task::Install(_) | Task::Confirm(_) => Err(restore::lets_none_out()),
         }
     }
 }

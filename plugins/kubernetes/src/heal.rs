@@ -24,7 +24,15 @@ use backstay_sdk::{
     settings::{Problem, Setting, SettingInfo},
 };
 
-use crate::{age::SETTLES, api::Cluster, look, pods::STARTS, workload::Workload};
+use crate::{
+    age::SETTLES,
+    api::Cluster,
+    hold::{self, GO_ON, HOLD},
+    look,
+    owners::{self, Owner, UNFREEZE},
+    pods::STARTS,
+    workload::Workload,
+};
 
 /// What can be asked for.
 pub const PLAYBOOKS: [&str; 8] =
@@ -37,7 +45,26 @@ pub(crate) const PODS_MAX: u32 = 60;
 /// How much of a name is told. A failure has 256 bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Runs a playbook.
+/// Runs a playbook on a workload that is itself what is let out, and so can be held: also those that hold it, and give it back to
+/// `owners`, whoever else writes it.
+///
+/// # Errors
+/// Why it didn't help, or can't.
+pub async fn held_or_healed(
+    cluster: &Cluster<'_>,
+    workload: &Workload,
+    playbook: &str,
+    owners: impl AsyncFnOnce() -> Result<Vec<Owner>, Failed>,
+) -> Result<(), Failed> {
+    match playbook {
+        HOLD => hold::hold(cluster, workload).await,
+        GO_ON => hold::go_on(cluster, workload).await,
+        UNFREEZE => owners::thaw(cluster, owners::look(cluster, workload, owners().await?).await?).await,
+        _ => heal(cluster, workload, playbook).await,
+    }
+}
+
+/// Runs a playbook that mends.
 ///
 /// # Errors
 /// Why it didn't help, or can't.

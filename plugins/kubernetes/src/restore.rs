@@ -7,7 +7,7 @@ use alloc::{format, string::ToString as _, vec::Vec};
 
 use backstay_sdk::{
     deed,
-    executor::{Failed, transient},
+    executor::{Failed, permanent, transient},
     quote,
 };
 use serde_json::{Value, json};
@@ -62,6 +62,12 @@ pub async fn restore(
     ]);
     operations.extend(more);
     cluster.patch(of, &operations).await
+}
+
+/// Why a release isn't let out.
+#[must_use]
+pub fn lets_none_out() -> Failed {
+    permanent("it lets no release out: a pipeline or a GitOps controller does, and this takes it back")
 }
 
 /// Keeps what was there before as evidence of the run: the workload, who writes it, and which revision is home.

@@ -1,10 +1,11 @@
-//! What can be set for every executor for Kubernetes.
+//! What can be set for every executor for Kubernetes: what the target is (here), and what its template, its owners and its playbooks have
+//! to be told (each says that of itself).
 
 use alloc::{format, vec::Vec};
 
 use backstay_sdk::settings::{Number, Problem, Required, Setting, SettingInfo, Text, is_name, problem};
 
-use crate::resource::is_dns_name;
+use crate::{heal, owners, resource::is_dns_name, template};
 
 /// The endpoint of the API server.
 pub const ENDPOINT: Text = Text {
@@ -40,15 +41,28 @@ pub const POLL: Number = Number {
     help: "The longest pause between two looks while something is waited for, in ms. The first are shorter.",
 };
 
-/// All of them, for `describe`.
+/// All of them, for `describe`: what the target is, what the executor has of its `own`, and what is the same for all.
 #[must_use]
-pub fn infos() -> Vec<SettingInfo> {
-    Vec::from([ENDPOINT.info(), NAMESPACE.info(), NAME.info(), CONTAINER.info(), WAIT.info(), POLL.info()])
+pub fn infos(own: impl IntoIterator<Item = SettingInfo>) -> Vec<SettingInfo> {
+    let target = [ENDPOINT.info(), NAMESPACE.info(), NAME.info(), CONTAINER.info(), WAIT.info(), POLL.info()];
+    let mut infos: Vec<SettingInfo> = target.into_iter().chain(own).collect();
+    infos.push(template::VERSION_LABEL.info());
+    infos.extend(owners::infos());
+    infos.extend(heal::infos());
+    infos
 }
 
-/// What is wrong with them.
+/// What is wrong with them, but for an executor's own.
 #[must_use]
 pub fn problems(config: &[Setting]) -> Vec<Problem> {
+    let mut problems = of_target(config);
+    problems.extend(template::problems(config));
+    problems.extend(owners::problems(config));
+    problems.extend(heal::problems(config));
+    problems
+}
+
+fn of_target(config: &[Setting]) -> Vec<Problem> {
     let mut problems = Vec::new();
     if !is_name(ENDPOINT.of(config)) {
         problems.push(problem(
