@@ -1,19 +1,19 @@
 //! A Deployment of three pods in memory, for the tests, with what its controller makes of each change.
 
-use alloc::{format, string::String, vec};
+use alloc::{string::String, vec};
 
 use backstay_kubernetes::{
     json::{Value, json},
-    testing::{Api, Objects, number},
+    revisions::BY_DEPLOYMENT,
+    testing::{
+        Api, Objects,
+        shop::{self, REPLICA_SETS, kept, revision, template, workload},
+    },
 };
-use backstay_sdk::executor::{Release, Task};
 
 use crate::Deployment;
 
 pub(crate) const SHOP: &str = "/apis/apps/v1/namespaces/prod/deployments/shop";
-pub(crate) const REPLICA_SETS: &str = "/apis/apps/v1/namespaces/prod/replicasets";
-pub(crate) const APP: &str = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/shop";
-const REVISION: &str = "deployment.kubernetes.io/revision";
 /// How long pods take to come up, in ms.
 const COMES_UP_MS: u64 = 40;
 
@@ -22,35 +22,11 @@ pub(crate) struct Shop {
     pub(crate) api: Api,
 }
 
-/// A release called by one letter; its digest is that letter.
-pub(crate) fn release(name: char) -> Release {
-    Release { version: name.into(), digest: String::from(name).repeat(64), length: 0, security_epoch: 0 }
-}
-
-/// A template that runs it, with an environment of its own.
-pub(crate) fn template(runs: char, env: &str) -> Value {
-    let image = format!("r.example/shop:{runs}@sha256:{}", String::from(runs).repeat(64));
-    json!({
-        "metadata": { "labels": { "app": "shop" } },
-        "spec": { "containers": [{ "name": "shop", "image": image, "env": [{ "name": "E", "value": env }] }] },
-    })
-}
-
 impl Shop {
     /// With these releases let out one after the other, each to its end. The pods of one with an `x` in its environment don't come up.
     pub(crate) fn of(releases: &[char]) -> Self {
-        let mut api = Api::of("prod", "shop").set(number("wait-ms", 2000));
-        let tracking = json!({ "argocd.argoproj.io/tracking-id": "shop:apps/Deployment:prod/shop" });
-        api.objects.put(
-            SHOP,
-            json!({
-                "metadata": { "annotations": tracking, "labels": { "app": "shop" }, "uid": "shop-uid" },
-                "spec": { "replicas": 3, "selector": { "matchLabels": { "app": "shop" } }, "template": template('0', "") },
-                "status": {},
-            }),
-        );
-        let automated = json!({ "prune": true, "selfHeal": true });
-        api.objects.put(APP, json!({ "metadata": { "annotations": {} }, "spec": { "syncPolicy": { "automated": automated } } }));
+        let mut api = kept();
+        api.objects.put(SHOP, workload("apps/Deployment:prod/shop", &template('0', "")));
         let mut shop = Self { api };
         for runs in releases {
             shop.lets_out(template(*runs, ""));
@@ -84,21 +60,17 @@ impl Shop {
     }
 
     pub(crate) fn goes_home(&mut self, to: char) -> Option<String> {
-        let ran = self.api.run::<Deployment>(Task::GoHome(release(to)), None);
-        if ran.outcome == backstay_sdk::executor::Outcome::Done { None } else { Some(ran.failed().why) }
+        shop::goes_home::<Deployment>(&mut self.api, to)
     }
 
     /// What its template runs, and with which environment.
     pub(crate) fn runs(&self) -> (char, String) {
-        let container = self.api.objects.get(SHOP, "/spec/template/spec/containers/0");
-        let image = container["image"].as_str().unwrap();
-        let env = container["env"][0]["value"].as_str().unwrap();
-        (image.chars().last().unwrap(), env.into())
+        shop::runs(&self.api.objects, SHOP)
     }
 
     /// Whether Argo CD would put back what Git says.
     pub(crate) fn is_frozen(&self) -> bool {
-        self.api.objects.get(APP, "/spec/syncPolicy/automated").is_null()
+        shop::is_frozen(&self.api.objects)
     }
 }
 
@@ -109,40 +81,9 @@ fn controls(objects: &mut Objects, now: u64, since: &mut Option<u64>) {
         objects.edit(SHOP, |it| it["status"]["observedGeneration"] = it["metadata"]["generation"].clone());
         return;
     }
-    let sets = objects.below(REPLICA_SETS);
-    let plain = |set: &Value| {
-        let mut template = set["spec"]["template"].clone();
-        template["metadata"]["labels"].as_object_mut().unwrap().remove("pod-template-hash");
-        template
-    };
-    let revision =
-        |set: &Value| -> u64 { set["metadata"]["annotations"][REVISION].as_str().unwrap().parse().unwrap() };
-    let newest = sets.iter().map(|path| revision(objects.at(path))).max().unwrap_or(0);
-    let current = sets.iter().find(|path| plain(objects.at(path)) == shop["spec"]["template"]).cloned();
-    let current = current.unwrap_or_else(|| {
-        let hash = format!("h{}", sets.len() + 1);
-        let path = format!("{REPLICA_SETS}/shop-{hash}");
-        let mut template = shop["spec"]["template"].clone();
-        template["metadata"]["labels"]["pod-template-hash"] = hash.as_str().into();
-        objects.put(
-            &path,
-            json!({
-                "metadata": {
-                    "annotations": { REVISION: "0" },
-                    "labels": { "app": "shop", "pod-template-hash": hash },
-                    "ownerReferences": [{ "kind": "Deployment", "uid": shop["metadata"]["uid"] }],
-                },
-                "spec": { "replicas": 0, "template": template },
-                "status": { "availableReplicas": 0 },
-            }),
-        );
-        path
-    });
-    let number = match revision(objects.at(&current)) {
-        0 => newest + 1,
-        number if number == newest => number,
-        _ => newest + 1,
-    };
+    let template = &shop["spec"]["template"];
+    let current = revision(objects, &shop, "Deployment", template, BY_DEPLOYMENT);
+    let number = objects.at(&current)["metadata"]["annotations"][BY_DEPLOYMENT.revision].clone();
     let is_new = shop["status"]["observedGeneration"] != shop["metadata"]["generation"];
     let began = *since.get_or_insert(now);
     if is_new && began != 0 {
@@ -154,7 +95,6 @@ fn controls(objects: &mut Objects, now: u64, since: &mut Option<u64>) {
     let (wanted, available) =
         if is_up { (3, 3) } else { (1, i64::from(objects.get(&current, "/status/availableReplicas") != 0)) };
     objects.edit(&current, |set| {
-        set["metadata"]["annotations"][REVISION] = format!("{number}").into();
         set["spec"]["replicas"] = wanted.into();
         set["status"]["availableReplicas"] = available.into();
     });
@@ -180,7 +120,7 @@ fn controls(objects: &mut Objects, now: u64, since: &mut Option<u64>) {
         (false, false) => "ReplicaSetUpdated",
     };
     objects.edit(SHOP, |it| {
-        it["metadata"]["annotations"][REVISION] = format!("{number}").into();
+        it["metadata"]["annotations"][BY_DEPLOYMENT.revision] = number;
         it["status"] = json!({
             "observedGeneration": it["metadata"]["generation"],
             "replicas": all,

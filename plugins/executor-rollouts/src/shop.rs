@@ -7,40 +7,25 @@ use alloc::{format, string::String};
 
 use backstay_kubernetes::{
     json::{Value, json},
-    testing::{Api, Objects, number},
+    revisions::BY_ROLLOUT,
+    testing::{
+        Api, Objects,
+        shop::{self, REPLICA_SETS, kept, revision, template, workload},
+    },
 };
-use backstay_sdk::executor::{Outcome, Release, Task};
 
 use crate::Rollouts;
 
 pub(crate) const SHOP: &str = "/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/shop";
 pub(crate) const STATUS: &str = "/apis/argoproj.io/v1alpha1/namespaces/prod/rollouts/shop/status";
-pub(crate) const REPLICA_SETS: &str = "/apis/apps/v1/namespaces/prod/replicasets";
-pub(crate) const APP: &str = "/apis/argoproj.io/v1alpha1/namespaces/argocd/applications/shop";
 /// The Deployment that holds the template of one with a `workloadRef`.
 pub(crate) const TEMPLATES: &str = "/apis/apps/v1/namespaces/prod/deployments/templates";
-const REVISION: &str = "rollout.argoproj.io/revision";
-const HASH: &str = "rollouts-pod-template-hash";
 /// How long pods take to come up, in ms.
 const COMES_UP_MS: u64 = 30;
 
 /// The target.
 pub(crate) struct Shop {
     pub(crate) api: Api,
-}
-
-/// A release called by one letter; its digest is that letter.
-pub(crate) fn release(name: char) -> Release {
-    Release { version: name.into(), digest: String::from(name).repeat(64), length: 0, security_epoch: 0 }
-}
-
-/// A template that runs it. The pods of one with an `x` as its environment don't come up.
-pub(crate) fn template(runs: char, env: &str) -> Value {
-    let image = format!("r.example/shop:{runs}@sha256:{}", String::from(runs).repeat(64));
-    json!({
-        "metadata": { "labels": { "app": "shop" } },
-        "spec": { "containers": [{ "name": "shop", "image": image, "env": [{ "name": "E", "value": env }] }] },
-    })
 }
 
 /// A canary with a fifth of the traffic, until people let it go on.
@@ -56,15 +41,10 @@ pub(crate) fn blue_green() -> Value {
 impl Shop {
     /// With the release a fully promoted.
     pub(crate) fn of(strategy: Value) -> Self {
-        let tracking = json!({ "argocd.argoproj.io/tracking-id": "shop:argoproj.io/Rollout:prod/shop" });
-        let selector = json!({ "matchLabels": { "app": "shop" } });
-        let spec = json!({ "replicas": 3, "selector": selector, "template": template('a', ""), "strategy": strategy });
-        let mut api = Api::of("prod", "shop").set(number("wait-ms", 2000));
-        let meta = json!({ "annotations": tracking, "labels": { "app": "shop" } });
-        api.objects.put(SHOP, json!({ "metadata": meta, "spec": spec, "status": {} }));
-        let automated = json!({ "prune": true, "selfHeal": true });
-        let app = json!({ "metadata": { "annotations": {} }, "spec": { "syncPolicy": { "automated": automated } } });
-        api.objects.put(APP, app);
+        let mut api = kept();
+        let mut shop = workload("argoproj.io/Rollout:prod/shop", &template('a', ""));
+        shop["spec"]["strategy"] = strategy;
+        api.objects.put(SHOP, shop);
         let mut shop = Self { api };
         shop.passes();
         shop.also(|_| {});
@@ -74,12 +54,9 @@ impl Shop {
     /// The same, with the template in a Deployment.
     pub(crate) fn of_reference(strategy: Value) -> Self {
         let mut shop = Self::of(strategy);
-        let selector = json!({ "matchLabels": { "app": "shop" } });
-        let spec = json!({ "replicas": 0, "selector": selector, "template": template('a', "") });
-        let tracking = json!({ "argocd.argoproj.io/tracking-id": "shop:apps/Deployment:prod/templates" });
-        shop.api
-            .objects
-            .put(TEMPLATES, json!({ "metadata": { "annotations": tracking }, "spec": spec, "status": {} }));
+        let mut templates = workload("apps/Deployment:prod/templates", &template('a', ""));
+        templates["spec"]["replicas"] = 0.into();
+        shop.api.objects.put(TEMPLATES, templates);
         shop.api.objects.edit(SHOP, |shop| {
             let spec = shop["spec"].as_object_mut().unwrap();
             spec.remove("template");
@@ -124,8 +101,7 @@ impl Shop {
     }
 
     pub(crate) fn goes_home(&mut self, to: char) -> Option<String> {
-        let ran = self.api.run::<Rollouts>(Task::GoHome(release(to)), None);
-        if ran.outcome == Outcome::Done { None } else { Some(ran.failed().why) }
+        shop::goes_home::<Rollouts>(&mut self.api, to)
     }
 
     pub(crate) fn status(&self, pointer: &str) -> Value {
@@ -139,23 +115,20 @@ impl Shop {
 
     /// Whether Argo CD would put back what Git says.
     pub(crate) fn is_frozen(&self) -> bool {
-        self.api.objects.get(APP, "/spec/syncPolicy/automated").is_null()
+        shop::is_frozen(&self.api.objects)
     }
 }
 
 pub(crate) fn runs(objects: &Objects, hash: &Value) -> (char, String) {
-    let path = format!("{REPLICA_SETS}/shop-{}", hash.as_str().unwrap());
-    let container = objects.get(&path, "/spec/template/spec/containers/0");
-    let image = container["image"].as_str().unwrap();
-    (image.chars().last().unwrap(), container["env"][0]["value"].as_str().unwrap().into())
+    shop::runs(objects, &format!("{REPLICA_SETS}/shop-{}", hash.as_str().unwrap()))
 }
 
 /// What the controller makes of the Rollout in one go.
 fn controls(objects: &mut Objects, now: u64, since: &mut u64) {
     let shop = objects.at(SHOP).clone();
     let source = if objects.has(TEMPLATES) { objects.at(TEMPLATES).clone() } else { shop.clone() };
-    let current = replica_set(objects, &shop, &source["spec"]["template"]);
-    let hash = objects.get(&current, &format!("/metadata/labels/{HASH}"));
+    let current = revision(objects, &shop, "Rollout", &source["spec"]["template"], BY_ROLLOUT);
+    let hash = objects.get(&current, &format!("/metadata/labels/{}", BY_ROLLOUT.hash));
     let steps = shop["spec"]["strategy"]["canary"]["steps"].as_array().map(|steps| json!(steps.len()));
     let mut status = shop["status"].clone();
     let was_observed = status["observedGeneration"] == generation(&shop);
@@ -201,7 +174,7 @@ fn controls(objects: &mut Objects, now: u64, since: &mut u64) {
     }
     let is_whole = status["stableRS"] == hash;
     for path in objects.below(REPLICA_SETS) {
-        let of = objects.get(&path, &format!("/metadata/labels/{HASH}"));
+        let of = objects.get(&path, &format!("/metadata/labels/{}", BY_ROLLOUT.hash));
         let count = match (of == status["stableRS"], of == hash) {
             (true, _) => 3,
             (false, true) if !is_aborted => 1,
@@ -234,39 +207,4 @@ fn controls(objects: &mut Objects, now: u64, since: &mut u64) {
 
 fn generation(of: &Value) -> Value {
     format!("{}", of["metadata"]["generation"]).into()
-}
-
-/// The ReplicaSet of a template, made where there is none.
-fn replica_set(objects: &mut Objects, shop: &Value, template: &Value) -> String {
-    let sets = objects.below(REPLICA_SETS);
-    let plain = |set: &Value| {
-        let mut template = set["spec"]["template"].clone();
-        template["metadata"]["labels"].as_object_mut().unwrap().remove(HASH);
-        template
-    };
-    let number =
-        |set: &Value| -> u64 { set["metadata"]["annotations"][REVISION].as_str().unwrap().parse().unwrap() };
-    let newest = sets.iter().map(|path| number(objects.at(path))).max().unwrap_or(0);
-    let path = sets.iter().find(|path| plain(objects.at(path)) == *template).cloned();
-    let path = path.unwrap_or_else(|| {
-        let hash = format!("h{}", sets.len() + 1);
-        let path = format!("{REPLICA_SETS}/shop-{hash}");
-        let mut template = template.clone();
-        template["metadata"]["labels"][HASH] = hash.as_str().into();
-        let meta = json!({
-            "annotations": { REVISION: "0" },
-            "labels": { "app": "shop", HASH: hash },
-            "ownerReferences": [{ "kind": "Rollout", "uid": shop["metadata"]["uid"] }],
-        });
-        let spec = json!({ "replicas": 0, "template": template });
-        objects.put(&path, json!({ "metadata": meta, "spec": spec, "status": { "availableReplicas": 0 } }));
-        path
-    });
-    if number(objects.at(&path)) < newest || newest == 0 {
-        let next = format!("{}", newest + 1);
-        objects.edit(&path, |set| set["metadata"]["annotations"][REVISION] = next.into());
-    } else if number(objects.at(&path)) == 0 {
-        objects.edit(&path, |set| set["metadata"]["annotations"][REVISION] = "1".into());
-    }
-    path
 }

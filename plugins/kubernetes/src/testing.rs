@@ -1,11 +1,12 @@
 //! An API server in memory, for tests: objects by path, changed as Kubernetes changes them, and cut off at any effect.
 //!
 //! Here: runs of an executor against it ([`Api::run`]), mishaps, what was changed and attached. Parts of it: what requests do
-//! (`server`), and what is kept of an answer (`fields`). It knows the time, which goes by as a run waits. Not here: what controllers make
+//! (`server`), what is kept of an answer (`fields`), and a workload to go home with (`shop`). It knows the time, which goes by as a run waits. Not here: what controllers make
 //! of a change (a test says it, [`Api::react`]), what commands do (a test says that, too), and any rule of a kind beyond its `status`: the real API server is in tests/k8s.
 
 mod fields;
 mod server;
+pub mod shop;
 
 use alloc::{boxed::Box, format, string::String, vec, vec::Vec};
 

@@ -4,13 +4,16 @@ use alloc::{format, string::String};
 
 use backstay_kubernetes::{
     json::{Value, json},
-    testing::MISHAPS,
+    testing::{
+        MISHAPS,
+        shop::{APP, REPLICA_SETS, release, template},
+    },
 };
 use backstay_sdk::executor::{Outcome, Task, Transience};
 
 use crate::{
     Deployment,
-    shop::{APP, REPLICA_SETS, SHOP, Shop, release, template},
+    shop::{SHOP, Shop},
 };
 
 /// A way home, whole.
@@ -27,8 +30,8 @@ fn the_bad_release_goes_and_git_cannot_bring_it_back() {
     assert!(shop.is_frozen());
     assert_eq!(shop.api.changes, [format!("PATCH {APP}"), format!("PATCH {SHOP}")], "frozen first");
     assert_eq!(shop.api.objects.below(REPLICA_SETS).len(), 2, "no ReplicaSet was made for it");
-    let template = shop.api.objects.get(SHOP, "/spec/template");
-    assert_eq!(template, crate::shop::template('a', ""), "without the controller's label");
+    let restored = shop.api.objects.get(SHOP, "/spec/template");
+    assert_eq!(restored, template('a', ""), "without the controller's label");
     let (name, before) = &shop.api.attached[0];
     let before: Value = backstay_kubernetes::json::from_str(before).unwrap();
     assert_eq!((name.as_str(), &before["home"]["revision"]), ("before", &json!(1)));

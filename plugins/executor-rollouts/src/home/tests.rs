@@ -6,13 +6,16 @@ use core::cell::Cell;
 
 use backstay_kubernetes::{
     json::{Value, json},
-    testing::{MISHAPS, Mishap},
+    testing::{
+        MISHAPS, Mishap,
+        shop::{APP, REPLICA_SETS, release, template},
+    },
 };
 use backstay_sdk::executor::{Outcome, Task, Transience};
 
 use crate::{
     Rollouts,
-    shop::{APP, REPLICA_SETS, SHOP, STATUS, Shop, TEMPLATES, blue_green, canary, release, runs, template},
+    shop::{SHOP, STATUS, Shop, TEMPLATES, blue_green, canary, runs},
 };
 
 /// A way home, whole.

@@ -2,12 +2,15 @@
 
 use alloc::format;
 
-use backstay_kubernetes::{json::json, testing::MISHAPS};
+use backstay_kubernetes::{
+    json::json,
+    testing::{MISHAPS, shop::template},
+};
 use backstay_sdk::{executor::Task, readings::LOOK};
 
 use crate::{
     Rollouts,
-    shop::{SHOP, Shop, blue_green, canary, template},
+    shop::{SHOP, Shop, blue_green, canary},
 };
 
 fn told(shop: &mut Shop) -> (char, u32) {
