@@ -48,7 +48,7 @@ impl Target {
         self.state.out = Some(out);
         self.state.question = None;
         if self.state.is_quarantined(&release.digest) {
-            self.is_back(now, release.digest, desk);
+            self.is_bad(now, release.digest, goes_on, desk);
         } else if !goes_on && matches!(self.state.hold, Hold::Frozen { .. }) {
             // There was nothing to hold before it, as an executor may have had it.
             self.is_paced_anew();
@@ -91,20 +91,18 @@ impl Target {
         self.note(TargetStep::Deployed { release, stage, build }, desk);
     }
 
-    /// A release that is in quarantine was let out: past the gate, or by somebody who undoes what was done here.
-    fn is_back(&mut self, now: Mono, digest: Digest, desk: &mut Desk<'_>) {
-        let times = self
-            .state
-            .undone
-            .as_ref()
-            .filter(|undone| undone.digest == digest)
-            .map_or(0, |undone| undone.times);
-        let times = times.saturating_add(1);
-        self.state.undone = Some(Undone { digest, times });
-        self.opens(now, "a release that is in quarantine was let out", desk);
-        if times >= 2 {
-            self.freeze(now, Rail::Fight { undone: times }, desk);
-            return;
+    /// A release that is in quarantine is out: let out past the gate, or by somebody who undoes what was done here. Where it was out
+    /// before, nobody has let it out again: it goes further before it has been sent back.
+    fn is_bad(&mut self, now: Mono, digest: Digest, goes_on: bool, desk: &mut Desk<'_>) {
+        if !goes_on {
+            let undone = self.state.undone.as_ref().filter(|undone| undone.digest == digest);
+            let times = undone.map_or(0, |undone| undone.times).saturating_add(1);
+            self.state.undone = Some(Undone { digest, times });
+            self.opens(now, "a release that is in quarantine was let out", desk);
+            if times >= 2 {
+                self.freeze(now, Rail::Fight { undone: times }, desk);
+                return;
+            }
         }
         self.roll_back(now, self.how(), desk);
     }

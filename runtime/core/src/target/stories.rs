@@ -238,6 +238,25 @@ fn what_is_undone_twice_is_a_fight() {
     assert!(matches!(world.state("shop").hold(), Hold::Frozen { .. }), "no window lifts it");
 }
 
+/// A controller takes a bad release further while it is being sent back. Nobody has let it out again, so nobody is to be fought.
+#[test]
+fn what_goes_further_on_its_way_back_is_no_fight() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    for stage in [200, 300, 400] {
+        world.deploys("shop", "2.0", stage);
+    }
+    assert!(world.pages.is_empty(), "{:?}", world.pages);
+    assert_eq!(world.run_ends(), Task::GoHome { release: release("1.0") });
+    world.deploys("shop", "2.0", 100);
+    assert_eq!(world.run_ends(), Task::GoHome { release: release("1.0") }, "now it is out again, once");
+    world.deploys("shop", "2.0", 100);
+    assert_eq!(world.pages, ["what was done here was undone 2 times by somebody else"]);
+}
+
 /// There is only one run at a time, and one that hangs is let go of at its limit.
 #[test]
 fn one_run_at_a_time() {
