@@ -185,6 +185,11 @@ pub enum TargetStep {
         /// Where, or why not. At most 256 bytes.
         what: String,
     },
+    /// A release that was confirmed was to be left, whether it could be or not: it may be gone back to only once it is confirmed again.
+    Distrusted {
+        /// Which.
+        release: Release,
+    },
 }
 
 impl TargetStep {
@@ -214,7 +219,8 @@ impl TargetStep {
             | Self::Paged { .. }
             | Self::Labelled { .. }
             | Self::Override { .. }
-            | Self::Migration { .. } => None,
+            | Self::Migration { .. }
+            | Self::Distrusted { .. } => None,
         }
     }
 }

@@ -493,7 +493,8 @@ fn tell_of_target(event: &TargetEvent) {
         | TargetStep::Waits { .. }
         | TargetStep::Labelled { .. }
         | TargetStep::Override { .. }
-        | TargetStep::Migration { .. } => tracing::info!("{event}"),
+        | TargetStep::Migration { .. }
+        | TargetStep::Distrusted { .. } => tracing::info!("{event}"),
     }
 }
 

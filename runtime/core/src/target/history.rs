@@ -90,11 +90,15 @@ impl Target {
     }
 
     /// What is to be left is no home any more, whether it can be left now or not: not before it has been good for long enough again.
-    pub(super) fn is_no_home(&mut self) {
+    pub(super) fn is_no_home(&mut self, desk: &mut Desk<'_>) {
         let (left, _, _) = self.judged_release();
+        let known = self.state.good.len();
         self.state.good.retain(|good| good.release.digest != left.digest);
         if let Some(out) = &mut self.state.out {
             out.confirmed = false;
+        }
+        if self.state.good.len() < known {
+            self.note(TargetStep::Distrusted { release: left }, desk);
         }
     }
 

@@ -12,7 +12,7 @@ const RELAPSE_SPAN: Millis = Millis::from_secs(6 * 3600);
 impl Target {
     /// Brings the release before back, if every rail lets it.
     pub(super) fn roll_back(&mut self, now: Mono, how: How, desk: &mut Desk<'_>) {
-        self.is_no_home();
+        self.is_no_home(desk);
         let wanted = Action::RollBack { how };
         if let Err(rail) = self.may_run(now) {
             self.restrain(wanted, rail, desk);

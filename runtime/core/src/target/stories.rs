@@ -66,7 +66,8 @@ fn what_was_to_be_left_is_no_home() {
     let mut world = World::of(&["shop"]);
     world.has_good("shop", "1.0");
     world.says("shop", Some(ROLL_BACK));
-    world.windows("shop", 1);
+    world.windows("shop", 2);
+    assert_eq!(world.heard("was to be left: it is no way home any more"), 1, "{:#?}", world.told);
     world.wishes("shop", Wish::Thaw);
     world.deploys("shop", "2.0", 1000);
     world.windows("shop", 1);

@@ -150,6 +150,9 @@ impl fmt::Display for TargetStep {
             Self::Labelled { label, who: None } => write!(f, "looks like {label}"),
             Self::Override { who, what } => write!(f, "{who} did by hand: {what}"),
             Self::Migration { what } => write!(f, "migration: {what}"),
+            Self::Distrusted { release } => {
+                write!(f, "{release} was to be left: it is no way home any more")
+            }
         }
     }
 }
