@@ -82,7 +82,7 @@ impl Target {
     #[must_use]
     pub fn heeds(&self, wish: &Wish) -> Option<&'static str> {
         match wish {
-            Wish::Thaw if self.state.hold == Hold::Free => Some("it is not frozen"),
+            Wish::Thaw if self.state.hold == Hold::Free && !self.may_stand() => Some("it is not frozen"),
             Wish::CloseBreaker if self.state.breaker == Breaker::Closed => Some("its breaker is closed"),
             Wish::Lift(digest) if !self.state.is_quarantined(digest) => {
                 Some("no such release is in quarantine here")

@@ -85,10 +85,16 @@ impl Target {
 
     /// A person says that it may go on, or it is another release: nobody has seen how what was held does.
     pub(super) fn may_go_on(&mut self, now: Mono, desk: &mut Desk<'_>) {
-        if self.settings.holds && self.paced.is != Some(Pace::Going) {
+        if self.may_stand() {
             self.paced = Paced::default();
             self.brings_to(now, Pace::Going, desk);
         }
+    }
+
+    /// Whether what is on its way may stand where it is. It does where its executor was asked to hold it, and may do so where nothing
+    /// is known: after a restart, or while it is being asked.
+    pub(super) fn may_stand(&self) -> bool {
+        self.settings.holds && self.settings.mode == Mode::Enforce && self.paced.is != Some(Pace::Going)
     }
 
     fn brings_to(&mut self, now: Mono, pace: Pace, desk: &mut Desk<'_>) {

@@ -10,7 +10,7 @@ use backstay_model::{Action, How, Millis, Mode, Permille, Task};
 
 use crate::target::{
     Hold, TargetInput, TargetSettings, Wish, Work,
-    world::{ROLL_BACK, World, release, settings},
+    world::{ROLL_BACK, World, release, settings, target},
 };
 
 const SLOW: Option<Action> = Some(Action::Slow { windows: 1 });
@@ -51,6 +51,26 @@ fn slow_holds_it_and_proceed_lets_it_go_on() {
     world.says("shop", Some(Action::Proceed));
     world.windows("shop", 2);
     assert_eq!(settles(&mut world), ["go-on"]);
+}
+
+/// Nothing is frozen where the policy says slow, and it stands all the same: a person may have it go on, before a restart and after.
+#[test]
+fn what_only_slow_holds_a_person_lets_go_on() {
+    let heeds = |world: &World| world.estate.target(&target("shop")).unwrap().heeds(&Wish::Thaw);
+    let mut world = shop();
+    world.windows("shop", 1);
+    assert_eq!(heeds(&world), Some("it is not frozen"), "nor held");
+    world.says("shop", SLOW);
+    for restarts in [false, true] {
+        world.windows("shop", 1);
+        assert_eq!(settles(&mut world), ["hold"]);
+        if restarts {
+            world.restarts();
+        }
+        assert_eq!(heeds(&world), None);
+        world.wishes("shop", Wish::Thaw);
+        assert_eq!(settles(&mut world), ["go-on"]);
+    }
 }
 
 #[test]
