@@ -47,12 +47,12 @@ pub(crate) struct TargetFile {
     /// Where queries are asked: a name in `prometheus` of backstay.toml. It takes one if an objective has queries.
     #[schemars(with = "Option<NameText>")]
     pub(crate) prometheus: Option<Name>,
-    /// Whether its executor is asked what it sees at the beginning of each window. It takes an executor. A data base that migrates is
+    /// Whether its executor is asked what it sees at the end of each window. It takes an executor. A data base that migrates is
     /// looked at anyhow.
     #[serde(default)]
     pub(crate) look: bool,
     /// Whether its executor can be asked to hold a release where it stands, and to let it go on: it is when the policy says slow, when
-    /// the target is held or frozen, and when that is over. It takes an executor.
+    /// the target is held or frozen, and when that is over. It takes an executor, and no `[migration]`.
     #[serde(default)]
     pub(crate) hold: bool,
     /// What its executor is told besides, over the settings of `executors`. It takes an executor.

@@ -51,9 +51,9 @@ pub struct Target {
     pub executor: Option<Name>,
     /// Where queries are asked: one of [`Shared::prometheus`](crate::Shared::prometheus). Always there if there are queries.
     pub prometheus: Option<Name>,
-    /// Whether its executor is asked what it sees at the beginning of each window. Always so where there is a `migration`.
+    /// Whether its executor is asked what it sees at the end of each window. Always so where there is a `migration`.
     pub looks: bool,
-    /// Whether its executor is asked to hold a release where it stands, and to let it go on.
+    /// Whether its executor is asked to hold a release where it stands, and to let it go on. Never together with `migration`.
     pub holds: bool,
     /// What its executor is told besides, over its own settings.
     pub settings: BTreeMap<Name, Setting>,
@@ -145,6 +145,7 @@ impl Target {
         let mut checker = Checker { document, whole: &whole, found: &mut found };
         let id = checker.id(&file, stem);
         checker.names(&file, known);
+        checker.hold(&file);
         let playbooks = checker.playbooks(&file);
         let objectives = checker.objectives(&file);
         checker.rails(&file.rails);
@@ -249,6 +250,16 @@ impl Checker<'_> {
         {
             let known = known.executors.as_ref().map(listed).unwrap_or_default();
             self.wrong("executor", format!("is missing: {what} takes a name in [executors], {known}"));
+        }
+    }
+
+    /// A data base has no release on its way, so there is none to hold: its steps wait for whoever orders them.
+    fn hold(&mut self, file: &TargetFile) {
+        if file.hold && self.found.migrates {
+            self.wrong(
+                "hold",
+                "isn't for a data base that migrates: nothing of it goes on by itself. Leave it out here, and say it of the services",
+            );
         }
     }
 

@@ -201,6 +201,11 @@ pub(super) const OF_A_DATA_BASE: &[(&str, &str, &str)] = &[
         "mode = \"enforce\"",
         "checkout-db.toml: executor: is missing: to enforce takes a name in [executors], which has commands, db",
     ),
+    (
+        r#"executor = "db""#,
+        "executor = \"db\"\nhold = true",
+        "checkout-db.toml:3: hold: isn't for a data base that migrates: nothing of it goes on by itself. Leave it out here, and say it of the services",
+    ),
     ("to = 8", "to = 7", "checkout-db.toml:13: migration.to: expected more than migration.from, 7, found 7"),
     ("to = 8", "to = 0", "checkout-db.toml:13: migration.to: expected more than migration.from, 7, found 0"),
     ("from = 7", "from = -1", "checkout-db.toml:12: migration.from: expected 0 to 4294967295, found -1"),
