@@ -84,7 +84,7 @@ pub struct TargetSettings {
     pub schema: Option<SharedData>,
     /// Its way to another schema, if it is a data base.
     pub migration: Option<Migration>,
-    /// Whether its executor is asked what it sees when a window begins.
+    /// Whether its executor is asked what it sees at the end of each window.
     pub looks: bool,
     /// Whether its executor can be asked to hold a release where it stands.
     pub holds: bool,
@@ -293,12 +293,10 @@ pub enum TargetEffect {
         /// How it ended.
         outcome: Outcome,
     },
-    /// Ask its executor what it sees.
+    /// Ask its executor what it sees: something has just happened, and a look that is under way may have missed it.
     Look {
         /// Which target.
         target: TargetId,
-        /// Whether one that is under way says nothing any more.
-        anew: bool,
     },
     /// Tell a person.
     Page {

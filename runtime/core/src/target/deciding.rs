@@ -116,7 +116,6 @@ impl Target {
     /// A window closed: the policy is asked, unless a run is changing what it would be asked about.
     pub(super) fn window(&mut self, now: Mono, signals: Signals, desk: &mut Desk<'_>) {
         self.wake_breaker(now);
-        self.looks(desk);
         if self.state.work.changes() {
             return;
         }

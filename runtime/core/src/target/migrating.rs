@@ -67,23 +67,15 @@ impl Target {
         }
         // Without a migration nothing waits for a look, and hundreds of targets are configured at once.
         if self.settings.migration.is_some() {
-            self.looks_anew(desk);
+            self.looks(desk);
         }
     }
 
-    /// Its executor is asked what it sees, if it is one that looks.
+    /// Its executor is asked what it sees, if it is one that looks: something has just happened to it.
     pub(super) fn looks(&self, desk: &mut Desk<'_>) {
         if self.settings.looks {
-            desk.out.push(TargetEffect::Look { target: self.id.clone(), anew: false });
+            desk.out.push(TargetEffect::Look { target: self.id.clone() });
         }
-    }
-
-    /// The same, and what is being looked at this moment may be older than what has just happened.
-    pub(super) fn looks_anew(&self, desk: &mut Desk<'_>) {
-        if !self.settings.looks {
-            return;
-        }
-        desk.out.push(TargetEffect::Look { target: self.id.clone(), anew: true });
     }
 
     /// What a person ordered of its migration isn't wanted any more.
@@ -198,7 +190,7 @@ impl Target {
                 self.step_failed(now, (ticket, begun), failed, desk);
             }
         }
-        self.looks_anew(desk);
+        self.looks(desk);
     }
 
     fn step_failed(
@@ -265,7 +257,7 @@ impl Target {
         let is_seen = desk.migrations.gate(&data).is_some_and(SchemaGate::is_seen);
         if let Some(migrating) = desk.migrations.get_mut(&data) {
             migrating.gate.found_deployed(out.schema.as_ref());
-            desk.out.push(TargetEffect::Look { target: data, anew: true });
+            desk.out.push(TargetEffect::Look { target: data });
         }
         if let Some(rail) = refused.filter(|_| is_seen) {
             self.hold(now, rail.clone(), desk);
@@ -284,7 +276,7 @@ impl Target {
     /// That run has ended. Which data it was about it says itself: the configuration may be another by now.
     pub(super) fn brought_in(&self, run: Ticket, desk: &mut Desk<'_>) {
         for data in desk.migrations.deployed(run) {
-            desk.out.push(TargetEffect::Look { target: data, anew: true });
+            desk.out.push(TargetEffect::Look { target: data });
         }
     }
 

@@ -327,7 +327,7 @@ impl Target {
         self.is_out_again(now, &home);
         self.state.judged = None;
         // What is being looked at this moment may be what was left.
-        self.looks_anew(desk);
+        self.looks(desk);
         let took = now.since(since);
         self.note(TargetStep::CameHome { from: left, to: home, how, took }, desk);
         if how == How::SwitchAndFreeze {

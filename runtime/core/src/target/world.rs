@@ -151,7 +151,7 @@ impl World {
                     let effects = self.estate.step(self.now, &target, TargetInput::Ended { ticket, outcome });
                     self.does(effects);
                 }
-                TargetEffect::Look { target, .. } => self.looks.push(target.to_string()),
+                TargetEffect::Look { target } => self.looks.push(target.to_string()),
                 TargetEffect::Page { rail, .. } => self.pages.push(rail.to_string()),
             }
         }

@@ -17,9 +17,14 @@ use super::{
 impl<D: Diary, P: Ask> Server<D, P> {
     /// Gives a target an input, and does what it wants done, in order.
     pub(in super::super) fn give(&mut self, now: Now, id: &TargetId, input: TargetInput) {
+        self.give_after(now, id, Vec::new(), input);
+    }
+
+    /// The same, with events that led to it: they are written down with what follows.
+    pub(super) fn give_after(&mut self, now: Now, id: &TargetId, before: Vec<Event>, input: TargetInput) {
         let effects = self.targets.estate.step(now.mono, id, input);
         let _about = self.about(id).entered();
-        self.follow_targets(now, effects);
+        self.follow_after(now, before, effects);
     }
 
     /// What is told inside is about this target, and the incident that is open there.
@@ -33,9 +38,14 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// Does what targets want done, in order.
     pub(in super::super) fn follow_targets(&mut self, now: Now, effects: Vec<TargetEffect>) {
+        self.follow_after(now, Vec::new(), effects);
+    }
+
+    fn follow_after(&mut self, now: Now, mut before: Vec<Event>, effects: Vec<TargetEffect>) {
         let mut steps = VecDeque::from([(effects, None::<(Ticket, Consulted)>)]);
         while let Some((effects, consulted)) = steps.pop_front() {
-            let mut events: Vec<Event> = effects.iter().filter_map(recorded).collect();
+            let mut events = std::mem::take(&mut before);
+            events.extend(effects.iter().filter_map(recorded));
             // With an answer goes the call that it came from, so that it can be made again.
             let call = consulted.filter(|(ticket, _)| events.iter().any(|event| event.answers(*ticket)));
             events.extend(call.map(|(ticket, consulted)| consulted.about(ticket)));
@@ -57,7 +67,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                         let input = TargetInput::Ended { ticket, outcome };
                         steps.push_back((self.targets.estate.step(now.mono, &target, input), None));
                     }
-                    TargetEffect::Look { target, anew } => self.begin_look(now, &target, anew),
+                    TargetEffect::Look { target } => self.look_anew(now, &target),
                     TargetEffect::Page { target, incident, rail } => self.page(&target, incident, &rail),
                 }
             }

@@ -1,8 +1,9 @@
 //! Looks: an executor is asked what it sees, and what it attached is taken as facts.
 //!
 //! A look is a run of the playbook [`LOOK`] of which nothing that changes is done. It takes no lock and is not written down: what
-//! follows from it is. What it says counts for the window that is open; of a data base it says where its migration stands. Not
-//! here: when there is one (`core`), how readings are read (`signals`).
+//! follows from it is. What it says counts for the window that waits for it, or else for the one that is open; of a data base it says
+//! where its migration stands. There is one at the end of each window (`watching`), and whenever `core` wants one. Not here: how
+//! readings are read (`signals`).
 
 use backstay_core::{Columns, FlagState, LOOK, SchemaLook, TargetInput};
 use backstay_model::{Name, Outcome, TargetId, Task};
@@ -18,14 +19,19 @@ use super::{
 pub(super) const READINGS: &str = "readings";
 
 impl<D: Diary, P: Ask> Server<D, P> {
-    /// Begins a look, unless one is under way. With `anew`, what has just happened made that one too old.
-    pub(super) fn begin_look(&mut self, now: Now, target: &TargetId, anew: bool) {
-        if self.targets.looks.contains_key(target) && !anew {
-            return;
-        }
+    /// Begins a look, and lets go of one that is under way: it may have seen what was before.
+    pub(super) fn look_anew(&mut self, now: Now, target: &TargetId) {
         if let Some(number) = self.targets.looks.remove(target) {
             self.targets.dry.remove(&number);
             self.targets.todo.push_back(Todo::LetGo(Whose::Dry(number)));
+        }
+        self.begin_look(now, target);
+    }
+
+    /// Begins a look, unless one is under way.
+    pub(super) fn begin_look(&mut self, now: Now, target: &TargetId) {
+        if self.targets.looks.contains_key(target) {
+            return;
         }
         let Ok(playbook) = Name::parse(LOOK) else { return };
         match self.executor_of(target, None) {
@@ -79,6 +85,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             let release = self.known_as(target, &version, digest);
             self.give(now, target, TargetInput::SeenOut { release, stage });
         }
+        self.looked(now, target);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Runs of targets: the executor that takes one, its steps, and the effects that it asks for.
 //!
-//! What comes of an effect is written down before the executor hears of it, and nothing begins before the record that
-//! explains it is durable. Not here: which run there is, and what its end means (`core`).
+//! What came of an effect, what the executor makes of it and what begins next are written down in one go: an executor remembers
+//! nothing by itself, so it may hear first. Nothing begins before the record that explains it is durable. Not here: which run there is, and what its end means (`core`).
 
 use backstay_core::TargetInput;
 use backstay_host::CallError;
@@ -23,11 +23,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
         // What couldn't be written down isn't begun: after a crash nobody would know of it.
         if !self.is_durable() {
             let why = "nothing can be written down, so nothing is begun".into();
-            return self.end_run(now, &target, ticket, transient(why));
+            return self.end_run(now, &target, ticket, transient(why), Vec::new());
         }
         let executor = match self.executor_of(&target, grant) {
             Ok(found) => found,
-            Err(why) => return self.end_run(now, &target, ticket, transient(why)),
+            Err(why) => return self.end_run(now, &target, ticket, transient(why), Vec::new()),
         };
         self.equips(now, &target, &executor);
         self.give(now, &target, TargetInput::Taken { ticket, grant: executor.1 });
@@ -44,9 +44,9 @@ impl<D: Diary, P: Ask> Server<D, P> {
             Ok((run, next)) => {
                 let came = run.came();
                 self.targets.runs.insert(ticket, Open { target, executor, equipped, run });
-                self.go_on(now, ticket, came, next);
+                self.go_on(now, ticket, came, next, Vec::new());
             }
-            Err(stuck) => self.stuck(now, &target, ticket, &executor, &stuck),
+            Err(stuck) => self.stuck(now, &target, ticket, &executor, &stuck, Vec::new()),
         }
     }
 
@@ -85,25 +85,22 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
     }
 
-    /// Writes down what came of an executor's step and that its effects begin, and begins them.
-    fn go_on(&mut self, now: Now, ticket: Ticket, came: Came, next: Next) {
-        let Some(open) = self.targets.runs.get(&ticket) else { return };
+    /// Writes down what led to an executor's step, what came of it and that its effects begin, and begins them.
+    fn go_on(&mut self, now: Now, ticket: Ticket, came: Came, next: Next, mut events: Vec<Event>) {
+        let Some(open) = self.targets.runs.get(&ticket) else { return self.record(now, &events) };
         let (target, grant) = (open.target.clone(), open.executor.1);
-        let stepped = Event::Stepped { ticket, grant, came };
+        events.push(Event::Stepped { ticket, grant, came });
         match next {
-            Next::End(outcome) => {
-                self.record(now, &[stepped]);
-                self.end_run(now, &target, ticket, outcome);
-            }
+            Next::End(outcome) => self.end_run(now, &target, ticket, outcome, events),
             Next::Do(effects) => {
-                let began = effects.iter().map(|Effect { ordinal, access, deed }| {
+                events.extend(effects.iter().map(|Effect { ordinal, access, deed }| {
                     let (what, changes) = (Reason::new(deed.to_string()).0, *access == Access::Changes);
                     Event::EffectBegan { ticket, ordinal: *ordinal, what, changes }
-                });
-                self.record(now, &std::iter::once(stepped).chain(began).collect::<Vec<_>>());
+                }));
+                self.record(now, &events);
                 if !self.is_durable() && effects.iter().any(|effect| effect.access == Access::Changes) {
                     let why = "nothing can be written down, so nothing more is changed".into();
-                    return self.end_run(now, &target, ticket, transient(why));
+                    return self.end_run(now, &target, ticket, transient(why), Vec::new());
                 }
                 for Effect { ordinal, deed, .. } in effects {
                     let key = Key { whose: Whose::Run(ticket), ordinal };
@@ -120,24 +117,24 @@ impl<D: Diary, P: Ask> Server<D, P> {
         ticket: Ticket,
         executor: &(Name, Digest),
         stuck: &Stuck,
+        mut events: Vec<Event>,
     ) {
         let grant = executor.1;
-        let mut events = vec![Event::Stepped { ticket, grant, came: stuck.came() }];
+        events.push(Event::Stepped { ticket, grant, came: stuck.came() });
         let plugin = self.targets.executor(executor).map(|executor| executor.id().clone());
         if let (CallError::Strike(strike), Some(plugin)) = (&stuck.error, plugin) {
             let why = Reason::new(strike.to_string()).0;
             let strikes = self.targets.out.strike(now.mono, grant);
             events.extend(strikes.map(|strikes| Event::Quarantined { plugin, grant, strikes, why }));
         }
-        self.record(now, &events);
-        self.end_run(now, target, ticket, stuck.outcome());
+        self.end_run(now, target, ticket, stuck.outcome(), events);
     }
 
-    /// A run has ended. Effects of it that are under way lead nowhere.
-    fn end_run(&mut self, now: Now, target: &TargetId, ticket: Ticket, outcome: Outcome) {
+    /// A run has ended, and these events led to it. Effects of it that are under way lead nowhere.
+    fn end_run(&mut self, now: Now, target: &TargetId, ticket: Ticket, outcome: Outcome, events: Vec<Event>) {
         self.targets.runs.remove(&ticket);
         self.targets.todo.push_back(Todo::LetGo(Whose::Run(ticket)));
-        self.give(now, target, TargetInput::Ended { ticket, outcome });
+        self.give_after(now, target, events, TargetInput::Ended { ticket, outcome });
     }
 
     /// An effect of a run has ended.
@@ -150,25 +147,25 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let Some(open) = self.targets.runs.get(&ticket) else { return };
         let (target, executor) = (open.target.clone(), open.executor.clone());
         let _about = self.about(&target).entered();
-        self.record(now, &[Step::ended(ticket, ordinal, &answer)]);
+        let events = vec![Step::ended(ticket, ordinal, &answer)];
         // Taken out while its executor is asked: both are parts of one thing.
         let Some(mut open) = self.targets.runs.remove(&ticket) else { return };
         let Some(chosen) = self.targets.chosen(&target, &executor) else {
             let why = "its executor was taken back in the middle of it".into();
-            return self.end_run(now, &target, ticket, transient(why));
+            return self.end_run(now, &target, ticket, transient(why), events);
         };
         // What it found out so far may be about another object than what it would change now.
         if chosen.equipped() != open.equipped.as_ref() {
             let why = "its executor was set up in another way in the middle of it".into();
-            return self.end_run(now, &target, ticket, transient(why));
+            return self.end_run(now, &target, ticket, transient(why), events);
         }
         chosen.executor.at(now.mono);
         let answered = open.run.answer(&chosen, ordinal, answer);
         let came = open.run.came();
         self.targets.runs.insert(ticket, open);
         match answered {
-            Ok(next) => self.go_on(now, ticket, came, next),
-            Err(stuck) => self.stuck(now, &target, ticket, &executor, &stuck),
+            Ok(next) => self.go_on(now, ticket, came, next, events),
+            Err(stuck) => self.stuck(now, &target, ticket, &executor, &stuck, events),
         }
     }
 }

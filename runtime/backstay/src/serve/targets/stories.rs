@@ -5,7 +5,7 @@ use backstay_model::{Action, Event, How, IncidentEnd, IncidentLabel, Infra, Infr
 
 use super::{
     target_event,
-    world::{OUT, Shop, because, shop},
+    world::{OUT, Shop, WINDOW, because, name, shop},
 };
 use crate::serve::world::Disk;
 
@@ -191,25 +191,53 @@ fn a_pipeline_may_bring_its_own_numbers() {
     assert_eq!(view.missing.len(), 1, "what isn't there is missing, and is said to be");
 }
 
-/// What an executor sees when a window begins counts for that window, and one that hangs is not asked again beside it.
+/// What an executor sees at the end of a window counts for that window, and one that hangs is not waited for long, nor asked again
+/// beside it.
 #[test]
 fn what_an_executor_sees_counts_for_its_window() {
     let mut shop_ = Shop::looks();
     shop_.machine.sees.replace("infra.disk=2\nanomaly=0.8\nqueue=17\n".into());
-    shop_.windows(1);
-    shop_.does_all();
-    shop_.windows(1);
+    looks(&mut shop_, 1);
     let shown = shop_.shown.take().unwrap();
     assert_eq!(shown.infra, [Infra { kind: InfraKind::Disk, count: 2 }]);
     assert_eq!(shown.anomaly, Permille::new(800));
-    shop_.windows(2);
+    while shop_.begun.is_empty() {
+        shop_.world.waits_secs(1);
+        shop_.takes();
+    }
+    assert_eq!(shop_.shown.take(), None, "it is waited for");
+    shop_.windows(1);
     let shown = shop_.shown.take().unwrap();
     assert_eq!((shown.infra, shown.anomaly), (Vec::new(), None));
-    assert_eq!(shop_.view().missing, ["look: it is still under way"]);
-    assert_eq!(shop_.begun.len(), 1);
-    shop_.does_all();
+    assert!(shop_.view().missing.contains(&"look: it is still under way".into()));
     shop_.windows(1);
+    assert_eq!(shop_.begun.len(), 1);
+    looks(&mut shop_, 1);
     assert_eq!(shop_.shown.take().unwrap().anomaly, Permille::new(800));
+}
+
+/// A release that was sent back is let out again in the middle of a window. It is seen before anybody is asked about that window: it
+/// is sent back at once, and nothing is mended of the good one.
+#[test]
+fn what_comes_out_in_the_middle_of_a_window_is_seen_before_it_is_judged() {
+    let mut shop_ = Shop::looks();
+    shop_.machine.sees.replace(OUT.into());
+    shop_.machine.home.set(true);
+    looks(&mut shop_, 2);
+    shop_.machine.home.set(false);
+    looks(&mut shop_, 1);
+    shop_.says.replace(ROLL_BACK);
+    looks(&mut shop_, 2);
+    assert_eq!(shop_.view().out.unwrap().release.version.as_str(), "1.0", "it is home");
+
+    // The bad one is back, and looks as bad as before. A policy that believes that this is the good one would mend it.
+    shop_.says.replace(Action::Heal { playbook: Some(name("restart")) });
+    shop_.shown.take();
+    shop_.machine.home.set(false);
+    looks(&mut shop_, 1);
+    assert_eq!(shop_.shown.take(), None, "nobody is asked about a window of both");
+    assert_eq!(shop_.view().out.unwrap().release.version.as_str(), "1.0", "it was sent back at once");
+    assert_eq!((shop_.machine.acts.get(), shop_.machine.twice.get()), (2, 0));
 }
 
 /// Nobody tells which release is out: its executor sees it. Somebody lets out again what was sent back, time after time.
@@ -285,10 +313,14 @@ fn a_version_with_another_digest_is_another_release() {
     assert_ne!(second.release.digest, first.release.digest);
 }
 
+/// Windows in which whatever is begun is done within a second.
 fn looks(shop_: &mut Shop, windows: u32) {
     for _ in 0..windows {
-        shop_.windows(1);
-        shop_.does_all();
+        for _ in 0..WINDOW.0 / 1000 {
+            shop_.world.waits_secs(1);
+            shop_.takes();
+            shop_.does_all();
+        }
     }
 }
 
@@ -300,9 +332,7 @@ fn a_look_changes_nothing() {
         [("meddle", "look: failed: it does not come home"), ("infra.disk=full", "look: line 1: ")]
     {
         shop_.machine.sees.replace(sees.into());
-        shop_.windows(1);
-        shop_.does_all();
-        shop_.windows(1);
+        looks(&mut shop_, 1);
         let missing = shop_.view().missing;
         assert!(missing.iter().any(|told| told.starts_with(why)), "{missing:?}");
     }

@@ -1,6 +1,7 @@
 //! Windows: when one closes, what is asked then, and what the answers make of it.
 //!
-//! Not here: asking (`doing`), what an answer makes of a window (`signals`), and what a window leads to (`core`).
+//! Where its executor looks, a window ends with a look: the numbers that are asked for next are about what it saw to be out, and not
+//! about what was out when the window began. Not here: asking (`doing`), what an answer makes of a window (`signals`), and what a window leads to (`core`).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,6 +19,9 @@ use super::{
 
 /// A metric of a pipeline with this name is how unusual things look, 0 to 1.
 const ANOMALY: &str = "anomaly";
+
+/// For how long a window that is over waits for what its executor sees; never longer than it was itself.
+const LOOK_PATIENCE: Millis = Millis::from_secs(10);
 
 /// At how many times in a window the windows of all targets close.
 const PARTS: u64 = 12;
@@ -40,13 +44,22 @@ pub(crate) struct Numbers {
     pub(super) anomaly: Option<Answer>,
 }
 
+/// How far a window is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// It is over, and its executor looks. Nobody waits for it any longer than this.
+    Seeing(Mono),
+    /// Its numbers were asked for, and did not come yet.
+    Asking,
+}
+
 /// What is watched of one target.
 pub(super) struct Watch {
     pub(super) watched: Watched,
     opened: Mono,
     closes: Mono,
-    /// Numbers were asked for, and did not come yet.
-    looking: bool,
+    phase: Phase,
     series: Series,
     /// Which release the series is about.
     about: Option<Digest>,
@@ -72,7 +85,7 @@ impl Watch {
         Self {
             closes: now.after(first),
             opened: now,
-            looking: false,
+            phase: Phase::Open,
             series: Series::new(),
             about: None,
             has_all: true,
@@ -91,7 +104,11 @@ impl Watch {
 
     pub(super) fn deadline(&self) -> Option<Mono> {
         // A window that pipelines fill closes when they do. How old the last one is tells whether it still counts.
-        (!self.looking && !self.is_fed_by_pipelines()).then_some(self.closes)
+        match self.phase {
+            Phase::Open => (!self.is_fed_by_pipelines()).then_some(self.closes),
+            Phase::Seeing(until) => Some(until),
+            Phase::Asking => None,
+        }
     }
 
     /// Turns to the release that is out: what was seen of another says nothing about it. Gives whether it was turned: then the
@@ -110,7 +127,7 @@ impl Watch {
         if self.is_fed_by_pipelines() {
             return Turned::No;
         }
-        (self.looking, self.opened, self.closes) = (false, now, now.after(self.watched.window));
+        (self.phase, self.opened, self.closes) = (Phase::Open, now, now.after(self.watched.window));
         Turned::Yes
     }
 
@@ -146,7 +163,7 @@ impl Watch {
         }
         self.metrics.clear();
         self.seen = None;
-        self.looking = false;
+        self.phase = Phase::Open;
         // Two in one millisecond are two.
         self.opened = Mono(now.0.max(self.opened.0.saturating_add(1)));
         // A server that was busy closes the next window in its own time, and never two at once.
@@ -208,7 +225,7 @@ impl Targets {
         };
         let known: Vec<_> = metrics.into_iter().filter(|(name, _)| known(name)).collect();
         watch.metrics.extend(known);
-        watch.is_fed_by_pipelines() && !watch.looking
+        watch.is_fed_by_pipelines() && watch.phase == Phase::Open
     }
 
     /// Takes what Alertmanager sent.
@@ -232,34 +249,50 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
     }
 
-    /// A window is over: what it takes is asked for, or it is judged at once if it takes nothing.
+    /// A window is over, or what its executor sees was waited for long enough.
     pub(super) fn close_window(&mut self, now: Now, id: &TargetId) {
-        self.misses_look(id);
+        let Some(watch) = self.targets.watches.get_mut(id) else { return };
+        match watch.phase {
+            Phase::Open if watch.watched.looks => {
+                watch.phase = Phase::Seeing(now.mono.after(LOOK_PATIENCE.min(watch.watched.window)));
+                self.targets.reschedules(id);
+                self.begin_look(now, id);
+            }
+            Phase::Seeing(_) => {
+                self.misses_look(id);
+                self.ask_numbers(now, id);
+            }
+            Phase::Open => self.ask_numbers(now, id),
+            Phase::Asking => {}
+        }
+    }
+
+    /// Its executor has looked, or could not: a window that waited for it goes on.
+    pub(super) fn looked(&mut self, now: Now, id: &TargetId) {
+        if self.targets.watches.get(id).is_some_and(|watch| matches!(watch.phase, Phase::Seeing(_))) {
+            self.ask_numbers(now, id);
+        }
+    }
+
+    /// What a window takes is asked for, or it is judged at once if it takes nothing.
+    fn ask_numbers(&mut self, now: Now, id: &TargetId) {
         let out = self.out_of(id);
         let Some(watch) = self.targets.watches.get_mut(id) else { return };
         if watch.turns_to(now.mono, out) == Turned::Yes {
-            return self.turned(now, id);
+            return self.targets.reschedules(id);
         }
         let questions = watch.questions();
         let asks =
             questions.anomaly.is_some() || questions.specs.iter().any(|spec| !spec.questions().is_empty());
         match watch.watched.prometheus.clone().filter(|_| asks) {
             Some(prometheus) => {
-                watch.looking = true;
+                watch.phase = Phase::Asking;
                 let stale = watch.watched.window;
                 let target = id.clone();
                 self.targets.todo.push_back(Todo::Measure { target, prometheus, questions, stale });
                 self.targets.reschedules(id);
             }
             None => self.numbers_came(now, id, &questions, Numbers::default()),
-        }
-    }
-
-    /// A window of another release begins. It is looked at as well: what is out may change again in it.
-    fn turned(&mut self, now: Now, id: &TargetId) {
-        self.targets.reschedules(id);
-        if self.targets.watches.get(id).is_some_and(|watch| watch.watched.looks) {
-            self.begin_look(now, id, false);
         }
     }
 
@@ -281,7 +314,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let Targets { watches, firing, .. } = &mut self.targets;
         let Some(watch) = watches.get_mut(id) else { return };
         if watch.turns_to(now.mono, out) == Turned::Yes {
-            return self.turned(now, id);
+            return self.targets.reschedules(id);
         }
         let Numbers { objectives, anomaly } =
             if *asked == watch.questions() { numbers } else { Numbers::default() };

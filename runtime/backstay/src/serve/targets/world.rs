@@ -202,7 +202,7 @@ pub(super) fn shop() -> TargetId {
     TargetId::parse("shop").unwrap()
 }
 
-fn name(text: &str) -> Name {
+pub(super) fn name(text: &str) -> Name {
     Name::parse(text).unwrap()
 }
 
