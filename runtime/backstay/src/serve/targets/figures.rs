@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use backstay_core::TargetEffect;
+use backstay_core::{GO_ON, HOLD, TargetEffect};
 use backstay_model::{
     IncidentEnd, IncidentId, IncidentLabel, Mode, Mono, Rail, TargetId, TargetStep, Task, VerdictAction,
 };
@@ -20,6 +20,8 @@ const BUCKETS_SECS: [u64; 8] = [30, 60, 120, 300, 600, 1800, 3600, 14_400];
 pub(crate) struct Figures {
     roll_backs: BTreeMap<(TargetId, &'static str), u64>,
     playbooks: BTreeMap<(TargetId, String), u64>,
+    /// What held something where it stood, or let it go on: that mends nothing.
+    paces: BTreeMap<(TargetId, String), u64>,
     retries: BTreeMap<TargetId, u64>,
     false_positives: BTreeMap<(TargetId, &'static str), u64>,
     recoveries: BTreeMap<TargetId, Recoveries>,
@@ -48,7 +50,11 @@ impl Figures {
                 TargetEffect::Note(event) => self.note(&event.target, event.incident, &event.step),
                 TargetEffect::Run { target, order, grant: None } => {
                     if let Task::Heal { playbook } = &order.task {
-                        *self.playbooks.entry((target.clone(), playbook.to_string())).or_default() += 1;
+                        let runs = match playbook.as_str() {
+                            HOLD | GO_ON => &mut self.paces,
+                            _ => &mut self.playbooks,
+                        };
+                        *runs.entry((target.clone(), playbook.to_string())).or_default() += 1;
                     }
                 }
                 TargetEffect::Page { .. } => self.pages += 1,
@@ -173,6 +179,14 @@ impl<D: Diary, P: Ask> Server<D, P> {
             let labels = format!("target=\"{target}\",playbook=\"{playbook}\"");
             page.sample("backstay_playbook_runs_total", &labels, count);
         }
+        page.family(
+            "backstay_pace_runs_total",
+            "counter",
+            "Runs that held a release where it stands, or let it go on.",
+        );
+        for ((target, to), count) in &figures.paces {
+            page.sample("backstay_pace_runs_total", &format!("target=\"{target}\",to=\"{to}\""), count);
+        }
         page.family("backstay_action_retries_total", "counter", "Tries after the first.");
         for (target, count) in &figures.retries {
             page.sample("backstay_action_retries_total", &format!("target=\"{target}\""), count);
@@ -205,5 +219,34 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
         page.family("backstay_journal_durable", "gauge", "0 while nothing can be written down.");
         page.sample("backstay_journal_durable", "", u8::from(self.is_durable()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backstay_model::{Fence, Name, Order, Ticket};
+
+    use super::*;
+
+    /// A canary is held, and let go on, time after time. Who counts what was mended counts none of it.
+    #[test]
+    fn to_hold_is_no_playbook() {
+        let target = TargetId::parse("shop").unwrap();
+        let run = |playbook: &str| TargetEffect::Run {
+            target: target.clone(),
+            order: Order {
+                ticket: Ticket(1),
+                fence: Fence(1),
+                task: Task::Heal { playbook: Name::parse(playbook).unwrap() },
+            },
+            grant: None,
+        };
+        let mut figures = Figures::default();
+        figures.count(Mono(0), &["hold", "restart", "go-on", "hold"].map(run));
+        let counted = |runs: &BTreeMap<(TargetId, String), u64>| {
+            runs.iter().map(|((_, playbook), count)| (playbook.clone(), *count)).collect::<Vec<_>>()
+        };
+        assert_eq!(counted(&figures.playbooks), [("restart".to_owned(), 1)]);
+        assert_eq!(counted(&figures.paces), [("go-on".to_owned(), 1), ("hold".to_owned(), 2)]);
     }
 }
