@@ -50,11 +50,12 @@ to an executor adds the right, or that test fails.
 {{- $verbs := ternary "get create delete watch" (printf "create patch delete %s" $waits) $three }}
 {{- include "backstay.grant" (list $all $space ($parts._1 | default "") $parts._0 "" $verbs) }}
 {{- end }}
-{{- /* Of a Deployment it waits for the newest ReplicaSet; Helm 4 for pods as well. Where Helm 3 finds nothing, it looks whether the namespace is there. */}}
-{{- if has "deployments.apps" $target.objects }}{{ include "backstay.grant" (list $all $space "apps" "replicasets" "" "list") }}{{ end }}
-{{- if $three }}
+{{- /* Where it finds nothing, it looks whether the namespace is there: of what it is to make (Helm 3), and of what it is to delete (both), which
+somebody may have deleted before, or a helm that was killed never made. */}}
 {{- include "backstay.grant" (list $all $space "" "namespaces" $space "get") }}
-{{- else if or (has "deployments.apps" $target.objects) (has "statefulsets.apps" $target.objects) }}
+{{- /* Of a Deployment it waits for the newest ReplicaSet; Helm 4 for pods as well. */}}
+{{- if has "deployments.apps" $target.objects }}{{ include "backstay.grant" (list $all $space "apps" "replicasets" "" "list") }}{{ end }}
+{{- if and (not $three) (or (has "deployments.apps" $target.objects) (has "statefulsets.apps" $target.objects)) }}
 {{- include "backstay.grant" (list $all $space "" "pods" "" "list") }}
 {{- end }}
 {{- end }}
