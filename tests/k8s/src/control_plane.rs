@@ -4,7 +4,7 @@
 //! what the nodes do (`kubelet`).
 //!
 //! All tests of a process share one, each in a namespace of its own. Times that are minutes elsewhere are seconds here, so that
-//! they can be waited for: how long a silent node counts as ready, and how long its pods stay.
+//! they can be waited for: how long a silent node counts as ready, how long its pods stay, and how often autoscalers look.
 
 use std::{
     fs,
@@ -43,6 +43,8 @@ const NODE_SILENT_S: u32 = 8;
 /// So many seconds later its pods are given up; 300 elsewhere. A pod may say otherwise by tolerations of its own.
 const PODS_STAY_S: u32 = 5;
 
+/// How often autoscalers look; 15 elsewhere.
+const AUTOSCALERS_LOOK_S: u32 = 2;
 /// So many lines of what a program said are shown where it failed.
 const SHOWN_LINES: usize = 20;
 
@@ -388,6 +390,7 @@ fn controller_manager(
         "--node-monitor-period=500ms".into(),
         format!("--node-monitor-grace-period={NODE_SILENT_S}s"),
         format!("--node-startup-grace-period={NODE_SILENT_S}s"),
+        format!("--horizontal-pod-autoscaler-sync-period={AUTOSCALERS_LOOK_S}s"),
         // As quick where most nodes are silent as where one is: with three of them one is a third.
         "--node-eviction-rate=10".into(),
         "--secondary-node-eviction-rate=10".into(),

@@ -138,6 +138,12 @@ impl Gate {
         format!("http://127.0.0.1:{}", self.0.port)
     }
 
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.0.port
+    }
+
     /// A configuration for `helm` and `kubectl` that leads through here.
     #[must_use]
     pub fn kubeconfig(&self) -> String {

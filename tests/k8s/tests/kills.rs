@@ -18,11 +18,12 @@ use kinds::{
     Kind,
     healing::{Healed, Paced},
     helm::{Found, Helmed},
+    undoing::Undone,
     workloads::{Deployed, Rolled},
 };
 use trial::Trials;
 
-/// Each of them, one after the other: a kill of one would be felt by the others.
+/// Each of them, one after the other: what one waits for would be felt by the others.
 fn are_tried(kinds: &[&dyn Kind]) {
     let Some(trials) = Trials::opens() else { return };
     for kind in kinds {
@@ -58,6 +59,11 @@ fn playbooks_come_to_their_end() {
 }
 
 #[test]
+fn what_was_done_is_taken_back() {
+    are_tried(&[&Undone::Unfreeze, &Undone::Undrain, &Undone::OutliersOff]);
+}
+
+#[test]
 fn helm_releases_come_home() {
     are_tried(&[&Helmed::by(3, Found::Whole), &Helmed::by(4, Found::Whole)]);
 }
@@ -65,4 +71,9 @@ fn helm_releases_come_home() {
 #[test]
 fn helm_releases_that_are_pending_come_home() {
     are_tried(&[&Helmed::by(3, Found::Pending), &Helmed::by(4, Found::Pending)]);
+}
+
+#[test]
+fn helm_releases_are_repaired() {
+    are_tried(&[&Helmed::by(3, Found::Unsettled), &Helmed::by(4, Found::Unsettled)]);
 }

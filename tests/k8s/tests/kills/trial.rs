@@ -3,6 +3,8 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     env,
+    iter::Sum,
+    panic,
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -13,19 +15,26 @@ use serde_json::Value;
 
 use super::kinds::{Kind, World, file, left::differences};
 
-/// So many orders take effect at one server in an hour, so a server sees no more trials than that.
-const TRIALS_OF_A_SERVER: usize = 60;
+/// So many orders take effect at one server in an hour, so a server sees no more trials than that, and fewer where one takes several.
+const ORDERS_OF_A_SERVER: usize = 60;
+/// So many kills of each kind there are if nobody says how many.
+const USUAL: usize = 6;
+/// So many trials are under way at once, each with a server and a gate of its own: most of the time they wait, for controllers and helms.
+const AT_ONCE: usize = 4;
+/// For fewer trials than that another server isn't worth its start.
+const WORTH_A_SERVER: usize = 5;
 /// So many things are made ready at once: their controllers take their time, and hardly any processor's.
 const READY_AT_ONCE: usize = 6;
 /// How long controllers may take until what was ordered is so.
 const SETTLES: Duration = Duration::from_secs(60);
 
-/// Trials are alone: a kill is felt by who shares the machine.
+/// Kinds come one after the other: what one waits for would be felt by the others.
 static ALONE: Mutex<()> = Mutex::new(());
 
 /// What all trials share.
 pub(crate) struct Trials {
-    world: World,
+    cluster: ControlPlane,
+    keys: Keys,
     /// How many kills of each kind there are at most, if anybody said.
     most: Option<usize>,
     _alone: MutexGuard<'static, ()>,
@@ -40,9 +49,9 @@ struct Point {
     ends: bool,
 }
 
-/// One kind at work: the server and what is ready for it.
+/// One kind at work: the server, the gate before it, and what is ready for it.
 struct Work<'a> {
-    trials: &'a Trials,
+    world: World,
     kind: &'a dyn Kind,
     /// What is ready, and how the server calls it.
     ready: VecDeque<(Namespace, String)>,
@@ -52,6 +61,9 @@ struct Work<'a> {
     /// Where something was done, and is to stay as it is.
     done: Vec<(Namespace, String)>,
 }
+
+/// What is still to be tried. Whoever works takes the next; where one fails, none is left.
+struct Todo(Mutex<VecDeque<(Point, Moment)>>);
 
 /// What trials of a kind came to.
 #[derive(Default)]
@@ -70,45 +82,46 @@ impl Trials {
     pub(crate) fn opens() -> Option<Self> {
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let cluster = ControlPlane::start()?;
-        let gate = Gate::open(cluster.api(), &cluster.ca());
         let most = env::var("BACKSTAY_TRIALS").ok();
         let most = most.map(|most| most.parse().expect("BACKSTAY_TRIALS is a number"));
-        Some(Self { world: World { cluster, gate, keys: Keys::make() }, most, _alone: alone })
+        Some(Self { cluster, keys: Keys::make(), most, _alone: alone })
     }
 
     /// Tries one kind.
     pub(crate) fn tries(&self, kind: &dyn Kind) {
         let began = Instant::now();
-        let mut work = Work {
-            trials: self,
-            kind,
-            ready: VecDeque::new(),
-            plant: None,
-            left: VecDeque::new(),
-            done: Vec::new(),
-        };
-        let (wanted, asked, took) = work.undisturbed();
+        let mut first = self.begins(kind);
+        let (wanted, asked, took) = first.undisturbed();
         let points = points(&asked);
-        let mut chosen: Vec<(&Point, Moment)> = points
+        let mut chosen: Vec<(Point, Moment)> = points
             .iter()
             .flat_map(|point| {
                 let moments =
                     [Some(Moment::Before), Some(Moment::After), point.ends.then_some(Moment::Answered)];
-                moments.into_iter().flatten().map(move |moment| (point, moment))
+                moments.into_iter().flatten().map(|moment| (point.clone(), moment))
             })
             .collect();
         let all = chosen.len();
-        spread(&mut chosen, self.most.unwrap_or(kind.usual()));
-        let mut figures = Figures::default();
-        for (point, moment) in &chosen {
-            work.is_cut_off(point, *moment, &wanted, &asked, &mut figures);
-        }
-        work.stays(&wanted);
-        let Figures { kills, recovered, repeated, tried_again } = figures;
+        spread(&mut chosen, self.most.unwrap_or(USUAL));
+        let many = chosen.len().div_ceil(WORTH_A_SERVER).clamp(1, AT_ONCE);
+        let todo = Todo(Mutex::new(chosen.into()));
+        let mut works = vec![first];
+        works.resize_with(many, || self.begins(kind));
+        let figures: Vec<Figures> = thread::scope(|scope| {
+            let works: Vec<_> = works
+                .into_iter()
+                .map(|work| scope.spawn(|| work.tries_all(&todo, many, &wanted, &asked)))
+                .collect();
+            works
+                .into_iter()
+                .map(|work| work.join().unwrap_or_else(|failed| panic::resume_unwind(failed)))
+                .collect()
+        });
+        let Figures { kills, recovered, repeated, tried_again } = figures.into_iter().sum();
         println!(
-            "summary: {}: {} requests, {} of them changes; killed {kills} times of {all}: all came to the same; without a kill it took \
-             {} ms; from the start of the new process to the end of the run {}; changes asked for once more: {repeated}; second runs: \
-             {tried_again}; {:.0} s",
+            "summary: {}: {} requests, {} of them changes; killed {kills} times of {all}, {many} at once: all came to the same; without a \
+             kill it took {} ms; from the start of the new process to the end of the run {}; changes asked for once more: {repeated}; \
+             second runs: {tried_again}; {:.0} s",
             kind.name(),
             asked.len(),
             asked.iter().filter(|passed| passed.changes()).count(),
@@ -117,13 +130,70 @@ impl Trials {
             began.elapsed().as_secs_f64(),
         );
     }
+
+    fn begins<'a>(&self, kind: &'a dyn Kind) -> Work<'a> {
+        let (cluster, keys) = (self.cluster.clone(), self.keys.clone());
+        let gate = Gate::open(cluster.api(), &cluster.ca());
+        Work {
+            world: World { cluster, gate, keys },
+            kind,
+            ready: VecDeque::new(),
+            plant: None,
+            left: VecDeque::new(),
+            done: Vec::new(),
+        }
+    }
+}
+
+impl Todo {
+    /// The next, and how many there are with it.
+    fn next(&self) -> Option<(usize, (Point, Moment))> {
+        let mut todo = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let many = todo.len();
+        todo.pop_front().map(|next| (many, next))
+    }
+}
+
+/// Who holds this and fails leaves nothing to do for the others.
+struct Ends<'a>(&'a Todo);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+}
+
+impl Sum for Figures {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |mut sum, one| {
+            sum.kills += one.kills;
+            sum.recovered.extend(one.recovered);
+            sum.repeated += one.repeated;
+            sum.tried_again += one.tried_again;
+            sum
+        })
+    }
 }
 
 impl Work<'_> {
+    /// Tries what is left to try, as one of `many` who do.
+    fn tries_all(mut self, todo: &Todo, many: usize, wanted: &Value, asked: &[Passed]) -> Figures {
+        let _ends = Ends(todo);
+        let mut figures = Figures::default();
+        while let Some((left, (point, moment))) = todo.next() {
+            let next = self.next(left.div_ceil(many));
+            self.is_cut_off(next, (&point, moment), wanted, asked, &mut figures);
+        }
+        self.stays(wanted);
+        figures
+    }
+
     /// The run that nobody cuts off: what it leaves, what it asked for, and how long it took.
     fn undisturbed(&mut self) -> (Value, Vec<Passed>, Duration) {
-        let (space, service) = self.next();
-        let Self { trials: Trials { world, .. }, kind, plant, .. } = self;
+        let (space, service) = self.next(1);
+        let Self { world, kind, plant, .. } = self;
         let plant = plant.as_mut().unwrap();
         kind.is_told(plant, &service);
         world.gate.counts_anew();
@@ -149,18 +219,18 @@ impl Work<'_> {
     /// The same, and the server is killed at `point` and started again.
     fn is_cut_off(
         &mut self,
-        point: &Point,
-        moment: Moment,
+        (space, service): (Namespace, String),
+        (point, moment): (&Point, Moment),
         wanted: &Value,
         asked: &[Passed],
         figures: &mut Figures,
     ) {
-        let (space, service) = self.next();
-        let Self { trials: Trials { world, .. }, kind, plant, .. } = self;
+        let Self { world, kind, plant, .. } = self;
         let plant = plant.as_mut().unwrap();
         let told =
             format!("{}: killed {moment:?} {} ({} times before)", kind.name(), point.asked, point.times);
         kind.is_told(plant, &service);
+        let before = begun(plant, &service);
         world.gate.counts_anew();
         let stop = world.gate.stops(point.comes(&space), moment);
         kind.is_ordered(plant, &service);
@@ -183,7 +253,7 @@ impl Work<'_> {
         plant.until(&service, &told, |plant, view| is_over(*kind, plant, view));
         figures.recovered.push(began.elapsed());
         figures.kills += 1;
-        let seen = plant.incidents(&service);
+        let runs = begun(plant, &service) - before;
         comes_to(*kind, world, &space, wanted, &told, || {
             format!("{}\n{}", lines(&world.gate.passed()), plant.log())
         });
@@ -191,16 +261,12 @@ impl Work<'_> {
             passed.iter().filter(|passed| passed.changes() && (200..300).contains(&passed.code)).count()
         };
         figures.repeated += changes(&world.gate.passed()).saturating_sub(changes(asked));
-        let events = seen.iter().flat_map(|incident| incident["events"].as_array().into_iter().flatten());
-        let begins =
-            events.filter_map(|event| event["what"].as_str()).filter(|what| what.starts_with("run "));
-        let begins = begins.filter(|what| what.contains(" begins: ")).count();
-        figures.tried_again += usize::from(begins > 1);
+        figures.tried_again += usize::from(runs > 1);
         self.is_done(space, service);
     }
 
     fn is_done(&mut self, space: Namespace, service: String) {
-        if !self.kind.is_cleared(&self.trials.world, &space) {
+        if !self.kind.is_cleared(&self.world, &space) {
             self.done.push((space, service));
         }
     }
@@ -208,28 +274,21 @@ impl Work<'_> {
     /// Nothing that was done before became anything else since.
     fn stays(&self, wanted: &Value) {
         for (space, service) in &self.done {
-            comes_to(
-                self.kind,
-                &self.trials.world,
-                space,
-                wanted,
-                &format!("{service} after all"),
-                String::new,
-            );
+            comes_to(self.kind, &self.world, space, wanted, &format!("{service} after all"), String::new);
         }
     }
 
-    /// The next thing to be mended, once it is there.
-    fn next(&mut self) -> (Namespace, String) {
+    /// The next thing to be mended, once it is there. So many are still to come, this one among them.
+    fn next(&mut self, to_come: usize) -> (Namespace, String) {
         if self.ready.is_empty() {
             if self.left.is_empty() {
-                self.opens();
+                self.opens(to_come);
             }
             let many = self.left.len().min(READY_AT_ONCE);
             self.ready = self.left.drain(..many).collect();
             thread::scope(|scope| {
                 for (space, _) in &self.ready {
-                    scope.spawn(|| self.kind.is_there(&self.trials.world, space));
+                    scope.spawn(|| self.kind.is_there(&self.world, space));
                 }
             });
         }
@@ -237,9 +296,9 @@ impl Work<'_> {
     }
 
     /// Another server, with targets that nothing was done to.
-    fn opens(&mut self) {
-        let Self { trials: Trials { world, most, .. }, kind, .. } = self;
-        let many = most.unwrap_or(kind.usual()).saturating_add(1).min(TRIALS_OF_A_SERVER);
+    fn opens(&mut self, to_come: usize) {
+        let Self { world, kind, .. } = self;
+        let many = to_come.clamp(1, ORDERS_OF_A_SERVER / kind.orders());
         let spaces: Vec<Namespace> = (0..many).map(|_| world.cluster.namespace("kill")).collect();
         let mut watch = Watch { tables: kind.tables(world, &spaces), ..Watch::default() };
         for (number, space) in spaces.into_iter().enumerate() {
@@ -251,6 +310,14 @@ impl Work<'_> {
         self.plant = None;
         self.plant = Some(Plant::opens(&world.keys, world.cluster.api(), &world.gate, &watch));
     }
+}
+
+/// How many runs of a target have begun.
+fn begun(plant: &mut Plant, service: &str) -> usize {
+    let seen = plant.incidents(service);
+    let events = seen.iter().flat_map(|incident| incident["events"].as_array().into_iter().flatten());
+    let begins = events.filter_map(|event| event["what"].as_str()).filter(|what| what.starts_with("run "));
+    begins.filter(|what| what.contains(" begins: ")).count()
 }
 
 /// Whether a run was brought to its end, and to no bad one.

@@ -35,7 +35,7 @@ pub(crate) enum Healed {
 }
 
 impl Healed {
-    const fn playbook(&self) -> &'static str {
+    pub(crate) const fn playbook(&self) -> &'static str {
         match self {
             Self::Restart => "restart",
             Self::Resize => "resize",
@@ -79,7 +79,10 @@ fn configuration(mode: &str) -> Value {
 
 /// A signed bundle of what the ConfigMap of each namespace was, and the command that shows it.
 fn captured(world: &World, spaces: &[Namespace], dir: &TempDir) -> String {
-    let path = |name: &str| dir.path().join(name).display().to_string();
+    // Each server has a bundle of its own.
+    let dir = dir.path().join(spaces.first().map_or("none", Namespace::name));
+    std::fs::create_dir_all(&dir).unwrap();
+    let path = |name: &str| dir.join(name).display().to_string();
     let api = world.cluster.api();
     std::fs::write(path("credential"), api.token("default", "default").unwrap()).unwrap();
     std::fs::create_dir_all(path("targets.d")).unwrap();
@@ -193,11 +196,6 @@ impl Kind for Healed {
 
     fn is_ordered(&self, plant: &mut Plant, service: &str) {
         plant.says(service, "heal", &json!({"playbook": self.playbook(), "reason": "customers wait"}));
-    }
-
-    fn usual(&self) -> usize {
-        // An autoscaler looks every 15 s.
-        if matches!(self, Self::Scale) { 2 } else { 6 }
     }
 
     fn planned(&self) -> Vec<&'static str> {

@@ -1,4 +1,4 @@
-//! Helm releases that are taken home by the real Helm 3 and 4, whose own requests are points, too.
+//! Helm releases that are taken home or repaired by the real Helm 3 and 4, whose own requests are points, too.
 
 use std::{
     env, fs,
@@ -14,15 +14,18 @@ use tempfile::TempDir;
 use super::{Kind, SHOP, World, goes_home, has_bad, is_home, left};
 
 const DEPLOYMENT: &str = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: shop}\nspec:\n  replicas: 2\n  selector: {matchLabels: {app: shop}}\n  \
-    template:\n    metadata: {labels: {app: shop}}\n    spec:\n      containers:\n      - {name: shop, image: \"registry.test/shop:{{ .Values.version }}\"}\n";
+    template:\n    metadata: {labels: {app: shop}}\n    spec:\n      {{- with .Values.pool }}\n      nodeSelector: {pool: {{ . }}}\n      {{- end }}\n      \
+    containers:\n      - {name: shop, image: \"registry.test/shop:{{ .Values.version }}\"}\n";
 
-/// How the bad release is found.
+/// How a release is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Helm came to its end with it.
+    /// Helm came to its end with a bad one, and it goes home.
     Whole,
-    /// The helm that was to bring it was killed in the middle.
+    /// The helm that was to bring a bad one was killed in the middle, and it goes home.
     Pending,
+    /// The helm that was to bring other settings of the same one was killed in the middle, and it is repaired.
+    Unsettled,
 }
 
 /// A Helm release.
@@ -47,7 +50,7 @@ impl Helmed {
                 fs::write(path, text).unwrap();
             };
             write("chart/Chart.yaml", "apiVersion: v2\nname: shop\nversion: 1.0.0\n");
-            write("chart/values.yaml", "version: \"0\"\n");
+            write("chart/values.yaml", "version: \"0\"\npool: \"\"\n");
             write("chart/templates/deployment.yaml", DEPLOYMENT);
             dir
         });
@@ -62,10 +65,10 @@ impl Helmed {
         helm
     }
 
-    fn ships(&self, world: &World, space: &Namespace, version: &str) -> Command {
-        let (chart, version) = (self.path("chart"), format!("version={version}"));
+    fn ships(&self, world: &World, space: &Namespace, values: &str) -> Command {
+        let chart = self.path("chart");
         let arguments =
-            ["upgrade", "--install", SHOP, &chart, "--set-string", &version, "--wait", "--timeout", "60s"];
+            ["upgrade", "--install", SHOP, &chart, "--set-string", values, "--wait", "--timeout", "60s"];
         self.helm(world, space, &arguments)
     }
 
@@ -91,8 +94,12 @@ impl Helmed {
 
 impl Kind for Helmed {
     fn name(&self) -> String {
-        let how = if self.found == Found::Whole { "" } else { " that is pending" };
-        format!("a release of Helm {}{how} comes home", self.major)
+        let what = match self.found {
+            Found::Whole => "comes home",
+            Found::Pending => "that is pending comes home",
+            Found::Unsettled => "is repaired",
+        };
+        format!("a release of Helm {} {what}", self.major)
     }
 
     fn executor(&self) -> &'static str {
@@ -100,14 +107,15 @@ impl Kind for Helmed {
     }
 
     fn tables(&self, world: &World, _: &[Namespace]) -> String {
-        fs::write(self.path("kubeconfig"), world.gate.kubeconfig()).unwrap();
+        // Each server has a gate of its own.
+        let kubeconfig = self.path(&format!("kubeconfig-{}", world.gate.port()));
+        fs::write(&kubeconfig, world.gate.kubeconfig()).unwrap();
         let look =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/executor-helm/commands/helm-look.sh");
         let helm = if self.major == 3 { world.cluster.helm3() } else { world.cluster.helm4() };
         let helm = fs::canonicalize(helm.get_program()).unwrap();
         let environment = format!(
-            "environment = {{ KUBECONFIG = \"{}\", HOME = \"{}\", PATH = \"{}\" }}",
-            self.path("kubeconfig"),
+            "environment = {{ KUBECONFIG = \"{kubeconfig}\", HOME = \"{}\", PATH = \"{}\" }}",
             self.path("home"),
             env::var("PATH").unwrap(),
         );
@@ -124,32 +132,62 @@ impl Kind for Helmed {
     }
 
     fn is_there(&self, world: &World, space: &Namespace) {
-        assert!(self.ships(world, space, "1.0").status().unwrap().success());
-        if self.found == Found::Whole {
-            assert!(self.ships(world, space, "2.0").status().unwrap().success());
-            return;
-        }
-        let mut helm = self.ships(world, space, "2.0-not-ready").spawn().unwrap();
+        assert!(self.ships(world, space, "version=1.0").status().unwrap().success());
+        // What never gets ready keeps a helm at it.
+        let values = match self.found {
+            Found::Whole => {
+                assert!(self.ships(world, space, "version=2.0").status().unwrap().success());
+                return;
+            }
+            Found::Pending => "version=2.0-not-ready",
+            Found::Unsettled => "version=1.0,pool=nowhere",
+        };
+        let mut helm = self.ships(world, space, values).spawn().unwrap();
         until("a helm in the middle of it", || {
             let shop = world.cluster.api().get(&space.path("apps/v1", "deployments/shop")).ok()?;
-            let image = shop["spec"]["template"]["spec"]["containers"][0]["image"].as_str()?;
-            image.contains("2.0").then_some(())
+            (shop["metadata"]["generation"] == 2).then_some(())
         });
         helm.kill().unwrap();
         helm.wait().unwrap();
         assert_eq!(Self::records(world, space), ["deployed", "pending-upgrade"]);
     }
 
+    fn target(&self) -> String {
+        match self.found {
+            Found::Whole | Found::Pending => String::new(),
+            Found::Unsettled => "playbooks = [ { name = \"repair\", attempts = 3 } ]\n".into(),
+        }
+    }
+
     fn is_told(&self, plant: &mut Plant, service: &str) {
-        has_bad(plant, service, 1000);
+        match self.found {
+            Found::Whole | Found::Pending => has_bad(plant, service, 1000),
+            Found::Unsettled => plant.has_good(service, "1.0"),
+        }
     }
 
     fn is_ordered(&self, plant: &mut Plant, service: &str) {
-        goes_home(plant, service);
+        match self.found {
+            Found::Whole | Found::Pending => goes_home(plant, service),
+            Found::Unsettled => {
+                let why = json!({"playbook": "repair", "reason": "nobody can ship anything"});
+                drop(plant.says(service, "heal", &why));
+            }
+        }
+    }
+
+    fn planned(&self) -> Vec<&'static str> {
+        match self.found {
+            Found::Whole | Found::Pending => vec!["rollback"],
+            Found::Unsettled => vec!["heal", "--playbook", "repair"],
+        }
     }
 
     fn is_over(&self, view: &Value) -> bool {
-        is_home(view)
+        match self.found {
+            Found::Whole | Found::Pending => is_home(view),
+            Found::Unsettled => view["attempts"] == 1,
+        }
     }
 
     fn leaves(&self, world: &World, space: &Namespace) -> Value {

@@ -6,6 +6,7 @@
 pub(crate) mod healing;
 pub(crate) mod helm;
 pub(crate) mod left;
+pub(crate) mod undoing;
 pub(crate) mod workloads;
 
 use backstay_test_k8s::{ControlPlane, Gate, Keys, Namespace, Plant};
@@ -56,9 +57,9 @@ pub(crate) trait Kind: Sync {
     /// Gives the order.
     fn is_ordered(&self, plant: &mut Plant, service: &str);
 
-    /// How many kills are enough if nobody says how many: fewer of what takes long by itself.
-    fn usual(&self) -> usize {
-        6
+    /// How many orders of a trial take effect: a server lets only so many do in an hour.
+    fn orders(&self) -> usize {
+        1
     }
 
     /// What `backstay plan` is asked after the name of the target, for the same order.
