@@ -147,7 +147,8 @@ impl Wanted {
     }
 }
 
-/// Whether a key is as `pattern` has it: `*` is any text, and capital letters are like small ones.
+/// Whether a key is as `pattern` has it: `*` is any text, and capital letters are like small ones. `patterns.txt` is read by the tests of
+/// `backstay lkg` as well, which says it to whoever writes patterns.
 fn fits(pattern: &str, key: &str) -> bool {
     let (pattern, key) = (pattern.as_bytes(), key.as_bytes());
     let (mut at, mut read, mut star) = (0, 0, None);
@@ -304,6 +305,19 @@ mod tests {
         parts.take("lkg-show", printed(&format!("part 1 of 1 of {}\n{text}", digest(text))))?;
         assert_eq!(parts.next(), None);
         parts.whole()
+    }
+
+    #[test]
+    fn keys_fit_patterns_as_the_command_has_it() {
+        let lines = include_str!("patterns.txt").lines().map(str::trim);
+        let cases: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        assert!(cases.len() > 40, "{} cases", cases.len());
+        for case in cases {
+            let words: Vec<&str> = case.split_whitespace().map(|word| word.trim_matches('"')).collect();
+            let [expected, pattern, key] = words[..] else { panic!("{case}") };
+            assert!(matches!(expected, "yes" | "no"), "{case}");
+            assert_eq!(fits(pattern, key), expected == "yes", "{case}");
+        }
     }
 
     #[test]
