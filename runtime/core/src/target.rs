@@ -346,7 +346,7 @@ impl Target {
     pub(crate) fn step(&mut self, now: Mono, input: TargetInput, desk: &mut Desk<'_>) {
         match input {
             TargetInput::Deployed { release, stage, build, schema } => {
-                self.deployed(
+                self.is_told_out(
                     now,
                     Out { release, stage, build, schema, since: now, good: 0, confirmed: false },
                     desk,

@@ -25,7 +25,18 @@ const COMPARED_WINDOWS: usize = 3;
 
 impl Target {
     /// A pipeline says what is out.
-    pub(super) fn deployed(&mut self, now: Mono, mut out: Out, desk: &mut Desk<'_>) {
+    pub(super) fn is_told_out(&mut self, now: Mono, out: Out, desk: &mut Desk<'_>) {
+        let what = |out: &Out| (out.release.digest, out.stage);
+        let is_news = self.state.out.as_ref().map(what) != Some(what(&out));
+        self.deployed(now, out, desk);
+        // A look that is under way may have seen what was out before.
+        if is_news {
+            self.looks(desk);
+        }
+    }
+
+    /// Somebody says what is out.
+    fn deployed(&mut self, now: Mono, mut out: Out, desk: &mut Desk<'_>) {
         let before = self.state.out.as_ref();
         if before
             .is_some_and(|before| before.release.digest == out.release.digest && before.stage == out.stage)

@@ -4,7 +4,7 @@ use backstay_api::{Kind, MarkRequest, Planned, TargetCall};
 use backstay_model::{Action, Event, How, IncidentEnd, IncidentLabel, Infra, InfraKind, Name, Permille};
 
 use super::{
-    target_event,
+    Came, target_event,
     world::{OUT, Shop, WINDOW, because, name, shop},
 };
 use crate::serve::world::Disk;
@@ -238,6 +238,27 @@ fn what_comes_out_in_the_middle_of_a_window_is_seen_before_it_is_judged() {
     assert_eq!(shop_.shown.take(), None, "nobody is asked about a window of both");
     assert_eq!(shop_.view().out.unwrap().release.version.as_str(), "1.0", "it was sent back at once");
     assert_eq!((shop_.machine.acts.get(), shop_.machine.twice.get()), (2, 0));
+}
+
+/// A pipeline lets a release out while its executor looks, and has looked already. What it saw was so before: it takes nothing back.
+#[test]
+fn what_was_seen_before_a_pipeline_spoke_is_too_old() {
+    let mut shop_ = Shop::looks();
+    shop_.machine.sees.replace(OUT.into());
+    shop_.machine.home.set(true);
+    looks(&mut shop_, 2);
+    shop_.windows(1);
+    let (key, deed) = shop_.begun.pop().unwrap();
+    let seen = shop_.machine.does(&deed);
+    shop_.deploys("2.0", 100);
+    let told = shop_.world.written.borrow().len();
+    shop_.world.does(|server, now| server.came(now, Came::Effect(key, seen)));
+    shop_.takes();
+    shop_.does_all();
+    let out = shop_.view().out.unwrap();
+    assert_eq!((out.release.version.as_str(), out.stage.get()), ("2.0", 100));
+    let back = |event: &Event| target_event(event).is_some_and(|event| event.to_string().contains("1.0"));
+    assert!(!shop_.world.written.borrow()[told..].iter().any(back), "not for a moment");
 }
 
 /// Nobody tells which release is out: its executor sees it. Somebody lets out again what was sent back, time after time.
