@@ -5,10 +5,12 @@
 //! the others has to leave. `BACKSTAY_TRIALS` says how many kills of each kind there are at most, spread over the points; without
 //! it there are as many as take some minutes. docs/faults.md has what all of them came to.
 //!
-//! Here: which kinds there are. Not here: one kill and what is looked at after it (`trial`), and the kinds (`kinds`).
+//! Here: which kinds there are. Not here: one kill and what is looked at after it (`trial`), the moments (`points`), and the kinds (`kinds`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
 mod kinds;
+#[path = "kills/points.rs"]
+mod points;
 #[path = "kills/trial.rs"]
 mod trial;
 

@@ -1,7 +1,7 @@
 //! Trials of one kind of run: the one that is not cut off, and one for each point at which the server is killed.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     env,
     iter::Sum,
     panic,
@@ -13,7 +13,10 @@ use std::{
 use backstay_test_k8s::{ControlPlane, Gate, Keys, Moment, Namespace, Passed, Plant, Watch, until_within};
 use serde_json::Value;
 
-use super::kinds::{Kind, World, file, left::differences};
+use super::{
+    kinds::{Kind, World, file, left::differences},
+    points::{Ends, Point, Todo, anywhere, moments, spread},
+};
 
 /// So many orders take effect at one server in an hour, so a server sees no more trials than that, and fewer where one takes several.
 const ORDERS_OF_A_SERVER: usize = 60;
@@ -40,15 +43,6 @@ pub(crate) struct Trials {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// A request by which a run can be cut off: what is asked, and for how many times so far, 0 for the first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Point {
-    asked: String,
-    times: usize,
-    /// Something was changed, or it was the last one: that it was answered may be known, and what follows from it not yet.
-    ends: bool,
-}
-
 /// One kind at work: the server, the gate before it, and what is ready for it.
 struct Work<'a> {
     world: World,
@@ -61,9 +55,6 @@ struct Work<'a> {
     /// Where something was done, and is to stay as it is.
     done: Vec<(Namespace, String)>,
 }
-
-/// What is still to be tried. Whoever works takes the next; where one fails, none is left.
-struct Todo(Mutex<VecDeque<(Point, Moment)>>);
 
 /// What trials of a kind came to.
 #[derive(Default)]
@@ -92,19 +83,11 @@ impl Trials {
         let began = Instant::now();
         let mut first = self.begins(kind);
         let (wanted, asked, took) = first.undisturbed();
-        let points = points(&asked);
-        let mut chosen: Vec<(Point, Moment)> = points
-            .iter()
-            .flat_map(|point| {
-                let moments =
-                    [Some(Moment::Before), Some(Moment::After), point.ends.then_some(Moment::Answered)];
-                moments.into_iter().flatten().map(|moment| (point.clone(), moment))
-            })
-            .collect();
+        let mut chosen = moments(&asked);
         let all = chosen.len();
         spread(&mut chosen, self.most.unwrap_or(USUAL));
         let many = chosen.len().div_ceil(WORTH_A_SERVER).clamp(1, AT_ONCE);
-        let todo = Todo(Mutex::new(chosen.into()));
+        let todo = Todo::new(chosen);
         let mut works = vec![first];
         works.resize_with(many, || self.begins(kind));
         let figures: Vec<Figures> = thread::scope(|scope| {
@@ -141,26 +124,6 @@ impl Trials {
             plant: None,
             left: VecDeque::new(),
             done: Vec::new(),
-        }
-    }
-}
-
-impl Todo {
-    /// The next, and how many there are with it.
-    fn next(&self) -> Option<(usize, (Point, Moment))> {
-        let mut todo = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let many = todo.len();
-        todo.pop_front().map(|next| (many, next))
-    }
-}
-
-/// Who holds this and fails leaves nothing to do for the others.
-struct Ends<'a>(&'a Todo);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 }
@@ -327,47 +290,6 @@ fn is_over(kind: &dyn Kind, plant: &mut Plant, view: &Value) -> bool {
     view["run"].is_null() && kind.is_over(view)
 }
 
-impl Point {
-    /// Says of requests, one after the other, whether it is this one.
-    fn comes(&self, space: &Namespace) -> impl FnMut(&Passed) -> bool + Send + 'static {
-        let (point, space, mut times) = (self.clone(), space.clone(), 0);
-        move |passed| {
-            let is_asked = name(&anywhere(passed.clone(), &space)) == point.asked;
-            let is_it = is_asked && times == point.times;
-            times += usize::from(is_asked);
-            is_it
-        }
-    }
-}
-
-/// The points of a run, in their order.
-fn points(asked: &[Passed]) -> Vec<Point> {
-    let mut times: BTreeMap<String, usize> = BTreeMap::new();
-    let point = |(number, passed): (usize, &Passed)| {
-        let name = name(passed);
-        let times = times.entry(name.clone()).or_default();
-        let point = Point { asked: name, times: *times, ends: passed.changes() || number + 1 == asked.len() };
-        *times += 1;
-        point
-    };
-    asked.iter().enumerate().map(point).collect()
-}
-
-/// What is asked for. Names that Kubernetes makes up are all the same.
-fn name(Passed { method, path, .. }: &Passed) -> String {
-    let mut is_pod = false;
-    let levels = path.split('/').map(|level| {
-        let made_up = std::mem::replace(&mut is_pod, level == "pods");
-        if made_up { "POD" } else { level }
-    });
-    let path: Vec<&str> = levels.collect();
-    format!("{method} {}", path.join("/"))
-}
-
-fn anywhere(passed: Passed, space: &Namespace) -> Passed {
-    Passed { path: passed.path.replace(space.name(), "SPACE"), ..passed }
-}
-
 /// Waits until what was left is what is wanted.
 fn comes_to(
     kind: &dyn Kind,
@@ -392,20 +314,6 @@ fn comes_to(
 
 fn lines(passed: &[Passed]) -> String {
     passed.iter().map(|passed| format!("{passed}\n")).collect()
-}
-
-/// Keeps so many at most, the first and the last among them.
-fn spread<T>(all: &mut Vec<T>, most: usize) {
-    let many = all.len();
-    if many <= most || most < 2 {
-        return all.truncate(most);
-    }
-    let kept: Vec<usize> = (0..most).map(|nth| nth * (many - 1) / (most - 1)).collect();
-    let mut at = 0;
-    all.retain(|_| {
-        at += 1;
-        kept.contains(&(at - 1))
-    });
 }
 
 /// In a few words: the middle and the most.
