@@ -1,7 +1,7 @@
 //! `cargo xtask dist`: the agent as it ships, for both CPUs.
 //!
 //! Here: the builds, their names, and the budget for their size; and what runs under an emulator beside them. Not here: how small is asked for (the profile `device` in
-//! the root's Cargo.toml, and `toolchain` for the linker), packages (deb, ipk), and signatures.
+//! the root's Cargo.toml, and `toolchain` for the linker), the server (`package`), packages (deb, ipk), and signatures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::package;
 use crate::programs::{AGENT, Profile, put};
 use crate::setup::{self, Need, on_path};
 use crate::steps::run_loudly;
@@ -53,11 +54,31 @@ impl Built {
 
 /// If a built program starts, as far as this machine can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Start {
+pub(crate) enum Start {
     Yes,
     No,
     /// This machine can't run it.
     NotTried,
+}
+
+impl Start {
+    /// For a person.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Start::Yes => "yes",
+            Start::No => "NO",
+            Start::NotTried => "not tried",
+        }
+    }
+
+    /// For a program: none where it wasn't tried.
+    pub(crate) fn told(self) -> Option<bool> {
+        match self {
+            Start::Yes => Some(true),
+            Start::No => Some(false),
+            Start::NotTried => None,
+        }
+    }
 }
 
 /// Builds the agent for each of `targets` (without any: one for each CPU), puts it into `target/dist` and tells its size.
@@ -73,6 +94,7 @@ pub(crate) fn run(workspace: &Workspace, targets: &[String], output: Output) -> 
     for target in &targets {
         built.push(build(workspace, target)?);
     }
+    package::sum(&workspace.target.join("dist"))?;
     match output {
         Output::Table => println!("{}", table(&built)),
         Output::Json => println!("{:#}", told(&built)),
@@ -144,15 +166,22 @@ pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Troubl
     }
     let program =
         fs::read(&file).map_err(|why| Trouble::new(format!("cannot look at {}", file.display())).why(why))?;
+    names_no_place(workspace, &file, &program)?;
+    let bytes = program.len() as u64;
+    let starts = tried(target, &file, &["--version".into()]);
+    Ok(Built { starts, target: target.to_owned(), file, bytes })
+}
+
+/// That what ships, the bytes of `file`, has no path of this machine in it.
+pub(crate) fn names_no_place(workspace: &Workspace, file: &Path, program: &[u8]) -> Result<(), Trouble> {
     for folder in [&workspace.root, &toolchain::cargo_home()] {
-        if names(&program, folder.as_os_str().as_encoded_bytes()) {
+        if names(program, folder.as_os_str().as_encoded_bytes()) {
             return Err(Trouble::new(format!("{} names {}", file.display(), folder.display()))
                 .why("a path of the machine that builds has no business in what ships, and no two machines would build the same")
                 .help("see which flags the compiler gets: `without_paths` in xtask/src/toolchain.rs"));
         }
     }
-    let bytes = program.len() as u64;
-    Ok(Built { starts: starts(target, &file), target: target.to_owned(), file, bytes })
+    Ok(())
 }
 
 /// Cuts off what lies behind all that is loaded: the linker was told to write no table of sections, and leaves room for it.
@@ -202,8 +231,8 @@ pub(crate) fn build_rerun(workspace: &Workspace) -> Result<PathBuf, Trouble> {
     Ok(file)
 }
 
-/// Tries the program out, if this machine can.
-fn starts(target: &str, file: &Path) -> Start {
+/// Tries a program of `target` out with these words, if this machine can.
+pub(crate) fn tried(target: &str, file: &Path, words: &[String]) -> Start {
     let is_host = toolchain::host().is_ok_and(|host| host == target);
     let runs_here = is_host || (target == INTEL_MUSL && cfg!(target_arch = "x86_64"));
     let mut command = if runs_here {
@@ -218,7 +247,7 @@ fn starts(target: &str, file: &Path) -> Start {
         command
     };
     let status =
-        command.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if status.is_ok_and(|status| status.success()) { Start::Yes } else { Start::No }
 }
 
@@ -230,11 +259,7 @@ fn share(bytes: u64) -> u64 {
 fn table(built: &[Built]) -> String {
     let mut lines = vec![format!("{:<28} {:>9} {:>9}  {:<9} FILE", "TARGET", "BYTES", "OF BUDGET", "STARTS")];
     for one in built {
-        let starts = match one.starts {
-            Start::Yes => "yes",
-            Start::No => "NO",
-            Start::NotTried => "not tried",
-        };
+        let starts = one.starts.word();
         let file = one.file.display();
         lines.push(format!(
             "{:<28} {:>9} {:>7} %  {starts:<9} {file}",
@@ -250,14 +275,7 @@ fn table(built: &[Built]) -> String {
 fn told(built: &[Built]) -> Value {
     let agents: Vec<_> = built
         .iter()
-        .map(|one| {
-            let starts = match one.starts {
-                Start::Yes => Some(true),
-                Start::No => Some(false),
-                Start::NotTried => None,
-            };
-            json!({ "target": one.target, "bytes": one.bytes, "file": one.file, "starts": starts })
-        })
+        .map(|one| json!({ "target": one.target, "bytes": one.bytes, "file": one.file, "starts": one.starts.told() }))
         .collect();
     json!({ "budget_bytes": AGENT_BYTES_MAX, "agents": agents })
 }

@@ -9,7 +9,9 @@ mod bench;
 mod check;
 mod demo;
 mod dist;
+mod image;
 mod k8s;
+mod package;
 mod plugins;
 mod programs;
 mod setup;
@@ -54,6 +56,10 @@ To measure and to ship:
   bench [NAME... [OPTION...]]  the measurements of tests/bench; without a name it lists them
   dist [TARGET...] [--output json]
                                the agent for x86_64 and aarch64, stripped; held against 4 MB on aarch64
+  dist --server [TARGET...] [--output json]
+                               the server with its plugins' components, scripts and chart, in one archive for each CPU
+  image [--bundles FOLDER] [--helm FILE]
+                               the server's images for a cluster, from nothing that is pulled (buildah, podman or docker)
 
 Exit code: 0 it is so; 1 something failed; 64 the command line is wrong.";
 
@@ -84,9 +90,12 @@ enum Task {
     },
     Bench(Request),
     Dist {
+        /// The server, and not the agent.
+        server: bool,
         targets: Vec<String>,
         output: Output,
     },
+    Image(image::Wish),
     K8s(k8s::Wish),
 }
 
@@ -130,6 +139,7 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
         };
     }
     let (mut flags, mut values, mut output) = (Vec::new(), Vec::new(), None);
+    let mut wish = image::Wish::default();
     while let Some(word) = words.next()? {
         match word {
             Short('h') | Long("help") if name == "k8s" => return Ok(Task::K8s(k8s::Wish::Help)),
@@ -141,6 +151,8 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
                     other => return Err(format!("--output is table or json, and not {other}").into()),
                 });
             }
+            Long("bundles") if name == "image" => wish.bundles = Some(words.value()?),
+            Long("helm") if name == "image" => wish.helm = Some(words.value()?),
             Long(flag) => flags.push(flag.to_owned()),
             Short(_) => return Err(word.unexpected()),
             Value(value) => values.push(value.string()?),
@@ -161,9 +173,12 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
         "build" => Task::Build(if flag("release") { Profile::Release } else { Profile::Dev }),
         "plugins" => Task::Plugins,
         "rerun" => Task::Rerun,
-        "dist" => {
-            Task::Dist { targets: std::mem::take(&mut values), output: output.unwrap_or(Output::Table) }
-        }
+        "dist" => Task::Dist {
+            server: flag("server"),
+            targets: std::mem::take(&mut values),
+            output: output.unwrap_or(Output::Table),
+        },
+        "image" => Task::Image(wish),
         _ => return Err(format!("there is no command {name}").into()),
     };
     match (flags.first(), values.first()) {
@@ -209,7 +224,9 @@ fn perform(task: Task) -> Result<(), Trouble> {
         Task::Rerun => println!("{}", dist::build_rerun(&workspace()?)?.display()),
         Task::Demo { arguments } => demo::run(&workspace()?, &arguments)?,
         Task::Bench(request) => bench::run(&workspace()?, &request)?,
-        Task::Dist { targets, output } => dist::run(&workspace()?, &targets, output)?,
+        Task::Dist { server: false, targets, output } => dist::run(&workspace()?, &targets, output)?,
+        Task::Dist { server: true, targets, output } => package::run(&workspace()?, &targets, output)?,
+        Task::Image(wish) => image::run(&workspace()?, &wish)?,
     }
     Ok(())
 }
@@ -235,7 +252,7 @@ mod tests {
             assert!(read(name).is_ok(), "{name}");
             seen += 1;
         }
-        assert_eq!(seen, 11);
+        assert_eq!(seen, 13);
     }
 
     #[test]
@@ -262,9 +279,14 @@ mod tests {
         assert_eq!(read("bench a --help"), bench(&["a"], &["--help"]));
         assert_eq!(read("bench --help"), Ok(Task::Help));
         assert_eq!(read("bench --fast").unwrap_err(), "bench has no option --fast");
-        let dist = |targets, output| Ok(Task::Dist { targets, output });
+        let dist = |targets, output| Ok(Task::Dist { server: false, targets, output });
         assert_eq!(read("dist"), dist(vec![], Output::Table));
         assert_eq!(read("dist a --output json"), dist(vec!["a".into()], Output::Json));
+        let server = Task::Dist { server: true, targets: vec!["a".into()], output: Output::Table };
+        assert_eq!(read("dist --server a"), Ok(server));
+        let wish = image::Wish { bundles: Some("b".into()), helm: None };
+        assert_eq!(read("image --bundles b"), Ok(Task::Image(wish)));
+        assert_eq!(read("image --bundle b").unwrap_err(), "image has no option --bundle");
         assert_eq!(read("dist --output yaml").unwrap_err(), "--output is table or json, and not yaml");
         let arguments = vec!["--devices".into(), "200".into()];
         assert_eq!(read("demo --devices 200"), Ok(Task::Demo { arguments }));
