@@ -173,7 +173,8 @@ impl<'a> Lease<'a> {
         Err(transient(format!("the Lease {} is not ours any more: nothing was done", self.name)))
     }
 
-    /// Lets go of it, and says what was left behind. Where that doesn't work its time runs out.
+    /// Lets go of it, and says what was left behind. Where nobody knows whether that was heard it is said again: it is said of this hold alone, and of
+    /// one that was let go of it does nothing. Where it doesn't work its time runs out.
     pub async fn release(self, left: &str) {
         let operations = Vec::from([
             json!({ "op": "test", "path": HOLDER_FIELD, "value": self.holder }),
@@ -181,7 +182,12 @@ impl<'a> Lease<'a> {
             json!({ "op": "add", "path": DOING_FIELD, "value": left }),
             json!({ "op": "remove", "path": HOLDER_FIELD }),
         ]);
-        let _ = self.cluster.patch(&self.at, &operations).await;
+        for _ in 0..TRIES {
+            match self.cluster.patch(&self.at, &operations).await {
+                Ok(Written::Unknown) => {}
+                Ok(Written::Done | Written::Refused(_)) | Err(_) => return,
+            }
+        }
     }
 
     /// What is written to take it.
