@@ -4,7 +4,10 @@
 //! Here: which target an input is for, the budgets over all of them, and what is kept. Not here: what a target does with an
 //! input (`target`), and what a pipeline is told (`advice`).
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use backstay_model::{
     Action, Brake, Digest, IncidentId, Mode, Mono, Name, Rail, TargetEvent, TargetId, TargetStep, Task,
@@ -76,6 +79,8 @@ pub(crate) struct Desk<'a> {
     /// Releases that were confirmed just now.
     pub(crate) confirmed: Vec<Digest>,
     pub(crate) restrained: &'a mut BTreeMap<TargetId, Told>,
+    /// Whose executor was asked to hold something, and has not let go of it since.
+    pub(crate) held: &'a mut BTreeSet<TargetId>,
 }
 
 /// What a target was last kept from: the same again, in the same incident, isn't told again.
@@ -127,6 +132,7 @@ pub struct Estate {
     /// What is known of targets that the configuration doesn't name.
     strangers: BTreeMap<TargetId, TargetState>,
     restrained: BTreeMap<TargetId, Told>,
+    held: BTreeSet<TargetId>,
 }
 
 impl Estate {
@@ -141,7 +147,21 @@ impl Estate {
         let Shared { numbers, rng, spent } = shared;
         let brakes = Brakes { allowances, spent };
         let (targets, restrained, agenda) = (BTreeMap::new(), BTreeMap::new(), Agenda::default());
-        Self { numbers, rng, brakes, migrations, targets, agenda, strangers: states, restrained }
+        let held = BTreeSet::new();
+        Self { numbers, rng, brakes, migrations, targets, agenda, strangers: states, restrained, held }
+    }
+
+    /// The same, of which these were held.
+    #[must_use]
+    pub fn with_held(self, held: BTreeSet<TargetId>) -> Self {
+        Self { held, ..self }
+    }
+
+    /// Targets whose executor was asked to hold a release where it stands, and has not let go of it since. It is kept: whoever is
+    /// taken out of the configuration meanwhile would stand for ever, and nobody would know.
+    #[must_use]
+    pub fn held(&self) -> &BTreeSet<TargetId> {
+        &self.held
     }
 
     /// What is kept of all targets together.
@@ -180,7 +200,7 @@ impl Estate {
     }
 
     /// From now on these are watched, and nobody else. A run of a target that isn't named any more is let go of; what is known
-    /// of it is kept for when it comes back.
+    /// of it is kept for when it comes back. What is held and would never be let go of after this, a person is told of.
     pub fn configure(
         &mut self,
         now: Mono,
@@ -223,7 +243,21 @@ impl Estate {
                 target.plans_anew(now, desk);
             });
         }
+        self.tells_of_held(&mut out);
         out
+    }
+
+    /// Each is told of once: from then on it is a person's.
+    fn tells_of_held(&mut self, out: &mut Vec<TargetEffect>) {
+        let lets_go = |id: &TargetId| self.targets.get(id).is_some_and(Target::paces_what_is_out);
+        let left: Vec<TargetId> = self.held.iter().filter(|id| !lets_go(id)).cloned().collect();
+        for target in left {
+            self.held.remove(&target);
+            let (rail, incident) = (Rail::StillHeld, None);
+            let step = TargetStep::Paged { rail: rail.clone() };
+            out.push(TargetEffect::Note(TargetEvent { target: target.clone(), incident, step }));
+            out.push(TargetEffect::Page { target, incident, rail });
+        }
     }
 
     /// Takes one input for a target. One that isn't watched takes none.
@@ -292,9 +326,9 @@ impl Estate {
         does: impl FnOnce(&mut Target, &mut Desk<'_>),
     ) -> Vec<Digest> {
         let Some(target) = self.targets.get_mut(id) else { return Vec::new() };
-        let Self { numbers, rng, brakes, migrations, restrained, agenda, .. } = self;
+        let Self { numbers, rng, brakes, migrations, restrained, held, agenda, .. } = self;
         let (by, confirmed) = (None, Vec::new());
-        let mut desk = Desk { out, rng, brakes, migrations, numbers, by, confirmed, restrained };
+        let mut desk = Desk { out, rng, brakes, migrations, numbers, by, confirmed, restrained, held };
         does(target, &mut desk);
         agenda.set(id, target.deadline());
         desk.confirmed

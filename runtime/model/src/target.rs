@@ -368,6 +368,8 @@ pub enum Rail {
         /// What to do about it.
         way_out: String,
     },
+    /// Its executor was asked to hold what is on its way, and nobody asks it to let that go on any more.
+    StillHeld,
 }
 
 /// Whose changes are counted together.

@@ -22,7 +22,7 @@ mod watching;
 #[cfg(test)]
 mod world;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use backstay_core::{Agenda, Allowances, Confidence, Estate, Migrations, Quarantine, Shared, TargetState};
 use backstay_hands::HttpGrant;
@@ -52,6 +52,7 @@ const TARGET: &str = "target/";
 const POLICY: &str = "policy/";
 const EXECUTORS: &str = "executors";
 const MIGRATIONS: &str = "migrations";
+const HELD: &str = "held";
 
 /// An alert that nobody repeated for so long is over: Alertmanager repeats one every 4 h as a rule.
 const ALERT_HOLDS: backstay_model::Millis = backstay_model::Millis::from_secs(5 * 3600);
@@ -166,7 +167,7 @@ impl Targets {
                 lost.push(format!("{name} can't be read: {why}"));
             }
         }
-        let Kept { shared, states, policies, executors, migrations } = read;
+        let Kept { shared, states, policies, executors, migrations, held } = read;
         // Who is watched, and what all may do together, the configuration says.
         let none = backstay_core::Allowance { switches: 0, span: backstay_model::Millis(0) };
         let allowances = Allowances { estate: none, domain: none };
@@ -176,7 +177,8 @@ impl Targets {
                 states,
                 migrations,
                 allowances,
-            ),
+            )
+            .with_held(held),
             watches: BTreeMap::new(),
             windows: Agenda::default(),
             policies: policies
@@ -210,6 +212,9 @@ impl Targets {
         if *self.estate.migrations() != Migrations::default() {
             parts.insert(MIGRATIONS.into(), bytes(self.estate.migrations())?);
         }
+        if !self.estate.held().is_empty() {
+            parts.insert(HELD.into(), bytes(self.estate.held())?);
+        }
         let mut groups: BTreeMap<u8, BTreeMap<&TargetId, &TargetState>> = BTreeMap::new();
         for (id, state) in self.estate.states() {
             groups.entry(group(id)).or_default().insert(id, state);
@@ -229,6 +234,7 @@ impl Targets {
         name == SHARED
             || name == EXECUTORS
             || name == MIGRATIONS
+            || name == HELD
             || name.starts_with(TARGET)
             || name.starts_with(POLICY)
     }
@@ -306,6 +312,7 @@ struct Kept {
     policies: BTreeMap<Name, Confidence>,
     executors: Quarantine,
     migrations: Migrations,
+    held: BTreeSet<TargetId>,
 }
 
 impl Kept {
@@ -320,6 +327,8 @@ impl Kept {
             self.executors = value(bytes)?;
         } else if name == MIGRATIONS {
             self.migrations = value(bytes)?;
+        } else if name == HELD {
+            self.held = value(bytes)?;
         } else {
             self.shared = Some(value(bytes)?);
         }

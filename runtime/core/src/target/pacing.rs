@@ -94,7 +94,12 @@ impl Target {
     /// Whether what is on its way may stand where it is. It does where its executor was asked to hold it, and may do so where nothing
     /// is known: after a restart, or while it is being asked.
     pub(super) fn may_stand(&self) -> bool {
-        self.settings.holds && self.settings.mode == Mode::Enforce && self.paced.is != Some(Pace::Going)
+        self.paces_what_is_out() && self.paced.is != Some(Pace::Going)
+    }
+
+    /// Whether its executor is asked to hold what is on its way, and to let it go on.
+    pub(crate) fn paces_what_is_out(&self) -> bool {
+        self.settings.holds && self.settings.mode == Mode::Enforce
     }
 
     fn brings_to(&mut self, now: Mono, pace: Pace, desk: &mut Desk<'_>) {
@@ -104,6 +109,9 @@ impl Target {
         }
         let Ok(playbook) = Name::parse(pace.playbook()) else { return };
         self.paced.is = None;
+        if pace == Pace::Held {
+            desk.held.insert(self.id.clone());
+        }
         self.begin(now, Task::Heal { playbook }, Purpose::Pace(pace), 1, desk);
     }
 
@@ -148,6 +156,9 @@ impl Target {
     ) {
         if outcome == Outcome::Done {
             self.paced = Paced { is: Some(pace), failing: None };
+            if pace == Pace::Going {
+                desk.held.remove(&self.id);
+            }
             return;
         }
         let times = self.paced.failing_at(pace).map_or(0, |failing| failing.times).saturating_add(1);

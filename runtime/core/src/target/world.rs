@@ -108,6 +108,15 @@ impl World {
         self.configures();
     }
 
+    /// The server is stopped, and finds another configuration when it starts again.
+    pub(crate) fn restarts_with(&mut self, id: &str, settings: Option<TargetSettings>) {
+        match settings {
+            Some(settings) => drop(self.settings.insert(target(id), settings)),
+            None => drop(self.settings.remove(&target(id))),
+        }
+        self.restarts();
+    }
+
     fn configures(&mut self) {
         let effects = self.estate.configure(self.now, self.allowances, self.settings.clone());
         self.does(effects);
@@ -117,8 +126,9 @@ impl World {
     pub(crate) fn restarts(&mut self) {
         let states = self.estate.states().map(|(id, state)| (id.clone(), state.clone())).collect();
         self.runs.clear();
-        let migrations = self.estate.migrations().clone();
-        self.estate = Estate::restore(self.estate.shared(), states, migrations, self.allowances);
+        let (migrations, held) = (self.estate.migrations().clone(), self.estate.held().clone());
+        let estate = Estate::restore(self.estate.shared(), states, migrations, self.allowances);
+        self.estate = estate.with_held(held);
         self.configures();
     }
 

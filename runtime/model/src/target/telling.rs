@@ -92,6 +92,10 @@ impl fmt::Display for Rail {
             ),
             Self::InQuarantine => f.write_str("the release is in quarantine here"),
             Self::Migration { why, way_out } => write!(f, "{why}; the way out: {way_out}"),
+            Self::StillHeld => f.write_str(
+                "what was held here may still stand, and nobody lets it go on any more: configure it as it was and thaw it, \
+                 or let it go on by its controller's own means",
+            ),
         }
     }
 }

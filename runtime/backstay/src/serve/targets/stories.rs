@@ -345,6 +345,28 @@ fn looks(shop_: &mut Shop, windows: u32) {
     }
 }
 
+/// Somebody takes a target out of the configuration while the server is down, and its executor was asked to hold what is on its way.
+/// Nobody would let that go on any more: it is written down, and a person is told, once.
+#[test]
+fn what_was_held_and_is_not_watched_any_more_is_told_of() {
+    let mut shop_ = Shop::opens();
+    shop_.holds = Some(true);
+    shop_.configures();
+    shop_.has_a_canary();
+    shop_.says.replace(Action::Slow { windows: 1 });
+    shop_.windows(1);
+    assert_eq!(shop_.view().run.map(|run| run.contains("heal by hold")), Some(true));
+    shop_.holds = None;
+    for _ in 0..2 {
+        shop_.is_killed();
+        let still = |told: &str| told.contains("what was held here may still stand");
+        let written = shop_.world.written.borrow();
+        let told = |event: &&Event| target_event(event).is_some_and(|event| still(&event.to_string()));
+        assert_eq!(written.iter().filter(told).count(), 1);
+        assert_eq!(shop_.pages.iter().filter(|page| still(page)).count(), 1);
+    }
+}
+
 /// A look may change nothing, whatever an executor wants, and what it says has to be readings.
 #[test]
 fn a_look_changes_nothing() {

@@ -194,6 +194,8 @@ pub(super) struct Shop {
     /// Effects that were begun and are not done yet.
     pub(super) begun: Vec<(Key, Deed)>,
     looks: bool,
+    /// Whether its executor holds; `None`: it isn't configured at all.
+    pub(super) holds: Option<bool>,
     /// Which executor the configuration gives it, and which object it is told to be.
     pub(super) set: (&'static str, &'static str),
 }
@@ -224,8 +226,8 @@ impl Shop {
     fn new(looks: bool) -> Self {
         let (machine, says) = (Machine::default(), Rc::new(RefCell::new(Action::Proceed)));
         let (pages, begun, shown) = (Vec::new(), Vec::new(), Rc::default());
-        let mut shop =
-            Self { world: World::new(), says, shown, machine, pages, begun, looks, set: ("native", "shop") };
+        let (world, holds, set) = (World::new(), Some(false), ("native", "shop"));
+        let mut shop = Self { world, says, shown, machine, pages, begun, looks, holds, set };
         shop.configures();
         shop
     }
@@ -247,7 +249,7 @@ impl Shop {
             schema: None,
             migration: None,
             looks: self.looks,
-            holds: false,
+            holds: self.holds == Some(true),
         };
         let limit = Limit::Above(backstay_signals::Finite::new(0.5).unwrap());
         let source = Source::Metric { name: backstay_signals::MetricName::parse("errors").unwrap(), limit };
@@ -278,8 +280,8 @@ impl Shop {
         ]);
         let configured = Configured::of(
             Allowances { estate: hour(60), domain: hour(60) },
-            BTreeMap::from([(shop(), settings)]),
-            BTreeMap::from([(shop(), watched)]),
+            self.holds.map(|_| (shop(), settings)).into_iter().collect(),
+            self.holds.map(|_| (shop(), watched)).into_iter().collect(),
             BTreeMap::from([(name("told"), policy)]),
             executors,
         );

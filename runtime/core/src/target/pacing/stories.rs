@@ -269,6 +269,37 @@ fn what_was_held_before_a_restart_is_let_go_of_after_it() {
     assert_eq!(settles(&mut world), ["go-on"]);
 }
 
+/// Nobody watches what is held any more, or only observes it. It stands outside, so somebody has to know, once; and whoever has it
+/// watched again can let it go on.
+#[test]
+fn what_is_held_and_let_alone_is_told_of() {
+    let holds = |holds, mode| TargetSettings { holds, mode, ..settings() };
+    let still = |world: &World| world.pages.iter().filter(|page| page.contains("may still stand")).count();
+    for changed in [None, Some(holds(true, Mode::Observe)), Some(holds(false, Mode::Enforce))] {
+        for restarts in [false, true] {
+            let mut world = shop();
+            world.says("shop", SLOW);
+            world.windows("shop", 1);
+            assert_eq!(settles(&mut world), ["hold"]);
+            world.restarts();
+            assert_eq!(still(&world), 0, "it is looked after");
+            match changed.clone() {
+                changed if restarts => world.restarts_with("shop", changed),
+                Some(changed) => world.watches("shop", changed),
+                None => world.forgets("shop"),
+            }
+            world.restarts();
+            assert_eq!((still(&world), world.heard("may still stand")), (1, 1), "{:#?}", world.told);
+            world.watches("shop", holds(true, Mode::Enforce));
+            assert_eq!(world.estate.target(&target("shop")).unwrap().heeds(&Wish::Thaw), None);
+            world.wishes("shop", Wish::Thaw);
+            assert_eq!(settles(&mut world), ["go-on"]);
+            world.forgets("shop");
+            assert_eq!(still(&world), 1, "it went on before");
+        }
+    }
+}
+
 /// To hold it changes nothing of what is out.
 #[test]
 fn what_is_seen_while_it_is_held_counts() {
