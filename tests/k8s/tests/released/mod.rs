@@ -2,6 +2,7 @@
 //!
 //! Here: a chart, helm as people and pipelines run it, helm as our executor runs it (with the scripts that come with it), and what is kept
 //! and live afterwards. Not here: what is tested.
+#![allow(dead_code, reason = "each test that shares this takes what it needs")]
 
 use std::{
     collections::BTreeMap,
