@@ -66,9 +66,10 @@ pub(crate) fn run(workspace: &Workspace, wish: &Wish) -> Result<(), Trouble> {
     let folder = workspace.target.join("image");
     let major = lay_out(workspace, &folder, bundles.as_deref(), helm.as_deref())?;
     let version = workspace.package(SERVER).map_or("0", |package| &package.version);
+    // The one that the other is made of comes last: buildah takes away what a stage was made of, also where it has a name.
     let images = [
-        Image { stage: "plain", suffix: String::new() },
         Image { stage: "helm", suffix: format!("-helm{major}") },
+        Image { stage: "plain", suffix: String::new() },
     ];
     let file = workspace.root.join(CONTAINERFILE);
     let Some(builder) = Builder::find() else {

@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 const ABOVE: &str = "\
 # What kubernetes-integration/chart makes of values.yaml beside this, for who doesn't use Helm: kubectl apply --filename backstay.yaml
 # The namespaces backstay, prod and argocd have to be there, and in the first a ConfigMap and a Secret that docs/kubernetes.md names.
-# The image has to be made first, and never was by its authors (kubernetes-integration/image/Containerfile).
+# The image is nowhere to be pulled: `cargo xtask image` makes it.
 ";
 
 fn programs() -> Option<Programs> {
@@ -211,9 +211,40 @@ fn what_makes_no_sense_is_told() {
         ),
         (at("/image/digest", json!("sha256:12")), "at '/image/digest': 'sha256:12' does not match pattern"),
         (at("/broker/host", json!("x")), "at '/broker': additional properties 'host' not allowed"),
+        (
+            at("/beside", json!({ "etc": "/etc/backstay" })),
+            "at '/beside': properties 'address' required, if 'etc' exists",
+        ),
+        (
+            at("/beside", json!({ "address": "http://api.example" })),
+            "at '/beside/address': 'http://api.example' does not match pattern",
+        ),
+        (
+            at("/beside", json!({ "address": "https://api.example:6443" })),
+            "bundles.volume: is mounted into a pod, and beside the cluster there is none",
+        ),
     ] {
         assert!(told.contains(expected), "{expected}: {told}");
     }
+}
+
+/// Helm, and what it takes to look at its releases, is in one of two images: who has no release of Helm gets none of it.
+#[test]
+fn the_image_has_helm_where_a_target_is_a_release_of_it() {
+    let Some(programs) = programs() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut values = everything();
+    values["image"] = json!({ "helm": 3 });
+    let image = |values: &Value| {
+        let file = written(folder.path(), values);
+        let made = rendered(&programs, Major::Four, &[&file]).unwrap();
+        made.lines().find_map(|line| line.trim().strip_prefix("image: ").map(str::to_owned)).unwrap()
+    };
+    assert_eq!(image(&values), "\"backstay:0.1.0-helm3\"");
+    values["targets"].as_object_mut().unwrap().remove("mail").unwrap();
+    assert_eq!(image(&values), "\"backstay:0.1.0\"");
+    values["image"]["tag"] = json!("of-ours");
+    assert_eq!(image(&values), "\"backstay:of-ours\"");
 }
 
 /// What the server is told is read as a kubelet would put it there: links to a folder of the day.
@@ -261,6 +292,49 @@ fn the_api_server_takes_it_and_the_server_its_configuration() {
         let mut helm = major.helm(&cluster);
         said(helm.args(["uninstall", "backstay", "--namespace", installed.space.name()]));
     }
+}
+
+/// A server beside the cluster has its rights and its configuration from the chart, and nothing of it runs there.
+#[test]
+fn beside_the_cluster_there_are_rights_and_a_configuration() {
+    let Some(cluster) = ControlPlane::start() else { return };
+    for name in ["prod", "mail", "argocd", "flux-system"] {
+        let object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        let _ = cluster.api().create("/api/v1/namespaces", &object);
+    }
+    let mut values = everything();
+    for volume in ["bundles", "lkg"] {
+        values.as_object_mut().unwrap().remove(volume).unwrap();
+    }
+    values["beside"] = json!({ "address": cluster.api().server(), "etc": "/srv/etc", "share": "/srv/share", "bin": "/opt/bin" });
+    let installed = Installed::with(&cluster, Major::Four, &values);
+    for path in [installed.space.path("apps/v1", "statefulsets"), installed.space.path("v1", "services")] {
+        assert_eq!(cluster.api().list(&path).unwrap(), Vec::<Value>::new(), "{path}");
+    }
+    let account = format!("{}-backstay", installed.space.name());
+    let role = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/prod/roles/{account}");
+    cluster.api().get(&role).unwrap();
+    let folder = folder_of(&installed);
+    let mut check = Command::new(built().programs.join("backstay"));
+    check.arg("check").arg("--config").arg(folder.join("backstay.toml"));
+    let (well, told) = tried(check.arg("--targets").arg(folder.join("targets.d")));
+    assert!(well && told.ends_with("is right: 3 targets, 0 enforced and 3 observed\n"), "{told}");
+    let files = installed.config_map("backstay");
+    let text = &files["backstay.toml"];
+    // Nothing that only a pod has.
+    for place in
+        ["/var/run/secrets", "kubernetes.default.svc", "/etc/backstay/tokens", "/usr/share", "/usr/bin/"]
+    {
+        assert!(!text.contains(place), "{place}: {text}");
+    }
+    assert!(
+        text.contains("keyring = \"/srv/etc/keyring\"") && text.contains("[\"/opt/bin/helm\", \"rollback\"]"),
+        "{text}"
+    );
+    let helm: Value = serde_json::from_str(&files["helm.kubeconfig"]).unwrap();
+    assert_eq!(helm["users"][0]["user"]["tokenFile"], "/srv/etc/token");
+    assert_eq!(helm["clusters"][0]["cluster"]["server"], cluster.api().server());
+    said(Major::Four.helm(&cluster).args(["uninstall", "backstay", "--namespace", installed.space.name()]));
 }
 
 #[test]
