@@ -30,6 +30,12 @@ pub struct Plugin {
     pub settings: BTreeMap<Name, Setting>,
 }
 
+impl Plugin {
+    /// The most that a plugin is told with a call and is recorded, in bytes as [`Setting::bytes_of`] counts them. What doesn't fit is
+    /// named and not recorded; an executor of the server is not told more for a target.
+    pub const SETTINGS_BYTES_MAX: usize = 16 << 10;
+}
+
 /// One value for a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -43,4 +49,17 @@ pub enum Setting {
     Text(String),
     /// Several texts.
     Texts(Vec<String>),
+}
+
+impl Setting {
+    /// What settings hold, in bytes of their names and values.
+    #[must_use]
+    pub fn bytes_of(settings: &BTreeMap<Name, Self>) -> usize {
+        let bytes = |value: &Self| match value {
+            Self::Text(text) => text.len(),
+            Self::Texts(texts) => texts.iter().map(|text| text.len() + 4).sum(),
+            Self::Number(_) | Self::Flag(_) => 8,
+        };
+        settings.iter().map(|(name, value)| name.as_str().len() + bytes(value)).sum()
+    }
 }

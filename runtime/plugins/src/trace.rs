@@ -5,14 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use backstay_config::Plugin;
 use backstay_host::{CallError, Config, Decided, Description, StrikeKind, Value};
 use backstay_model::{
     Came, Digest, Effect, Equipped, Memo, Name, Outcome, PluginId, PluginRole, Told, Version,
 };
 use sha2::{Digest as _, Sha256};
-
-/// The most of a configuration that is recorded, in bytes. What doesn't fit any more is withheld.
-const SETTINGS_BYTES_MAX: usize = 16 << 10;
 
 fn digest_of(value: &impl serde::Serialize) -> Digest {
     // Writing to memory doesn't fail, and these types have all a length that postcard knows.
@@ -66,7 +64,7 @@ pub fn memo(bytes: &[u8]) -> Memo {
     }
 }
 
-/// Which plugin is ready, and how it is configured. What `description` calls secret is withheld.
+/// Which plugin is ready, and how it is configured. What `description` calls secret is withheld, and what doesn't fit any more.
 #[must_use]
 pub fn equipped(
     role: PluginRole,
@@ -74,7 +72,7 @@ pub fn equipped(
     config: &Config,
     description: &Description,
 ) -> Equipped {
-    let (mut settings, mut withheld, mut left) = (Vec::new(), Vec::new(), SETTINGS_BYTES_MAX);
+    let (mut settings, mut withheld, mut left) = (Vec::new(), Vec::new(), Plugin::SETTINGS_BYTES_MAX);
     for (name, value) in config.iter() {
         let secret = description.settings.iter().any(|info| info.secret && info.name == name);
         let bytes = match &value {
@@ -155,6 +153,30 @@ mod tests {
         assert_eq!(told.settings, [(name("site"), Told::Text("basel".into()))]);
         let back: Vec<_> = settings(&told).collect();
         assert_eq!(back, [(name("site"), Value::Text("basel".into()))]);
+    }
+
+    /// Whoever checks a configuration counts as the recorder does.
+    #[test]
+    fn as_much_as_a_target_may_have_is_told_whole() {
+        use backstay_config::Setting;
+        let text = |bytes: usize| Setting::Text("x".repeat(bytes));
+        let mut written: BTreeMap<Name, Setting> =
+            ["a", "b", "c"].into_iter().map(|called| (name(called), text(4096))).collect();
+        written.insert(name("texts"), Setting::Texts(vec!["y".repeat(1000); 4]));
+        written.insert(name("number"), Setting::Number(-1));
+        let left = Plugin::SETTINGS_BYTES_MAX - Setting::bytes_of(&written) - "rest".len();
+        written.insert(name("rest"), text(left));
+        assert_eq!(Setting::bytes_of(&written), Plugin::SETTINGS_BYTES_MAX);
+        let withheld = |written: &BTreeMap<Name, Setting>| {
+            let config = Config::new(crate::load::values(written)).unwrap();
+            let (id, version) = (PluginId::parse("acme/pump").unwrap(), Version::parse("1.0.0").unwrap());
+            let description = Description { about: String::new(), settings: Vec::new() };
+            let which = (&id, &version, &Digest([1; 32]));
+            equipped(PluginRole::Executor, which, &config, &description).withheld
+        };
+        assert_eq!(withheld(&written), []);
+        written.insert(name("rest"), text(left + 1));
+        assert_eq!(withheld(&written).len(), 1);
     }
 
     #[test]

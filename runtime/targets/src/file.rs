@@ -55,7 +55,8 @@ pub(crate) struct TargetFile {
     /// the target is held or frozen, and when that is over. It takes an executor, and no `[migration]`.
     #[serde(default)]
     pub(crate) hold: bool,
-    /// What its executor is told besides, over the settings of `executors`. It takes an executor.
+    /// What its executor is told besides, over the settings of `executors`: with those at most 16 KiB of names and values. It takes an
+    /// executor.
     #[serde(default)]
     #[schemars(with = "BTreeMap<NameText, Setting>")]
     pub(crate) settings: BTreeMap<Name, Setting>,

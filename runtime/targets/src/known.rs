@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use backstay_config::Whole;
+use backstay_config::{Setting, Whole};
 use backstay_model::Name;
 
 use crate::Shared;
@@ -15,6 +15,8 @@ pub(crate) struct Known {
     pub(crate) policies: Option<BTreeSet<Name>>,
     pub(crate) executors: Option<BTreeSet<Name>>,
     pub(crate) prometheus: Option<BTreeSet<Name>>,
+    /// What executors are told for every target.
+    pub(crate) settings: BTreeMap<Name, BTreeMap<Name, Setting>>,
 }
 
 impl Known {
@@ -30,6 +32,11 @@ impl Known {
             policies: names(&shared.aside, "policies", &value.policies),
             executors: names(&shared.aside, "executors", &value.executors),
             prometheus: names(&shared.aside, "prometheus", &value.prometheus),
+            settings: value
+                .executors
+                .iter()
+                .map(|(name, plugin)| (name.clone(), plugin.settings.clone()))
+                .collect(),
         }
     }
 }

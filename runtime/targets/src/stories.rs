@@ -233,6 +233,26 @@ fn a_service_has_one_file() {
     assert_eq!(world.told().len(), 2, "{:#?}", world.told());
 }
 
+/// An executor is told of each target apart, on top of what it is told of all of them. The target is named for which that is too much.
+#[test]
+fn a_target_has_no_more_to_be_told_of_it_than_is_recorded() {
+    let [_, _, smallest, _] = examples();
+    let texts = |count: usize| format!("[{}]", vec![format!("\"{}\"", "x".repeat(996)); count].join(", "));
+    let target =
+        |count: usize| format!("executor = \"db\"\nsettings = {{ objects = {} }}\n{smallest}", texts(count));
+    let world = World::new().has("small.toml", &target(16)).has("shop.toml", &target(8));
+    assert_eq!(world.targets().len(), 2);
+    let world = world.has("shop.toml", &target(17));
+    let told = world.told();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].starts_with("shop.toml:2: settings: expected at most 16384 bytes"), "{told:#?}");
+    let db = "bundle = \"/usr/share/backstay/executor-db.bundle\"";
+    let world =
+        world.has("shop.toml", &target(8)).says(db, &format!("{db}\nsettings = {{ common = {} }}", texts(8)));
+    let told = world.told();
+    assert!(told.len() == 1 && told[0].starts_with("small.toml:2: settings: "), "{told:#?}");
+}
+
 #[test]
 fn what_is_in_the_folder_and_is_no_target_is_told() {
     let world = World::example().has(".hidden.toml", "no").has("notes.md", "no").has("old.toml~", "no");

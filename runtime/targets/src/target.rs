@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
 };
 
-use backstay_config::{Document, Keys, Problem, Setting, Whole};
+use backstay_config::{Document, Keys, Plugin, Problem, Setting, Whole};
 use backstay_core::{Backoff, Migration, RUNGS_MAX, Rung, SharedData};
 use backstay_model::{Millis, Mode, Name, Scope, TargetId};
 use backstay_signals::{ObjectiveSpec, Query, Source};
@@ -55,7 +55,7 @@ pub struct Target {
     pub looks: bool,
     /// Whether its executor is asked to hold a release where it stands, and to let it go on. Never together with `migration`.
     pub holds: bool,
-    /// What its executor is told besides, over its own settings.
+    /// What its executor is told besides, over its own settings. Together at most [`Plugin::SETTINGS_BYTES_MAX`].
     pub settings: BTreeMap<Name, Setting>,
     /// The heal ladder, at most 8 rungs, none twice, and none with a name that orders something else.
     pub playbooks: Vec<Rung>,
@@ -146,6 +146,7 @@ impl Target {
         let id = checker.id(&file, stem);
         checker.names(&file, known);
         checker.hold(&file);
+        checker.settings(&file, known);
         let playbooks = checker.playbooks(&file);
         let objectives = checker.objectives(&file);
         checker.rails(&file.rails);
@@ -250,6 +251,21 @@ impl Checker<'_> {
         {
             let known = known.executors.as_ref().map(listed).unwrap_or_default();
             self.wrong("executor", format!("is missing: {what} takes a name in [executors], {known}"));
+        }
+    }
+
+    /// An executor is told of each target apart, and all of it is recorded before a run.
+    fn settings(&mut self, file: &TargetFile, known: &Known) {
+        let Some(executor) = &file.executor else { return };
+        let mut told = known.settings.get(executor).cloned().unwrap_or_default();
+        told.extend(file.settings.clone());
+        let (bytes, most) = (Setting::bytes_of(&told), Plugin::SETTINGS_BYTES_MAX);
+        if bytes > most {
+            let why = format!(
+                "expected at most {most} bytes of names and values, with what executors.{executor}.settings says besides; found {bytes}: \
+                 shorten some, here or there"
+            );
+            self.wrong("settings", why);
         }
     }
 

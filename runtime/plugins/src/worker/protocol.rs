@@ -19,8 +19,11 @@ use backstay_model::{Equipped, Facts, Name, PluginId, PluginRole};
 use backstay_trust::{Bundle, Keyring};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// The most bytes of a first message: a bundle, a keyring, and settings.
-pub(super) const LOAD_BYTES_MAX: usize = Bundle::BYTES_MAX + Keyring::BYTES_MAX + (1 << 20);
+/// The most bytes of all setups together: a thousand targets, each with as much as a target may have, and what stands around it.
+const SETUPS_BYTES_MAX: usize = 20 << 20;
+
+/// The most bytes of a first message and of the answer to it: a bundle, a keyring, and setups.
+pub(super) const LOAD_BYTES_MAX: usize = Bundle::BYTES_MAX + Keyring::BYTES_MAX + SETUPS_BYTES_MAX;
 
 /// The most bytes of any other message. Facts and a memo have some 100 KiB at most, effects of a step 1 MiB by the limit
 /// on what a plugin returns.
@@ -263,6 +266,33 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// As many targets as a server has, each with as much to be told of it as it may have.
+    #[test]
+    fn the_settings_of_all_targets_have_room() {
+        use backstay_config::Plugin;
+        use backstay_model::{Digest, Told, Version};
+        let name = |at: usize| Name::parse(&format!("setting-{at}")).unwrap();
+        let (settings, targets) = (64, 1000);
+        let text = "x".repeat(Plugin::SETTINGS_BYTES_MAX / settings - "setting-0".len());
+        let setup: Vec<_> = (0..settings).map(|at| (name(at), Value::Text(text.clone()))).collect();
+        let load = Load {
+            keyring: Cow::Borrowed(&[]),
+            bundle: Cow::Borrowed(&[]),
+            role: PluginRole::Executor,
+            setups: Cow::Owned(vec![setup; targets]),
+        };
+        assert!(frame(&load, SETUPS_BYTES_MAX).is_ok());
+        let equipped = Equipped {
+            role: PluginRole::Executor,
+            plugin: PluginId::parse("acme/pump").unwrap(),
+            version: Version::parse("1.0.0").unwrap(),
+            grant: Digest([1; 32]),
+            settings: (0..settings).map(|at| (name(at), Told::Text(text.clone()))).collect(),
+            withheld: Vec::new(),
+        };
+        assert!(frame(&Reply::Ready(vec![equipped; targets]), SETUPS_BYTES_MAX).is_ok());
     }
 
     fn heard(bytes: &[u8], at_once: usize) -> Result<Reply, Broken> {
