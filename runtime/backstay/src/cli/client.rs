@@ -177,9 +177,8 @@ impl Client {
                 .why(why)
                 .help("it may have been done: look before you ask again");
         }
-        Failure::new(Exit::Unreachable, format!("cannot reach {}", self.server))
-            .why(why)
-            .help("is the server up, and --server right? Devices go home without it")
+        let help = help_to_reach(&why.to_string());
+        Failure::new(Exit::Unreachable, format!("cannot reach {}", self.server)).why(why).help(help)
     }
 
     /// What an answer means that is none.
@@ -203,6 +202,17 @@ impl Client {
             }
             _ => Failure::new(Exit::Trouble, what).help("look into the server's log"),
         }
+    }
+}
+
+/// What to do about a server that can't be reached. One that is there and isn't believed takes something else than one that isn't.
+fn help_to_reach(why: &str) -> &'static str {
+    if why.contains("CaUsedAsEndEntity") {
+        "its certificate says that it is an authority's: make one with basicConstraints CA:FALSE, or have an authority sign one"
+    } else if why.contains("invalid peer certificate") {
+        "--ca names the certificates that the server's has to go back to; it has to be of the name in --server, and not over"
+    } else {
+        "is the server up, and --server right? Devices go home without it"
     }
 }
 
@@ -287,6 +297,15 @@ mod tests {
         drop(taken);
         let failure = at(Some(&address)).unwrap().get::<serde_json::Value>("/v1/fleet").unwrap_err();
         assert_eq!(failure.exit(), Exit::Unreachable);
+    }
+
+    /// In the words of the library that checks it.
+    #[test]
+    fn a_certificate_that_is_not_believed_is_no_server_that_is_down() {
+        assert!(help_to_reach("io: Connection refused (os error 111)").starts_with("is the server up"));
+        assert!(help_to_reach("io: invalid peer certificate: UnknownIssuer").starts_with("--ca names"));
+        let own = "io: invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))";
+        assert!(help_to_reach(own).contains("CA:FALSE"));
     }
 
     #[test]
