@@ -13,10 +13,11 @@ use alloc::{format, vec::Vec};
 use backstay_kubernetes::{
     api::{Cluster, Refused, Written},
     hold::{self, Pause},
+    json::Value,
     owners::{self, Found, Owner},
     patience::Patience,
     restore,
-    revisions::{self, BY_DEPLOYMENT, Now, Revision},
+    revisions::{self, BY_DEPLOYMENT, Now, Revision, in_vain},
     template::Told,
     workload::Workload,
 };
@@ -63,8 +64,8 @@ pub(crate) async fn go_home(
         {
             return Err(refused.failed("restoring the template"));
         }
-        let (home, found) = found(cluster, workload, &seen, release).await?;
-        match bring(cluster, workload, &seen, &home, found).await? {
+        let (home, noted, found) = found(cluster, workload, &seen, release).await?;
+        match bring(cluster, workload, &seen, (&home, noted), found).await? {
             Written::Done | Written::Unknown => {}
             Written::Refused(why) => refused = Some((seen.progress.generation(), why)),
         }
@@ -74,13 +75,13 @@ pub(crate) async fn go_home(
     )))
 }
 
-/// Which revision is home, and who else writes the Deployment.
+/// Which revision is home, what is to be noted of the one that is left, and who else writes the Deployment.
 async fn found(
     cluster: &Cluster<'_>,
     workload: &Workload,
     seen: &Seen,
     release: &Release,
-) -> Result<(Revision, Vec<Found>), Failed> {
+) -> Result<(Revision, Option<Value>, Vec<Found>), Failed> {
     let owners = Owner::all(cluster.config(), workload, seen.fields());
     let (revisions, found) = both(
         revisions::list(cluster, &workload.namespace, seen.uid(), seen.selector(), BY_DEPLOYMENT),
@@ -88,17 +89,18 @@ async fn found(
     )
     .await;
     let revisions = revisions?;
-    let now = Now { current: seen.current(&revisions), stable: None, gave_up: seen.progress.gave_up() };
+    let (current, in_vain) = (seen.current(&revisions), in_vain::read(seen.fields()));
+    let now = Now { current, stable: None, gave_up: seen.progress.gave_up(), in_vain: &in_vain };
     let home = revisions::choose(&revisions, release, &now).map_err(|why| why.failed(release, &revisions))?;
-    Ok((home.clone(), found?))
+    Ok((home.clone(), in_vain::noting(seen.fields(), &revisions, release, &now), found?))
 }
 
-/// Stops who else writes it, and writes the template of `home`.
+/// Stops who else writes it, and writes the template of `home`, and what is to be noted with it.
 async fn bring(
     cluster: &Cluster<'_>,
     workload: &Workload,
     seen: &Seen,
-    home: &Revision,
+    (home, noted): (&Revision, Option<Value>),
     found: Vec<Found>,
 ) -> Result<Written, Failed> {
     let (was, who) = (seen.kept(workload), owners::told(&found));
@@ -110,7 +112,8 @@ async fn bring(
     frozen?;
     kept?;
     let object = (seen.uid(), seen.progress.generation());
-    restore::restore(cluster, &workload.resource(), object, &template?, hold::lifting(seen.fields())).await
+    let more = hold::lifting(seen.fields()).into_iter().chain(noted).collect();
+    restore::restore(cluster, &workload.resource(), object, &template?, more).await
 }
 
 /// Waits until all pods are of the template, and it is still that of the release.

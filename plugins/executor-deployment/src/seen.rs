@@ -7,7 +7,7 @@ use backstay_kubernetes::{
     hold::{HELD_FIELD, Pause},
     json::{Value, json},
     owners::MARKS,
-    revisions::{BY_DEPLOYMENT, Revision},
+    revisions::{BY_DEPLOYMENT, Revision, in_vain::IN_VAIN_FIELD},
     template::{self, Told},
     workload::Workload,
 };
@@ -24,10 +24,11 @@ const PROGRESS: [&str; 7] = [
     "/status/conditions/*/reason",
 ];
 /// The rest.
-const REST: [&str; 5] = [
+const REST: [&str; 6] = [
     "/metadata/uid",
     "/metadata/annotations/deployment.kubernetes.io~1revision",
     HELD_FIELD,
+    IN_VAIN_FIELD,
     "/spec/paused",
     "/spec/selector",
 ];

@@ -17,12 +17,12 @@ use alloc::{format, string::String, vec::Vec};
 use backstay_kubernetes::{
     api::{Cluster, Refused, Written, text},
     hold::{self, Pause},
-    json::json,
+    json::{Value, json},
     owners::{self, Found},
     patience::Patience,
     resource::ROLLOUTS,
     restore,
-    revisions::{self, BY_ROLLOUT, Revision},
+    revisions::{self, BY_ROLLOUT, Revision, in_vain},
     template::Told,
     workload::Workload,
 };
@@ -72,7 +72,8 @@ pub(crate) async fn go_home(
         {
             return Err(refused.failed("restoring the template"));
         }
-        match bring(cluster, workload, &seen, home, found).await? {
+        let noted = in_vain::noting(&seen.source.fields, &revisions, release, &seen.now());
+        match bring(cluster, workload, &seen, (home, noted), found).await? {
             Written::Done => return settle(cluster, workload, release, &seen, home).await,
             Written::Unknown => {}
             Written::Refused(why) => refused = Some((seen.source.generation(), why)),
@@ -91,12 +92,12 @@ fn image(seen: &Seen) -> String {
     quote::text(seen.source.told.as_ref().map_or("nothing", |told| told.image.as_str()))
 }
 
-/// Aborts what is under way, stops who else writes it, and writes the template of `home`.
+/// Aborts what is under way, stops who else writes it, and writes the template of `home`, and what is to be noted with it.
 async fn bring(
     cluster: &Cluster<'_>,
     workload: &Workload,
     seen: &Seen,
-    home: &Revision,
+    (home, noted): (&Revision, Option<Value>),
     found: Result<Vec<Found>, Failed>,
 ) -> Result<Written, Failed> {
     let is_aborted =
@@ -130,7 +131,8 @@ async fn bring(
     let source = &seen.source;
     let object = (source.uid(), source.generation());
     let is_own = source.workload.kind == ROLLOUTS;
-    let more = if is_own { hold::lifting(seen.fields()) } else { Vec::new() };
+    let mut more = if is_own { hold::lifting(seen.fields()) } else { Vec::new() };
+    more.extend(noted);
     let written = restore::restore(cluster, &source.resource(), object, &template?, more).await?;
     if !is_own && seen.pause == Pause::Ours && written == Written::Done {
         hold::lift(cluster, workload).await?;

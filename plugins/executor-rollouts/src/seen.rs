@@ -8,7 +8,10 @@ use backstay_kubernetes::{
     json::{Value, json},
     owners::{MARKS, Owner},
     resource::ROLLOUTS,
-    revisions::Now,
+    revisions::{
+        Now,
+        in_vain::{self, IN_VAIN_FIELD},
+    },
     template,
     workload::Workload,
 };
@@ -29,9 +32,11 @@ const PROGRESS: [&str; 9] = [
     "/status/workloadObservedGeneration",
 ];
 /// The rest.
-const REST: [&str; 7] = [
+const REST: [&str; 9] = [
     "/metadata/uid",
+    "/metadata/annotations/rollout.argoproj.io~1revision",
     HELD_FIELD,
+    IN_VAIN_FIELD,
     "/spec/paused",
     "/spec/selector",
     "/spec/workloadRef",
@@ -118,6 +123,8 @@ pub(crate) struct Seen {
     pub(crate) pause: Pause,
     /// How far it has come.
     pub(crate) progress: Progress,
+    /// The revisions that did not come up when they were tried.
+    in_vain: Vec<u64>,
 }
 
 impl Seen {
@@ -137,7 +144,8 @@ impl Seen {
         let fields = cluster.need(&workload.resource(), &all, &workload.told()).await?;
         let source = Source::of(cluster, workload, &fields).await?;
         let (pause, progress) = (Pause::of(&fields), Progress(fields.clone()));
-        Ok(Self { fields, source, pause, progress })
+        let in_vain = in_vain::read(&source.fields);
+        Ok(Self { fields, source, pause, progress, in_vain })
     }
 
     /// What was read of it.
@@ -187,7 +195,7 @@ impl Seen {
     pub(crate) fn now(&self) -> Now<'_> {
         let stable = Some(self.progress.stable()).filter(|hash| !hash.is_empty());
         let current = Some(self.progress.current()).filter(|_| self.is_observed());
-        Now { current, stable, gave_up: self.progress.gave_up() }
+        Now { current, stable, gave_up: self.progress.gave_up(), in_vain: &self.in_vain }
     }
 
     /// Who else writes it, or the object with its template.

@@ -7,6 +7,7 @@ use backstay_kubernetes::{
     json::Value,
     owners::MARKS,
     resource::{DEPLOYMENTS, Resource},
+    revisions::in_vain::IN_VAIN_FIELD,
     template::{self, Told},
     workload::Workload,
 };
@@ -16,7 +17,13 @@ use backstay_sdk::{
 };
 
 /// What is read of a Deployment that holds a template for others.
-const FIELDS: [&str; 3] = ["/metadata/uid", "/metadata/generation", "/spec/selector"];
+const FIELDS: [&str; 5] = [
+    "/metadata/uid",
+    "/metadata/generation",
+    "/metadata/annotations/deployment.kubernetes.io~1revision",
+    IN_VAIN_FIELD,
+    "/spec/selector",
+];
 
 /// An object with a template.
 #[derive(Clone, Debug, PartialEq)]

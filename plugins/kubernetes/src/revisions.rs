@@ -4,8 +4,11 @@
 //! makes a new one of the same image, and a way back makes the newest one of an old image. So what counts is what a revision's
 //! template runs, and what is known of its pods. Not here: which release is wanted (`core`), and bringing its template back.
 //!
-//! What nobody can know: a revision whose pods are gone tells no more whether they were ever well. Of several that run the release,
-//! one with pods that are available goes before one without any, and else the newest.
+//! What nobody can know: a revision whose pods are gone tells no more whether they were ever well, unless it was tried in vain
+//! (`in_vain`). Of several that run the release, one with pods that are available goes before one without any, and else the newest is
+//! tried, then the oldest of the rest.
+
+pub mod in_vain;
 
 use alloc::{format, string::String, vec::Vec};
 
@@ -68,6 +71,8 @@ pub struct Now<'a> {
     pub stable: Option<&'a str>,
     /// The current one did not come up within the workload's own deadline.
     pub gave_up: bool,
+    /// The numbers of those that were tried before and did not either.
+    pub in_vain: &'a [u64],
 }
 
 /// Why there is no revision to go home to.
@@ -146,7 +151,8 @@ pub async fn list(
 ///
 /// What a Rollout has fully promoted is home if it runs the release: whatever is being rolled out over it never was whole. Else
 /// what is there already stays, unless it did not come up in time; and else it is another one whose pods are available, or, among
-/// those without pods, the newest. One whose pods are wanted and don't come up is never moved to.
+/// those without pods, the newest, and after that did not come up the oldest. One whose pods are wanted and don't come up is never moved to, nor is one that was tried in vain since
+/// another release ran; one that was tried in vain before that comes last.
 ///
 /// # Errors
 /// That there is none.
@@ -161,11 +167,19 @@ pub fn choose<'r>(
     if let Some(stable) = find(now.stable) {
         return Ok(stable);
     }
-    if let Some(current) = find(now.current).filter(|_| !now.gave_up) {
+    let current = find(now.current);
+    if let Some(current) = current.filter(|_| !now.gave_up) {
         return Ok(current);
     }
-    let others = revisions.iter().filter(home).filter(|it| !is(it, now.current) && !it.is_failing());
-    others.max_by_key(|it| (it.available > 0, it.number)).ok_or_else(|| {
+    // What was tried since another release ran is not tried once more: two that don't come up would take turns.
+    let since = revisions.iter().filter(|it| !it.runs(release)).map(|it| it.number).max();
+    let did_fail = |it: &Revision| now.in_vain.contains(&it.number);
+    let is_tried = |it: &Revision| did_fail(it) && Some(it.number) > since;
+    let others = revisions.iter().filter(home).filter(|it| !is(it, now.current));
+    let others = others.filter(|it| !it.is_failing() && !is_tried(it));
+    // Beside one that does not come up stand restarts of it, which share what it was configured by.
+    let age = |it: &Revision| if current.is_some() { u64::MAX - it.number } else { it.number };
+    others.max_by_key(|it| (it.available > 0, !did_fail(it), age(it))).ok_or_else(|| {
         let newest = revisions.iter().filter(home).max_by_key(|it| it.number);
         newest.map_or(NoWay::Unknown, |newest| NoWay::NotWell(newest.name.clone()))
     })

@@ -4,6 +4,7 @@ use alloc::{format, string::String};
 
 use backstay_kubernetes::{
     json::{Value, json},
+    revisions::in_vain::IN_VAIN_FIELD,
     testing::{
         MISHAPS,
         shop::{APP, REPLICA_SETS, release, template},
@@ -75,6 +76,40 @@ fn what_is_there_and_gave_up_goes_to_another_template_of_the_release() {
     assert_eq!(shop.api.objects.get(SHOP, "/status/conditions/0/reason"), "ProgressDeadlineExceeded");
     goes(&mut shop, 'a');
     assert_eq!(shop.runs(), ('a', String::new()));
+}
+
+/// Each run finds the one before it in vain, and what was tried has no pods any more.
+#[test]
+fn two_that_do_not_come_up_do_not_take_turns() {
+    let with = |works: bool| {
+        let mut shop = Shop::of(&['c']);
+        let mut other = template('a', "x");
+        other["metadata"]["labels"]["tier"] = "web".into();
+        shop.lets_out(template('a', "x"));
+        if works {
+            shop.lets_out(template('a', ""));
+        }
+        shop.lets_out(other);
+        shop.lets_out(template('b', ""));
+        shop
+    };
+    let mut shop = with(true);
+    let set = |shop: &Shop| shop.api.objects.get(SHOP, "/spec/template/metadata/labels/tier");
+    for tier in [json!("web"), Value::Null] {
+        let why = shop.goes_home('a').unwrap();
+        assert!(why.starts_with("it did not come up within its progress deadline"), "{why}");
+        assert_eq!(set(&shop), tier);
+    }
+    goes(&mut shop, 'a');
+    assert_eq!(shop.runs(), ('a', String::new()));
+    assert_eq!(shop.api.objects.get(SHOP, IN_VAIN_FIELD), "6 7");
+    // Where none is left that works, the last one that was tried stays.
+    let mut shop = with(false);
+    assert!((0..2).all(|_| shop.goes_home('a').is_some()));
+    let changes = shop.api.changes.clone();
+    let why = shop.goes_home('a').unwrap();
+    assert!(why.starts_with("nothing was moved: shop-h2 is the newest that runs a"), "{why}");
+    assert_eq!(shop.api.changes, changes);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use core::cell::Cell;
 
 use backstay_kubernetes::{
     json::{Value, json},
+    revisions::in_vain::IN_VAIN_FIELD,
     testing::{
         MISHAPS, Mishap,
         shop::{APP, REPLICA_SETS, release, template},
@@ -167,6 +168,35 @@ fn pods_that_do_not_come_up_are_said_and_the_next_way_is_another_one() {
     assert_eq!(failed.why, "it did not come up: Degraded words of the controller");
     goes(&mut shop, 'a');
     assert_eq!(shop.runs(&shop.status("/stableRS")), ('a', String::new()));
+}
+
+/// Each run finds the one before it in vain, wherever the template is.
+#[test]
+fn two_that_do_not_come_up_do_not_take_turns() {
+    for (mut shop, source) in [(Shop::of(canary()), SHOP), (Shop::of_reference(canary()), TEMPLATES)] {
+        let mut other = template('a', "newest");
+        other["metadata"]["labels"]["tier"] = "web".into();
+        shop.promotes(template('a', "newer"));
+        shop.promotes(other);
+        shop.promotes(template('b', "b"));
+        // Pods of the first and of the last don't come up any more.
+        for path in shop.api.objects.below(REPLICA_SETS) {
+            shop.api.objects.edit(&path, |set| {
+                let env = &mut set["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"];
+                if matches!(env.as_str(), Some("" | "newest")) {
+                    *env = "x".into();
+                }
+            });
+        }
+        for tier in [json!("web"), Value::Null] {
+            let why = shop.goes_home('a').unwrap();
+            assert!(why.starts_with("it did not come up"), "{why}");
+            assert_eq!(shop.api.objects.get(source, "/spec/template/metadata/labels/tier"), tier);
+        }
+        goes(&mut shop, 'a');
+        assert_eq!(shop.runs(&shop.status("/stableRS")), ('a', String::from("newer")));
+        assert_eq!(shop.api.objects.get(source, IN_VAIN_FIELD), "5 6");
+    }
 }
 
 #[test]

@@ -67,10 +67,54 @@ fn what_is_there_already_stays_until_its_deadline_is_over() {
     );
 }
 
+/// Tried, and left again: their pods are gone, and only what was noted tells them from one that works.
+#[test]
+fn two_that_do_not_come_up_do_not_take_turns() {
+    // 2 and 3 were tried one after the other, and so became 5 and 6.
+    let history =
+        [revision(1, 'a', 0, 0), revision(4, 'b', 3, 3), revision(5, 'a', 0, 0), revision(6, 'a', 1, 0)];
+    let gave_up = |in_vain| Now { gave_up: true, in_vain, ..now("h6") };
+    assert_eq!(chosen(&history[1..], 'a', gave_up(&[])), Ok(5), "so they would");
+    assert_eq!(chosen(&history[1..], 'a', gave_up(&[5])), Err(NoWay::NotWell("shop-6".into())));
+    assert_eq!(chosen(&history, 'a', gave_up(&[5])), Ok(1));
+    // What was in the way may be gone once another release has run: they are tried again, and last.
+    let later =
+        [revision(1, 'a', 0, 0), revision(5, 'a', 0, 0), revision(6, 'a', 0, 0), revision(7, 'b', 3, 3)];
+    let later = |from: usize| chosen(&later[from..], 'a', Now { in_vain: &[5, 6], ..now("h7") });
+    assert_eq!((later(0), later(1)), (Ok(1), Ok(6)));
+}
+
+/// The newest did not come up: what was let out around it, restarts of it for the most part, comes last.
+#[test]
+fn after_the_newest_the_oldest_is_tried() {
+    let history = [1, 2, 3].map(|number| revision(number, 'a', 0, 0));
+    let with = |last| [history.as_slice(), &[last]].concat();
+    let gave_up = |current| Now { gave_up: true, ..now(current) };
+    assert_eq!(chosen(&with(revision(4, 'a', 1, 0)), 'a', gave_up("h4")), Ok(1));
+    // Where it is the bad release that gave up, none was tried yet.
+    assert_eq!(chosen(&with(revision(4, 'b', 1, 0)), 'a', gave_up("h4")), Ok(3));
+}
+
+#[test]
+fn what_is_noted_is_of_the_present_one_alone() {
+    let history = [revision(4, 'b', 0, 0), revision(5, 'a', 0, 0), revision(6, 'a', 1, 0)];
+    let seen = json!({ "metadata": { "annotations": { in_vain::IN_VAIN: "2 5 six" } } });
+    assert_eq!(in_vain::read(&seen), [2, 5]);
+    let noted = |seen: &Value, wanted, gave_up| {
+        let now = Now { gave_up, ..now("h6") };
+        Some(in_vain::noting(seen, &history, &release(wanted), &now)?["value"].clone())
+    };
+    assert_eq!(noted(&seen, 'a', true), Some("5 6".into()), "2 isn't kept any more");
+    assert_eq!((noted(&seen, 'a', false), noted(&seen, 'b', true)), (None, None));
+    for none in [json!({}), json!({ "metadata": { "annotations": {} } })] {
+        assert_eq!((noted(&none, 'a', true), in_vain::read(&none)), (None, Vec::new()));
+    }
+}
+
 #[test]
 fn what_a_rollout_has_promoted_is_home_whatever_is_under_way() {
     let history = [revision(1, 'a', 3, 0), revision(2, 'a', 1, 1), revision(3, 'b', 0, 0)];
-    let stable = |stable| Now { current: Some("h2"), stable: Some(stable), gave_up: false };
+    let stable = |stable| Now { stable: Some(stable), ..now("h2") };
     assert_eq!(
         chosen(&history, 'a', stable("h1")),
         Ok(1),
@@ -261,4 +305,51 @@ fn a_confirmed_release_is_found_by_what_it_is() {
         let found = found.unwrap_or_else(|why| panic!("seed {seed}: {why:?}"));
         assert!(it.works[&found.hash], "seed {seed}: {found:?}");
     }
+}
+
+/// A bad release, and the way home from it, tried as often as there is one: no revision is tried twice, and one that works is found if it
+/// is still kept when the bad one goes out, whatever was tried in vain before.
+#[test]
+fn an_incident_tries_each_revision_once() {
+    let (mut tries, mut another, mut without) = (0, 0, 0);
+    for seed in 0..4_000 {
+        let mut chance = Chance(seed);
+        let mut it = Deployment::default();
+        let mut seen = json!({ "metadata": { "annotations": { "a": "b" } } });
+        it.takes("first", 'b', true, 10);
+        for incident in 0..2 {
+            for turn in 0..1 + chance.below(4) {
+                it.takes(&format!("{incident}-{turn}"), 'a', chance.below(3) == 0, 10);
+            }
+            let bad = char::from(b'c' + incident);
+            it.takes(&bad.to_string(), bad, chance.below(2) == 0, 10);
+            let sound = it.revisions.iter().any(|one| one.runs(&release('a')) && it.works[&one.hash]);
+            let mut tried = Vec::new();
+            loop {
+                let in_vain = in_vain::read(&seen);
+                let now = Now { gave_up: it.gave_up(), in_vain: &in_vain, ..now(&it.current) };
+                let Ok(found) = choose(&it.revisions, &release('a'), &now) else {
+                    assert!(!sound, "seed {seed}: one that works was not tried: {tried:?}");
+                    without += 1;
+                    break;
+                };
+                let found = found.hash.clone();
+                if let Some(noted) = in_vain::noting(&seen, &it.revisions, &release('a'), &now) {
+                    seen["metadata"]["annotations"][in_vain::IN_VAIN] = noted["value"].clone();
+                }
+                assert!(!tried.contains(&found), "seed {seed}: {found} twice");
+                another += u32::from(!tried.is_empty());
+                tries += 1;
+                it.takes(&found, 'a', it.works[&found], 10);
+                tried.push(found);
+                if it.works[&it.current] {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(
+        tries > 4_000 && without > 400 && another > 1_000,
+        "{tries} tries, {another} of another one, {without}"
+    );
 }

@@ -24,7 +24,9 @@ use executor_helm::{
     judge::{Facts, Move, judge},
 };
 
-use super::{Deployment, Helm, HelmVersion, Model, Product, Record, Rollout, Set, Shape, Status, Template};
+use super::{
+    Act, Deployment, Helm, HelmVersion, Model, Product, Record, Rollout, Set, Shape, Status, Template,
+};
 
 /// How long a window is.
 const WINDOW: Millis = Millis::from_secs(60);
@@ -191,18 +193,72 @@ pub(super) fn ordered(product: &Product, release: usize) -> executor::Release {
     executor::Release { version: product.version(release), digest, length: 0, security_epoch: 0 }
 }
 
-/// What the executor of this kind of workload makes of an order to go home. `gave_up`: what is there did not come up in time.
-#[must_use]
-pub(super) fn chooses(model: &Model, product: &Product, home: usize, gave_up: bool) -> Chosen {
-    let wanted = ordered(product, home);
-    match &model.shape {
-        Shape::Helm(it) => helm(it, product, &wanted),
-        Shape::Deployment(it) => deployment(it, product, &wanted, gave_up),
-        Shape::Rollout(it) => rollout(it, product, &wanted, gave_up),
+/// What an executor knows of the tries before.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    /// What is there did not come up in time.
+    gave_up: bool,
+    /// The revisions that were left because of that: of a Helm release this stands in the lock until one is home, of the others at the
+    /// workload.
+    in_vain: Vec<u64>,
+}
+
+impl Tries {
+    /// Another order.
+    pub(super) fn begins(&mut self) {
+        self.gave_up = false;
+    }
+
+    /// One try to go home: what the executor makes of it, and why that failed.
+    pub(super) fn goes_home(
+        &mut self,
+        model: &mut Model,
+        product: &Product,
+        home: usize,
+    ) -> (Chosen, Option<(Transience, String)>) {
+        let chosen = self.chooses(model, product, home);
+        let failed = match &chosen {
+            Chosen::Stays => None,
+            Chosen::Revision(revision) => {
+                let left = current(model).filter(|_| self.gave_up);
+                self.in_vain.extend(left);
+                model.acts(product, &Act::GoesHome { revision: *revision });
+                self.gave_up = !product.comes_up(&model.current());
+                match &model.shape {
+                    Shape::Helm(_) if self.gave_up => self.in_vain.push(*revision),
+                    Shape::Helm(_) => self.in_vain.clear(),
+                    Shape::Deployment(_) | Shape::Rollout(_) => {}
+                }
+                self.gave_up.then(|| (Transience::Transient, "its pods don't come up".to_owned()))
+            }
+            Chosen::Nothing(why) => Some((Transience::Permanent, why.clone())),
+        };
+        (chosen, failed)
+    }
+
+    fn chooses(&self, model: &Model, product: &Product, home: usize) -> Chosen {
+        let wanted = ordered(product, home);
+        match &model.shape {
+            Shape::Helm(it) => helm(it, product, &wanted, &self.in_vain),
+            Shape::Deployment(it) => deployment(it, product, &wanted, self),
+            Shape::Rollout(it) => rollout(it, product, &wanted, self),
+        }
     }
 }
 
-fn deployment(it: &Deployment, product: &Product, wanted: &executor::Release, gave_up: bool) -> Chosen {
+/// The number of the ReplicaSet that is current.
+fn current(model: &Model) -> Option<u64> {
+    let is_current = |set: &&Set| set.template == model.current();
+    match &model.shape {
+        Shape::Helm(_) => None,
+        Shape::Deployment(it) => it.sets().find(is_current).map(|set| set.number),
+        Shape::Rollout(it) => it.sets().find(is_current).map(|set| set.number),
+    }
+}
+
+fn deployment(it: &Deployment, product: &Product, wanted: &executor::Release, tries: &Tries) -> Chosen {
+    let Tries { gave_up, in_vain } = tries;
+    let gave_up = *gave_up;
     if it.is_paused() {
         return Chosen::Nothing("it is paused by somebody else".into());
     }
@@ -211,13 +267,15 @@ fn deployment(it: &Deployment, product: &Product, wanted: &executor::Release, ga
     if told(&it.current(), product).is(wanted) && !gave_up {
         return Chosen::Stays;
     }
-    chosen(&sets, wanted, &Now { current: Some(&current), stable: None, gave_up })
+    chosen(&sets, wanted, &Now { current: Some(&current), stable: None, gave_up, in_vain })
 }
 
-fn rollout(it: &Rollout, product: &Product, wanted: &executor::Release, gave_up: bool) -> Chosen {
+fn rollout(it: &Rollout, product: &Product, wanted: &executor::Release, tries: &Tries) -> Chosen {
+    let Tries { gave_up, in_vain } = tries;
+    let gave_up = *gave_up;
     let sets: Vec<Revision> = it.sets().map(|set| revision(set, product)).collect();
     let (current, stable) = (hash(&it.current()), it.stable().map(|stable| hash(&stable)));
-    chosen(&sets, wanted, &Now { current: Some(&current), stable: stable.as_deref(), gave_up })
+    chosen(&sets, wanted, &Now { current: Some(&current), stable: stable.as_deref(), gave_up, in_vain })
 }
 
 fn chosen(sets: &[Revision], wanted: &executor::Release, now: &Now<'_>) -> Chosen {
@@ -251,7 +309,7 @@ fn told(template: &Template, product: &Product) -> Told {
     Told::of(&json!({ "spec": { "containers": [container] } }), &none).unwrap_or_default()
 }
 
-fn helm(it: &Helm, product: &Product, wanted: &executor::Release) -> Chosen {
+fn helm(it: &Helm, product: &Product, wanted: &executor::Release, in_vain: &[u64]) -> Chosen {
     let records = it.records().iter().map(|record| kept(record, it.version()));
     let history = match history::History::of(records.collect()) {
         Ok(history) => history,
@@ -261,7 +319,12 @@ fn helm(it: &Helm, product: &Product, wanted: &executor::Release) -> Chosen {
         let of = it.records().iter().find(|record| record.number == u64::from(revision));
         of.is_some_and(|record| told(&record.template, product).is(wanted))
     };
-    let to = history.ways().into_iter().map(|record| record.revision).find(|&revision| runs(revision));
+    let in_vain: Vec<u32> = in_vain.iter().map(|&revision| number(revision)).collect();
+    let to = history
+        .ways_after(&in_vain)
+        .into_iter()
+        .map(|record| record.revision)
+        .find(|&revision| runs(revision));
     // Whoever was at work is long dead: that is waited for, which changes no choice.
     let facts = Facts { history: &history, to, ours: None, age_ms: Some(u64::MAX), pending_after_ms: 0 };
     match judge(facts) {
@@ -272,11 +335,14 @@ fn helm(it: &Helm, product: &Product, wanted: &executor::Release) -> Chosen {
     }
 }
 
+fn number(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 /// A record as the executor reads it: quotes are single there.
 fn kept(record: &Record, by: HelmVersion) -> history::Record {
     let description = record.description().replace('"', "'");
     let says = description.starts_with("Rollback to ") || by == HelmVersion::Four;
-    let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     history::Record {
         revision: number(record.number),
         status: match record.status {

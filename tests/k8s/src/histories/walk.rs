@@ -1,17 +1,19 @@
 //! A random history: what happens to a workload until a bad release of it is to be left.
 //!
-//! Here: what happens how often, and who is told of it. People, pipelines and the server under test act in it; what they know is what
-//! they could know. Not here: what an act does (the models).
+//! Here: what happens how often. People, pipelines and the server under test act in it; what they know is what they could know. Parts of
+//! it: who is told of what, and what comes of that (`judged`), and the last release (`end`). Not here: what an act does (the models).
+
+mod end;
+mod judged;
 
 use std::collections::BTreeSet;
 
 use backstay_core::Rng;
-use backstay_model::{Action, Transience};
 use backstay_sdk::executor::Release;
 
 use super::{
     Act, Answer, Chosen, HelmVersion, Kind, Model, Nature, Product, Setup, Shape, Shipping, Template, Truth,
-    ours::{self, CONFIRM, ROLL_BACK, Server},
+    ours::{self, Server, Tries},
 };
 
 /// What pods can have that never come up.
@@ -90,6 +92,7 @@ struct Walk {
     model: Model,
     acts: Vec<Act>,
     server: Server,
+    tries: Tries,
     /// The release that the server knows to be out, the stage, and good windows in a row.
     out: (usize, u16),
     good: u32,
@@ -128,6 +131,7 @@ impl Walk {
             model,
             acts: Vec::new(),
             server,
+            tries: Tries::default(),
             out: (usize::MAX, 0),
             good: 0,
             confirmed: Vec::new(),
@@ -237,210 +241,6 @@ impl Walk {
             self.happens(Act::Forgets { revision }, By::Look);
         }
     }
-
-    /// Something happens, and the server gets to know what is out now.
-    fn happens(&mut self, act: Act, by: By) {
-        self.acts.push(act);
-        let answer = self.model.acts(&self.product, &act);
-        // What Helm refused or took back by itself, no pipeline calls deployed.
-        let is_shipped = matches!(act, Act::Ships { release, .. } if self.model.current().release == release);
-        let by = if by == By::Pipeline && (is_shipped || act == Act::Promotes) && answer != Answer::Refused {
-            By::Pipeline
-        } else {
-            By::Look
-        };
-        self.tells(by);
-        self.goes_home();
-    }
-
-    fn tells(&mut self, by: By) {
-        let out = self.model.out();
-        if out != self.out {
-            (self.out, self.good) = (out, 0);
-        }
-        match by {
-            By::Pipeline => self.server.is_told(&self.product, out),
-            By::Look => self.server.sees(&self.product, out),
-        }
-    }
-
-    /// Windows close, and what comes of that.
-    fn is_judged(&mut self) {
-        if self.is_fine() {
-            self.is_good();
-            if self.model.has_canary() && self.percent(85) {
-                self.promotes();
-                self.is_good();
-            }
-            // One day it isn't any more.
-            if self.confirmed.contains(&self.out.0) && self.out.1 == 1000 && self.percent(6) {
-                self.faded.insert(self.out.0);
-                self.is_sent_back();
-            }
-        } else {
-            self.is_bad();
-        }
-    }
-
-    fn is_good(&mut self) {
-        let windows = if self.percent(80) { CONFIRM } else { 1 };
-        self.server.windows(windows, Action::Proceed);
-        self.good += windows;
-        let (release, stage) = self.out;
-        let is_known = self.confirmed.contains(&release) || self.quarantined.contains(&release);
-        if stage == 1000 && self.good >= CONFIRM && !is_known {
-            self.confirmed.push(release);
-        }
-    }
-
-    fn is_bad(&mut self) {
-        match self.rng.below(100) {
-            0..65 => self.is_sent_back(),
-            // A person is quicker.
-            65..80 => self.happens(Act::Undoes, By::Look),
-            80..90 if self.model.has_canary() => self.happens(Act::Aborts, By::Look),
-            // So is the next release.
-            _ => {}
-        }
-    }
-
-    fn is_sent_back(&mut self) {
-        self.server.windows(1, ROLL_BACK);
-        self.good = 0;
-        self.goes_home();
-    }
-
-    /// What the server orders is done.
-    fn goes_home(&mut self) {
-        let mut gave_up = false;
-        while let Some((order, home)) = self.server.order(&self.product) {
-            self.quarantined.insert(self.out.0);
-            let chosen = ours::chooses(&self.model, &self.product, home, gave_up);
-            let failed = match chosen {
-                Chosen::Stays => None,
-                Chosen::Revision(revision) => {
-                    let act = Act::GoesHome { revision };
-                    self.acts.push(act);
-                    self.model.acts(&self.product, &act);
-                    gave_up = !self.product.comes_up(&self.model.current());
-                    gave_up.then(|| (Transience::Transient, "its pods don't come up".to_owned()))
-                }
-                Chosen::Nothing(why) => Some((Transience::Permanent, why)),
-            };
-            if failed.is_none() {
-                // What is home is out, and nobody else has to tell.
-                (self.out, self.good) = (self.model.out(), 0);
-            }
-            self.server.ended(&order, failed);
-        }
-    }
-
-    /// A bad release goes out, and is to be left.
-    fn ends(mut self) -> History {
-        self.server.rests();
-        self.is_to_be_left();
-        // What was in quarantine nobody has to judge.
-        if !self.server.has_ordered() {
-            self.server.windows(1, ROLL_BACK);
-        }
-        let truth = Truth {
-            left: self.model.current(),
-            confirmed: self.confirmed.clone(),
-            quarantined: self.quarantined.clone(),
-            faded: self.faded.clone(),
-        };
-        let model = self.model.clone();
-        let (mut after, mut chosen, mut ordered) = (model.clone(), Vec::new(), None);
-        let mut gave_up = false;
-        while let Some((order, home)) = self.server.order(&self.product) {
-            ordered = Some(home);
-            let choice = ours::chooses(&after, &self.product, home, gave_up);
-            let failed = match &choice {
-                Chosen::Stays => None,
-                Chosen::Revision(revision) => {
-                    after.acts(&self.product, &Act::GoesHome { revision: *revision });
-                    gave_up = !self.product.comes_up(&after.current());
-                    gave_up.then(|| (Transience::Transient, "its pods don't come up".to_owned()))
-                }
-                Chosen::Nothing(why) => Some((Transience::Permanent, why.clone())),
-            };
-            chosen.push(choice);
-            self.server.ended(&order, failed);
-        }
-        let Self { seed, kind, setup, product, acts, .. } = self;
-        History { seed, kind, setup, product, acts, model, truth, home: ordered, chosen, after }
-    }
-
-    fn is_to_be_left(&mut self) {
-        // What Helm cut off, it takes no other release over.
-        if matches!(&self.model.shape, Shape::Helm(helm) if helm.is_pending()) {
-            self.happens(Act::Undoes, By::Look);
-        }
-        let release = self.model.current().release;
-        let serves = self.out == (release, 1000) && self.confirmed.contains(&release);
-        match self.rng.below(100) {
-            0..10 if serves && self.is_fine() => {
-                self.faded.insert(release);
-            }
-            10..15 if serves && self.is_fine() => {
-                self.product.configs.push(false);
-                self.ships_bad(release, self.product.configs.len() - 1);
-            }
-            15..35 => {
-                self.ships_new_bad();
-                self.ships_new_bad();
-            }
-            35..50 => {
-                self.ships_new_bad();
-                self.lets_out(Act::Restarts, By::Look);
-            }
-            50..58 => {
-                self.ships_new_bad();
-                let config = self.configures(80);
-                self.ships_bad(self.model.current().release, config);
-            }
-            _ => self.ships_new_bad(),
-        }
-        let (kind, comes_up) = (self.kind, self.product.comes_up(&self.model.current()));
-        match kind {
-            Kind::Deployment if self.percent(3) => self.lets_out(Act::Pauses, By::Look),
-            // Argo's own analysis gave it up a moment ago, which nobody else knows yet.
-            Kind::Rollout if self.model.has_canary() && self.percent(15) => {
-                self.acts.push(Act::Aborts);
-                self.model.acts(&self.product, &Act::Aborts);
-            }
-            // It looked fine for long enough.
-            Kind::Rollout if self.model.has_canary() && comes_up && self.percent(40) => {
-                self.lets_out(Act::Promotes, By::Pipeline);
-            }
-            Kind::Helm | Kind::Deployment | Kind::Rollout => {}
-        }
-    }
-
-    fn ships_new_bad(&mut self) {
-        let nature = if self.percent(50) { Nature::Bad } else { fails(&mut self.rng) };
-        self.product.releases.push(nature);
-        self.ships_bad(self.product.releases.len() - 1, self.sound);
-    }
-
-    fn ships_bad(&mut self, release: usize, config: usize) {
-        let comes_up = self.product.comes_up(&Template { release, config, restart: 0 });
-        let how = match self.rng.below(100) {
-            0..50 => Shipping::Plain,
-            50..85 => Shipping::Waits,
-            // Nothing goes out after it until somebody has gone back.
-            _ if comes_up => Shipping::Waits,
-            _ => Shipping::Killed,
-        };
-        self.lets_out(Act::Ships { release, config, how }, By::Pipeline);
-    }
-
-    /// The same as an act in the middle, but for what the server does then: that is what is looked at.
-    fn lets_out(&mut self, act: Act, by: By) {
-        self.acts.push(act);
-        self.model.acts(&self.product, &act);
-        self.tells(by);
-    }
 }
 
 fn nature(rng: &mut Rng, good: u64, bad: u64) -> Nature {
@@ -457,4 +257,26 @@ fn fails(rng: &mut Rng) -> Nature {
 
 fn index(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever is known of the tries before, an executor knows at the next: what did not come up has no pods any more by then.
+    #[test]
+    fn no_revision_is_tried_twice_on_one_way_home() {
+        let mut several = 0;
+        for (kind, seed) in (0..8000).flat_map(|seed| [(Kind::Deployment, seed), (Kind::Rollout, seed)]) {
+            let history = History::of(kind, seed);
+            let (mut model, mut tried) = (history.model.clone(), BTreeSet::new());
+            for chosen in &history.chosen {
+                let Chosen::Revision(revision) = *chosen else { continue };
+                model.acts(&history.product, &Act::GoesHome { revision });
+                assert!(tried.insert(model.current()), "{kind:?}, seed {seed}: {history:#?}");
+            }
+            several += usize::from(tried.len() > 1);
+        }
+        assert!(several > 20, "{several} had more than one try");
+    }
 }
