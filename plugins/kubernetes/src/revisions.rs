@@ -151,8 +151,8 @@ pub async fn list(
 ///
 /// What a Rollout has fully promoted is home if it runs the release: whatever is being rolled out over it never was whole. Else
 /// what is there already stays, unless it did not come up in time; and else it is another one whose pods are available, or, among
-/// those without pods, the newest, and after that did not come up the oldest. One whose pods are wanted and don't come up is never moved to, nor is one that was tried in vain since
-/// another release ran; one that was tried in vain before that comes last.
+/// those without pods, the newest, and after that did not come up the oldest. One whose pods are wanted and don't come up is never
+/// moved to, nor is one that was tried in vain since another release ran; one that was tried in vain before that comes last.
 ///
 /// # Errors
 /// That there is none.

@@ -5,6 +5,8 @@
 //! of a change (a test says it, [`Api::react`]), what commands do (a test says that, too), and any rule of a kind beyond its `status`: the real API server is in tests/k8s.
 
 mod fields;
+mod patch;
+mod selector;
 mod server;
 pub mod shop;
 

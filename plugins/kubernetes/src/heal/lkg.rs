@@ -3,13 +3,14 @@
 //! What ConfigMaps and Secrets were stands in a signed bundle, of which a command of the operator shows one object at a time, checked. Here: that
 //! exactly its keys are put back: changed ones set, missing ones added, others taken away. A credential is never read, written or taken
 //! away: a frozen copy of a password that was changed since takes a service down. Where somebody else keeps the object (Argo CD, Flux),
-//! they are asked to sync it in place of being fought. Parts of it: what is wanted (`wanted`), how an object differs from that (`difference`), and
+//! they are asked to sync it in place of being fought. Parts of it: what is wanted (`wanted`, and `parts` as it is shown), how an object differs from that (`difference`), and
 //! who keeps it (`owner`). Not here: when a bundle is made, and who signs it.
 //!
 //! A bundle is of one release, and while another one runs nothing is restored: a key that came with that release would be taken away.
 
 mod difference;
 mod owner;
+mod parts;
 mod wanted;
 
 use alloc::{
@@ -30,6 +31,7 @@ use serde_json::{Map, Value, json};
 use self::{
     difference::{Difference, Live},
     owner::{OWNER, Owner},
+    parts::Parts,
     wanted::{Id, Wanted},
 };
 use super::{TRIES, named};
@@ -132,7 +134,7 @@ impl Restoring<'_, '_> {
     /// What the bundle has of an object.
     async fn ask(&self, id: Id) -> Result<Wanted, Failed> {
         let (command, room) = (SHOW.of(self.cluster.config()), self.room());
-        let mut parts = wanted::Parts::of(id);
+        let mut parts = Parts::of(id);
         while let Some(part) = parts.next() {
             let asked = self
                 .cluster

@@ -1,5 +1,5 @@
 //! What requests do to objects in memory, as Kubernetes has it: a version for each change, a generation for each of the `spec`,
-//! `status` as a part of its own, patches that are refused, selectors, pages.
+//! `status` as a part of its own, refusals, pages. Parts of it: patches (`patch`), and selectors (`selector`).
 //!
 //! Not here: admission, defaults, rules of kinds, and other parts than `status` (a test answers those itself).
 
@@ -10,7 +10,12 @@ use alloc::{
     vec::Vec,
 };
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+use super::{
+    patch::{merge, operate},
+    selector::{decoded, has_fields, selects},
+};
 
 /// Objects by their path, `/apis/apps/v1/namespaces/prod/deployments/shop`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -272,134 +277,6 @@ fn refusal(status: u16, message: &str) -> Value {
         _ => "BadRequest",
     };
     json!({ "kind": "Status", "status": "Failure", "code": status, "reason": reason, "message": message })
-}
-
-fn merge(into: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *into = patch.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = Value::Object(Map::new());
-    }
-    let Some(members) = into.as_object_mut() else { return };
-    for (key, value) in patch {
-        if value.is_null() {
-            members.remove(key);
-        } else {
-            merge(members.entry(key.clone()).or_insert(Value::Null), value);
-        }
-    }
-}
-
-fn operate(on: &mut Value, operation: &Value) -> Result<(), String> {
-    let word = |key: &str| operation[key].as_str().unwrap_or_default().to_string();
-    let (op, path) = (word("op"), word("path"));
-    let (parent, key) = path.rsplit_once('/').ok_or_else(|| format!("{path:?} is no path"))?;
-    let key = key.replace("~1", "/").replace("~0", "~");
-    if op == "test" {
-        let found = on.pointer(&path).ok_or_else(|| format!("testing path {path}: it isn't there"))?;
-        return if *found == operation["value"] {
-            Ok(())
-        } else {
-            Err(format!("testing value {path} failed"))
-        };
-    }
-    let parent = on.pointer_mut(parent).ok_or_else(|| format!("{op} {path}: there is nothing to hold it"))?;
-    match (op.as_str(), parent) {
-        ("add", Value::Object(members)) => {
-            members.insert(key, operation["value"].clone());
-        }
-        ("replace", Value::Object(members)) if members.contains_key(&key) => {
-            members.insert(key, operation["value"].clone());
-        }
-        ("remove", Value::Object(members)) if members.contains_key(&key) => {
-            members.remove(&key);
-        }
-        ("add", Value::Array(elements)) if key == "-" => elements.push(operation["value"].clone()),
-        ("replace", Value::Array(elements)) => {
-            let at: usize = key.parse().map_err(|_| format!("{path}: no number"))?;
-            *elements.get_mut(at).ok_or_else(|| format!("{path}: no such element"))? =
-                operation["value"].clone();
-        }
-        _ => return Err(format!("{op} {path}: there is nothing to do that to")),
-    }
-    Ok(())
-}
-
-/// `a=b,c!=d,e in (f,g),h,!i`, as far as labels are asked for here.
-fn selects(selector: &str, labels: &Value) -> bool {
-    let label = |key: &str| labels.get(key.trim()).and_then(Value::as_str);
-    requirements(selector).all(|one| {
-        if let Some((key, values)) = one.split_once(" notin ") {
-            return !label(key).is_some_and(|value| listed(values, value));
-        }
-        if let Some((key, values)) = one.split_once(" in ") {
-            return label(key).is_some_and(|value| listed(values, value));
-        }
-        if let Some((key, value)) = one.split_once("!=") {
-            return label(key) != Some(value.trim());
-        }
-        if let Some((key, value)) = one.split_once('=') {
-            return label(key) == Some(value.trim_start_matches('=').trim());
-        }
-        one.strip_prefix('!').map_or_else(|| label(one).is_some(), |key| label(key).is_none())
-    })
-}
-
-fn listed(values: &str, value: &str) -> bool {
-    values.trim().trim_matches(['(', ')']).split(',').any(|one| one.trim() == value)
-}
-
-/// Split at commas that stand in no brackets.
-fn requirements(selector: &str) -> impl Iterator<Item = &str> {
-    let mut depth = 0;
-    selector
-        .split(move |char| {
-            match char {
-                '(' => depth += 1,
-                ')' => depth -= 1,
-                _ => {}
-            }
-            char == ',' && depth == 0
-        })
-        .map(str::trim)
-        .filter(|one| !one.is_empty())
-}
-
-fn has_fields(selector: &str, object: &Value) -> bool {
-    selector.split(',').all(|one| {
-        let (key, value) = one.split_once("!=").map_or_else(
-            || one.split_once('=').map_or((one, Ok("")), |(key, value)| (key, Ok(value))),
-            |(key, value)| (key, Err(value)),
-        );
-        let found = match object.pointer(&format!("/{}", key.replace('.', "/"))) {
-            Some(Value::String(text)) => text.as_str(),
-            Some(Value::Bool(true)) => "true",
-            // What isn't said is not so.
-            Some(_) | None if matches!(value, Ok("true" | "false") | Err("true" | "false")) => "false",
-            Some(_) | None => "",
-        };
-        match value {
-            Ok(is) => found == is.trim_start_matches('='),
-            Err(is_not) => found != is_not,
-        }
-    })
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-        match byte {
-            b'%' => {
-                bytes.extend(digit().zip(digit()).and_then(|(high, low)| u8::try_from(high * 16 + low).ok()))
-            }
-            byte => bytes.push(byte),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -116,7 +116,7 @@ fn another_object_of_the_same_name_is_looked_at_first() {
 #[test]
 fn a_patch_is_of_one_object_in_one_version() {
     let (_, shown) = good("prod/configmap/shop", json!({ "a": "1", "c": "3" }), json!({ "b": "/w==" }), &[]);
-    let mut parts = wanted::Parts::of(Id::parse("prod", "configmap/shop").unwrap());
+    let mut parts = Parts::of(Id::parse("prod", "configmap/shop").unwrap());
     let bundle = Bundle::new(RefCell::new(BTreeMap::from([("prod/configmap/shop".into(), shown)])));
     let (_, printed) = show(&bundle, &["prod/configmap/shop".into(), "1".into()]);
     let output = backstay_sdk::executor::Output { bytes: printed.into(), whole: None };
