@@ -26,6 +26,7 @@ const SDK: &[(&str, &str)] = &[
     ("src/export.rs", include_str!("../../../../../plugins/sdk/src/export.rs")),
     ("src/guide.rs", include_str!("../../../../../plugins/sdk/src/guide.rs")),
     ("src/log.rs", include_str!("../../../../../plugins/sdk/src/log.rs")),
+    ("src/log/frame.rs", include_str!("../../../../../plugins/sdk/src/log/frame.rs")),
     ("src/policy.rs", include_str!("../../../../../plugins/sdk/src/policy.rs")),
     ("src/quote.rs", include_str!("../../../../../plugins/sdk/src/quote.rs")),
     ("src/readings.rs", include_str!("../../../../../plugins/sdk/src/readings.rs")),
