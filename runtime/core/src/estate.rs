@@ -81,6 +81,8 @@ pub(crate) struct Desk<'a> {
     pub(crate) restrained: &'a mut BTreeMap<TargetId, Told>,
     /// Whose executor was asked to hold something, and has not let go of it since.
     pub(crate) held: &'a mut BTreeSet<TargetId>,
+    /// How the executor of each open run was set up when it took it.
+    pub(crate) setups: &'a mut BTreeMap<Ticket, Digest>,
 }
 
 /// What a target was last kept from: the same again, in the same incident, isn't told again.
@@ -133,6 +135,7 @@ pub struct Estate {
     strangers: BTreeMap<TargetId, TargetState>,
     restrained: BTreeMap<TargetId, Told>,
     held: BTreeSet<TargetId>,
+    setups: BTreeMap<Ticket, Digest>,
 }
 
 impl Estate {
@@ -147,14 +150,28 @@ impl Estate {
         let Shared { numbers, rng, spent } = shared;
         let brakes = Brakes { allowances, spent };
         let (targets, restrained, agenda) = (BTreeMap::new(), BTreeMap::new(), Agenda::default());
-        let held = BTreeSet::new();
-        Self { numbers, rng, brakes, migrations, targets, agenda, strangers: states, restrained, held }
+        let (held, setups, strangers) = (BTreeSet::new(), BTreeMap::new(), states);
+        Self { numbers, rng, brakes, migrations, targets, agenda, strangers, restrained, held, setups }
     }
 
     /// The same, of which these were held.
     #[must_use]
     pub fn with_held(self, held: BTreeSet<TargetId>) -> Self {
         Self { held, ..self }
+    }
+
+    /// The same, of which these runs were taken by executors that were set up like this.
+    #[must_use]
+    pub fn with_setups(self, setups: BTreeMap<Ticket, Digest>) -> Self {
+        Self { setups, ..self }
+    }
+
+    /// How the executor of each open run was set up when it took it, by the digest of what it was told. It is kept: set up in another
+    /// way it may be about another object, and what it found out so far says nothing of that one. A run that isn't here was taken by
+    /// a version that didn't keep it, or by nobody yet.
+    #[must_use]
+    pub fn setups(&self) -> &BTreeMap<Ticket, Digest> {
+        &self.setups
     }
 
     /// Targets whose executor was asked to hold a release where it stands, and has not let go of it since. It is kept: whoever is
@@ -326,9 +343,10 @@ impl Estate {
         does: impl FnOnce(&mut Target, &mut Desk<'_>),
     ) -> Vec<Digest> {
         let Some(target) = self.targets.get_mut(id) else { return Vec::new() };
-        let Self { numbers, rng, brakes, migrations, restrained, held, agenda, .. } = self;
+        let Self { numbers, rng, brakes, migrations, restrained, held, setups, agenda, .. } = self;
         let (by, confirmed) = (None, Vec::new());
-        let mut desk = Desk { out, rng, brakes, migrations, numbers, by, confirmed, restrained, held };
+        let mut desk =
+            Desk { out, rng, brakes, migrations, numbers, by, confirmed, restrained, held, setups };
         does(target, &mut desk);
         agenda.set(id, target.deadline());
         desk.confirmed

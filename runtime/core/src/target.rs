@@ -215,6 +215,8 @@ pub enum TargetInput {
         ticket: Ticket,
         /// Which executor, by the digest of its grant.
         grant: Digest,
+        /// How it is set up for the target, by the digest of what it is told; none: nobody knows.
+        setup: Option<Digest>,
     },
     /// A run ended.
     Ended {
@@ -358,7 +360,7 @@ impl Target {
                 self.policy(now, ticket, reply, desk);
                 self.paces(now, desk);
             }
-            TargetInput::Taken { ticket, grant } => self.taken(ticket, grant, desk),
+            TargetInput::Taken { ticket, grant, setup } => self.taken(ticket, grant, setup, desk),
             TargetInput::Ended { ticket, outcome } => self.ended(now, ticket, outcome, desk),
             TargetInput::Operator { who, reason, wish } => self.operator(now, &who, reason, wish, desk),
             TargetInput::FineElsewhere(digest) => self.fine_elsewhere(&digest, desk),

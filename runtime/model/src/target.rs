@@ -10,7 +10,9 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, BuildId, Fence, How, Millis, Mono, Name, Outcome, Permille, Release, TargetId, Ticket};
+use crate::{
+    Action, BuildId, Digest, Fence, How, Millis, Mono, Name, Outcome, Permille, Release, TargetId, Ticket,
+};
 
 /// One incident of an instance, counted from 1: from the first breach to the end of the last run and its proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -190,6 +192,13 @@ pub enum TargetStep {
         /// Which.
         release: Release,
     },
+    /// An executor took a run, set up like this.
+    SetUp {
+        /// Which run.
+        ticket: Ticket,
+        /// The digest of what it was told: its own settings and those of the target.
+        setup: Digest,
+    },
 }
 
 impl TargetStep {
@@ -197,9 +206,10 @@ impl TargetStep {
     #[must_use]
     pub const fn ticket(&self) -> Option<Ticket> {
         match self {
-            Self::Asked { ticket } | Self::Ordered { ticket, .. } | Self::RunFailed { ticket, .. } => {
-                Some(*ticket)
-            }
+            Self::Asked { ticket }
+            | Self::Ordered { ticket, .. }
+            | Self::RunFailed { ticket, .. }
+            | Self::SetUp { ticket, .. } => Some(*ticket),
             Self::Watched { .. }
             | Self::Unwatched
             | Self::Deployed { .. }

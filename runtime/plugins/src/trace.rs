@@ -92,6 +92,12 @@ pub fn equipped(
     Equipped { role, plugin, version, grant, settings, withheld }
 }
 
+/// How a plugin is configured, as a digest: two that are the same are told the same, but for what is withheld.
+#[must_use]
+pub fn setup(equipped: &Equipped) -> Digest {
+    digest_of(equipped)
+}
+
 fn told(value: Value) -> Told {
     match value {
         Value::Text(text) => Told::Text(text),

@@ -494,7 +494,8 @@ fn tell_of_target(event: &TargetEvent) {
         | TargetStep::Labelled { .. }
         | TargetStep::Override { .. }
         | TargetStep::Migration { .. }
-        | TargetStep::Distrusted { .. } => tracing::info!("{event}"),
+        | TargetStep::Distrusted { .. }
+        | TargetStep::SetUp { .. } => tracing::info!("{event}"),
     }
 }
 

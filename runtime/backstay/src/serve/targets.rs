@@ -53,6 +53,7 @@ const POLICY: &str = "policy/";
 const EXECUTORS: &str = "executors";
 const MIGRATIONS: &str = "migrations";
 const HELD: &str = "held";
+const SETUPS: &str = "setups";
 
 /// An alert that nobody repeated for so long is over: Alertmanager repeats one every 4 h as a rule.
 const ALERT_HOLDS: backstay_model::Millis = backstay_model::Millis::from_secs(5 * 3600);
@@ -167,7 +168,7 @@ impl Targets {
                 lost.push(format!("{name} can't be read: {why}"));
             }
         }
-        let Kept { shared, states, policies, executors, migrations, held } = read;
+        let Kept { shared, states, policies, executors, migrations, held, setups } = read;
         // Who is watched, and what all may do together, the configuration says.
         let none = backstay_core::Allowance { switches: 0, span: backstay_model::Millis(0) };
         let allowances = Allowances { estate: none, domain: none };
@@ -178,7 +179,8 @@ impl Targets {
                 migrations,
                 allowances,
             )
-            .with_held(held),
+            .with_held(held)
+            .with_setups(setups),
             watches: BTreeMap::new(),
             windows: Agenda::default(),
             policies: policies
@@ -215,6 +217,9 @@ impl Targets {
         if !self.estate.held().is_empty() {
             parts.insert(HELD.into(), bytes(self.estate.held())?);
         }
+        if !self.estate.setups().is_empty() {
+            parts.insert(SETUPS.into(), bytes(self.estate.setups())?);
+        }
         let mut groups: BTreeMap<u8, BTreeMap<&TargetId, &TargetState>> = BTreeMap::new();
         for (id, state) in self.estate.states() {
             groups.entry(group(id)).or_default().insert(id, state);
@@ -235,6 +240,7 @@ impl Targets {
             || name == EXECUTORS
             || name == MIGRATIONS
             || name == HELD
+            || name == SETUPS
             || name.starts_with(TARGET)
             || name.starts_with(POLICY)
     }
@@ -313,6 +319,7 @@ struct Kept {
     executors: Quarantine,
     migrations: Migrations,
     held: BTreeSet<TargetId>,
+    setups: BTreeMap<Ticket, Digest>,
 }
 
 impl Kept {
@@ -329,6 +336,8 @@ impl Kept {
             self.migrations = value(bytes)?;
         } else if name == HELD {
             self.held = value(bytes)?;
+        } else if name == SETUPS {
+            self.setups = value(bytes)?;
         } else {
             self.shared = Some(value(bytes)?);
         }

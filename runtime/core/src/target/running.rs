@@ -178,6 +178,7 @@ impl Target {
         let outcome = Outcome::Failed { transience: Transience::Transient, why };
         desk.out.push(TargetEffect::Abandon { target: self.id.clone(), ticket, outcome: outcome.clone() });
         desk.out.push(TargetEffect::Record(Event::Ended { ticket, fence, outcome }));
+        desk.setups.remove(&ticket);
         // Whoever else took the lock meanwhile keeps it.
         let _ = self.state.lock.release(fence);
         self.state.work = Work::Idle;
@@ -240,10 +241,24 @@ impl Target {
     }
 
     /// An executor took the run; it alone goes on with it.
-    pub(super) fn taken(&mut self, ticket: Ticket, grant: Digest, desk: &mut Desk<'_>) {
+    pub(super) fn taken(
+        &mut self,
+        ticket: Ticket,
+        grant: Digest,
+        setup: Option<Digest>,
+        desk: &mut Desk<'_>,
+    ) {
         let Work::Running(running) = &mut self.state.work else { return };
-        if running.order.ticket == ticket && running.grant.replace(grant) != Some(grant) {
+        if running.order.ticket != ticket {
+            return;
+        }
+        if running.grant.replace(grant) != Some(grant) {
             desk.out.push(TargetEffect::Record(Event::RunTaken { ticket, grant }));
+        }
+        if let Some(setup) = setup
+            && desk.setups.insert(ticket, setup) != Some(setup)
+        {
+            self.note(TargetStep::SetUp { ticket, setup }, desk);
         }
     }
 
@@ -274,6 +289,7 @@ impl Target {
         }
         let Work::Running(running) = core::mem::take(&mut self.state.work) else { return };
         let Running { order, purpose, tries, .. } = running;
+        desk.setups.remove(&ticket);
         // Whoever else took the lock meanwhile keeps it.
         let _ = self.state.lock.release(order.fence);
         desk.out.push(TargetEffect::Record(Event::Ended {

@@ -1,7 +1,8 @@
 //! The rails of targets, each told as a story.
 
 use backstay_model::{
-    Action, How, IncidentEnd, IncidentLabel, Millis, Mode, Outcome, Permille, SchemaRange, Task, Transience,
+    Action, Digest, How, IncidentEnd, IncidentLabel, Millis, Mode, Outcome, Permille, SchemaRange, Task,
+    Transience,
 };
 
 use super::{
@@ -309,6 +310,25 @@ fn a_restart_goes_on_with_the_run() {
     world.restarts();
     assert!(world.runs.is_empty());
     assert!(world.state("shop").is_quarantined(&release("2.0").digest));
+}
+
+/// How the executor of a run was set up is known for as long as the run is open, also after a restart, and is written down once.
+#[test]
+fn how_the_executor_of_a_run_is_set_up_is_kept_as_long_as_it_is_open() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.wishes("shop", Wish::RollBack);
+    let ticket = world.runs[0].1.ticket;
+    let (grant, setup) = (Digest([1; 32]), Digest([2; 32]));
+    for _ in 0..2 {
+        world.step("shop", TargetInput::Taken { ticket, grant, setup: Some(setup) });
+        world.restarts();
+        assert_eq!(world.estate.setups().get(&ticket), Some(&setup));
+    }
+    assert_eq!(world.heard("is set up as 02020202"), 1, "{:#?}", world.told);
+    world.fails_for_now();
+    assert!(world.estate.setups().is_empty());
 }
 
 /// An observed target is decided about, and nothing is done.

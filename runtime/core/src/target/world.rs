@@ -127,8 +127,9 @@ impl World {
         let states = self.estate.states().map(|(id, state)| (id.clone(), state.clone())).collect();
         self.runs.clear();
         let (migrations, held) = (self.estate.migrations().clone(), self.estate.held().clone());
+        let setups = self.estate.setups().clone();
         let estate = Estate::restore(self.estate.shared(), states, migrations, self.allowances);
-        self.estate = estate.with_held(held);
+        self.estate = estate.with_held(held).with_setups(setups);
         self.configures();
     }
 

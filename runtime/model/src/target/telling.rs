@@ -154,6 +154,9 @@ impl fmt::Display for TargetStep {
             Self::Labelled { label, who: None } => write!(f, "looks like {label}"),
             Self::Override { who, what } => write!(f, "{who} did by hand: {what}"),
             Self::Migration { what } => write!(f, "migration: {what}"),
+            Self::SetUp { ticket, setup } => {
+                write!(f, "run {ticket} is done by an executor that is set up as {}", setup.short())
+            }
             Self::Distrusted { release } => {
                 write!(f, "{release} was to be left: it is no way home any more")
             }

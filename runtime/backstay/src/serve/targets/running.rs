@@ -9,7 +9,7 @@ use backstay_memory::Step;
 use backstay_model::{
     Access, Answer, Came, Digest, Effect, Event, Name, Order, Outcome, Reason, TargetId, Ticket, Transience,
 };
-use backstay_plugins::{Next, Run, Stuck};
+use backstay_plugins::{Next, Run, Stuck, trace};
 
 use super::{
     super::{clock::Now, diary::Diary, judge::Ask, server::Server},
@@ -29,8 +29,16 @@ impl<D: Diary, P: Ask> Server<D, P> {
             Ok(found) => found,
             Err(why) => return self.end_run(now, &target, ticket, transient(why), Vec::new()),
         };
+        let chosen = self.targets.chosen(&target, &executor);
+        let setup = chosen.and_then(|chosen| chosen.equipped().map(trace::setup));
+        let before = self.targets.estate.setups().get(&ticket);
+        // It would go on from what it found out about what may have been another object.
+        if before.is_some_and(|before| setup != Some(*before)) {
+            let why = "its executor was set up in another way in the middle of it".into();
+            return self.end_run(now, &target, ticket, transient(why), Vec::new());
+        }
         self.equips(now, &target, &executor);
-        self.give(now, &target, TargetInput::Taken { ticket, grant: executor.1 });
+        self.give(now, &target, TargetInput::Taken { ticket, grant: executor.1, setup });
         let steps = self.diary.steps(ticket);
         let doubts = Step::in_doubt(&steps);
         let doubts: Vec<Event> =

@@ -289,17 +289,23 @@ fn what_is_out_is_seen_and_who_fights_is_noticed() {
     assert_eq!(shop_.machine.acts.get(), 2, "sent back by a decision, and once at once; not a third time");
 }
 
-/// In the middle of a run the configuration says that the target is another object, or that another executor acts for it. What the run
-/// found out is about the one before, so it is let go of, and begun anew.
+/// In the middle of a run the configuration says that the target is another object, or that another executor acts for it, at once or
+/// after a restart. What the run found out is about the one before, so it is let go of, and begun anew.
 #[test]
 fn a_run_does_not_go_on_at_another_object() {
-    for set in [("native", "depot"), ("other", "shop")] {
+    let object = ("native", "depot");
+    for (set, restarts) in [(object, false), (("other", "shop"), false), (object, true)] {
         let mut shop_ = Shop::opens();
         shop_.has_a_canary();
         shop_.rolls_back().unwrap();
         shop_.does_one();
         shop_.set = set;
-        shop_.configures();
+        if restarts {
+            shop_.is_killed();
+        } else {
+            shop_.configures();
+        }
+        assert!(!restarts || shop_.begun.is_empty(), "nothing is asked of the other one");
         // What it asked for is done, and leads no further.
         shop_.does_all();
         assert_eq!(shop_.view().out.unwrap().release.version.as_str(), "2.0");
