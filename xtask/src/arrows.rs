@@ -109,7 +109,8 @@ const TABLE: &[Row] = &[
     row(KUBERNETES, &[SDK], &[], None, WIT),
     row("executor-deployment", &[SDK, KUBERNETES], &[], None, WIT),
     row("executor-rollouts", &[SDK, KUBERNETES], &[], None, WIT),
-    row("executor-helm", &[SDK, KUBERNETES], &[], None, WIT),
+    // Held against the page on all three.
+    row("executor-helm", &[SDK, KUBERNETES], &["executor-deployment", "executor-rollouts"], None, WIT),
     row("xtask", &[], &[], None, TOOL),
 ];
 

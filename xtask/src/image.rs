@@ -24,7 +24,7 @@ use crate::workspace::Workspace;
 const CONTAINERFILE: &str = "kubernetes-integration/image/Containerfile";
 /// The commands of the executor that runs Helm.
 const HELM_COMMANDS: &str = "plugins/executor-helm/commands";
-/// What these call, all of it busybox. Nothing else of it has a name in the image.
+/// What these call, all of it busybox.
 const APPLETS: &[&str] = &["sh", "awk", "cut", "dirname", "mktemp", "rm", "tail"];
 /// Debian's packages of what is static in the second image, and what is taken of each.
 const FROM_DEBIAN: &[(&str, &[(&str, &str)])] = &[
