@@ -108,10 +108,11 @@ impl Kubelet {
         let object = node::object(name, labels, address);
         let made = inner.api.create(NODES, &object);
         let made = made.unwrap_or_else(|e| panic!("no node {name}: {e}"));
+        // Before it says that it is ready: what the controller then takes away, the taint that keeps pods off, is seen only of a node that is known.
+        inner.nodes().insert(name.into(), Machine::of(&made));
         let status = json!({"status": object["status"]});
         let told = inner.api.merge(&node.path("/status"), &status);
         told.unwrap_or_else(|e| panic!("no status of node {name}: {e}"));
-        inner.nodes().insert(name.into(), Machine::of(&made));
         inner.heartbeat(name);
         inner.everybody();
         node
