@@ -180,6 +180,11 @@ impl Kind for Healed {
                     },
                 });
                 api.create(&space.path(AUTOSCALING, "horizontalpodautoscalers"), &scaler).unwrap();
+                // What it says of itself when it looks for the first time it doesn't say again.
+                until("an autoscaler that has looked", || {
+                    let scaler = api.get(&space.path(AUTOSCALING, "horizontalpodautoscalers/shop")).ok()?;
+                    scaler["status"]["conditions"].as_array().is_some_and(|all| all.len() > 1).then_some(())
+                });
             }
             Self::Outliers => {
                 has_pods(world, space, |_| {});
