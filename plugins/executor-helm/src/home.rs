@@ -23,6 +23,7 @@ use backstay_kubernetes::{
     workload::Workload,
 };
 use backstay_sdk::{
+    deed,
     executor::{Failed, Order, Release, transient},
     quote,
 };
@@ -278,7 +279,13 @@ async fn arrived(
     trip.ours = None;
     let newest = history.newest();
     if let Some(from) = trip.left_over.take().filter(|from| *from != newest.revision) {
-        // The second roll-back compares with the record of the first: what only the revision before had stays. It is told, if it can be.
+        // The second roll-back compares with the record of the first: what only the revision before had stays. Objects are told, if they
+        // can be. That fields are still there nothing shows that can be asked for, so it is told that they may be.
+        let fields = format!(
+            "a roll-back was cut off: with Helm 3 fields may have stayed that only revision {from} had. Hold what is live against: helm get manifest {}",
+            desk.name
+        );
+        desk.ctx().look(deed::attach("helm-left-fields", fields.into_bytes())).await?;
         if let Ok(preview) = Preview::of(desk, from, newest.revision).await
             && preview.deletes()
         {
