@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use backstay_config::{Broker, Document, Plugin, Problem, Problems, Span};
 use backstay_core::{Allowance, Backoff, DeviceSettings, RUNGS_MAX, Retries, Rung, Watched};
 use backstay_model::{Hardware, Name, Scope};
+use backstay_slots::Tries;
 use serde::Deserialize;
 
 /// The most probes of a device.
@@ -434,6 +435,9 @@ impl Config {
             if self.probe.iter().take(at).any(|earlier| earlier.name == probe.name) {
                 wrong(&format!("{key}.name"), "expected a name that no other probe has");
             }
+            if probe.timeout > probe.every {
+                wrong(&format!("{key}.timeout"), "expected at most every: a look ends before the next one");
+            }
             if probe.every > self.window {
                 wrong(
                     &format!("{key}.every"),
@@ -511,8 +515,8 @@ impl Config {
             );
         }
         match &self.slots {
-            Slots::Files { tries, .. } if !(1..=16).contains(tries) => {
-                wrong("slots.tries", "expected 1 to 16")
+            Slots::Files { tries, .. } if Tries::new(*tries).is_none() => {
+                wrong("slots.tries", "expected 1 to 7");
             }
             Slots::Files { .. } => {}
         }
@@ -556,6 +560,19 @@ attempts = 3
         let config = Config::of(&Document::new(Path::new("agent.toml"), SMALL)).unwrap();
         assert_eq!(config.device_settings().watched.len(), 1);
         assert!(config.broker.is_none(), "a device may work alone");
+    }
+
+    #[test]
+    fn what_would_end_the_start_is_told_before_it() {
+        let tries = |tries| SMALL.replace("[service]", &format!("tries = {tries}\n[service]"));
+        assert!(Config::of(&Document::new(Path::new("agent.toml"), &tries(7))).is_ok());
+        assert_eq!(told(&tries(8)), "agent.toml:6: slots.tries: expected 1 to 7");
+        let slow = SMALL.replace("[[ladder]]", "every = \"2s\"\ntimeout = \"3s\"\n[[ladder]]");
+        assert!(
+            told(&slow).starts_with("agent.toml:18: probe[0].timeout: expected at most every"),
+            "{}",
+            told(&slow)
+        );
     }
 
     #[test]

@@ -81,7 +81,9 @@ pub fn check(config: &Config) -> Fallible<()> {
     for executor in loader.each_executor(&config.executor) {
         executor?;
     }
-    hands(config)?;
+    let (_, roots) = hands(config)?;
+    Probes::check(probes(config), &roots)?;
+    config.service.as_ref().map(|service| supervised(service, &config.state)).transpose()?;
     println!("the configuration is good");
     Ok(())
 }

@@ -174,11 +174,8 @@ impl Probes {
     /// # Errors
     /// Says which probe can't be used, and why. Then none is started.
     pub fn start(probes: Vec<Probe>, roots: &Roots) -> Result<Self, ProbeError> {
-        if probes.len() > PROBES_MAX {
-            return Err(ProbeError::TooMany { probes: probes.len() });
-        }
         let count = probes.len() as u64;
-        let looks = probes.into_iter().map(|probe| Look::new(probe, roots)).collect::<Result<Vec<_>, _>>()?;
+        let looks = looks(probes, roots)?;
         let (to, samples) = mpsc::channel(WAITING_MAX);
         let mut tasks = Vec::new();
         for (place, look) in (0..).zip(looks) {
@@ -188,6 +185,14 @@ impl Probes {
         Ok(Self { samples, _tasks: tasks })
     }
 
+    /// Whether these could be started.
+    ///
+    /// # Errors
+    /// Says which probe can't be used, and why.
+    pub fn check(probes: Vec<Probe>, roots: &Roots) -> Result<(), ProbeError> {
+        looks(probes, roots).map(drop)
+    }
+
     /// The next sample. Without probes there is none, ever. Nothing is lost if the wait is dropped.
     pub async fn next(&mut self) -> Sample {
         match self.samples.recv().await {
@@ -195,6 +200,13 @@ impl Probes {
             None => std::future::pending().await,
         }
     }
+}
+
+fn looks(probes: Vec<Probe>, roots: &Roots) -> Result<Vec<Look>, ProbeError> {
+    if probes.len() > PROBES_MAX {
+        return Err(ProbeError::TooMany { probes: probes.len() });
+    }
+    probes.into_iter().map(|probe| Look::new(probe, roots)).collect()
 }
 
 /// One probe with what it remembers from look to look.
