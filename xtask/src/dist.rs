@@ -1,7 +1,7 @@
 //! `cargo xtask dist`: the agent as it ships, for both CPUs.
 //!
 //! Here: the builds, their names, and the budget for their size; and what runs under an emulator beside them. Not here: how small is asked for (the profile `device` in
-//! the root's Cargo.toml, and `toolchain` for the linker), the server (`package`), packages (deb, ipk), and signatures.
+//! the root's Cargo.toml, and `toolchain` for the linker), the server (`package`), what it is made of (`sbom`), packages (deb, ipk), and signatures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::package;
 use crate::programs::{AGENT, Profile, put};
+use crate::sbom::{self, Part};
 use crate::setup::{self, Need, on_path};
 use crate::steps::run_loudly;
 use crate::toolchain::{self, ARM_GNU, ARM_MUSL, INTEL_MUSL, cargo_for};
@@ -92,7 +93,10 @@ pub(crate) fn run(workspace: &Workspace, targets: &[String], output: Output) -> 
     };
     let mut built = Vec::new();
     for target in &targets {
-        built.push(build(workspace, target)?);
+        let agent = build(workspace, target)?;
+        let part = Part { package: AGENT.into(), target: target.clone() };
+        sbom::write(workspace, &agent.file, version(workspace), &[part])?;
+        built.push(agent);
     }
     package::sum(&workspace.target.join("dist"))?;
     match output {
@@ -152,14 +156,13 @@ pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Troubl
     let folder = workspace.target.join("dist");
     fs::create_dir_all(&folder)
         .map_err(|why| Trouble::new(format!("cannot make {}", folder.display())).why(why))?;
-    let version = workspace.package(AGENT).map_or("0", |package| &package.version);
     let mut command = cargo_for(target, "rustc")?;
     command
         .env("CARGO_ENCODED_RUSTFLAGS", toolchain::without_paths(workspace))
         .args(["--profile", DEVICE, "-p", AGENT, "--bin", AGENT, "--"])
         .args(toolchain::small_link(target));
     run_loudly(&mut command, &format!("build {AGENT} for {target}"))?;
-    let file = folder.join(format!("{AGENT}-{version}-{target}"));
+    let file = folder.join(format!("{AGENT}-{}-{target}", version(workspace)));
     put(&workspace.target.join(target).join(DEVICE).join(AGENT), &file)?;
     if target == ARM_MUSL {
         trim(&file)?;
@@ -170,6 +173,11 @@ pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Troubl
     let bytes = program.len() as u64;
     let starts = tried(target, &file, &["--version".into()]);
     Ok(Built { starts, target: target.to_owned(), file, bytes })
+}
+
+/// The agent's version.
+fn version(workspace: &Workspace) -> &str {
+    workspace.package(AGENT).map_or("0", |package| &package.version)
 }
 
 /// That what ships, the bytes of `file`, has no path of this machine in it.

@@ -14,6 +14,7 @@ mod k8s;
 mod package;
 mod plugins;
 mod programs;
+mod sbom;
 mod setup;
 mod steps;
 mod suite;

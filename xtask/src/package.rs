@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 use crate::dist::{self, Output, Start};
 use crate::plugins;
 use crate::programs::put;
+use crate::sbom::{self, Part};
 use crate::setup::{self, Need};
 use crate::steps::{run_long, run_loudly};
-use crate::toolchain::{self, ARM_MUSL, INTEL_MUSL, cargo_for};
+use crate::toolchain::{self, ARM_MUSL, INTEL_MUSL, WASM, cargo_for};
 use crate::trouble::Trouble;
 use crate::workspace::Workspace;
 
@@ -131,6 +132,7 @@ fn pack(workspace: &Workspace, target: &str) -> Result<Packed, Trouble> {
         .arg("--use-compress-program=gzip --best --no-name");
     tar.arg("--file").arg(&file).arg("--directory").arg(&above).arg(&name);
     run_loudly(&mut tar, &format!("pack {name}"))?;
+    sbom::write(workspace, &file, version, &parts(target, &folder)?)?;
     let length = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
     Ok(Packed {
         target: target.to_owned(),
@@ -139,6 +141,23 @@ fn pack(workspace: &Workspace, target: &str) -> Result<Packed, Trouble> {
         file,
         answers,
     })
+}
+
+/// What is compiled of what is packed: the program, and each plugin.
+fn parts(target: &str, folder: &Path) -> Result<Vec<Part>, Trouble> {
+    let plugins = folder.join("usr/share/backstay/plugins");
+    let entries = fs::read_dir(&plugins)
+        .map_err(|why| Trouble::new(format!("cannot read {}", plugins.display())).why(why))?;
+    let files = entries.flatten().map(|entry| entry.path());
+    let components = files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm"));
+    let mut parts: Vec<_> = components
+        .filter_map(|file| {
+            Some(Part { package: file.file_stem()?.to_str()?.to_owned(), target: WASM.into() })
+        })
+        .collect();
+    parts.push(Part { package: SERVER.into(), target: target.to_owned() });
+    parts.sort_by(|a, b| a.package.cmp(&b.package));
+    Ok(parts)
 }
 
 /// What the packed server is asked: whether it would take the example that is packed with it.
