@@ -113,7 +113,7 @@ async fn bring(
         }
         Err(failed) => {
             abort().await?;
-            return Err(failed);
+            return Err(stays(cluster, workload, seen, failed).await);
         }
     };
     let (was, who) = (seen.kept(workload), owners::told(&found));
@@ -126,18 +126,30 @@ async fn bring(
     )
     .await;
     aborted?;
-    frozen?;
-    kept?;
+    let template = match frozen.and(kept).and(template) {
+        Ok(template) => template,
+        Err(failed) => return Err(stays(cluster, workload, seen, failed).await),
+    };
     let source = &seen.source;
     let object = (source.uid(), source.generation());
     let is_own = source.workload.kind == ROLLOUTS;
     let mut more = if is_own { hold::lifting(seen.fields()) } else { Vec::new() };
     more.extend(noted);
-    let written = restore::restore(cluster, &source.resource(), object, &template?, more).await?;
+    let written = restore::restore(cluster, &source.resource(), object, &template, more).await?;
     if !is_own && seen.pause == Pause::Ours && written == Written::Done {
         hold::lift(cluster, workload).await?;
     }
     Ok(written)
+}
+
+/// It was aborted and can't be brought home, so it stays as it is. A pause of ours is lifted all the same: a Rollout that is paused
+/// doesn't scale, and its canary would keep its pods and with them their traffic.
+async fn stays(cluster: &Cluster<'_>, workload: &Workload, seen: &Seen, failed: Failed) -> Failed {
+    if seen.pause == Pause::Ours && seen.is_under_way() {
+        // It failed already. Why it did is what a person has to know first.
+        let _ = hold::lift(cluster, workload).await;
+    }
+    failed
 }
 
 /// Sends the traffic to what is stable, and keeps it there. Where nobody knows whether it was done, the look after it says, or the

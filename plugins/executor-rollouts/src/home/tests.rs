@@ -257,6 +257,21 @@ fn an_owner_that_cannot_be_stopped_stops_the_way_but_not_the_abort() {
     }
 }
 
+/// A Rollout that is paused doesn't scale: a canary that was held, and is aborted, would keep its pods and their traffic.
+#[test]
+fn a_canary_that_we_held_loses_its_pods_where_the_rest_cannot_be_done() {
+    for method in ["GET", "PATCH"] {
+        let mut shop = Shop::of(canary());
+        shop.lets_out(template('b', ""));
+        shop.api.run::<Rollouts>(Task::Heal("hold".into()), None).done();
+        shop.api.answer(method, APP, 403, json!({ "message": "forbidden" }));
+        let failed = shop.api.run::<Rollouts>(Task::GoHome(release('a')), None).failed();
+        assert!(failed.why.starts_with(&format!("the API server does not let us {method}")), "{failed:?}");
+        assert_eq!(shop.status("/abort"), true);
+        assert_eq!(shop.api.objects.get(SHOP, "/spec/paused"), Value::Null);
+    }
+}
+
 #[test]
 fn another_release_that_somebody_lets_out_meanwhile_is_not_overwritten() {
     let mut shop = Shop::of(canary());
