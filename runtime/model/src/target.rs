@@ -305,7 +305,7 @@ pub enum Rail {
     },
     /// No release can be gone back to: none was confirmed here that isn't quarantined and can live with the schema.
     NoWayHome {
-        /// Releases that were confirmed here.
+        /// Releases that were confirmed here, beside the one that is out.
         known: u32,
         /// Of them, those in quarantine.
         quarantined: u32,

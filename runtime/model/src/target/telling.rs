@@ -63,7 +63,7 @@ impl fmt::Display for Rail {
             Self::Operator { who } => write!(f, "{who} said so"),
             Self::NoWayHome { known, quarantined, one_way } => write!(
                 f,
-                "there is no release to go back to: {known} were confirmed here, {quarantined} of them are in quarantine \
+                "there is no release to go back to: {known} others were confirmed here, {quarantined} of them are in quarantine \
                  and {one_way} can't live with the schema"
             ),
             Self::BaselineBad { objective } => {
