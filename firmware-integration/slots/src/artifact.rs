@@ -42,7 +42,10 @@ pub(crate) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error)
 }
 
 /// Puts `bytes` in a file's place, in one go: after a cut it holds what it held, or all of `bytes`.
-pub(crate) fn replace<D: Disk>(disk: &mut D, path: &Path, bytes: &[u8]) -> Result<(), SlotError> {
+///
+/// # Errors
+/// The disk failed; nobody knows then which of the two it holds.
+pub fn replace<D: Disk>(disk: &mut D, path: &Path, bytes: &[u8]) -> Result<(), SlotError> {
     let part = path.with_extension("part");
     let dir = path.parent().expect("every file of ours lies in a directory of ours");
     let mut file = disk.create(&part).map_err(failed("cannot create", &part))?;
@@ -53,7 +56,10 @@ pub(crate) fn replace<D: Disk>(disk: &mut D, path: &Path, bytes: &[u8]) -> Resul
 }
 
 /// Reads a small file of words; more than the bound is read as damaged, which it is.
-pub(crate) fn read_words<D: Disk>(disk: &D, path: &Path) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// As the disk says.
+pub fn read_words<D: Disk>(disk: &D, path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     disk.open(path)?.take(WORDS_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -10,7 +10,7 @@ use backstay_model::{Digest, Release, Version};
 use sha2::{Digest as _, Sha256};
 
 /// The longest file of words that is read, in bytes. What is longer is not ours.
-pub(crate) const WORDS_BYTES_MAX: u64 = 4096;
+pub const WORDS_BYTES_MAX: u64 = 4096;
 
 const HEADING: &str = "backstay-slots 1";
 
@@ -187,7 +187,7 @@ impl Environment {
 }
 
 /// A release in one line: version, digest, length, security epoch.
-pub(crate) struct ReleaseWords<'a>(pub(crate) &'a Release);
+pub struct ReleaseWords<'a>(pub &'a Release);
 
 impl fmt::Display for ReleaseWords<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,8 +196,9 @@ impl fmt::Display for ReleaseWords<'_> {
     }
 }
 
-/// What [`ReleaseWords`] wrote.
-pub(crate) fn release_from_words(line: &str) -> Option<Release> {
+/// What [`ReleaseWords`] wrote; `None` where a word is other than it could have been.
+#[must_use]
+pub fn release_from_words(line: &str) -> Option<Release> {
     let mut words = line.split(' ');
     let release = Release {
         version: Version::parse(words.next()?).ok()?,
@@ -209,13 +210,15 @@ pub(crate) fn release_from_words(line: &str) -> Option<Release> {
 }
 
 /// `lines` and a last line with their checksum. It finds accidents; against intent there are signatures.
-pub(crate) fn sealed(lines: String) -> Vec<u8> {
+#[must_use]
+pub fn sealed(lines: String) -> Vec<u8> {
     let sum = Digest(Sha256::digest(lines.as_bytes()).into());
     format!("{lines}sum {sum}\n").into_bytes()
 }
 
 /// The lines that were [`sealed`]; `None` if a single bit is other than it was.
-pub(crate) fn unsealed(bytes: &[u8]) -> Option<&str> {
+#[must_use]
+pub fn unsealed(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
     let at = text.rfind("sum ").filter(|&at| at == 0 || text[..at].ends_with('\n'))?;
     let (lines, sum) = text.split_at(at);

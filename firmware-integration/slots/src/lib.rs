@@ -36,8 +36,11 @@ use std::io::Read;
 
 use backstay_model::{Release, SlotStatus};
 
+pub use artifact::{read_words, replace};
 pub use disk::{Disk, System};
-pub use environment::{BootWord, Slot, TRIES_MAX, Tries};
+pub use environment::{
+    BootWord, ReleaseWords, Slot, TRIES_MAX, Tries, WORDS_BYTES_MAX, release_from_words, sealed, unsealed,
+};
 pub use error::{ProvisionError, SlotError};
 pub use files::{Boot, Files, Finding, provision};
 
