@@ -42,6 +42,7 @@ const HANDS: &str = "backstay-hands";
 const SIGNALS: &str = "backstay-signals";
 const API: &str = "backstay-api";
 const SLOTS: &str = "backstay-slots";
+const BOOT: &str = "backstay-boot";
 const SDK: &str = "backstay-sdk";
 const KUBERNETES: &str = "backstay-kubernetes";
 const AGENT: &str = "backstay-agent";
@@ -95,6 +96,8 @@ const TABLE: &[Row] = &[
     row(HANDS, &[MODEL], &[], None, OUTSIDE),
     row(SIGNALS, &[MODEL], &[], None, OUTSIDE),
     row(SLOTS, &[MODEL], &[], None, OUTSIDE),
+    // It keeps what `slots` promises, in the same words, and by no other package than those: it may touch raw devices.
+    row(BOOT, &[MODEL, SLOTS], &[], Some(&["sha2"]), OUTSIDE),
     row(AGENT, PARTS, &[], None, JOINS),
     row(SERVER, PARTS, &[], None, JOINS),
     row(SDK, &[], &[], Some(&["wit-bindgen"]), WIT),
