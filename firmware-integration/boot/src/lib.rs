@@ -1,0 +1,18 @@
+//! Slots behind a real boot loader: the same promises as plain files keep, with somebody else's switch.
+//!
+//! Here: what is asked of a boot loader ([`Switch`]) and how [`UBoot`] and [`SdBoot`] answer. Not here: whether a release
+//! may run (`trust`, `core`), where its bytes come from (`hands`).
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
+
+pub mod device;
+pub mod environment;
+pub mod fw_env;
+mod sdboot;
+mod switch;
+#[cfg(test)]
+mod testing;
+mod uboot;
+
+pub use sdboot::{Folder, SdBoot};
+pub use switch::{Standing, Switch, SwitchError};
+pub use uboot::{LOCK, OpenError, UBoot};
