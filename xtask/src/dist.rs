@@ -1,7 +1,7 @@
 //! `cargo xtask dist`: the agent as it ships, for both CPUs.
 //!
 //! Here: the builds, their names, and the budget for their size; and what runs under an emulator beside them. Not here: how small is asked for (the profile `device` in
-//! the root's Cargo.toml, and `toolchain` for the linker), the server (`package`), what it is made of (`sbom`), packages (deb, ipk), and signatures.
+//! the root's Cargo.toml, and `toolchain` for the linker), the server (`package`), what it is made of (`sbom`), its package for Debian (`deb`), and signatures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::deb;
 use crate::package;
 use crate::programs::{AGENT, Profile, put};
 use crate::sbom::{self, Part};
@@ -95,9 +96,10 @@ pub(crate) fn run(workspace: &Workspace, targets: &[String], output: Output) -> 
     for target in &targets {
         let agent = build(workspace, target)?;
         let part = Part { package: AGENT.into(), target: target.clone() };
-        sbom::write(workspace, &agent.file, version(workspace), &[part])?;
+        sbom::write(workspace, &agent.file, deb::version(workspace), &[part])?;
         built.push(agent);
     }
+    deb::pack_all(workspace)?;
     package::sum(&workspace.target.join("dist"))?;
     match output {
         Output::Table => println!("{}", table(&built)),
@@ -162,7 +164,7 @@ pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Troubl
         .args(["--profile", DEVICE, "-p", AGENT, "--bin", AGENT, "--"])
         .args(toolchain::small_link(target));
     run_loudly(&mut command, &format!("build {AGENT} for {target}"))?;
-    let file = folder.join(format!("{AGENT}-{}-{target}", version(workspace)));
+    let file = folder.join(format!("{AGENT}-{}-{target}", deb::version(workspace)));
     put(&workspace.target.join(target).join(DEVICE).join(AGENT), &file)?;
     if target == ARM_MUSL {
         trim(&file)?;
@@ -173,11 +175,6 @@ pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Troubl
     let bytes = program.len() as u64;
     let starts = tried(target, &file, &["--version".into()]);
     Ok(Built { starts, target: target.to_owned(), file, bytes })
-}
-
-/// The agent's version.
-fn version(workspace: &Workspace) -> &str {
-    workspace.package(AGENT).map_or("0", |package| &package.version)
 }
 
 /// That what ships, the bytes of `file`, has no path of this machine in it.

@@ -7,9 +7,11 @@
 mod arrows;
 mod bench;
 mod check;
+mod deb;
 mod demo;
 mod dist;
 mod image;
+mod install;
 mod k8s;
 mod package;
 mod plugins;
@@ -59,6 +61,7 @@ To measure and to ship:
                                the agent for x86_64 and aarch64, stripped; held against 4 MB on aarch64
   dist --server [TARGET...] [--output json]
                                the server with its plugins' components, scripts and chart, in one archive for each CPU
+  deb [--try]                  the agents in target/dist as Debian packages; --try installs, upgrades, removes and purges them
   image [--bundles FOLDER] [--helm FILE]
                                the server's images for a cluster, from nothing that is pulled (buildah, podman or docker)
 
@@ -95,6 +98,10 @@ enum Task {
         server: bool,
         targets: Vec<String>,
         output: Output,
+    },
+    /// Debian packages of the agents that are there.
+    Deb {
+        try_out: bool,
     },
     Image(image::Wish),
     K8s(k8s::Wish),
@@ -179,6 +186,7 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
             targets: std::mem::take(&mut values),
             output: output.unwrap_or(Output::Table),
         },
+        "deb" => Task::Deb { try_out: flag("try") },
         "image" => Task::Image(wish),
         _ => return Err(format!("there is no command {name}").into()),
     };
@@ -227,6 +235,7 @@ fn perform(task: Task) -> Result<(), Trouble> {
         Task::Bench(request) => bench::run(&workspace()?, &request)?,
         Task::Dist { server: false, targets, output } => dist::run(&workspace()?, &targets, output)?,
         Task::Dist { server: true, targets, output } => package::run(&workspace()?, &targets, output)?,
+        Task::Deb { try_out } => deb::run(&workspace()?, try_out)?,
         Task::Image(wish) => image::run(&workspace()?, &wish)?,
     }
     Ok(())
@@ -253,7 +262,7 @@ mod tests {
             assert!(read(name).is_ok(), "{name}");
             seen += 1;
         }
-        assert_eq!(seen, 13);
+        assert_eq!(seen, 14);
     }
 
     #[test]
@@ -285,6 +294,7 @@ mod tests {
         assert_eq!(read("dist a --output json"), dist(vec!["a".into()], Output::Json));
         let server = Task::Dist { server: true, targets: vec!["a".into()], output: Output::Table };
         assert_eq!(read("dist --server a"), Ok(server));
+        assert_eq!(read("deb --try"), Ok(Task::Deb { try_out: true }));
         let wish = image::Wish { bundles: Some("b".into()), helm: None };
         assert_eq!(read("image --bundles b"), Ok(Task::Image(wish)));
         assert_eq!(read("image --bundle b").unwrap_err(), "image has no option --bundle");
