@@ -23,6 +23,8 @@ mod suite;
 mod toolchain;
 mod tree;
 mod trouble;
+#[cfg(test)]
+mod units;
 mod workspace;
 
 use std::env;
