@@ -12,9 +12,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::package::{self, copy};
+use crate::package::copy;
 use crate::programs::AGENT;
 use crate::setup::on_path;
+use crate::signature;
 use crate::toolchain::{ARM_GNU, ARM_MUSL, INTEL_MUSL};
 use crate::trouble::Trouble;
 use crate::workspace::Workspace;
@@ -48,8 +49,9 @@ pub(crate) struct Agent {
     pub(crate) architecture: &'static str,
 }
 
-/// Packs the agents in `target/dist`, sums up, and tells; with `try_out`, each package is then installed, upgraded, removed and purged.
-pub(crate) fn run(workspace: &Workspace, try_out: bool) -> Result<(), Trouble> {
+/// Packs the agents in `target/dist`, sums up, signs, and tells; with `try_out`, each package is then installed, upgraded, removed and purged.
+pub(crate) fn run(workspace: &Workspace, key: Option<&Path>, try_out: bool) -> Result<(), Trouble> {
+    signature::ready(key)?;
     let agents = agents(workspace);
     if agents.is_empty() {
         return Err(
@@ -57,7 +59,7 @@ pub(crate) fn run(workspace: &Workspace, try_out: bool) -> Result<(), Trouble> {
         );
     }
     let packages = pack_all(workspace)?;
-    package::sum(&workspace.target.join("dist"))?;
+    signature::seal(&workspace.target.join("dist"), key)?;
     println!("{}", table(&packages));
     if try_out {
         for agent in &agents {

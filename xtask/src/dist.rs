@@ -1,7 +1,7 @@
 //! `cargo xtask dist`: the agent as it ships, for both CPUs.
 //!
 //! Here: the builds, their names, and the budget for their size; and what runs under an emulator beside them. Not here: how small is asked for (the profile `device` in
-//! the root's Cargo.toml, and `toolchain` for the linker), the server (`package`), what it is made of (`sbom`), its package for Debian (`deb`), and signatures.
+//! the root's Cargo.toml, and `toolchain` for the linker), the server (`package`), what it is made of (`sbom`), its package for Debian (`deb`), and the signature of all of it (`signature`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::deb;
-use crate::package;
 use crate::programs::{AGENT, Profile, put};
 use crate::sbom::{self, Part};
 use crate::setup::{self, Need, on_path};
+use crate::signature;
 use crate::steps::run_loudly;
 use crate::toolchain::{self, ARM_GNU, ARM_MUSL, INTEL_MUSL, cargo_for};
 use crate::trouble::Trouble;
@@ -86,7 +86,13 @@ impl Start {
 /// Builds the agent for each of `targets` (without any: one for each CPU), puts it into `target/dist` and tells its size.
 ///
 /// The files are there also when the budget is not kept; only the exit code is not 0.
-pub(crate) fn run(workspace: &Workspace, targets: &[String], output: Output) -> Result<(), Trouble> {
+pub(crate) fn run(
+    workspace: &Workspace,
+    targets: &[String],
+    key: Option<&Path>,
+    output: Output,
+) -> Result<(), Trouble> {
+    signature::ready(key)?;
     let targets = if targets.is_empty() {
         vec![toolchain::host()?.to_owned(), arm()?.to_owned()]
     } else {
@@ -100,7 +106,7 @@ pub(crate) fn run(workspace: &Workspace, targets: &[String], output: Output) -> 
         built.push(agent);
     }
     deb::pack_all(workspace)?;
-    package::sum(&workspace.target.join("dist"))?;
+    signature::seal(&workspace.target.join("dist"), key)?;
     match output {
         Output::Table => println!("{}", table(&built)),
         Output::Json => println!("{:#}", told(&built)),

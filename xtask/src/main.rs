@@ -18,6 +18,7 @@ mod plugins;
 mod programs;
 mod sbom;
 mod setup;
+mod signature;
 mod steps;
 mod suite;
 mod toolchain;
@@ -29,6 +30,7 @@ mod workspace;
 
 use std::env;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lexopt::prelude::*;
@@ -59,11 +61,11 @@ While you work:
 
 To measure and to ship:
   bench [NAME... [OPTION...]]  the measurements of tests/bench; without a name it lists them
-  dist [TARGET...] [--output json]
+  dist [TARGET...] [--key FILE] [--output json]
                                the agent for x86_64 and aarch64, stripped; held against 4 MB on aarch64
-  dist --server [TARGET...] [--output json]
+  dist --server [TARGET...] [--key FILE] [--output json]
                                the server with its plugins' components, scripts and chart, in one archive for each CPU
-  deb [--try]                  the agents in target/dist as Debian packages; --try installs, upgrades, removes and purges them
+  deb [--try] [--key FILE]     the agents in target/dist as Debian packages; --try installs, upgrades, removes and purges them
   image [--bundles FOLDER] [--helm FILE]
                                the server's images for a cluster, from nothing that is pulled (buildah, podman or docker)
 
@@ -99,10 +101,13 @@ enum Task {
         /// The server, and not the agent.
         server: bool,
         targets: Vec<String>,
+        /// What the checksums are signed with.
+        key: Option<PathBuf>,
         output: Output,
     },
     /// Debian packages of the agents that are there.
     Deb {
+        key: Option<PathBuf>,
         try_out: bool,
     },
     Image(image::Wish),
@@ -148,7 +153,7 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
             _ => Ok(Task::Bench(request)),
         };
     }
-    let (mut flags, mut values, mut output) = (Vec::new(), Vec::new(), None);
+    let (mut flags, mut values, mut output, mut key) = (Vec::new(), Vec::new(), None, None);
     let mut wish = image::Wish::default();
     while let Some(word) = words.next()? {
         match word {
@@ -161,6 +166,7 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
                     other => return Err(format!("--output is table or json, and not {other}").into()),
                 });
             }
+            Long("key") if name == "dist" || name == "deb" => key = Some(PathBuf::from(words.value()?)),
             Long("bundles") if name == "image" => wish.bundles = Some(words.value()?),
             Long("helm") if name == "image" => wish.helm = Some(words.value()?),
             Long(flag) => flags.push(flag.to_owned()),
@@ -186,9 +192,10 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
         "dist" => Task::Dist {
             server: flag("server"),
             targets: std::mem::take(&mut values),
+            key,
             output: output.unwrap_or(Output::Table),
         },
-        "deb" => Task::Deb { try_out: flag("try") },
+        "deb" => Task::Deb { key, try_out: flag("try") },
         "image" => Task::Image(wish),
         _ => return Err(format!("there is no command {name}").into()),
     };
@@ -235,12 +242,25 @@ fn perform(task: Task) -> Result<(), Trouble> {
         Task::Rerun => println!("{}", dist::build_rerun(&workspace()?)?.display()),
         Task::Demo { arguments } => demo::run(&workspace()?, &arguments)?,
         Task::Bench(request) => bench::run(&workspace()?, &request)?,
-        Task::Dist { server: false, targets, output } => dist::run(&workspace()?, &targets, output)?,
-        Task::Dist { server: true, targets, output } => package::run(&workspace()?, &targets, output)?,
-        Task::Deb { try_out } => deb::run(&workspace()?, try_out)?,
+        Task::Dist { server, targets, key, output } => {
+            let key = from_here(key)?;
+            let run = if server { package::run } else { dist::run };
+            run(&workspace()?, &targets, key.as_deref(), output)?;
+        }
+        Task::Deb { key, try_out } => {
+            let key = from_here(key)?;
+            deb::run(&workspace()?, key.as_deref(), try_out)?;
+        }
         Task::Image(wish) => image::run(&workspace()?, &wish)?,
     }
     Ok(())
+}
+
+/// A path as it was meant: from where the command was called.
+fn from_here(path: Option<PathBuf>) -> Result<Option<PathBuf>, Trouble> {
+    path.map(std::path::absolute)
+        .transpose()
+        .map_err(|why| Trouble::new("cannot tell which folder this is").why(why))
 }
 
 /// The summary has been told already; what remains is the exit code, and one sentence.
@@ -291,12 +311,18 @@ mod tests {
         assert_eq!(read("bench a --help"), bench(&["a"], &["--help"]));
         assert_eq!(read("bench --help"), Ok(Task::Help));
         assert_eq!(read("bench --fast").unwrap_err(), "bench has no option --fast");
-        let dist = |targets, output| Ok(Task::Dist { server: false, targets, output });
+        let dist = |targets, output| Ok(Task::Dist { server: false, targets, key: None, output });
         assert_eq!(read("dist"), dist(vec![], Output::Table));
         assert_eq!(read("dist a --output json"), dist(vec!["a".into()], Output::Json));
-        let server = Task::Dist { server: true, targets: vec!["a".into()], output: Output::Table };
-        assert_eq!(read("dist --server a"), Ok(server));
-        assert_eq!(read("deb --try"), Ok(Task::Deb { try_out: true }));
+        let server = Task::Dist {
+            server: true,
+            targets: vec!["a".into()],
+            key: Some("k".into()),
+            output: Output::Table,
+        };
+        assert_eq!(read("dist --server --key k a"), Ok(server));
+        assert_eq!(read("deb --try"), Ok(Task::Deb { key: None, try_out: true }));
+        assert_eq!(read("image --key k").unwrap_err(), "image has no option --key");
         let wish = image::Wish { bundles: Some("b".into()), helm: None };
         assert_eq!(read("image --bundles b"), Ok(Task::Image(wish)));
         assert_eq!(read("image --bundle b").unwrap_err(), "image has no option --bundle");

@@ -1,7 +1,7 @@
 //! `cargo xtask dist --server`: the server as it ships, in one archive for each CPU, and the checksums of all that ships.
 //!
 //! Here: what is in the archive and where it lies there, its build, and that what is packed answers. Not here: the agent (`dist`), an image
-//! for a cluster (`image`), and signatures: plugins are packed as components, because who runs a fleet signs and grants them.
+//! for a cluster (`image`), and signing the sums (`signature`): plugins are packed as components, because who runs a fleet signs and grants them.
 //!
 //! The archive lies as a machine has it, so that `tar -C /` installs it. Two of the same commit are the same bytes where the compiler is: names
 //! are sorted, and times are `SOURCE_DATE_EPOCH`'s, or none.
@@ -18,6 +18,7 @@ use crate::plugins;
 use crate::programs::put;
 use crate::sbom::{self, Part};
 use crate::setup::{self, Need};
+use crate::signature;
 use crate::steps::{run_long, run_loudly};
 use crate::toolchain::{self, ARM_MUSL, INTEL_MUSL, WASM, cargo_for};
 use crate::trouble::Trouble;
@@ -29,6 +30,10 @@ pub(crate) const SERVER: &str = "backstay";
 const NAME: &str = "backstay-server";
 /// The profile that it ships in.
 const PROFILE: &str = "release";
+
+/// The checksums of all that ships, and their signature.
+pub(crate) const SUMS: &str = "SHA256SUMS";
+pub(crate) const SIGNATURE: &str = "SHA256SUMS.sig";
 
 /// The plugin that devices alone have.
 const OF_DEVICES: &str = "executor-ota";
@@ -62,7 +67,13 @@ struct Packed {
 }
 
 /// Builds and packs the server for each of `targets`: static for both CPUs, if none is named.
-pub(crate) fn run(workspace: &Workspace, targets: &[String], output: Output) -> Result<(), Trouble> {
+pub(crate) fn run(
+    workspace: &Workspace,
+    targets: &[String],
+    key: Option<&Path>,
+    output: Output,
+) -> Result<(), Trouble> {
+    signature::ready(key)?;
     let both = [INTEL_MUSL.to_owned(), ARM_MUSL.to_owned()];
     let targets = if targets.is_empty() { &both[..] } else { targets };
     let mut packed = Vec::new();
@@ -70,7 +81,7 @@ pub(crate) fn run(workspace: &Workspace, targets: &[String], output: Output) -> 
     for target in targets {
         packed.push(pack(workspace, target)?);
     }
-    sum(&workspace.target.join("dist"))?;
+    signature::seal(&workspace.target.join("dist"), key)?;
     match output {
         Output::Table => println!("{}", table(&packed)),
         Output::Json => println!("{:#}", told(&packed)),
@@ -212,9 +223,10 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Trouble> {
     put(from, to)
 }
 
-/// Writes `SHA256SUMS` of all that lies in a folder, agents and archives.
+/// Writes `SHA256SUMS` of all that lies in a folder, agents and archives. A signature of those before is taken away.
 pub(crate) fn sum(folder: &Path) -> Result<(), Trouble> {
-    let sums = folder.join("SHA256SUMS");
+    signature::withdraw(folder)?;
+    let sums = folder.join(SUMS);
     let failed = || Trouble::new(format!("cannot write {}", sums.display()));
     let entries = fs::read_dir(folder).map_err(|why| failed().why(why))?.flatten();
     let mut names: Vec<_> =
