@@ -14,6 +14,7 @@ use crate::workspace::Workspace;
 const ROOT: &[&str] = &[
     "Cargo.lock",
     "Cargo.toml",
+    "Cross.toml",
     "LICENSE",
     "README.md",
     "docs",
@@ -204,7 +205,7 @@ mod tests {
         assert_eq!(
             findings.wrong,
             [
-                "notes.txt: the root has 12 names and no others".to_owned(),
+                "notes.txt: the root has 13 names and no others".to_owned(),
                 format!("docs/run.md:2: {place} is a place on one machine"),
                 "xtask/headless.rs: it begins without a `//!` that says what lives here".to_owned(),
             ]
