@@ -293,6 +293,18 @@ mod tests {
         assert!(!is("executor-ota.wasm") && !is("executor-ota.toml") && !is("Cargo.toml") && !is("plugin"));
     }
 
+    /// The bill of an archive is about all that was compiled for it.
+    #[test]
+    fn an_archive_is_made_of_the_server_and_of_each_plugin_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["policy-tree.wasm", "policy-tree.toml", "executor-db.wasm"] {
+            write(&folder.path().join("usr/share/backstay/plugins").join(name), "");
+        }
+        let parts = parts(INTEL_MUSL, folder.path()).unwrap();
+        let parts: Vec<_> = parts.iter().map(|part| (&*part.package, &*part.target)).collect();
+        assert_eq!(parts, [(SERVER, INTEL_MUSL), ("executor-db", WASM), ("policy-tree", WASM)]);
+    }
+
     #[test]
     fn a_folder_is_copied_whole() {
         let folder = tempfile::tempdir().unwrap();
