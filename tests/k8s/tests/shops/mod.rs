@@ -180,10 +180,11 @@ impl Shop {
         let thread = thread::spawn(move || {
             let mut times = 0;
             while !over.load(Ordering::Relaxed) {
-                let syncs = !api.get(&app).unwrap()["spec"]["syncPolicy"]["automated"].is_null();
                 let image = &template["spec"]["containers"][0]["image"];
                 let live =
                     api.get(&path).unwrap()["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+                // Asked last: what it had begun before it was stopped is another story (the run says who was in the way, and is begun anew).
+                let syncs = !api.get(&app).unwrap()["spec"]["syncPolicy"]["automated"].is_null();
                 if syncs && live != *image {
                     let patch = json!([{ "op": "replace", "path": "/spec/template", "value": template }]);
                     times += u32::from(api.patch(&path, &patch).is_ok());
