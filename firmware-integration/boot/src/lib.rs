@@ -1,18 +1,27 @@
 //! Slots behind a real boot loader: the same promises as plain files keep, with somebody else's switch.
 //!
-//! Here: what is asked of a boot loader ([`Switch`]) and how [`UBoot`] and [`SdBoot`] answer. Not here: whether a release
-//! may run (`trust`, `core`), where its bytes come from (`hands`).
+//! Here: what is asked of a boot loader ([`Switch`]) and how [`UBoot`] and [`SdBoot`] answer; who puts images into slots
+//! ([`Write`]); and [`Backend`], which joins one of each with a ledger of its own. Not here: whether a release may run
+//! (`trust`, `core`), where its bytes come from (`hands`).
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
+mod backend;
 pub mod device;
 pub mod environment;
 pub mod fw_env;
+mod ledger;
+#[cfg(test)]
+mod power_cut;
 mod sdboot;
 mod switch;
 #[cfg(test)]
 mod testing;
 mod uboot;
+mod write;
 
+pub use backend::{Backend, Finding, Running};
+pub use ledger::{BootId, Image};
 pub use sdboot::{Folder, SdBoot};
 pub use switch::{Standing, Switch, SwitchError};
 pub use uboot::{LOCK, OpenError, UBoot};
+pub use write::{Raw, Write};

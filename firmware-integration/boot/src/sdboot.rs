@@ -230,6 +230,26 @@ impl<D: Folder> Switch for SdBoot<D> {
     }
 }
 
+/// What the loader starts: the first by name of those with tries left, else the first. It counts by a rename.
+#[cfg(test)]
+pub(crate) fn starts_in(power: &mut crate::testing::Power, dir: &Path) -> Option<Slot> {
+    let mut entries: Vec<_> = power.list(dir).unwrap().iter().filter_map(|name| Entry::parse(name)).collect();
+    entries.retain(|entry| entry.standing != Standing::Barred);
+    entries.sort_by_key(|entry| {
+        (entry.standing == Standing::Tries(0), std::cmp::Reverse((entry.turn, entry.slot)))
+    });
+    let first = entries.into_iter().next()?;
+    if let Standing::Tries(left @ 1..) = first.standing {
+        let done =
+            first.name.split_once('+').and_then(|(_, counts)| counts.strip_suffix(".conf")?.split_once('-'));
+        let done: u8 = done.map_or(0, |(_, done)| done.parse().unwrap());
+        let counted = format!("{STEM}{}-{}+{}-{}.conf", first.turn, first.slot, left - 1, done + 1);
+        power.rename(&dir.join(&first.name), &dir.join(counted)).unwrap();
+        power.sync_dir(dir).unwrap();
+    }
+    Some(first.slot)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -256,26 +276,8 @@ mod tests {
         power.list(Path::new(DIR)).unwrap()
     }
 
-    /// What the loader starts: the first by name of those with tries left, else the first. It counts by a rename.
     fn starts(power: &mut Power) -> Option<Slot> {
-        let mut entries: Vec<_> = names(power).iter().filter_map(|name| Entry::parse(name)).collect();
-        entries.retain(|entry| entry.standing != Standing::Barred);
-        entries.sort_by_key(|entry| {
-            (entry.standing == Standing::Tries(0), std::cmp::Reverse((entry.turn, entry.slot)))
-        });
-        let first = entries.into_iter().next()?;
-        if let Standing::Tries(left @ 1..) = first.standing {
-            let done = first
-                .name
-                .split_once('+')
-                .and_then(|(_, counts)| counts.strip_suffix(".conf")?.split_once('-'));
-            let done: u8 = done.map_or(0, |(_, done)| done.parse().unwrap());
-            let counted = format!("{STEM}{}-{}+{}-{}.conf", first.turn, first.slot, left - 1, done + 1);
-            let dir = Path::new(DIR);
-            power.rename(&dir.join(&first.name), &dir.join(counted)).unwrap();
-            power.sync_dir(dir).unwrap();
-        }
-        Some(first.slot)
+        starts_in(power, Path::new(DIR))
     }
 
     #[test]

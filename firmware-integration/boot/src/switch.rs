@@ -80,6 +80,37 @@ pub trait Switch {
     fn renew(&mut self, first: Slot, other: Standing, tries: Tries) -> Result<(), SwitchError>;
 }
 
+/// Which boot loader it is may be known only when the program runs.
+impl<S: Switch + ?Sized> Switch for Box<S> {
+    fn primary(&mut self) -> Result<Option<Slot>, SwitchError> {
+        (**self).primary()
+    }
+
+    fn left(&mut self, slot: Slot) -> Result<Standing, SwitchError> {
+        (**self).left(slot)
+    }
+
+    fn activate(&mut self, slot: Slot, tries: Tries) -> Result<(), SwitchError> {
+        (**self).activate(slot, tries)
+    }
+
+    fn refill(&mut self, slot: Slot, tries: Tries) -> Result<(), SwitchError> {
+        (**self).refill(slot, tries)
+    }
+
+    fn good(&mut self, slot: Slot, tries: Tries) -> Result<(), SwitchError> {
+        (**self).good(slot, tries)
+    }
+
+    fn bad(&mut self, slot: Slot) -> Result<(), SwitchError> {
+        (**self).bad(slot)
+    }
+
+    fn renew(&mut self, first: Slot, other: Standing, tries: Tries) -> Result<(), SwitchError> {
+        (**self).renew(first, other, tries)
+    }
+}
+
 /// A boot loader that was not asked or not told.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -6,6 +6,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     rc::Rc,
@@ -34,7 +35,7 @@ impl Cut {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Medium {
     seen: Vec<u8>,
     durable: Vec<u8>,
@@ -42,15 +43,16 @@ struct Medium {
     pending: Vec<(usize, Vec<u8>)>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Content {
     seen: Vec<u8>,
     durable: Vec<u8>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct State {
     left: usize,
+    refused: bool,
     devices: BTreeMap<String, Medium>,
     /// The write that the end came in: device, place, bytes.
     under_way: Option<(String, usize, Vec<u8>)>,
@@ -86,6 +88,7 @@ impl Power {
     pub(crate) fn new() -> Self {
         Self(Rc::new(RefCell::new(State {
             left: usize::MAX,
+            refused: false,
             devices: BTreeMap::new(),
             under_way: None,
             files: BTreeMap::new(),
@@ -99,9 +102,27 @@ impl Power {
         self.0.borrow_mut().left = left;
     }
 
+    /// Names the state of all media: two machines of one mark go on alike.
+    pub(crate) fn mark(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.0.borrow().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Whether an operation found the power gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.borrow().refused
+    }
+
     fn spend(&self) -> io::Result<()> {
         let mut state = self.0.borrow_mut();
-        state.left = state.left.checked_sub(1).ok_or_else(gone)?;
+        match state.left.checked_sub(1) {
+            Some(left) => state.left = left,
+            None => {
+                state.refused = true;
+                return Err(gone());
+            }
+        }
         Ok(())
     }
 
@@ -128,6 +149,7 @@ impl Power {
     pub(crate) fn after(&self, cut: Cut) -> Self {
         let mut state = self.0.borrow().clone();
         state.left = usize::MAX;
+        state.refused = false;
         let under_way = state.under_way.take();
         let mut dice = match cut {
             Cut::Torn(seed) | Cut::KillHalf(seed) => Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),

@@ -132,6 +132,14 @@ impl<D: Device> UBoot<D> {
     }
 }
 
+#[cfg(test)]
+impl<D: Device> UBoot<D> {
+    /// As the boot script takes the last boot.
+    pub(crate) fn uses_up(&mut self, slot: Slot) {
+        self.environment.change(&[(left_of(slot), "0")]).unwrap();
+    }
+}
+
 /// What the variables say.
 #[derive(Debug, PartialEq, Eq)]
 struct Words {
