@@ -416,6 +416,46 @@ fn a_lost_environment_is_written_anew_from_the_ledger() {
     assert_eq!((world.boots(), world.status().confirmed), ("1.1", release("1.0")), "the trial goes on");
 }
 
+/// Nobody noted that its boots were fine, so U-Boot gives the way home no more of them. It has to have some before another
+/// slot is put first.
+#[test]
+fn a_home_whose_boots_are_used_up_is_still_a_way_home() {
+    let mut world = World { panics: &["1.1"], ..World::made(Loader::UBoot) };
+    while world.switch().primary().unwrap() == Some(Slot::A) {
+        assert_eq!(world.boots(), "1.0");
+    }
+    world.stages("1.1").unwrap();
+    assert_eq!(world.switch().primary().unwrap(), Some(Slot::A), "alone, and it can be started");
+    world.uboot().uses_up(Slot::A);
+    world.tries("1.1").unwrap();
+    assert_eq!((world.boots(), world.word()), ("1.0", BootWord::FellBack { from: Some(release("1.1")) }));
+}
+
+/// The other slot's boots are used up from before. A cut before the boot loader is asked must not make it look as if it had
+/// been asked, tried, and failed.
+#[test]
+fn boots_that_were_used_up_before_are_no_failed_try() {
+    type Deed = fn(&World) -> Result<(), SlotError>;
+    let deeds: [Deed; 2] = [|world| world.tries("1.0"), |world| world.goes_home("1.0")];
+    for deed in deeds {
+        for at in 0.. {
+            let world = World::made(Loader::UBoot).updated_to("1.1");
+            world.uboot().uses_up(Slot::A);
+            world.power.lasts(at);
+            let done = deed(&world).is_ok();
+            let world = world.after(Cut::Strict);
+            assert!(
+                matches!(world.word(), BootWord::Confirmed | BootWord::Trial { .. }),
+                "cut at {at}: {:?}",
+                world.word()
+            );
+            if done {
+                break;
+            }
+        }
+    }
+}
+
 /// Home runs on its last try, and nobody of us has looked since the boot loader was asked: it comes no more next, and yet
 /// it is where we were to go, and no rescue.
 #[test]
