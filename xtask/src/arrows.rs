@@ -9,7 +9,7 @@
 use std::fmt;
 
 use crate::trouble::Trouble;
-use crate::workspace::{Dependency, Origin, When, Workspace, cargo};
+use crate::workspace::{Dependency, Origin, When, Workspace};
 
 /// What one of our packages may depend on.
 struct Row {
@@ -291,11 +291,11 @@ pub(crate) fn check_trees(workspace: &Workspace) -> Result<(), Trouble> {
     let mut strays = Vec::new();
     if workspace.package(AGENT).is_some() {
         // All targets: what hides behind `cfg(target_arch)` counts as well.
-        let tree = tree(&["-p", AGENT, "--target", "all"])?;
+        let tree = tree(workspace, &["-p", AGENT, "--target", "all"])?;
         strays.extend(forbidden_in_agent(&tree));
     }
     for name in NO_STD.iter().filter(|name| workspace.package(name).is_some()) {
-        let tree = tree(&["-p", name, "--target", crate::toolchain::WASM])?;
+        let tree = tree(workspace, &["-p", name, "--target", crate::toolchain::WASM])?;
         strays.extend(asks_for_std(name, &tree));
     }
     judge(
@@ -306,18 +306,9 @@ pub(crate) fn check_trees(workspace: &Workspace) -> Result<(), Trouble> {
 }
 
 /// Each package once, as `name feature,feature`.
-fn tree(selection: &[&str]) -> Result<String, Trouble> {
-    let failed = || Trouble::new(format!("cannot read `cargo tree {}`", selection.join(" ")));
-    let output = cargo()
-        .args(["tree", "-e", "normal,no-proc-macro", "--prefix", "none", "--format", "{p} [{f}]"])
-        .args(selection)
-        .output()
-        .map_err(|why| failed().why(why))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(failed().why(String::from_utf8_lossy(&output.stderr)))
-    }
+fn tree(workspace: &Workspace, selection: &[&str]) -> Result<String, Trouble> {
+    let form = ["-e", "normal,no-proc-macro", "--prefix", "none", "--format", "{p} [{f}]"];
+    workspace.cargo_tree(&[&form[..], selection].concat())
 }
 
 fn forbidden_in_agent(tree: &str) -> Vec<Stray> {

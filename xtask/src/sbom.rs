@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::toolchain;
 use crate::trouble::Trouble;
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::Workspace;
 
 /// What the file is called: as that which it is about, and this.
 const ENDING: &str = "cdx.json";
@@ -99,19 +99,8 @@ fn tree(workspace: &Workspace, part: &Part, edges: Edges) -> Result<String, Trou
         Edges::Compiled => "normal,build",
         Edges::Shipped => "normal,no-proc-macro",
     };
-    let failed =
-        || Trouble::new(format!("cannot read `cargo tree -p {package} --target {target} -e {edges}`"));
-    let output = cargo()
-        .current_dir(&workspace.root)
-        .args(["tree", "--locked", "-p", package, "--target", target, "-e", edges])
-        .args(["--prefix", "depth", "--format", " {p}|{l}"])
-        .output()
-        .map_err(|why| failed().why(why))?;
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(failed().why(String::from_utf8_lossy(&output.stderr)))
-    }
+    let form = ["--prefix", "depth", "--format", " {p}|{l}"];
+    workspace.cargo_tree(&[&["--locked", "-p", package, "--target", target, "-e", edges], &form[..]].concat())
 }
 
 impl Recipe {

@@ -75,6 +75,18 @@ pub(crate) fn cargo() -> Command {
 }
 
 impl Workspace {
+    /// What `cargo tree` says of it with these words.
+    pub(crate) fn cargo_tree(&self, words: &[&str]) -> Result<String, Trouble> {
+        let failed = || Trouble::new(format!("cannot read `cargo tree {}`", words.join(" ")));
+        let output = cargo().current_dir(&self.root).arg("tree").args(words).output();
+        let output = output.map_err(|why| failed().why(why))?;
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(failed().why(String::from_utf8_lossy(&output.stderr)))
+        }
+    }
+
     /// Reads the workspace that this program was built in.
     pub(crate) fn read() -> Result<Self, Trouble> {
         let mut command = cargo();

@@ -35,7 +35,9 @@ use backstay_model::{Release, SlotStatus};
 use backstay_slots::{BootWord, Disk, Slot, SlotError, Slots, System, Tries};
 
 use crate::{
+    finding::Finding,
     ledger::{BootId, Held, Image, Last, Ledger, Step, Store},
+    overtaken::{View, overtaken},
     switch::{Standing, Switch, SwitchError},
     write::Write,
 };
@@ -51,65 +53,6 @@ pub struct Running {
     pub release: Option<Release>,
 }
 
-/// What was found and lived with. Each is worth a record.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Finding {
-    /// There is no ledger, or both copies are damaged. What runs is confirmed, the other slot holds nothing known.
-    LedgerLost {
-        /// The slot that runs.
-        confirmed: Slot,
-    },
-    /// The boot loader's words were lost and written anew.
-    SwitchLost {
-        /// How.
-        error: SwitchError,
-    },
-    /// The confirmed slot failed its boots, and the other one runs.
-    Rescued {
-        /// The slot that failed.
-        failed: Slot,
-    },
-    /// A slot that fell back could not be barred. Its tries are used up all the same.
-    NotBarred {
-        /// Why.
-        error: SwitchError,
-    },
-}
-
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let chain = |f: &mut std::fmt::Formatter<'_>, error: &SwitchError| {
-            let mut error: &dyn std::error::Error = error;
-            write!(f, ": {error}")?;
-            while let Some(source) = error.source() {
-                write!(f, ": {source}")?;
-                error = source;
-            }
-            Ok(())
-        };
-        match self {
-            Self::LedgerLost { confirmed } => {
-                write!(
-                    f,
-                    "there is no ledger of the slots: slot {confirmed}, which runs, is taken to be confirmed"
-                )
-            }
-            Self::SwitchLost { error } => {
-                f.write_str("the boot loader's words were written anew")?;
-                chain(f, error)
-            }
-            Self::Rescued { failed } => {
-                write!(f, "confirmed slot {failed} could not be started, the other one runs")
-            }
-            Self::NotBarred { error } => {
-                f.write_str("a slot that fell back could not be barred")?;
-                chain(f, error)
-            }
-        }
-    }
-}
-
 /// Slots behind a boot loader.
 pub struct Backend<D: Disk, S, W> {
     store: Store<D>,
@@ -119,54 +62,6 @@ pub struct Backend<D: Disk, S, W> {
     running: Running,
     word: BootWord,
     findings: Vec<Finding>,
-}
-
-/// What the boot loader says, at one look.
-#[derive(Clone, Copy, Debug)]
-struct View {
-    primary: Option<Slot>,
-    standings: [Standing; 2],
-}
-
-impl View {
-    fn of(&self, slot: Slot) -> Standing {
-        self.standings[slot as usize]
-    }
-}
-
-/// What becomes of words that a boot, or a cut, has overtaken; `None` where they are true.
-fn overtaken(ledger: &Ledger, running: &Running, view: &View) -> Option<Ledger> {
-    let (confirmed, other, on) = (ledger.confirmed, ledger.confirmed.other(), running.slot);
-    let comes_next = |slot| view.primary == Some(slot);
-    let with = |step| Some(Ledger { step, ..ledger.clone() });
-    let quiet = |confirmed, last| Some(Ledger { confirmed, step: Step::Quiet, last, ..ledger.clone() });
-    let fell_back = || quiet(confirmed, Last::FellBack(ledger.release(other).cloned()));
-    let rescued = || quiet(on, Last::Rescued);
-    match &ledger.step {
-        Step::Quiet | Step::Staging(_) if on == other => rescued(),
-        Step::Quiet | Step::Staging(_) => None,
-        Step::Asked if on == other || comes_next(other) => with(Step::Trying),
-        Step::Asked if view.of(other) == Standing::Tries(0) => fell_back(),
-        Step::Asked => with(Step::Quiet),
-        Step::Trying if on == other || comes_next(other) => None,
-        Step::Trying => fell_back(),
-        // After a restart it runs: on its last try it comes no more next.
-        Step::Homing { to, boot, .. } if comes_next(*to) || (on == *to && *boot != running.boot) => {
-            let boot = running.boot.clone();
-            let step = if on == *to { Step::Quiet } else { Step::Leaving { boot } };
-            Some(Ledger { confirmed: *to, step, ..ledger.clone() })
-        }
-        Step::Homing { to, boot, .. }
-            if on != *to && *boot != running.boot && view.of(*to) == Standing::Tries(0) =>
-        {
-            rescued()
-        }
-        Step::Homing { trying: true, .. } => with(Step::Trying),
-        Step::Homing { trying: false, .. } => with(Step::Quiet),
-        Step::Leaving { .. } if on == confirmed => with(Step::Quiet),
-        Step::Leaving { boot } if *boot == running.boot => None,
-        Step::Leaving { .. } => rescued(),
-    }
 }
 
 impl<S: Switch, W: Write> Backend<System, S, W> {

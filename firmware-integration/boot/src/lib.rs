@@ -8,18 +8,25 @@
 mod backend;
 pub mod device;
 pub mod environment;
+mod finding;
 pub mod fw_env;
 mod ledger;
+mod overtaken;
 #[cfg(test)]
 mod power_cut;
 mod sdboot;
+#[cfg(test)]
+mod stories;
 mod switch;
 #[cfg(test)]
 mod testing;
 mod uboot;
+#[cfg(test)]
+mod world;
 mod write;
 
-pub use backend::{Backend, Finding, Running};
+pub use backend::{Backend, Running};
+pub use finding::Finding;
 pub use ledger::{BootId, Image};
 pub use sdboot::{Folder, SdBoot};
 pub use switch::{Standing, Switch, SwitchError};
