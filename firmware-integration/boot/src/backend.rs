@@ -29,10 +29,10 @@
 //!
 //! Not here: which slot runs (the kernel's command line says so, whoever opens this reads it); the protocol.
 
-use std::{io, io::Read, path::Path};
+use std::{io, path::Path};
 
 use backstay_model::{Release, SlotStatus};
-use backstay_slots::{BootWord, Disk, Slot, SlotError, Slots, System, Tries};
+use backstay_slots::{Artifact, BootWord, Disk, Slot, SlotError, Slots, System, Tries};
 
 use crate::{
     finding::Finding,
@@ -231,7 +231,7 @@ impl<D: Disk, S: Switch, W: Write> Slots for Backend<D, S, W> {
     }
 
     /// What was in the slot is gone from the first byte on: a device has no room for both.
-    fn stage(&mut self, release: &Release, artifact: &mut dyn Read) -> Result<(), SlotError> {
+    fn stage(&mut self, release: &Release, artifact: &mut dyn Artifact) -> Result<(), SlotError> {
         let (mut ledger, _) = self.look()?;
         let (on, slot) = (self.running.slot, self.running.slot.other());
         if ledger.holds(on, release) || self.holds_whole(&ledger, slot, release)? {

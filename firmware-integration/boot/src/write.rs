@@ -12,7 +12,7 @@ use std::{
 };
 
 use backstay_model::{Digest, Release};
-use backstay_slots::{Slot, SlotError};
+use backstay_slots::{Artifact, Slot, SlotError};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -29,7 +29,12 @@ pub trait Write {
     ///
     /// # Errors
     /// The bytes are not the release's, or the device failed. The slot holds nothing known then.
-    fn write(&mut self, slot: Slot, release: &Release, artifact: &mut dyn Read) -> Result<Image, SlotError>;
+    fn write(
+        &mut self,
+        slot: Slot,
+        release: &Release,
+        artifact: &mut dyn Artifact,
+    ) -> Result<Image, SlotError>;
 
     /// Whether a slot holds this image, byte for byte. Reads all of it.
     ///
@@ -84,7 +89,12 @@ fn read_some(from: &mut dyn Read, chunk: &mut [u8]) -> io::Result<usize> {
 }
 
 impl<D: Device> Write for Raw<D> {
-    fn write(&mut self, slot: Slot, release: &Release, artifact: &mut dyn Read) -> Result<Image, SlotError> {
+    fn write(
+        &mut self,
+        slot: Slot,
+        release: &Release,
+        artifact: &mut dyn Artifact,
+    ) -> Result<Image, SlotError> {
         let (device, path) = &mut self.devices[slot as usize];
         let room = device.size().map_err(failed("cannot measure", path))?;
         if room < release.length {

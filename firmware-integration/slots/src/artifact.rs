@@ -10,6 +10,7 @@
 //! Not here: which slot may be written to (`files`).
 
 use std::{
+    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -25,6 +26,25 @@ use crate::{
 
 const HEADING: &str = "backstay-slot 1";
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// A release's bytes on their way into a slot, from the first to the last.
+pub trait Artifact: Read {
+    /// The open file that they are read from, if it is one. Who can't read here, such as another program, is given the file
+    /// itself and never its name: a name can be somebody else's by then.
+    fn file(&self) -> Option<&File> {
+        None
+    }
+}
+
+impl Artifact for File {
+    fn file(&self) -> Option<&File> {
+        Some(self)
+    }
+}
+
+impl Artifact for &[u8] {}
+
+impl Artifact for io::Empty {}
 
 /// Where a slot's artifact lies.
 pub(crate) fn artifact_path(slot: &Path) -> PathBuf {
@@ -114,7 +134,7 @@ pub(crate) fn write<D: Disk>(
     disk: &mut D,
     slot: &Path,
     release: &Release,
-    artifact: &mut dyn Read,
+    artifact: &mut dyn Artifact,
 ) -> Result<(), SlotError> {
     let (part, path, manifest) = (slot.join("release.part"), artifact_path(slot), manifest_path(slot));
     let mut file = disk.create(&part).map_err(failed("cannot create", &part))?;
@@ -149,7 +169,7 @@ fn copy<D: Disk>(
     to: &mut D::File,
     path: &Path,
     release: &Release,
-    from: &mut dyn Read,
+    from: &mut dyn Artifact,
 ) -> Result<u64, SlotError> {
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];

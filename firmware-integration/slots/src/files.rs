@@ -12,14 +12,14 @@
 //! written (`artifact`), the words (`environment`), starting the program (whoever calls [`Files::begin_boot`]).
 
 use std::{
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
 use backstay_model::{Release, SlotStatus};
 
 use crate::{
-    Slots,
+    Artifact, Slots,
     artifact::{self, artifact_path, failed, read_words, replace, verified},
     disk::{Disk, System},
     environment::{BootWord, Environment, Last, Slot, Tries, Trying},
@@ -142,7 +142,7 @@ impl Files<System> {
 ///
 /// # Errors
 /// The directory is provisioned with something else, `artifact` is not the release, or the disk failed.
-pub fn provision(dir: &Path, release: &Release, artifact: &mut dyn Read) -> Result<(), ProvisionError> {
+pub fn provision(dir: &Path, release: &Release, artifact: &mut dyn Artifact) -> Result<(), ProvisionError> {
     Files::provision_on(System, dir, release, artifact)
 }
 
@@ -195,7 +195,7 @@ impl<D: Disk> Files<D> {
         mut disk: D,
         dir: &Path,
         release: &Release,
-        artifact: &mut dyn Read,
+        artifact: &mut dyn Artifact,
     ) -> Result<(), ProvisionError> {
         make_dirs(&mut disk, dir).map_err(ProvisionError::Slots)?;
         // Words or a link: provisioning was done, or was cut after the slot was whole.
@@ -229,7 +229,7 @@ impl<D: Disk> Files<D> {
         slots.settle().and(linked).map_err(ProvisionError::Slots)
     }
 
-    fn provision_slot(&mut self, release: &Release, artifact: &mut dyn Read) -> Result<(), SlotError> {
+    fn provision_slot(&mut self, release: &Release, artifact: &mut dyn Artifact) -> Result<(), SlotError> {
         artifact::write(&mut self.disk, &self.dir.join(Slot::A.as_str()), release, artifact)?;
         self.settle()?;
         self.switch(Slot::A)
@@ -449,7 +449,7 @@ impl<D: Disk> Slots for Files<D> {
         Ok(SlotStatus { booted, confirmed, other, trying })
     }
 
-    fn stage(&mut self, release: &Release, artifact: &mut dyn Read) -> Result<(), SlotError> {
+    fn stage(&mut self, release: &Release, artifact: &mut dyn Artifact) -> Result<(), SlotError> {
         let slot = self.active.other();
         let runs = self.holds(self.active).is_some_and(|held| held.digest == release.digest);
         if runs || self.holds_whole(slot, release) {

@@ -32,11 +32,9 @@ mod memory;
 #[cfg(test)]
 mod power_cut;
 
-use std::io::Read;
-
 use backstay_model::{Release, SlotStatus};
 
-pub use artifact::{read_words, replace};
+pub use artifact::{Artifact, read_words, replace};
 pub use disk::{Disk, System};
 pub use environment::{
     BootWord, ReleaseWords, Slot, TRIES_MAX, Tries, WORDS_BYTES_MAX, release_from_words, sealed, unsealed,
@@ -60,7 +58,7 @@ pub trait Slots {
     ///
     /// # Errors
     /// A try is open, the slot is the confirmed one, the bytes are not the release's, or the disk failed.
-    fn stage(&mut self, release: &Release, artifact: &mut dyn Read) -> Result<(), SlotError>;
+    fn stage(&mut self, release: &Release, artifact: &mut dyn Artifact) -> Result<(), SlotError>;
 
     /// Lets the next restart try the release in the other slot.
     ///
