@@ -2,9 +2,9 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use backstay_model::{Outcome, Release, Transience};
+use backstay_model::{Outcome, Reason, Release, Transience, causes};
 
-use crate::environment::Slot;
+use crate::{environment::Slot, program::ProgramFault};
 
 /// An operation on slots that was not done. The slots are as they were; only after [`Disk`](Self::Disk) it may
 /// have been done all the same, for nobody knows what reached the disk: do it again, or ask for the status.
@@ -60,6 +60,17 @@ pub enum SlotError {
         /// Which directory.
         dir: PathBuf,
     },
+    /// Who writes slots refused or failed, and a slot may hold anything now.
+    Writer {
+        /// Which slot.
+        slot: Slot,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What to do about it.
+        help: &'static str,
+        /// Whether trying again later can help.
+        transience: Transience,
+    },
     /// The disk failed.
     Disk {
         /// What was being done: "cannot write".
@@ -68,6 +79,15 @@ pub enum SlotError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The program that works the slots did not do it.
+    Program {
+        /// What it was asked for: "stage".
+        asked: &'static str,
+        /// What became of it.
+        fault: Box<ProgramFault>,
+        /// What it said of that; empty where it said nothing.
+        said: String,
     },
 }
 
@@ -85,7 +105,9 @@ impl SlotError {
             Self::Source { .. } => Some("try again when the source can be read"),
             Self::NothingToRun { .. } => Some("provision the directory anew from a factory image"),
             Self::Busy { .. } => Some("stop the other process, or ask the agent that runs"),
+            Self::Writer { help, .. } => Some(help),
             Self::Disk { .. } => Some("look at the disk: full, read-only or worn out"),
+            Self::Program { fault, .. } => Some(fault.help()),
         }
     }
 
@@ -101,22 +123,19 @@ impl SlotError {
             // The bytes are fetched by digest and checked before: if they change on the way from there to the
             // slot, it is memory or disk that lies, and the next try reads them anew.
             Self::OtherBytes { .. } => Transience::Transient,
+            Self::Writer { transience, .. } => *transience,
             Self::NotThere { .. }
             | Self::NotRunning { .. }
             | Self::OnTrial { .. }
             | Self::NothingToRun { .. } => Transience::Permanent,
+            Self::Program { fault, .. } => fault.transience(),
         }
     }
 
     /// The error as the outcome of an effect, at most 256 bytes of words.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
-        let mut why = self.to_string();
-        if let Some(source) = std::error::Error::source(self) {
-            why = format!("{why}: {source}");
-        }
-        let end = (0..=why.len().min(256)).rev().find(|&end| why.is_char_boundary(end)).unwrap_or(0);
-        why.truncate(end);
+        let why = Reason::new(causes::in_one_line(self)).0;
         Outcome::Failed { transience: self.transience(), why }
     }
 }
@@ -138,7 +157,14 @@ impl fmt::Display for SlotError {
             Self::Source { .. } => f.write_str("the artifact's source broke off"),
             Self::NothingToRun { dir } => write!(f, "no slot in {} holds anything to run", dir.display()),
             Self::Busy { dir } => write!(f, "another process works on the slots in {}", dir.display()),
+            Self::Writer { slot, .. } => write!(f, "slot {slot} was not written"),
             Self::Disk { doing, path, .. } => write!(f, "{doing} {}", path.display()),
+            Self::Program { asked, said, .. } if said.is_empty() => {
+                write!(f, "`{asked}` of the slot program failed")
+            }
+            Self::Program { asked, said, .. } => {
+                write!(f, "`{asked}` of the slot program failed: {said}")
+            }
         }
     }
 }
@@ -147,6 +173,8 @@ impl std::error::Error for SlotError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Source { source } | Self::Disk { source, .. } => Some(source),
+            Self::Writer { source, .. } => Some(&**source),
+            Self::Program { fault, .. } => Some(&**fault),
             Self::TryOpen { .. }
             | Self::HoldsConfirmed { .. }
             | Self::NotThere { .. }

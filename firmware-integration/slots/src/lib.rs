@@ -1,7 +1,8 @@
 //! Two slots for one program: one runs, the other waits, and at every moment one is whole and can run.
 //!
-//! Here: the [`Slots`] trait, which is all that the agent knows of any boot loader, and [`Files`], a backend of
-//! plain files that keeps the same promises as a boot loader with a redundant environment and a boot counter.
+//! Here: the [`Slots`] trait, which is all that the agent knows of any boot loader; [`Files`], a backend of
+//! plain files that keeps the same promises as a boot loader with a redundant environment and a boot counter; and
+//! [`Program`], which asks another program.
 //! Not here: whether a release may run (`trust`, `core`), where its bytes come from (`hands`), when a trial
 //! has been passed (`core`).
 //!
@@ -22,6 +23,7 @@
 //! - a try is counted, durably, before it starts.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
+mod answer;
 mod artifact;
 mod disk;
 mod environment;
@@ -31,9 +33,11 @@ mod files;
 mod memory;
 #[cfg(test)]
 mod power_cut;
+pub mod program;
 
 use backstay_model::{Release, SlotStatus};
 
+pub use answer::{FINDING_BYTES_MAX, FINDINGS_MAX, SlotAnswer};
 pub use artifact::{Artifact, read_words, replace};
 pub use disk::{Disk, System};
 pub use environment::{
@@ -41,6 +45,7 @@ pub use environment::{
 };
 pub use error::{ProvisionError, SlotError};
 pub use files::{Boot, Files, Finding, provision};
+pub use program::{Program, ProgramFault};
 
 /// Two slots, whatever it is that switches between them.
 ///
