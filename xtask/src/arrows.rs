@@ -96,8 +96,9 @@ const TABLE: &[Row] = &[
     row(HANDS, &[MODEL], &[], None, OUTSIDE),
     row(SIGNALS, &[MODEL], &[], None, OUTSIDE),
     row(SLOTS, &[MODEL], &[], None, OUTSIDE),
-    // It keeps what `slots` promises, in the same words, and by no other package than those: it may touch raw devices.
-    row(BOOT, &[MODEL, SLOTS], &[], Some(&["sha2"]), OUTSIDE),
+    // It keeps what `slots` promises, in the same words, and by few other packages: it may touch raw devices. RAUC and SWUpdate are
+    // programs that it runs within bounds, so it has to end a process group.
+    row(BOOT, &[MODEL, SLOTS], &[], Some(&["rustix", "sha2"]), OUTSIDE),
     row(AGENT, PARTS, &[], None, JOINS),
     row(SERVER, PARTS, &[], None, JOINS),
     row(SDK, &[], &[], Some(&["wit-bindgen"]), WIT),

@@ -31,7 +31,7 @@
 
 use std::{io, path::Path};
 
-use backstay_model::{Release, SlotStatus};
+use backstay_model::{Release, SlotStatus, Transience};
 use backstay_slots::{Artifact, BootWord, Disk, Slot, SlotError, Slots, System, Tries};
 
 use crate::{
@@ -208,6 +208,21 @@ impl<D: Disk, S: Switch, W: Write> Backend<D, S, W> {
         }
     }
 
+    /// Exactly one switches: a slot that its writer has let the boot loader start is barred again, and refused.
+    fn still_bars(&mut self, slot: Slot) -> Result<(), SlotError> {
+        let ask = "cannot ask the boot loader for";
+        if self.switch.left(slot).map_err(self.asking(ask))? == Standing::Barred {
+            return Ok(());
+        }
+        self.switch.bad(slot).map_err(self.asking("cannot bar a slot of"))?;
+        Err(SlotError::Writer {
+            slot,
+            source: "who wrote it let the boot loader start it, which nobody had asked for".into(),
+            help: "leave the switching to us: `activate-installed=false` for RAUC, no boot loader for SWUpdate",
+            transience: Transience::Permanent,
+        })
+    }
+
     fn try_is_open(ledger: &Ledger, wanted: &Release) -> SlotError {
         let trying = ledger.release(ledger.confirmed.other()).unwrap_or(wanted).clone();
         SlotError::TryOpen { trying }
@@ -250,7 +265,10 @@ impl<D: Disk, S: Switch, W: Write> Slots for Backend<D, S, W> {
         }
         self.switch.good(on, self.tries).map_err(self.asking("cannot mark as good a slot of"))?;
         self.switch.bad(slot).map_err(self.asking("cannot bar a slot of"))?;
-        let image = self.write.write(slot, release, artifact)?;
+        let written = self.write.write(slot, release, artifact);
+        let barred = self.still_bars(slot);
+        let image = written?;
+        barred?;
         ledger.held[slot as usize] = Some(Held { release: release.clone(), image });
         ledger.step = Step::Quiet;
         self.store.save(&mut ledger)

@@ -7,7 +7,7 @@ use std::{fmt, io, path::PathBuf};
 
 use backstay_slots::{Slot, Tries};
 
-use crate::environment::EnvironmentError;
+use crate::{environment::EnvironmentError, tool::ToolError};
 
 /// What a boot loader will do with a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +137,11 @@ pub enum SwitchError {
         /// Which slot.
         slot: Slot,
     },
+    /// The program that drives it failed.
+    Tool {
+        /// How.
+        source: Box<ToolError>,
+    },
     /// The disk failed.
     Disk {
         /// What was being done: "cannot list".
@@ -157,6 +162,7 @@ impl SwitchError {
             Self::NoEntry { .. } => Some(
                 "put an entry for each slot there, `backstay-1-a.conf` and `backstay-1-b.bad`, without a sort-key",
             ),
+            Self::Tool { .. } => Some("see what `rauc status` says, and whether RAUC's service runs"),
             Self::LastSlot { .. } => Some("mark the slot that runs as good first"),
             Self::Disk { .. } => Some("see that the boot partition is mounted and writable"),
         }
@@ -189,6 +195,7 @@ impl fmt::Display for SwitchError {
             Self::LastSlot { slot } => {
                 write!(f, "slot {slot} is the last one that the boot loader would start")
             }
+            Self::Tool { .. } => f.write_str("RAUC did not do what it was asked"),
             Self::Disk { doing, path, .. } => write!(f, "{doing} {}", path.display()),
         }
     }
@@ -198,6 +205,7 @@ impl std::error::Error for SwitchError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Lost { source } | Self::Environment { source } => Some(source),
+            Self::Tool { source } => Some(source),
             Self::Disk { source, .. } => Some(source),
             Self::NoEntry { .. } | Self::LastSlot { .. } => None,
         }

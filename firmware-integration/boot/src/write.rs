@@ -1,20 +1,31 @@
 //! Putting an image into a slot.
 //!
-//! Here: the [`Write`] trait, and [`Raw`], which copies an artifact to a device as it is. Not here: whether the slot may be
-//! written to, and what is known of it after a cut (`backend`).
+//! Here: the [`Write`] trait, and what all who write share: slots' devices, read back. Not here: whether the slot may be
+//! written to, and what is known of it after a cut (`backend`); who writes: [`Raw`] by itself, [`RaucWriter`] and
+//! [`SwUpdate`] by a program of others.
 //!
 //! A slot of a device has no room for a second image: from the first byte on what was there is gone.
+//!
+//! What a program of others says of its work is not believed: which image has to be in the slot is known from the release's own
+//! bytes, and that it is there from reading the slot.
+
+mod archive;
+mod rauc;
+mod raw;
+mod swupdate;
 
 use std::{
-    fs::File,
+    fs::{File, TryLockError},
     io::{self, Read},
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
 };
 
-use backstay_model::{Digest, Release};
+use backstay_model::{Digest, Release, Transience};
 use backstay_slots::{Artifact, Slot, SlotError};
 use sha2::{Digest as _, Sha256};
 
+pub use self::{rauc::RaucWriter, raw::Raw, swupdate::SwUpdate};
 use crate::{
     device::{self, Device},
     ledger::Image,
@@ -43,92 +54,70 @@ pub trait Write {
     fn holds(&mut self, slot: Slot, image: &Image) -> Result<bool, SlotError>;
 }
 
-/// Copies artifacts as they are: the image is the artifact.
-///
-/// Reading back is by the same system that wrote: it finds what memory or the way to the disk changed, and not what a
-/// worn-out medium will give tomorrow. For that an image is read again before it is tried.
-#[derive(Debug)]
-pub struct Raw<D = File> {
-    /// Slot a's device and slot b's, with names for people.
-    devices: [(D, PathBuf); 2],
-}
-
-impl Raw<File> {
-    /// Slot a's block device or file and slot b's.
-    ///
-    /// # Errors
-    /// One of them can't be opened for writing.
-    pub fn open(a: &Path, b: &Path) -> Result<Self, SlotError> {
-        let open = |path: &Path| match device::open(path) {
-            Ok(device) => Ok((device, path.to_owned())),
-            Err(source) => Err(SlotError::Disk { doing: "cannot open", path: path.to_owned(), source }),
-        };
-        Ok(Self { devices: [open(a)?, open(b)?] })
-    }
-}
-
-impl<D: Device> Raw<D> {
-    /// [`Raw::open`] on any devices.
-    pub fn new(devices: [(D, PathBuf); 2]) -> Self {
-        Self { devices }
-    }
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SlotError {
-    let path = path.to_owned();
-    move |source| SlotError::Disk { doing, path, source }
-}
-
-fn read_some(from: &mut dyn Read, chunk: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match from.read(chunk) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
-        }
-    }
-}
-
-impl<D: Device> Write for Raw<D> {
+/// Who writes may be known only when the program runs.
+impl<W: Write + ?Sized> Write for Box<W> {
     fn write(
         &mut self,
         slot: Slot,
         release: &Release,
         artifact: &mut dyn Artifact,
     ) -> Result<Image, SlotError> {
-        let (device, path) = &mut self.devices[slot as usize];
-        let room = device.size().map_err(failed("cannot measure", path))?;
-        if room < release.length {
-            let source = io::Error::from(io::ErrorKind::StorageFull);
-            return Err(SlotError::Disk { doing: "no room for the release on", path: path.clone(), source });
-        }
-        let mut hasher = Sha256::new();
-        let mut chunk = vec![0; CHUNK_BYTES];
-        let mut length = 0_u64;
-        loop {
-            let read = read_some(artifact, &mut chunk).map_err(|source| SlotError::Source { source })?;
-            if read == 0 {
-                break;
-            }
-            let end = length.saturating_add(read as u64);
-            if end > release.length {
-                let read = release.length.saturating_add(1);
-                return Err(SlotError::OtherBytes { release: release.clone(), read });
-            }
-            hasher.update(&chunk[..read]);
-            device.write_at(length, &chunk[..read]).map_err(failed("cannot write", path))?;
-            length = end;
-        }
-        device.sync().map_err(failed("cannot sync", path))?;
-        let image = Image { digest: Digest(hasher.finalize().into()), length };
-        let is_release = image == Image { digest: release.digest, length: release.length };
-        if !is_release || !self.holds(slot, &image)? {
-            return Err(SlotError::OtherBytes { release: release.clone(), read: length });
-        }
-        Ok(image)
+        (**self).write(slot, release, artifact)
     }
 
     fn holds(&mut self, slot: Slot, image: &Image) -> Result<bool, SlotError> {
-        let (device, path) = &mut self.devices[slot as usize];
+        (**self).holds(slot, image)
+    }
+}
+
+/// Slot a's device and slot b's, with names for people.
+#[derive(Debug)]
+struct Devices<D = File>([(D, PathBuf); 2]);
+
+impl Devices<File> {
+    fn open(a: &Path, b: &Path) -> Result<Self, SlotError> {
+        let open = |path: &Path| match device::open(path) {
+            Ok(device) => Ok((device, path.to_owned())),
+            Err(source) => Err(SlotError::Disk { doing: "cannot open", path: path.to_owned(), source }),
+        };
+        Ok(Self([open(a)?, open(b)?]))
+    }
+
+    /// Takes a slot's device for this process and for whom it starts.
+    fn hold(&self, slot: Slot) -> Result<File, SlotError> {
+        let path = &self.0[slot as usize].1;
+        let device = File::open(path).map_err(failed("cannot open", path))?;
+        match device.try_lock() {
+            Ok(()) => Ok(device),
+            Err(TryLockError::WouldBlock) => Err(SlotError::Busy { dir: path.clone() }),
+            Err(TryLockError::Error(source)) => Err(failed("cannot lock", path)(source)),
+        }
+    }
+
+    /// Whether another path leads to this slot's device.
+    fn is(&self, slot: Slot, path: &Path) -> bool {
+        let real = |path: &Path| path.canonicalize().ok();
+        let own = &self.0[slot as usize].1;
+        own == path || (real(own).is_some() && real(own) == real(path))
+    }
+}
+
+impl<D: Device> Devices<D> {
+    fn of(&mut self, slot: Slot) -> &mut (D, PathBuf) {
+        &mut self.0[slot as usize]
+    }
+
+    fn has_room(&mut self, slot: Slot, length: u64) -> Result<(), SlotError> {
+        let (device, path) = self.of(slot);
+        if device.size().map_err(failed("cannot measure", path))? < length {
+            let source = io::Error::from(io::ErrorKind::StorageFull);
+            return Err(SlotError::Disk { doing: "no room for the release on", path: path.clone(), source });
+        }
+        Ok(())
+    }
+
+    fn holds(&mut self, slot: Slot, image: &Image) -> Result<bool, SlotError> {
+        let (device, path) = self.of(slot);
         // What is said to be there is there after a cut, too.
         device.sync().map_err(failed("cannot sync", path))?;
         if device.size().map_err(failed("cannot measure", path))? < image.length {
@@ -145,5 +134,74 @@ impl<D: Device> Write for Raw<D> {
             at += part;
         }
         Ok(Digest(hasher.finalize().into()) == image.digest)
+    }
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SlotError {
+    let path = path.to_owned();
+    move |source| SlotError::Disk { doing, path, source }
+}
+
+fn read_some(from: &mut (impl Read + ?Sized), chunk: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// An artifact's bytes, summed up on the way, and no more of them than one byte past the release.
+struct Summed<'a> {
+    artifact: &'a mut dyn Artifact,
+    release: &'a Release,
+    hasher: Sha256,
+    length: u64,
+}
+
+impl<'a> Summed<'a> {
+    fn new(release: &'a Release, artifact: &'a mut dyn Artifact) -> Self {
+        Self { artifact, release, hasher: Sha256::new(), length: 0 }
+    }
+
+    /// Reads what is left.
+    ///
+    /// # Errors
+    /// The source broke off, or the bytes are not the release's.
+    fn finish(mut self) -> Result<(), SlotError> {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        while self.length <= self.release.length
+            && read_some(&mut self, &mut chunk).map_err(|source| SlotError::Source { source })? > 0
+        {}
+        let (digest, length) = (Digest(self.hasher.finalize().into()), self.length);
+        if (digest, length) == (self.release.digest, self.release.length) {
+            return Ok(());
+        }
+        let read = length.min(self.release.length.saturating_add(1));
+        Err(SlotError::OtherBytes { release: self.release.clone(), read })
+    }
+}
+
+impl Read for Summed<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let left = self.release.length.saturating_add(1).saturating_sub(self.length);
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(into.len());
+        let read = self.artifact.read(&mut into[..most])?;
+        self.hasher.update(&into[..read]);
+        self.length = self.length.saturating_add(read as u64);
+        Ok(read)
+    }
+}
+
+/// The name by which a program that we start reads an artifact: our own open file, from its start, and nobody else's.
+fn name_of(slot: Slot, artifact: &dyn Artifact) -> Result<String, SlotError> {
+    match artifact.file() {
+        Some(file) => Ok(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())),
+        None => Err(SlotError::Writer {
+            slot,
+            source: "the release's bytes don't come from an open file".into(),
+            help: "give the release as a file on standard input and not by a pipe",
+            transience: Transience::Permanent,
+        }),
     }
 }
