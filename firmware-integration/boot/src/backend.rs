@@ -36,7 +36,7 @@ use backstay_slots::{Artifact, BootWord, Disk, Slot, SlotError, Slots, System, T
 
 use crate::{
     finding::Finding,
-    ledger::{BootId, Held, Image, Last, Ledger, Step, Store},
+    ledger::{BootId, Held, Last, Ledger, Step, Store},
     overtaken::{View, overtaken},
     switch::{Standing, Switch, SwitchError},
     write::Write,
@@ -169,8 +169,7 @@ impl<D: Disk, S: Switch, W: Write> Backend<D, S, W> {
     fn begin_anew(&mut self) -> Result<Ledger, SlotError> {
         let nobody_knows = || SlotError::NothingToRun { dir: self.store.dir().to_owned() };
         let release = self.running.release.clone().ok_or_else(nobody_knows)?;
-        // Right for a raw image. Where it isn't, the slot will not be found whole when it is to be gone home to.
-        let image = Image { digest: release.digest, length: release.length };
+        let image = self.write.presumed(self.running.slot, &release)?;
         let confirmed = self.running.slot;
         let mut ledger = Ledger::new(confirmed, Some(Held { release, image }));
         self.store.save(&mut ledger)?;

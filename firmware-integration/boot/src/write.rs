@@ -52,6 +52,13 @@ pub trait Write {
     /// # Errors
     /// The device failed.
     fn holds(&mut self, slot: Slot, image: &Image) -> Result<bool, SlotError>;
+
+    /// The image that a release is in the slot that runs it, where it was not written by us: at the factory, or where the ledger
+    /// is lost.
+    ///
+    /// # Errors
+    /// The device failed.
+    fn presumed(&mut self, slot: Slot, release: &Release) -> Result<Image, SlotError>;
 }
 
 /// Who writes may be known only when the program runs.
@@ -67,6 +74,10 @@ impl<W: Write + ?Sized> Write for Box<W> {
 
     fn holds(&mut self, slot: Slot, image: &Image) -> Result<bool, SlotError> {
         (**self).holds(slot, image)
+    }
+
+    fn presumed(&mut self, slot: Slot, release: &Release) -> Result<Image, SlotError> {
+        (**self).presumed(slot, release)
     }
 }
 
@@ -123,17 +134,30 @@ impl<D: Device> Devices<D> {
         if device.size().map_err(failed("cannot measure", path))? < image.length {
             return Ok(false);
         }
+        Ok(self.digest(slot, image.length)? == image.digest)
+    }
+
+    /// All of a slot. Where an artifact is not the image, nobody else knows what a factory put there; whatever runs is whole.
+    fn all(&mut self, slot: Slot) -> Result<Image, SlotError> {
+        let (device, path) = self.of(slot);
+        let length = device.size().map_err(failed("cannot measure", path))?;
+        Ok(Image { digest: self.digest(slot, length)?, length })
+    }
+
+    /// Of the first `length` bytes.
+    fn digest(&mut self, slot: Slot, length: u64) -> Result<Digest, SlotError> {
+        let (device, path) = self.of(slot);
         let mut hasher = Sha256::new();
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut at = 0;
-        while at < image.length {
-            let part = (image.length - at).min(CHUNK_BYTES as u64);
+        while at < length {
+            let part = (length - at).min(CHUNK_BYTES as u64);
             let chunk = &mut chunk[..part as usize];
             device.read_at(at, chunk).map_err(failed("cannot read", path))?;
             hasher.update(chunk);
             at += part;
         }
-        Ok(Digest(hasher.finalize().into()) == image.digest)
+        Ok(Digest(hasher.finalize().into()))
     }
 }
 

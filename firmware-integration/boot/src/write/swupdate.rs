@@ -169,6 +169,10 @@ impl Write for SwUpdate {
     fn holds(&mut self, slot: Slot, image: &Image) -> Result<bool, SlotError> {
         self.devices.holds(slot, image)
     }
+
+    fn presumed(&mut self, slot: Slot, _: &Release) -> Result<Image, SlotError> {
+        self.devices.all(slot)
+    }
 }
 
 #[cfg(test)]
