@@ -98,7 +98,8 @@ const TABLE: &[Row] = &[
     row(SLOTS, &[MODEL], &[], None, OUTSIDE),
     // It keeps what `slots` promises, in the same words, and by few other packages: it may touch raw devices. RAUC and SWUpdate are
     // programs that it runs within bounds, so it has to end a process group.
-    row(BOOT, &[MODEL, SLOTS], &[], Some(&["rustix", "sha2"]), OUTSIDE),
+    // Its program has a configuration, whose mistakes are told by line as everywhere, and a command line.
+    row(BOOT, &[MODEL, SLOTS, CONFIG], &[], Some(&["lexopt", "rustix", "serde", "sha2"]), OUTSIDE),
     row(AGENT, PARTS, &[], None, JOINS),
     row(SERVER, PARTS, &[], None, JOINS),
     row(SDK, &[], &[], Some(&["wit-bindgen"]), WIT),

@@ -15,6 +15,7 @@
 
 use std::{
     fs::File,
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -22,7 +23,7 @@ use backstay_slots::{Slot, Tries};
 
 use crate::{
     device::{self, Device},
-    environment::{Environment, EnvironmentError, Place, Variables},
+    environment::{Environment, EnvironmentError, Place, SIZE_MAX, Variables},
     fw_env::{FwEnv, FwEnvError},
     switch::{Standing, Switch, SwitchError},
 };
@@ -53,6 +54,8 @@ fn left_of(slot: Slot) -> &'static str {
 #[derive(Debug)]
 pub struct UBoot<D = File> {
     environment: Environment<D>,
+    /// Where the board's own variables are, if it has any.
+    defaults: Option<PathBuf>,
 }
 
 /// A U-Boot that was not opened.
@@ -117,14 +120,32 @@ impl UBoot<File> {
         let places = [first.map_err(OpenError::Environment)?, second.map_err(OpenError::Environment)?];
         let environment =
             Environment::new(places, size, Some(lock.to_owned())).map_err(OpenError::Environment)?;
-        Ok(Self { environment })
+        Ok(Self::new(environment))
     }
 }
 
 impl<D: Device> UBoot<D> {
     /// A U-Boot with this environment.
     pub fn new(environment: Environment<D>) -> Self {
-        Self { environment }
+        Self { environment, defaults: None }
+    }
+
+    /// The board's own variables, `name=value` lines as `u-boot-initial-env` has them. U-Boot takes an environment that is
+    /// whole for all that there is, also where it doesn't say what to boot: so one that was lost is written anew with
+    /// these, and not at all where they can't be read.
+    #[must_use]
+    pub fn with_defaults(self, path: &Path) -> Self {
+        Self { defaults: Some(path.to_owned()), ..self }
+    }
+
+    fn read_defaults(&self) -> Result<String, EnvironmentError> {
+        let mut text = String::new();
+        if let Some(path) = &self.defaults {
+            let read = File::open(path).and_then(|file| file.take(SIZE_MAX as u64).read_to_string(&mut text));
+            let doing = "cannot read the board's own variables from";
+            read.map_err(|source| EnvironmentError::Device { doing, path: path.clone(), source })?;
+        }
+        Ok(text)
     }
 
     fn words(&mut self) -> Result<Words, SwitchError> {
@@ -240,11 +261,14 @@ impl<D: Device> Switch for UBoot<D> {
             Standing::Tries(left) => left,
             Standing::Good => tries.get(),
         };
-        Ok(self.environment.renew(&[
-            (ORDER, &words.order_with_first(first)),
-            (left_of(first), &tries.get().to_string()),
-            (left_of(first.other()), &behind.to_string()),
-        ])?)
+        let defaults = self.read_defaults()?;
+        let (order, left) = (words.order_with_first(first), tries.get().to_string());
+        let behind = behind.to_string();
+        let lines = defaults.lines().filter(|line| !line.trim_start().starts_with('#'));
+        // Ours come last, and of two with one name the later counts.
+        let mut all: Vec<_> = lines.filter_map(|line| line.split_once('=')).collect();
+        all.extend([(ORDER, &*order), (left_of(first), &left), (left_of(first.other()), &behind)]);
+        Ok(self.environment.renew(&all)?)
     }
 }
 
@@ -337,5 +361,24 @@ mod tests {
             assert_eq!(variables[&b"BOOT_B_LEFT"[..]], b"3");
             assert!(matches!(uboot.renew(Slot::A, other, THREE), Err(SwitchError::Environment { .. })));
         }
+    }
+
+    /// An environment without the board's own variables would be whole, and boot nothing.
+    #[test]
+    fn lost_words_are_written_anew_with_the_boards_own_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("u-boot-initial-env");
+        let power = Power::new();
+        let mut uboot = on(&power).with_defaults(&path);
+        let error = uboot.renew(Slot::A, Standing::Barred, THREE).unwrap_err();
+        assert!(matches!(error, SwitchError::Environment { .. }) && error.help().is_some());
+        assert!(matches!(uboot.primary(), Err(SwitchError::Lost { .. })), "nothing was written");
+        std::fs::write(&path, "# of the build\nbootcmd=run distro; a=b\nBOOT_ORDER=B A\n\nbootdelay=2\n")
+            .unwrap();
+        uboot.renew(Slot::A, Standing::Barred, THREE).unwrap();
+        let variables = on(&power.after(Cut::Strict)).environment.read().unwrap();
+        let text = |name: &str| String::from_utf8_lossy(&variables[name.as_bytes()]).into_owned();
+        assert_eq!([text("bootcmd"), text(ORDER), text("bootdelay")], ["run distro; a=b", "A", "2"]);
+        assert_eq!(variables.len(), 5);
     }
 }
