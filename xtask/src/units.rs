@@ -39,8 +39,18 @@ fn is_missing() -> bool {
 
 /// `verify` wants the program to be there: it gets one that is on every machine. What it only warns of is wrong, too.
 fn misunderstood(unit: &str, name: &str) -> Vec<String> {
+    misunderstood_with(unit, name, None)
+}
+
+/// With a drop-in, whose lines count as the unit's.
+fn misunderstood_with(unit: &str, name: &str, drop_in: Option<&str>) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(name);
+    if let Some(drop_in) = drop_in {
+        let beside = folder.path().join(format!("{name}.d"));
+        fs::create_dir(&beside).unwrap();
+        fs::write(beside.join("drop-in.conf"), drop_in).unwrap();
+    }
     let begin =
         |line: &str| if line.starts_with("ExecStart=") { "ExecStart=/bin/true" } else { line }.to_owned();
     fs::write(&file, unit.lines().map(begin).collect::<Vec<_>>().join("\n")).unwrap();
@@ -58,11 +68,34 @@ fn systemd_understands_every_line_of_the_units() {
     if is_missing() {
         return;
     }
-    for name in ["backstay-agent.service", "backstay-server.service"] {
+    for name in ["backstay-agent.service", "backstay-server.service", "backstay-confirm.service"] {
         assert_eq!(misunderstood(&unit(name), name), Vec::<String>::new());
     }
     let wrong = unit("backstay-agent.service").replace("ProtectSystem=", "ProtectSytem=");
     assert_eq!(misunderstood(&wrong, "backstay-agent.service").len(), 1);
+}
+
+#[test]
+fn systemd_understands_what_slots_give_back_and_it_leaves_little_more_open() {
+    if is_missing() {
+        return;
+    }
+    let name = "backstay-agent.service";
+    let (agent, slots) = (unit(name), unit("backstay-agent.service.d/slots.conf"));
+    let misunderstood = |drop_in: &str| misunderstood_with(&agent, name, Some(drop_in));
+    assert_eq!(misunderstood(&slots), Vec::<String>::new());
+    assert_eq!(misunderstood(&slots.replace("RequiresMountsFor=", "RequireMountsFor=")).len(), 1);
+    // What is commented out is understood as well, for whoever needs it.
+    let all = slots.replace("\n#ProtectKernel", "\nProtectKernel").replace("\n#Capa", "\nCapa");
+    assert_eq!(misunderstood(&all.replace("\n#SystemCall", "\nSystemCall")), Vec::<String>::new());
+
+    let threshold = format!("--threshold={EXPOSURE_MAX}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(name);
+    let lines = |of: &str| of.lines().skip_while(|line| *line != "[Service]").collect::<Vec<_>>().join("\n");
+    fs::write(&file, format!("{}\n{}", agent.replace("[Install]", "#"), lines(&slots))).unwrap();
+    let said = analyze(&["security", "--offline=yes", "--no-pager", &threshold], &file);
+    assert!(said.good, "{}", said.words);
 }
 
 #[test]
