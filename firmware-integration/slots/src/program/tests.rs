@@ -103,6 +103,20 @@ fn each_word_reaches_the_program_and_its_answer_comes_back() {
     assert_eq!(world.says("asked").lines().collect::<Vec<_>>(), asked);
 }
 
+/// What the documentation shows to who writes such a program in a shell is believed.
+#[test]
+fn the_shell_of_the_documentation_speaks_the_words() {
+    let page = include_str!("../../../../docs/firmware.md");
+    let (_, rest) = page.split_once("```sh\n").unwrap();
+    let (shell, _) = rest.split_once("```").unwrap();
+    let (here, there) =
+        (ReleaseWords(&release("1.0")).to_string(), ReleaseWords(&release("1.1")).to_string());
+    let told = format!("booted='{here}' confirmed='{here}' other='{there}' trying=none word='trial 2'");
+    let mut program = World::new().program(&format!("{shell}\n{told}\nstatus"), PATIENT);
+    assert_eq!(program.status().unwrap(), status());
+    assert_eq!(program.booted(), BootWord::Trial { tries_left: 2 });
+}
+
 #[test]
 fn the_exit_code_says_whether_trying_again_can_help() {
     let world = World::new();
