@@ -38,7 +38,7 @@ impl Profile {
 pub(crate) const AGENT: &str = "backstay-agent";
 
 /// The packages whose programs ship, in the order in which they are built.
-const SHIPPED: &[&str] = &[AGENT, "backstay"];
+const SHIPPED: &[&str] = &[AGENT, "backstay-boot", "backstay"];
 
 /// What the demo and the tests of real processes need beside them: the fleet, and the service on its devices.
 const PLAY: &[&str] = &["backstay-test-fleet", "backstay-test-service"];

@@ -55,6 +55,14 @@ pub(crate) enum Need {
     Postgres,
     Ssh,
     LoadBalancer,
+    /// What tests/firmware installs with, and boards' own tools.
+    Rauc,
+    SwUpdate,
+    BootEnvironment,
+    BootEnvironmentMaker,
+    Squashfs,
+    Bus,
+    Cpio,
     /// Makes plugins of C, of Python, and of JavaScript. They stay below the target folder: nothing else may want them.
     PluginsInC,
     PluginsInPython,
@@ -81,11 +89,18 @@ impl Need {
     ];
 
     /// What takes long to get and is wanted by one command only, which gets it by itself.
-    const RARE: [Need; 12] = [
+    const RARE: [Need; 19] = [
         Need::Metrics,
         Need::Postgres,
         Need::Ssh,
         Need::LoadBalancer,
+        Need::Rauc,
+        Need::SwUpdate,
+        Need::BootEnvironment,
+        Need::BootEnvironmentMaker,
+        Need::Squashfs,
+        Need::Bus,
+        Need::Cpio,
         Need::ArmGnu,
         Need::IntelMusl,
         Need::Registry,
@@ -98,6 +113,17 @@ impl Need {
 
     /// What the server works with in tests/real.
     pub(crate) const SERVICES: [Need; 4] = [Need::Metrics, Need::Postgres, Need::Ssh, Need::LoadBalancer];
+
+    /// What tests/firmware puts images into slots with, and asks a board by.
+    pub(crate) const FIRMWARE: [Need; 7] = [
+        Need::Rauc,
+        Need::SwUpdate,
+        Need::BootEnvironment,
+        Need::BootEnvironmentMaker,
+        Need::Squashfs,
+        Need::Bus,
+        Need::Cpio,
+    ];
 
     /// What plugins in other languages than Rust are made with.
     pub(crate) const LANGUAGES: [Need; 3] = [Need::PluginsInC, Need::PluginsInPython, Need::PluginsInJs];
@@ -118,6 +144,13 @@ impl Need {
             Need::Postgres => "postgres",
             Need::Ssh => "sshd",
             Need::LoadBalancer => "haproxy",
+            Need::Rauc => "rauc",
+            Need::SwUpdate => "swupdate",
+            Need::BootEnvironment => "fw_printenv",
+            Need::BootEnvironmentMaker => "mkenvimage",
+            Need::Squashfs => "mksquashfs",
+            Need::Bus => "dbus-daemon",
+            Need::Cpio => "cpio",
             Need::Registry => "registry",
             Need::Groovy => "groovy",
             Need::SupplyChain => "cargo-deny",
@@ -138,6 +171,13 @@ impl Need {
             Need::BrokerClients | Need::Metrics | Need::Postgres | Need::Ssh | Need::LoadBalancer => {
                 "tests/real"
             }
+            Need::Rauc
+            | Need::SwUpdate
+            | Need::BootEnvironment
+            | Need::BootEnvironmentMaker
+            | Need::Squashfs
+            | Need::Bus
+            | Need::Cpio => "tests/firmware (else: skipped)",
             Need::Registry => "cargo xtask test",
             Need::Groovy => "tests/gate (else: skipped)",
             Need::SupplyChain => "cargo xtask check --supply-chain",
@@ -162,6 +202,13 @@ impl Need {
             Need::ArmCompiler => on_path(self.name()).filter(|compiler| finds_headers(compiler)),
             Need::ArmRunner | Need::Broker | Need::BrokerClients => on_path(self.name()),
             Need::Metrics | Need::Ssh | Need::LoadBalancer => on_path(self.name()),
+            Need::Rauc
+            | Need::SwUpdate
+            | Need::BootEnvironment
+            | Need::BootEnvironmentMaker
+            | Need::Squashfs
+            | Need::Bus
+            | Need::Cpio => on_path(self.name()),
             Need::Postgres => postgres(),
             Need::PluginsInC => toolchain::of_languages("python/bin/python-zig"),
             Need::PluginsInPython => toolchain::of_languages("python/bin/componentize-py"),
@@ -188,6 +235,13 @@ impl Need {
             Need::Postgres => &["postgresql"],
             Need::Ssh => &["openssh-server", "openssh-client"],
             Need::LoadBalancer => &["haproxy"],
+            Need::Rauc => &["rauc"],
+            Need::SwUpdate => &["swupdate"],
+            Need::BootEnvironment => &["libubootenv-tool"],
+            Need::BootEnvironmentMaker => &["u-boot-tools"],
+            Need::Squashfs => &["squashfs-tools"],
+            Need::Bus => &["dbus-daemon"],
+            Need::Cpio => &["cpio"],
         }
     }
 
@@ -210,6 +264,13 @@ impl Need {
             Need::ArmCompiler | Need::ArmRunner | Need::Broker | Need::BrokerClients => {
                 vec![Attempt::apt(&[], self.debian())]
             }
+            Need::Rauc
+            | Need::SwUpdate
+            | Need::BootEnvironment
+            | Need::BootEnvironmentMaker
+            | Need::Squashfs
+            | Need::Bus
+            | Need::Cpio => vec![Attempt::apt(&[], self.debian()).without_services()],
             Need::Metrics | Need::Postgres | Need::Ssh | Need::LoadBalancer => {
                 vec![Attempt::apt(&[], self.debian()).without_services()]
             }

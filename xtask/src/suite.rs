@@ -45,6 +45,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("attacks", &["tests/attacks"]),
     ("gate", &["tests/gate"]),
     ("real", &["tests/real"]),
+    ("firmware", &["tests/firmware"]),
     ("languages", &["tests/plugins"]),
     (K8S_TIER, &["tests/k8s"]),
 ];
@@ -103,6 +104,13 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>, allow_missing: bool)
     if selected.iter().any(|package| package.folder == Path::new("tests/gate")) {
         // Its tests of Jenkins files say that they were skipped if it isn't there.
         let _ = setup::ensure(Need::Groovy);
+    }
+    if selected.iter().any(|package| package.folder == Path::new("tests/firmware")) {
+        // What is missing is told by the tests that want it; by the tier that runs them on purpose, as a failure.
+        let tools = setup::ensure_all(&Need::FIRMWARE);
+        if tier.is_some() && !allow_missing {
+            tools?;
+        }
     }
     if tier == Some(LANGUAGES_TIER) {
         setup::ensure_all(&Need::LANGUAGES)?;

@@ -79,7 +79,8 @@ impl Switch for RaucSwitch {
         if !self.is_good(slot.other())? {
             return Err(SwitchError::LastSlot { slot });
         }
-        if self.is_good(slot)? { self.mark("mark-bad", slot) } else { Ok(()) }
+        // Also where it says bad already: a slot that has used up its boots is still in U-Boot's order, and could be given new ones.
+        self.mark("mark-bad", slot)
     }
 
     fn renew(&mut self, _: Slot, _: Standing, _: Tries) -> Result<(), SwitchError> {

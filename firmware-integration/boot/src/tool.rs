@@ -174,12 +174,12 @@ impl Ended {
     /// The lines that say what is wrong, in one.
     fn trouble(&self) -> String {
         let last = self.said.lines().filter_map(|line| line.strip_prefix("LastError: "));
-        let noise = ["rauc-Message", "Installing `"];
+        let noise = ["rauc-Message", "rauc-WARNING", "Installing `", "swupdate_image_write"];
         let complaints = self
             .complained
             .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !noise.iter().any(|noise| line.starts_with(noise)));
+            .map(words_of)
+            .filter(|line| !line.is_empty() && !noise.iter().any(|noise| line.contains(noise)));
         let mut text = last.chain(complaints).collect::<Vec<_>>().join("; ");
         let end = (0..=text.len().min(REPEATED_BYTES_MAX)).rev().find(|&end| text.is_char_boundary(end));
         text.truncate(end.unwrap_or(0));
@@ -190,6 +190,13 @@ impl Ended {
     pub(crate) fn says(&self, words: &[&str]) -> bool {
         words.iter().any(|word| self.said.contains(word) || self.complained.contains(word))
     }
+}
+
+/// What a line says, without what SWUpdate puts before it: `[ERROR] : SWUPDATE failed [0] ERROR : no key`.
+fn words_of(line: &str) -> &str {
+    let words = line.split_once("SWUPDATE failed [").and_then(|(_, rest)| rest.split_once("] "));
+    let words = words.map_or(line, |(_, words)| words);
+    words.strip_prefix("ERROR : ").unwrap_or(words).trim()
 }
 
 /// Reads to the end, in a thread: who isn't read from stops.
@@ -260,6 +267,13 @@ mod tests {
         let error = Tool::new(vec!["/nowhere/rauc".into()], Duration::MAX / 4).run(&[], None).unwrap_err();
         assert!(matches!(error, ToolError::NotStarted { .. }), "{error}");
         assert!(matches!(Tool::new(Vec::new(), Duration::ZERO).run(&[], None), Err(ToolError::NoCommand)));
+    }
+
+    #[test]
+    fn what_swupdate_puts_before_its_words_is_left_out() {
+        assert_eq!(words_of("[ERROR] : SWUPDATE failed [0] ERROR : no key"), "no key");
+        assert_eq!(words_of("[ERROR] : SWUPDATE failed [1] Image invalid"), "Image invalid");
+        assert_eq!(words_of(" odd "), "odd");
     }
 
     #[test]

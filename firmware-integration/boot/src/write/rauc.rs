@@ -59,7 +59,7 @@ impl RaucWriter {
 
     /// RAUC chooses by itself where it installs: it has to be this slot.
     fn will_take(&self, slot: Slot, class: &str) -> Result<(), SlotError> {
-        let asked = |refusal: Refusal| refused(slot, refusal, HELP_SLOTS);
+        let asked = |refusal: Refusal| refused(slot, refusal, HELP_RAUC);
         let (told, beside) =
             (self.rauc.told(slot).map_err(asked)?, self.rauc.told(slot.other()).map_err(asked)?);
         let name = self.rauc.name(slot);
