@@ -1,7 +1,7 @@
 //! `cargo xtask deb`: the agent as a Debian package, for amd64 and arm64.
 //!
-//! Here: what lies where in the package, its control file, and building it from the agents in `target/dist`. Not here: building the agent (`dist`), what the
-//! maintainer scripts say (`firmware-integration/debian`), and that it installs (`install`). Why by `dpkg-deb` and not by
+//! Here: what is Debian's alone in the package, its control file, and building it from the programs in `target/dist`. Not here: building them (`dist`), what every device has and where
+//! (`device`), what the maintainer scripts say (`firmware-integration/debian`), and that it installs (`install`). Why by `dpkg-deb` and not by
 //! cargo-deb: `runtime/decisions/0034`.
 //!
 //! Two of the same agent are the same bytes: modes are given, owners are root, and no time is later than `SOURCE_DATE_EPOCH`, or 1970.
@@ -12,6 +12,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::device;
+use crate::dist::{self, SHIPPED};
 use crate::package::copy;
 use crate::programs::AGENT;
 use crate::setup::on_path;
@@ -29,12 +31,11 @@ const SCRIPTS: &[&str] = &["postinst", "prerm", "postrm"];
 /// What dpkg asks about before it replaces a file that was changed on the device.
 const CONFFILES: &str = "/etc/backstay/agent.toml\n";
 
-/// From the root of the tree, and where it lies on a device.
+/// What it has beside what every device has: from the root of the tree, and where it lies on a device.
 const BESIDE: &[(&str, &str)] = &[
     ("firmware-integration/debian/agent.toml", "etc/backstay/agent.toml"),
     ("firmware-integration/debian/README.Debian", "usr/share/doc/backstay-agent/README.Debian"),
     ("firmware-integration/debian/copyright", "usr/share/doc/backstay-agent/copyright"),
-    ("firmware-integration/systemd/backstay-agent.service", "usr/lib/systemd/system/backstay-agent.service"),
 ];
 
 /// Debian's word for a CPU, and the targets that its package is made of: of two agents, the static one, which needs no
@@ -42,10 +43,11 @@ const BESIDE: &[(&str, &str)] = &[
 const ARCHITECTURES: &[(&str, [&str; 2])] =
     &[("amd64", [INTEL_MUSL, "x86_64-unknown-linux-gnu"]), ("arm64", [ARM_MUSL, ARM_GNU])];
 
-/// A program to be packed.
+/// What is to be packed for one CPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Agent {
-    pub(crate) file: PathBuf,
+    /// In the order of [`SHIPPED`].
+    pub(crate) programs: Vec<PathBuf>,
     pub(crate) architecture: &'static str,
 }
 
@@ -79,13 +81,14 @@ pub(crate) fn pack_all(workspace: &Workspace) -> Result<Vec<PathBuf>, Trouble> {
     agents(workspace).iter().map(|agent| pack(workspace, agent, version(workspace), &folder)).collect()
 }
 
-/// One agent of this version for each architecture, if it was built.
+/// One agent of this version for each architecture, if it was built with all that ships beside it.
 fn agents(workspace: &Workspace) -> Vec<Agent> {
-    let file =
-        |target: &str| workspace.target.join("dist").join(format!("{AGENT}-{}-{target}", version(workspace)));
+    let programs = |target: &&str| {
+        let files: Vec<_> = SHIPPED.iter().map(|one| dist::place(workspace, target, *one)).collect();
+        files.iter().all(|file| file.is_file()).then_some(files)
+    };
     let one = |(architecture, targets): &(&'static str, [&str; 2])| {
-        let file = targets.iter().map(|target| file(target)).find(|file| file.is_file())?;
-        Some(Agent { file, architecture })
+        Some(Agent { programs: targets.iter().find_map(programs)?, architecture })
     };
     ARCHITECTURES.iter().filter_map(one).collect()
 }
@@ -128,8 +131,7 @@ fn lay_out(workspace: &Workspace, agent: &Agent, version: &str, folder: &Path) -
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(failed)?;
     }
-    let program = folder.join("usr/bin").join(AGENT);
-    copy(&agent.file, &program)?;
+    device::lay_out(workspace, &agent.programs, folder)?;
     for (from, to) in BESIDE {
         copy(&workspace.root.join(from), &folder.join(to))?;
     }
@@ -139,11 +141,13 @@ fn lay_out(workspace: &Workspace, agent: &Agent, version: &str, folder: &Path) -
     for name in SCRIPTS {
         copy(&workspace.root.join(DEBIAN).join(name), &debian.join(name))?;
     }
-    let control = control(agent.architecture, version, kib, &fs::read(&program).map_err(failed)?);
+    let programs = SHIPPED.iter().map(|one| folder.join("usr/bin").join(one.program));
+    let bytes = programs.clone().map(fs::read).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let control = control(agent.architecture, version, kib, &bytes.concat());
     fs::write(debian.join("control"), control).map_err(failed)?;
     fs::write(debian.join("conffiles"), CONFFILES).map_err(failed)?;
     fs::write(debian.join("md5sums"), sums.stdout).map_err(failed)?;
-    let runs: Vec<_> = SCRIPTS.iter().map(|name| debian.join(name)).chain([program]).collect();
+    let runs: Vec<_> = SCRIPTS.iter().map(|name| debian.join(name)).chain(programs).collect();
     set_modes(folder, &runs).map_err(failed)
 }
 
@@ -179,8 +183,8 @@ fn set_modes(path: &Path, runs: &[PathBuf]) -> std::io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
-fn control(architecture: &str, version: &str, kib: u64, program: &[u8]) -> String {
-    let depends = depends(program).join(", ");
+fn control(architecture: &str, version: &str, kib: u64, programs: &[u8]) -> String {
+    let depends = depends(programs).join(", ");
     format!(
         "Package: {AGENT}\n\
          Version: {version}\n\
@@ -197,14 +201,14 @@ fn control(architecture: &str, version: &str, kib: u64, program: &[u8]) -> Strin
     )
 }
 
-/// What the program needs of the device, found in its bytes: the newest version of glibc that a symbol of it asks for.
-fn depends(program: &[u8]) -> Vec<String> {
+/// What the programs need of the device, found in their bytes: the newest version of glibc that a symbol of them asks for.
+fn depends(programs: &[u8]) -> Vec<String> {
     // postinst, prerm and postrm use it.
     let mut depends = vec!["init-system-helpers (>= 1.54)".to_owned()];
     const MARK: &[u8] = b"GLIBC_2.";
-    let minors = program.windows(MARK.len()).enumerate().filter(|(_, bytes)| *bytes == MARK);
+    let minors = programs.windows(MARK.len()).enumerate().filter(|(_, bytes)| *bytes == MARK);
     let minors = minors.filter_map(|(at, _)| {
-        let digits = program[at + MARK.len()..].iter().take_while(|byte| byte.is_ascii_digit());
+        let digits = programs[at + MARK.len()..].iter().take_while(|byte| byte.is_ascii_digit());
         digits
             .take(4)
             .fold(None, |number: Option<u32>, digit| Some(number.unwrap_or(0) * 10 + u32::from(digit - b'0')))
@@ -213,7 +217,7 @@ fn depends(program: &[u8]) -> Vec<String> {
         depends.push(format!("libc6 (>= 2.{minor})"));
     }
     const UNWINDER: &[u8] = b"libgcc_s.so.1\0";
-    if program.windows(UNWINDER.len()).any(|bytes| bytes == UNWINDER) {
+    if programs.windows(UNWINDER.len()).any(|bytes| bytes == UNWINDER) {
         depends.push("libgcc-s1".to_owned());
     }
     depends
@@ -248,18 +252,22 @@ mod tests {
             return;
         }
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("agent");
-        fs::write(&file, "\x7fELF GLIBC_2.31\0").unwrap();
+        let programs: Vec<_> = SHIPPED.iter().map(|one| folder.path().join(one.program)).collect();
+        let write = || {
+            fs::write(&programs[0], "\x7fELF GLIBC_2.31\0").unwrap();
+            fs::write(&programs[1], "\x7fELF GLIBC_2.28\0").unwrap();
+        };
+        write();
         // What is staged lies below the target folder, and must not meet what somebody else packs.
         let mut workspace = Workspace::read().unwrap();
         workspace.target = folder.path().join("target");
-        let agent = Agent { file, architecture: "arm64" };
+        let agent = Agent { programs: programs.clone(), architecture: "arm64" };
         let package = pack(&workspace, &agent, "1.2.3", folder.path()).unwrap();
         assert_eq!(package.file_name().unwrap(), "backstay-agent_1.2.3_arm64.deb");
         let first = fs::read(&package).unwrap();
         // Files of another time, made under another mask.
-        fs::set_permissions(&agent.file, fs::Permissions::from_mode(0o600)).unwrap();
-        fs::write(&agent.file, "\x7fELF GLIBC_2.31\0").unwrap();
+        fs::set_permissions(&programs[1], fs::Permissions::from_mode(0o600)).unwrap();
+        write();
         pack(&workspace, &agent, "1.2.3", folder.path()).unwrap();
         assert!(fs::read(&package).unwrap() == first);
 
@@ -269,7 +277,10 @@ mod tests {
         };
         let told = ask(&["--contents"]);
         let line = |name: &str| told.lines().find(|line| line.ends_with(name)).unwrap().to_owned();
-        assert!(line(" ./usr/bin/backstay-agent").starts_with("-rwxr-xr-x root/root"));
+        for one in SHIPPED {
+            assert!(line(&format!(" ./usr/bin/{}", one.program)).starts_with("-rwxr-xr-x root/root"));
+        }
+        assert!(line("/system/backstay-agent.service").starts_with("-rw-r--r-- root/root"));
         assert!(line(" ./etc/backstay/agent.toml").starts_with("-rw-r--r-- root/root"));
         assert!(told.contains("1970-01-01") && !told.contains("var/lib"), "{told}");
         let info = ask(&["--info"]);

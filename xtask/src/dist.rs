@@ -1,7 +1,8 @@
-//! `cargo xtask dist`: the agent as it ships, for both CPUs.
+//! `cargo xtask dist`: what a device runs, as it ships, for both CPUs.
 //!
-//! Here: the builds, their names, and the budget for their size; and what runs under an emulator beside them. Not here: how small is asked for (the profile `device` in
-//! the root's Cargo.toml, and `toolchain` for the linker), the server (`package`), what it is made of (`sbom`), its package for Debian (`deb`), and the signature of all of it (`signature`).
+//! Here: the builds of the agent and of what it asks for slots, their names, and the budget for the agent's size; and what runs under an emulator beside them. Not here: how small is asked for (the profile `device` in
+//! the root's Cargo.toml, and `toolchain` for the linker), the archive for image builders (`device`), the server (`package`), what it is made of (`sbom`), the package for Debian (`deb`), and the signature of all
+//! of it (`signature`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,12 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::deb;
+use crate::device;
 use crate::programs::{AGENT, Profile, put};
 use crate::sbom::{self, Part};
 use crate::setup::{self, Need, on_path};
 use crate::signature;
-use crate::steps::run_loudly;
+use crate::steps::{run_long, run_loudly};
 use crate::toolchain::{self, ARM_GNU, ARM_MUSL, INTEL_MUSL, cargo_for};
 use crate::trouble::Trouble;
 use crate::workspace::Workspace;
@@ -28,8 +30,23 @@ const RERUN: &str = "backstay-rerun";
 const RERUN_PACKAGE: &str = "backstay-kit";
 const QUICK: &str = "quick";
 
-/// The profile in which [`AGENT`] ships.
+/// The profile in which [`SHIPPED`] ships.
 const DEVICE: &str = "device";
+
+/// A program that devices run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shipped {
+    /// The package that it is built from, alone: with another it would get its features.
+    pub(crate) package: &'static str,
+    /// What it is called.
+    pub(crate) program: &'static str,
+}
+
+/// Each of them, the agent first.
+pub(crate) const SHIPPED: &[Shipped] = &[
+    Shipped { package: AGENT, program: AGENT },
+    Shipped { package: "backstay-boot", program: "backstay-slots" },
+];
 
 /// How the result is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +55,10 @@ pub(crate) enum Output {
     Json,
 }
 
-/// One agent that was built.
+/// One program that was built for one target.
 #[derive(Debug)]
 pub(crate) struct Built {
+    program: &'static str,
     target: String,
     /// In `target/dist`.
     pub(crate) file: PathBuf,
@@ -50,7 +68,7 @@ pub(crate) struct Built {
 
 impl Built {
     fn keeps_budget(&self) -> bool {
-        self.bytes <= AGENT_BYTES_MAX || !self.target.starts_with("aarch64")
+        self.bytes <= AGENT_BYTES_MAX || self.program != AGENT || !self.target.starts_with("aarch64")
     }
 }
 
@@ -83,7 +101,7 @@ impl Start {
     }
 }
 
-/// Builds the agent for each of `targets` (without any: one for each CPU), puts it into `target/dist` and tells its size.
+/// Builds what devices run for each of `targets` (without any: one for each CPU), puts it into `target/dist` and tells its size.
 ///
 /// The files are there also when the budget is not kept; only the exit code is not 0.
 pub(crate) fn run(
@@ -100,10 +118,12 @@ pub(crate) fn run(
     };
     let mut built = Vec::new();
     for target in &targets {
-        let agent = build(workspace, target)?;
-        let part = Part { package: AGENT.into(), target: target.clone() };
-        sbom::write(workspace, &agent.file, deb::version(workspace), &[part])?;
-        built.push(agent);
+        for shipped in SHIPPED {
+            let program = build_one(workspace, target, *shipped)?;
+            sbom::write(workspace, &program.file, deb::version(workspace), &[part(*shipped, target)])?;
+            built.push(program);
+        }
+        device::pack(workspace, target)?;
     }
     deb::pack_all(workspace)?;
     signature::seal(&workspace.target.join("dist"), key)?;
@@ -115,7 +135,7 @@ pub(crate) fn run(
         built
             .iter()
             .filter(like)
-            .map(|one| format!("{}: {} bytes", one.target, one.bytes))
+            .map(|one| format!("{} for {}: {} bytes", one.program, one.target, one.bytes))
             .collect::<Vec<_>>()
     };
     let broken = list(&|one| one.starts == Start::No);
@@ -148,15 +168,32 @@ pub(crate) fn emulated() -> Result<&'static str, Trouble> {
     }
 }
 
+/// What is compiled of a program that ships.
+pub(crate) fn part(shipped: Shipped, target: &str) -> Part {
+    Part { package: shipped.package.into(), target: target.into() }
+}
+
+/// Where a program of this version lies once it is built for a target.
+pub(crate) fn place(workspace: &Workspace, target: &str, shipped: Shipped) -> PathBuf {
+    let version = deb::version(workspace);
+    workspace.target.join("dist").join(format!("{}-{version}-{target}", shipped.program))
+}
+
 /// Builds the agent for one target as it ships.
 pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Trouble> {
+    build_one(workspace, target, SHIPPED[0])
+}
+
+/// Builds a program for one target as it ships.
+fn build_one(workspace: &Workspace, target: &str, shipped: Shipped) -> Result<Built, Trouble> {
+    let Shipped { package, program: name } = shipped;
     let needs: &[Need] = match target {
         ARM_MUSL => &[Need::Arm, Need::ArmCompiler],
         ARM_GNU => &[Need::ArmGnu, Need::ArmCompiler],
         INTEL_MUSL => &[Need::IntelMusl],
         _ if target == toolchain::host()? => &[],
         _ => {
-            return Err(Trouble::new(format!("the agent is not built for {target}"))
+            return Err(Trouble::new(format!("{name} is not built for {target}"))
                 .help(format!("there are {}, {ARM_MUSL}, {ARM_GNU}, {INTEL_MUSL}", toolchain::host()?)));
         }
     };
@@ -167,11 +204,12 @@ pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Troubl
     let mut command = cargo_for(target, "rustc")?;
     command
         .env("CARGO_ENCODED_RUSTFLAGS", toolchain::without_paths(workspace))
-        .args(["--profile", DEVICE, "-p", AGENT, "--bin", AGENT, "--"])
+        .args(["--profile", DEVICE, "-p", package, "--bin", name, "--"])
         .args(toolchain::small_link(target));
-    run_loudly(&mut command, &format!("build {AGENT} for {target}"))?;
-    let file = folder.join(format!("{AGENT}-{}-{target}", deb::version(workspace)));
-    put(&workspace.target.join(target).join(DEVICE).join(AGENT), &file)?;
+    // The first time, all that it depends on is built for that target: a busy machine takes more than half an hour.
+    run_long(&mut command, &format!("build {name} for {target}"))?;
+    let file = place(workspace, target, shipped);
+    put(&workspace.target.join(target).join(DEVICE).join(name), &file)?;
     if target == ARM_MUSL {
         trim(&file)?;
     }
@@ -180,7 +218,7 @@ pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Troubl
     names_no_place(workspace, &file, &program)?;
     let bytes = program.len() as u64;
     let starts = tried(target, &file, &["--version".into()]);
-    Ok(Built { starts, target: target.to_owned(), file, bytes })
+    Ok(Built { program: name, starts, target: target.to_owned(), file, bytes })
 }
 
 /// That what ships, the bytes of `file`, has no path of this machine in it.
@@ -268,27 +306,33 @@ fn share(bytes: u64) -> u64 {
 
 /// For a person.
 fn table(built: &[Built]) -> String {
-    let mut lines = vec![format!("{:<28} {:>9} {:>9}  {:<9} FILE", "TARGET", "BYTES", "OF BUDGET", "STARTS")];
+    let mut lines = vec![format!(
+        "{:<15} {:<28} {:>9} {:>9}  {:<9} FILE",
+        "PROGRAM", "TARGET", "BYTES", "OF BUDGET", "STARTS"
+    )];
     for one in built {
-        let starts = one.starts.word();
-        let file = one.file.display();
-        lines.push(format!(
-            "{:<28} {:>9} {:>7} %  {starts:<9} {file}",
-            one.target,
-            one.bytes,
-            share(one.bytes)
-        ));
+        let Built { program, target, bytes, .. } = one;
+        let (starts, file) = (one.starts.word(), one.file.display());
+        // The budget is the agent's alone.
+        let share = if *program == AGENT { format!("{} %", share(*bytes)) } else { String::new() };
+        lines.push(format!("{program:<15} {target:<28} {bytes:>9} {share:>9}  {starts:<9} {file}"));
     }
     lines.join("\n")
 }
 
 /// For a program.
 fn told(built: &[Built]) -> Value {
-    let agents: Vec<_> = built
-        .iter()
-        .map(|one| json!({ "target": one.target, "bytes": one.bytes, "file": one.file, "starts": one.starts.told() }))
-        .collect();
-    json!({ "budget_bytes": AGENT_BYTES_MAX, "agents": agents })
+    let told_of = |is_agent: bool| {
+        let these = built.iter().filter(|one| (one.program == AGENT) == is_agent);
+        these
+            .map(|one| {
+                json!({
+                    "program": one.program, "target": one.target, "bytes": one.bytes, "file": one.file, "starts": one.starts.told(),
+                })
+            })
+            .collect::<Vec<_>>()
+    };
+    json!({ "budget_bytes": AGENT_BYTES_MAX, "agents": told_of(true), "beside": told_of(false) })
 }
 
 #[cfg(test)]
@@ -296,7 +340,7 @@ mod tests {
     use super::*;
 
     fn built(bytes: u64, starts: Start) -> Built {
-        Built { target: ARM_MUSL.into(), file: "agent".into(), bytes, starts }
+        Built { program: AGENT, target: ARM_MUSL.into(), file: "agent".into(), bytes, starts }
     }
 
     #[test]
@@ -307,6 +351,8 @@ mod tests {
         assert!(!built(AGENT_BYTES_MAX + 1, Start::Yes).keeps_budget());
         let other = Built { target: INTEL_MUSL.into(), ..built(AGENT_BYTES_MAX + 1, Start::Yes) };
         assert!(other.keeps_budget());
+        let beside = Built { program: "backstay-slots", ..built(AGENT_BYTES_MAX + 1, Start::Yes) };
+        assert!(beside.keeps_budget() && told(&[beside])["agents"].as_array().unwrap().is_empty());
     }
 
     #[test]

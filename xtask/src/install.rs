@@ -25,6 +25,7 @@ const KEYRING: &str = "etc/backstay/keyring";
 const UNIT: &str = "usr/lib/systemd/system/backstay-agent.service";
 const ENABLED: &str = "etc/systemd/system/multi-user.target.wants/backstay-agent.service";
 const PROGRAM: &str = "usr/bin/backstay-agent";
+const SLOTS: &str = "usr/bin/backstay-slots";
 /// Where stand-ins write what they were asked.
 const ASKED: &str = "asked";
 /// What runs a program of another CPU, once it is copied there.
@@ -84,7 +85,7 @@ fn base(folder: &Path) -> Result<PathBuf, Trouble> {
 fn tell(root: &Root, before: &str, after: &str) -> Result<(), Trouble> {
     root.stand_in()?;
     root.dpkg(&["--install", before])?;
-    root.has("the first installation", &[PROGRAM, UNIT, CONFFILE, ENABLED, STATE], &[])?;
+    root.has("the first installation", &[PROGRAM, SLOTS, UNIT, CONFFILE, ENABLED, STATE], &[])?;
 
     // What a factory and an operator do then.
     root.agent(&["provision", "--artifact", "/bin/true", "--version", "1.0.0"])?;
@@ -104,7 +105,7 @@ fn tell(root: &Root, before: &str, after: &str) -> Result<(), Trouble> {
     must(root.agent(&["fingerprint"])? == fingerprint, "the device is the same after the upgrade")?;
 
     root.dpkg(&["--remove", "backstay-agent"])?;
-    root.has("the removal", &[CONFFILE, KEYRING], &[PROGRAM, UNIT])?;
+    root.has("the removal", &[CONFFILE, KEYRING], &[PROGRAM, SLOTS, UNIT])?;
     same("the removal")?;
 
     root.dpkg(&["--install", after])?;
@@ -118,7 +119,7 @@ fn tell(root: &Root, before: &str, after: &str) -> Result<(), Trouble> {
     same("a downgrade")?;
 
     root.dpkg(&["--purge", "backstay-agent"])?;
-    root.has("the purge", &[KEYRING], &[PROGRAM, UNIT, ENABLED, CONFFILE, STATE])?;
+    root.has("the purge", &[KEYRING], &[PROGRAM, SLOTS, UNIT, ENABLED, CONFFILE, STATE])?;
     must(root.asked()?.is_empty(), "nothing is asked of a systemd that doesn't run")
 }
 

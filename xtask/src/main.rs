@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod deb;
 mod demo;
+mod device;
 mod dist;
 mod image;
 mod install;
@@ -16,6 +17,8 @@ mod k8s;
 mod package;
 mod plugins;
 mod programs;
+#[cfg(test)]
+mod recipes;
 mod sbom;
 mod setup;
 mod signature;
@@ -62,7 +65,8 @@ While you work:
 To measure and to ship:
   bench [NAME... [OPTION...]]  the measurements of tests/bench; without a name it lists them
   dist [TARGET...] [--key FILE] [--output json]
-                               the agent for x86_64 and aarch64, stripped; held against 4 MB on aarch64
+                               what devices run, for x86_64 and aarch64, stripped, and as an archive; the agent is held against
+                               4 MB on aarch64
   dist --server [TARGET...] [--key FILE] [--output json]
                                the server with its plugins' components, scripts and chart, in one archive for each CPU
   deb [--try] [--key FILE]     the agents in target/dist as Debian packages; --try installs, upgrades, removes and purges them

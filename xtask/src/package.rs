@@ -129,20 +129,10 @@ fn pack(workspace: &Workspace, target: &str) -> Result<Packed, Trouble> {
     let program = build(workspace, target)?;
     let version = workspace.package(SERVER).map_or("0", |package| &package.version);
     let name = format!("{NAME}-{version}-{target}");
-    let above = workspace.target.join("dist/unpacked");
-    let folder = above.join(&name);
+    let folder = workspace.target.join("dist/unpacked").join(&name);
     lay_out(workspace, &program, &folder)?;
     let answers = dist::tried(target, &folder.join("usr/bin").join(SERVER), &example(&folder));
-    let file = workspace.target.join("dist").join(format!("{name}.tar.gz"));
-    let epoch = env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| "0".into());
-    let mut tar = Command::new("tar");
-    tar.args(["--create", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=ustar"]);
-    // Who unpacks it as root has what everybody may read, whatever the umask was here.
-    tar.arg("--mode=u=rwX,go=rX")
-        .arg(format!("--mtime=@{epoch}"))
-        .arg("--use-compress-program=gzip --best --no-name");
-    tar.arg("--file").arg(&file).arg("--directory").arg(&above).arg(&name);
-    run_loudly(&mut tar, &format!("pack {name}"))?;
+    let file = archive(workspace, &name)?;
     sbom::write(workspace, &file, version, &parts(target, &folder)?)?;
     let length = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
     Ok(Packed {
@@ -152,6 +142,22 @@ fn pack(workspace: &Workspace, target: &str) -> Result<Packed, Trouble> {
         file,
         answers,
     })
+}
+
+/// Makes `target/dist/NAME.tar.gz` of the folder `target/dist/unpacked/NAME`.
+pub(crate) fn archive(workspace: &Workspace, name: &str) -> Result<PathBuf, Trouble> {
+    let dist = workspace.target.join("dist");
+    let file = dist.join(format!("{name}.tar.gz"));
+    let epoch = env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| "0".into());
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=ustar"]);
+    // Who unpacks it as root has what everybody may read, whatever the umask was here.
+    tar.arg("--mode=u=rwX,go=rX")
+        .arg(format!("--mtime=@{epoch}"))
+        .arg("--use-compress-program=gzip --best --no-name");
+    tar.arg("--file").arg(&file).arg("--directory").arg(dist.join("unpacked")).arg(name);
+    run_loudly(&mut tar, &format!("pack {name}"))?;
+    Ok(file)
 }
 
 /// What is compiled of what is packed: the program, and each plugin.

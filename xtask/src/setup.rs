@@ -63,6 +63,9 @@ pub(crate) enum Need {
     Squashfs,
     Bus,
     Cpio,
+    /// What recipes are written for: BitBake's parser, and Kconfig's. They stay below the target folder.
+    BitBake,
+    Kconfig,
     /// Makes plugins of C, of Python, and of JavaScript. They stay below the target folder: nothing else may want them.
     PluginsInC,
     PluginsInPython,
@@ -89,11 +92,13 @@ impl Need {
     ];
 
     /// What takes long to get and is wanted by one command only, which gets it by itself.
-    const RARE: [Need; 19] = [
+    const RARE: [Need; 21] = [
         Need::Metrics,
         Need::Postgres,
         Need::Ssh,
         Need::LoadBalancer,
+        Need::BitBake,
+        Need::Kconfig,
         Need::Rauc,
         Need::SwUpdate,
         Need::BootEnvironment,
@@ -151,6 +156,8 @@ impl Need {
             Need::Squashfs => "mksquashfs",
             Need::Bus => "dbus-daemon",
             Need::Cpio => "cpio",
+            Need::BitBake => "bitbake",
+            Need::Kconfig => "kconfiglib",
             Need::Registry => "registry",
             Need::Groovy => "groovy",
             Need::SupplyChain => "cargo-deny",
@@ -178,6 +185,7 @@ impl Need {
             | Need::Squashfs
             | Need::Bus
             | Need::Cpio => "tests/firmware (else: skipped)",
+            Need::BitBake | Need::Kconfig => "the tests of recipes (else: skipped)",
             Need::Registry => "cargo xtask test",
             Need::Groovy => "tests/gate (else: skipped)",
             Need::SupplyChain => "cargo xtask check --supply-chain",
@@ -196,6 +204,8 @@ impl Need {
                 .find_map(|target| toolchain::way(target).map(|way| format!("{target}, {}", told(way)))),
             Need::ArmGnu => toolchain::way(ARM_GNU).map(told),
             Need::IntelMusl => toolchain::way(INTEL_MUSL).map(told),
+            Need::BitBake => toolchain::of_languages("python/bin/bitbake-setup"),
+            Need::Kconfig => toolchain::of_languages("python/bin/olddefconfig"),
             Need::Registry => toolchain::of_languages("go/registry"),
             Need::Groovy => toolchain::of_languages(GROOVY_FILE),
             Need::SupplyChain => works("deny"),
@@ -224,7 +234,7 @@ impl Need {
             // Its own is built for an older Go than the one that the registry asks for.
             Need::Registry => &[],
             Need::Groovy => &["maven"],
-            Need::PluginsInC | Need::PluginsInPython => &["python3-venv"],
+            Need::PluginsInC | Need::PluginsInPython | Need::BitBake | Need::Kconfig => &["python3-venv"],
             Need::PluginsInJs => &["npm"],
             // The headers are only recommended by the compiler, and recommendations are left out.
             Need::ArmCompiler => &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"],
@@ -276,6 +286,8 @@ impl Need {
             }
             Need::PluginsInC => self.or_after_debian(|| Attempt::pip("ziglang==0.17.1")),
             Need::PluginsInPython => self.or_after_debian(|| Attempt::pip("componentize-py==0.25.1")),
+            Need::BitBake => self.or_after_debian(|| Attempt::pip("bitbake-setup==2.19.0")),
+            Need::Kconfig => self.or_after_debian(|| Attempt::pip("kconfiglib==14.1.0")),
             Need::PluginsInJs => self.or_after_debian(|| Attempt::npm("componentize-qjs@0.4.5")),
         }
     }

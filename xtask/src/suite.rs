@@ -112,6 +112,10 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>, allow_missing: bool)
             tools?;
         }
     }
+    if selected.iter().any(|package| package.folder == Path::new("xtask")) {
+        // The same for those that read recipes.
+        let _ = setup::ensure_all(&[Need::BitBake, Need::Kconfig]);
+    }
     if tier == Some(LANGUAGES_TIER) {
         setup::ensure_all(&Need::LANGUAGES)?;
     }
