@@ -10,6 +10,7 @@ mod driver;
 mod factory;
 mod identity;
 mod kept;
+mod log;
 mod machine;
 mod start;
 mod trust;

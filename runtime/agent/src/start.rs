@@ -40,6 +40,7 @@ use crate::{
     },
     identity::Papers,
     kept::Kept,
+    log,
     machine::Machine,
     trust::keyring_at,
 };
@@ -54,7 +55,7 @@ const STALL: Millis = Millis::from_secs(30);
 
 /// Runs the device until it is told to stop.
 pub fn run(config: Config) -> Fallible<()> {
-    listen();
+    log::listen(std::env::var("BACKSTAY_LOG").ok().as_deref());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (driver, first, upgrade, up) = assemble(config).await?;
@@ -445,14 +446,4 @@ fn seed() -> u64 {
 
 fn degraded(what: &str) -> Event {
     Event::Degraded { what: Reason::new(what.into()).0 }
-}
-
-fn listen() {
-    let level = std::env::var("BACKSTAY_LOG").ok().and_then(|level| level.parse().ok());
-    tracing_subscriber::fmt()
-        .with_max_level(level.unwrap_or(tracing::Level::INFO))
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(false)
-        .init();
 }
