@@ -9,39 +9,45 @@
 # boot. Where no slot has any left, those in the order get theirs back, and no other: who isn't named may hold half of
 # something.
 
-if test -z "${backstay_tries}"; then setenv backstay_tries 3; fi
-if test -z "${backstay_part_a}"; then setenv backstay_part_a 2; fi
-if test -z "${backstay_part_b}"; then setenv backstay_part_b 3; fi
-if test -z "${backstay_kernel}"; then setenv backstay_kernel boot/Image; fi
-if test -z "${backstay_args}"; then setenv backstay_args "rootwait panic=5"; fi
+# Without setenv, a variable is the shell's alone, and saveenv leaves it out.
+tries=${backstay_tries}
+part_a=${backstay_part_a}
+part_b=${backstay_part_b}
+kernel=${backstay_kernel}
+args=${backstay_args}
+if test -z "${tries}"; then tries=3; fi
+if test -z "${part_a}"; then part_a=2; fi
+if test -z "${part_b}"; then part_b=3; fi
+if test -z "${kernel}"; then kernel=boot/Image; fi
+if test -z "${args}"; then args="rootwait panic=5"; fi
 
 if test -z "${BOOT_ORDER}"; then setenv BOOT_ORDER "A B"; fi
-if test -z "${BOOT_A_LEFT}"; then setenv BOOT_A_LEFT ${backstay_tries}; fi
-if test -z "${BOOT_B_LEFT}"; then setenv BOOT_B_LEFT ${backstay_tries}; fi
+if test -z "${BOOT_A_LEFT}"; then setenv BOOT_A_LEFT ${tries}; fi
+if test -z "${BOOT_B_LEFT}"; then setenv BOOT_B_LEFT ${tries}; fi
 
-setenv backstay_slot none
+slot=none
 for name in ${BOOT_ORDER}; do
-  if test ${backstay_slot} = none; then
+  if test ${slot} = none; then
     if test ${name} = A; then
       if itest ${BOOT_A_LEFT} > 0; then
         setexpr BOOT_A_LEFT ${BOOT_A_LEFT} - 1
-        setenv backstay_slot a
-        setenv backstay_part ${backstay_part_a}
+        slot=a
+        part=${part_a}
       fi
     elif test ${name} = B; then
       if itest ${BOOT_B_LEFT} > 0; then
         setexpr BOOT_B_LEFT ${BOOT_B_LEFT} - 1
-        setenv backstay_slot b
-        setenv backstay_part ${backstay_part_b}
+        slot=b
+        part=${part_b}
       fi
     fi
   fi
 done
 
-if test ${backstay_slot} = none; then
+if test ${slot} = none; then
   for name in ${BOOT_ORDER}; do
-    if test ${name} = A; then setenv BOOT_A_LEFT ${backstay_tries}; fi
-    if test ${name} = B; then setenv BOOT_B_LEFT ${backstay_tries}; fi
+    if test ${name} = A; then setenv BOOT_A_LEFT ${tries}; fi
+    if test ${name} = B; then setenv BOOT_B_LEFT ${tries}; fi
   done
   echo "no slot has a boot left: given back to ${BOOT_ORDER}"
   saveenv
@@ -53,12 +59,12 @@ fi
 saveenv
 
 # Of the kernel's line alone the running system knows which slot it is.
-part uuid ${devtype} ${devnum}:${backstay_part} backstay_uuid
-setenv bootargs "${backstay_args} root=PARTUUID=${backstay_uuid} ro backstay.slot=${backstay_slot}"
-echo "starts slot ${backstay_slot}: ${bootargs}"
-if load ${devtype} ${devnum}:${backstay_part} ${kernel_addr_r} ${backstay_kernel}; then
+part uuid ${devtype} ${devnum}:${part} backstay_uuid
+setenv bootargs "${args} root=PARTUUID=${backstay_uuid} ro backstay.slot=${slot}"
+echo "starts slot ${slot}: ${bootargs}"
+if load ${devtype} ${devnum}:${part} ${kernel_addr_r} ${kernel}; then
   if test -n "${backstay_fdt}"; then
-    if load ${devtype} ${devnum}:${backstay_part} ${fdt_addr_r} ${backstay_fdt}; then
+    if load ${devtype} ${devnum}:${part} ${fdt_addr_r} ${backstay_fdt}; then
       booti ${kernel_addr_r} - ${fdt_addr_r}
     fi
   else
