@@ -87,6 +87,8 @@ pub struct Driver {
     /// Which plugins the device was steered to.
     pub upgrade: Upgrade,
     /// The newest grants that the configuration has brought.
+    /// The grant of an executor that is here only for the run that it has begun.
+    pub outgoing: Option<Digest>,
     pub pinned: Vec<(backstay_model::PluginId, backstay_trust::Accepted)>,
     /// Where those are kept.
     pub bundles: Bundles,
@@ -148,7 +150,7 @@ impl Driver {
     /// Runs until it is told to stop.
     pub async fn drive(self, first: Vec<Event>, upgrade: Vec<UpgradeEffect>, up: Input) {
         let (done, results) = mpsc::channel(WAITING_MAX);
-        let next_beat = self.clock.now();
+        let (next_beat, outgoing) = (self.clock.now(), self.outgoing);
         let mut work = Loop {
             all: self,
             run: None,
@@ -156,7 +158,7 @@ impl Driver {
             picked: None,
             loaded: None,
             fetching: None,
-            outgoing: None,
+            outgoing,
             let_go: watch::Sender::new(Ticket(0)),
             uplink: None,
             done,
@@ -181,6 +183,7 @@ impl Loop {
         let watchdog = sd_notify::watchdog_enabled().map(|span| span / 2);
         let mut alive = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
         loop {
+        work.tidy_bundles();
             let wake = self.all.clock.instant(self.deadline());
             let mut ticked = false;
             tokio::select! {

@@ -22,9 +22,9 @@ use backstay_hands::{
 use backstay_host::{Engine, Executor, Policy};
 use backstay_memory::{Memory, Options, Recalled, Trusted};
 use backstay_model::{
-    Event, Generation, Millis, Mono, Name, PluginId, PluginRole, Reason, Release, Scope, causes,
+    Digest, Event, Generation, Millis, Mono, Name, PluginId, PluginRole, Reason, Release, Scope, causes,
 };
-use backstay_plugins::{Judge, LoadError, Loader, Mark, Ready, Tier, floors_after, terms};
+use backstay_plugins::{Judge, LoadError, Loader, Mark, Ready, Tier, configured, floors_after, pin, terms};
 use backstay_slots::{Files, Slots as _, Tries};
 use backstay_trust::{Accepted, GrantedPlugin, Keyring};
 use backstay_wire::Stream;
@@ -163,8 +163,9 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
     let is_held = kept.as_ref().is_some_and(|kept| kept.device.is_held());
     let mut plugging =
         Plugging { upgrade: &mut upgrade, pinned: &mut pinned, first: &mut first, follow: &mut follow };
-    let Plugged { policies, executors, candidate } =
-        plugging.plug(&loader, &config, &bundles, (clock, is_held));
+    let run = kept.as_ref().and_then(|kept| kept.device.run_taken_by());
+    let Plugged { policies, executors, candidate, outgoing } =
+        plugging.plug(&loader, &config, &bundles, (clock, is_held, run));
     let judge = (!policies.is_empty() || candidate.is_some()).then(|| Judge::new(policies));
     let judge = judge.map(|judge| match candidate {
         Some(candidate) => judge.with_candidate(candidate, terms(&config.policy)),
@@ -230,6 +231,7 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
         pinned,
         bundles,
         fetch,
+        outgoing,
         engine,
         mark: marks,
         machine,
@@ -261,6 +263,8 @@ struct Plugging<'a> {
     upgrade: &'a mut Upgrade,
     pinned: &'a mut Vec<(PluginId, Accepted)>,
     first: &'a mut Vec<Event>,
+    /// The grant of the last executor, which is here only for the run that it has begun.
+    outgoing: Option<Digest>,
     follow: &'a mut Vec<UpgradeEffect>,
 }
 
@@ -272,20 +276,18 @@ impl Plugging<'_> {
         loader: &Loader<'_>,
         config: &Config,
         bundles: &Bundles,
-        (now, held): (Mono, bool),
+        (now, held, run): (Mono, bool, Option<Digest>),
     ) -> Plugged {
-        // What the configuration has brought stays good, whatever came by steering since.
-        let mut floors = loader.floors.clone();
-        for (plugin, accepted) in &*self.pinned {
-            if let Some(floor) = floors.get_mut(plugin) {
-                floor.before = Some(*accepted);
-            }
-        }
-        let own = Loader { floors: &floors, mark: loader.mark.clone(), ..*loader };
-        let (mut policies, policy) = self.configured(PluginRole::Policy, own.each_policy(&config.policy));
+        // What the configuration has brought stays good, whatever came by steering or with the other image since.
+        let pinned = self.pinned.clone();
+        let policy_at = |path: &Path| loader.beside(&pinned, |loader| loader.policy(path, &config.policy));
+        let executor_at =
+            |path: &Path| loader.beside(&pinned, |loader| loader.executor(path, &config.executor));
+        let (mut policies, policy) =
+            self.configured(PluginRole::Policy, configured(&config.policy).map(policy_at));
         let (mut executors, executor) =
-            self.configured(PluginRole::Executor, own.each_executor(&config.executor));
-        let mut candidate = own.candidate(&config.policy).and_then(|loaded| self.usable(loaded));
+            self.configured(PluginRole::Executor, configured(&config.executor).map(executor_at));
+        let mut candidate = config.policy.candidate.as_deref().and_then(|path| self.usable(policy_at(path)));
 
         let retries = config.retries();
         let up = UpgradeInput::Up { boot: boot_id(), configured: vec![policy, executor], held };
@@ -314,7 +316,15 @@ impl Plugging<'_> {
         for bundle in lost {
             self.follow.append(&mut self.upgrade.step(now, &retries, UpgradeInput::Lost(bundle)));
         }
-        Plugged { policies, executors, candidate }
+        // An open run goes on with the executor that began it, also in an image that brings another one.
+        let is_there = |grant: &Digest| executors.iter().any(|ready| ready.granted.grant() == grant);
+        let missing = run.filter(|grant| !is_there(grant));
+        let came = missing.map(|grant| executor_at(&bundles.path_of_run(&grant)));
+        let outgoing =
+            came.and_then(|came| self.usable(came)).filter(|came| Some(*came.granted.grant()) == run);
+        let leaves = outgoing.as_ref().map(|came| *came.granted.grant());
+        executors.extend(outgoing);
+        Plugged { policies, executors, candidate, outgoing: leaves }
     }
 
     /// Those of the configuration for a job that can be used, newest first.
@@ -328,9 +338,7 @@ impl Plugging<'_> {
             let Some(ready) = self.usable(loaded) else { continue };
             if at == 0 {
                 named = Some(ready.bundle.digest);
-                let id = ready.granted.id();
-                self.pinned.retain(|(plugin, _)| plugin != id);
-                self.pinned.push((id.clone(), ready.granted.accepted()));
+                pin(self.pinned, &ready.granted);
             }
             usable.push(ready);
         }

@@ -7,6 +7,7 @@
 //! (`core`), what a strike is (`host`), what an answer leads to (`core`).
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
+mod images;
 mod judge;
 mod load;
 mod load_error;
@@ -16,6 +17,7 @@ pub mod trace;
 #[cfg(feature = "worker")]
 pub mod worker;
 
+pub use images::{configured, pin};
 pub use judge::{Adviser, Asked, Consulted, Judge, Memos};
 pub use load::{Loader, Ready, Tier, as_release, floors_after, taken_back, terms};
 pub use load_error::LoadError;

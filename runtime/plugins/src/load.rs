@@ -2,13 +2,7 @@
 //!
 //! Not here: why there may be none (`load_error`).
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    io::Read as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, fs, io::Read as _, path::Path, sync::Arc};
 
 use backstay_config::{Plugin as PluginConfig, Setting};
 use backstay_core::{Confidence, Terms};
@@ -23,7 +17,7 @@ use backstay_trust::{
     Accepted, Artifact, Bundle, Floor, GrantedPlugin, Keyring, Target, VerifiedPlugin, Want, World,
 };
 
-use crate::{LoadError, Mark, trace};
+use crate::{LoadError, Mark, configured, trace};
 
 /// What kind of instance loads a plugin: how much code it has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +134,7 @@ impl Loader<'_> {
         &self,
         config: &PluginConfig,
     ) -> impl Iterator<Item = Result<Ready<Policy>, LoadError>> {
-        bundles(config).map(|path| self.policy(path, config))
+        configured(config).map(|path| self.policy(path, config))
     }
 
     /// The policy that is to take over, if there is to be one.
@@ -153,7 +147,7 @@ impl Loader<'_> {
         &self,
         config: &PluginConfig,
     ) -> impl Iterator<Item = Result<Ready<Executor>, LoadError>> {
-        bundles(config).map(|path| self.executor(path, config))
+        configured(config).map(|path| self.executor(path, config))
     }
 
     /// What the plugin in a bundle is asked for, if a vendor released it who may.
@@ -270,11 +264,6 @@ pub fn terms(config: &PluginConfig) -> Terms {
         soak: config.soak.unwrap_or(usual.soak),
         disagreements_max: config.disagreements_max.unwrap_or(usual.disagreements_max),
     }
-}
-
-/// The bundle that is to be used, and the last good one.
-pub(crate) fn bundles(config: &PluginConfig) -> impl Iterator<Item = &Path> {
-    [Some(&config.bundle), config.last_good.as_ref()].into_iter().flatten().map(PathBuf::as_path)
 }
 
 /// A whole bundle, or not a byte of one that is larger than any that is of use here.

@@ -368,6 +368,12 @@ impl World {
     pub fn condemns(&mut self, version: &str) -> &mut Self {
         let condemned = vec![release(version).digest];
         self.device.remember(&Watermarks { condemned, ..Watermarks::default() });
+    /// The same on the way home: it is what a restart brings back, too.
+    pub fn comes_home_by_itself(&mut self, version: &str) -> &mut Self {
+        self.slots.confirmed = release(version);
+        self.switches_by_itself(version)
+    }
+
         self
     }
 

@@ -158,3 +158,44 @@ fn a_run_that_is_let_go_of_stays_so_over_a_restart() {
     let up = backstay_core::Input::Up { boot: backstay_model::BootId(9), slots };
     assert!(abandons(&device.step(late, up)));
 }
+
+/// An update is a whole image, with an executor of its own. Nobody there can go on with the install, and it is done: what
+/// came of it is on trial at once, and what follows the new executor does.
+#[test]
+fn an_image_with_another_executor_ends_its_own_install() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::Hangs);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(60).switches_by_itself("1.5.0");
+    world.behaves("1.5.0", Behaviour::Healthy).has_executor(2).loses_power().waits(1);
+    assert_eq!(standing(&world), Standing::OnTrial);
+    assert_eq!(ended(&world), [&passing("it is no longer there")]);
+    assert_eq!(world.count(|event| matches!(event, Event::Froze { .. })), 0, "there is nothing to wait for");
+    world.waits(120);
+    assert_eq!(world.confirmed(), "1.5.0");
+}
+
+/// The same the other way: the newer executor begins the way home, and the older image has the older one.
+#[test]
+fn an_image_with_another_executor_ends_its_own_way_home() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!(world.confirmed(), "1.5.0");
+    world.has_executor(2).behaves("1.4.0", Behaviour::Hangs);
+    world.steers("r-1", "1.5.0", Direction::Home).waits(10).comes_home_by_itself("1.4.0");
+    world.behaves("1.4.0", Behaviour::Healthy).has_executor(1).loses_power().waits(1);
+    assert_eq!((standing(&world), world.runs(), world.confirmed()), (Standing::Settled, "1.4.0", "1.4.0"));
+    assert_eq!(world.count(|event| matches!(event, Event::CameHome { .. })), 1);
+}
+
+/// It runs, and a restart would bring another one back: that is not home yet, so it isn't taken for it.
+#[test]
+fn half_a_way_home_waits_for_its_executor() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    world.has_executor(2).behaves("1.4.0", Behaviour::Hangs);
+    world.steers("r-1", "1.5.0", Direction::Home).waits(10).switches_by_itself("1.4.0");
+    world.behaves("1.4.0", Behaviour::Healthy).has_executor(1).loses_power().waits(1);
+    assert_eq!(standing(&world), Standing::GoingHome);
+    world.has_executor(2).loses_power().waits(1);
+    assert_eq!((standing(&world), world.confirmed()), (Standing::Settled, "1.4.0"));
+}

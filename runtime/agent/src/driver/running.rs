@@ -3,7 +3,7 @@
 //! What comes of an effect is written down before the executor hears of it. Not here: which run there is, and what its end
 //! means (`core`).
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use backstay_core::{Confidence, Input};
 use backstay_hands::spawn;
@@ -13,7 +13,7 @@ use backstay_model::{
     Access, Answer, Came as StepCame, Digest, Effect as Asked, Event, Order, Outcome, Reason, Ticket,
     Transience, causes,
 };
-use backstay_plugins::{Next, Run, Stuck};
+use backstay_plugins::{Next, Run, Stuck, configured};
 
 use super::{Done, Driver, Look, Loop};
 
@@ -26,9 +26,9 @@ impl Loop {
         let ticket = order.ticket;
         let Driver { executors, confidence: Confidence { quarantine, .. }, .. } = &self.all;
         let outgoing = self.outgoing;
-        let asked = executors
-            .iter()
-            .filter(|ready| !ready.revoked && outgoing.is_none_or(|grant| grant != *ready.plugin.grant()));
+        // One that is on its way out begins nothing. What it began it brings to its end.
+        let stays = |of: &Digest| grant == Some(*of) || outgoing != Some(*of);
+        let asked = executors.iter().filter(|ready| !ready.revoked && stays(ready.plugin.grant()));
         let grants: Vec<Digest> = asked.map(|ready| *ready.plugin.grant()).collect();
         let chosen = match &grant {
             None => quarantine.choose(&grants),
@@ -64,6 +64,7 @@ impl Loop {
     pub(super) fn begin(&mut self) -> Vec<Input> {
         let Some((order, at)) = self.picked.take() else { return Vec::new() };
         let ticket = order.ticket;
+        self.keep_executor(at);
         let lost = Step::in_doubt(self.all.memory.steps(ticket));
         let doubts: Vec<Event> =
             lost.into_iter().map(|ordinal| Step::ended(ticket, ordinal, &Answer::InDoubt)).collect();
@@ -78,6 +79,18 @@ impl Loop {
             Err(stuck) => self.stuck(ticket, at, &stuck),
         }
         Vec::new()
+    }
+
+    /// The run may restart into an image that brings another executor, and only this one may go on with it there.
+    fn keep_executor(&self, at: usize) {
+        let Driver { config, executors, bundles, .. } = &self.all;
+        let ready = &executors[at];
+        let came = bundles.path(&ready.bundle.digest);
+        let files: Vec<&Path> = configured(&config.executor).chain([came.as_path()]).collect();
+        if let Err(error) = bundles.keep_for_run(ready.plugin.grant(), &ready.bundle.digest, &files) {
+            // The run is not worse off for it until the image changes, and a full disk keeps nobody from going home.
+            tracing::warn!(%error, "the executor of a run can't be kept");
+        }
     }
 
     /// Lets go of a run: what can be broken off is, and what comes of the rest nobody waits for.

@@ -246,7 +246,8 @@ impl Loop {
         self.mind_the_trial();
     }
 
-    fn tidy_bundles(&self) {
+    /// Removes the bundles that nobody needs any more.
+    pub(super) fn tidy_bundles(&self) {
         let Wanted { trusted, on_trial, fetched } = self.all.upgrade.wanted();
         let mut used: Vec<Digest> = self.all.executors.iter().map(|ready| ready.bundle.digest).collect();
         for (_, bundle) in &trusted {
@@ -254,7 +255,9 @@ impl Loop {
         }
         used.extend(on_trial.map(|bundle| bundle.release.digest));
         used.extend(fetched);
-        self.all.bundles.retain(&used);
+        let works = self.all.executors.iter().map(|ready| *ready.plugin.grant());
+        let runs: Vec<Digest> = works.chain(self.all.device.state().run_taken_by()).collect();
+        self.all.bundles.retain(&used, &runs);
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //!   Open -- its executor may not go on --> Halted -- that is lifted --> Open
+//!   Open -- the same, and the slots show that it did what it was for --> Ending
 //!   Open, Halted -- its time is up, or it was called off --> Ending: the slots tell what came of it
 //! ```
 
@@ -14,7 +15,7 @@ use alloc::{format, string::String};
 use backstay_model::{Cause, Digest, Event, Fence, Mono, Order, Outcome, Task, Ticket, Transience};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Device, Effect, Effects};
+use super::{Device, Effect, Effects, phase::Phase};
 
 /// The run that is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +57,11 @@ impl Run {
 
     pub(super) fn take_tail(&mut self, tail: RunTail) {
         self.tail = tail;
+    }
+
+    /// The executor that took it, by its grant.
+    pub(super) fn taken_by(&self) -> Option<Digest> {
+        self.tail.grant
     }
 
     /// When its time is up, while that matters.
@@ -123,11 +129,13 @@ impl Device {
         }
     }
 
-    /// Another executor may not go on in its place, so nothing moves until it may, or the time is up.
+    /// Another executor may not go on in its place, so nothing moves until it may, or the time is up; unless there is
+    /// nothing left to go on with.
     pub(super) fn halted(&mut self, ticket: Ticket, why: String, out: &mut Effects) {
-        let Some(run) = self.run_of(ticket) else { return };
-        if run.tail.course != Course::Open {
-            return;
+        let is_done = self.has_reached(ticket);
+        let Some(run) = self.run_of(ticket).filter(|run| run.tail.course == Course::Open) else { return };
+        if is_done {
+            return self.abandon(why, out);
         }
         run.tail.course = Course::Halted;
         let outcome = Outcome::Failed { transience: Transience::Transient, why };
@@ -162,6 +170,25 @@ impl Device {
         if let Some(Run { order: Order { ticket, fence, .. }, .. }) = self.state.run.take() {
             let outcome = Outcome::Failed { transience: Transience::Permanent, why: why.into() };
             out.push(Effect::Record(Event::Ended { ticket, fence, outcome }));
+        }
+    }
+
+    /// Whether the slots show what the open run was for. An image that brings executors of its own has begun by then to
+    /// run; how well it does is for its trial to tell.
+    fn has_reached(&self, ticket: Ticket) -> bool {
+        let (on, confirmed) = (self.state.on.release.digest, self.state.confirmed.digest);
+        match &self.state.phase {
+            Phase::Installing(run) => run.ticket == ticket && on == run.to.release.digest,
+            Phase::Confirming(run) => run.ticket == ticket && on == confirmed,
+            Phase::Homing(run) => run.ticket == ticket && on == run.to.digest && on == confirmed,
+            // Whether it helped the slots don't show.
+            Phase::Healing(_)
+            | Phase::Settled
+            | Phase::Vetting(_)
+            | Phase::Trial(_)
+            | Phase::Leaving(_)
+            | Phase::Seeking(_)
+            | Phase::Frozen(_) => false,
         }
     }
 

@@ -150,6 +150,12 @@ impl DeviceState {
         self.held
     }
 
+    /// The grant of the executor that took the open run: nobody else goes on with it, so it is wanted for as long.
+    #[must_use]
+    pub fn run_taken_by(&self) -> Option<Digest> {
+        self.run.as_ref().and_then(Run::taken_by)
+    }
+
     /// What the first version's form of this state leaves out. Keep it with the state.
     #[must_use]
     pub fn tail(&self) -> StateTail {

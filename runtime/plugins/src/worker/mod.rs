@@ -37,8 +37,8 @@ use backstay_trust::GrantedPlugin;
 pub use self::child::run;
 use self::protocol::{Ask, BYTES_MAX, Broken, LOAD_BYTES_MAX, Line, Load, Reply, Unfit, frame};
 use crate::{
-    Adviser, LoadError, Loader,
-    load::{bundles, read, values},
+    Adviser, LoadError, Loader, configured,
+    load::{read, values},
 };
 
 /// What a program is started with to be a worker.
@@ -131,7 +131,7 @@ impl Loader<'_> {
     /// # Errors
     /// The first that can't be used.
     pub fn policy_workers(&self, config: &PluginConfig, program: &Program) -> Result<Vec<Worker>, LoadError> {
-        bundles(config).map(|path| self.policy_worker(path, config, program)).collect()
+        configured(config).map(|path| self.policy_worker(path, config, program)).collect()
     }
 
     /// The policy that is to take over, in a process of its own, if there is to be one.
@@ -172,7 +172,7 @@ impl Loader<'_> {
             values(&settings)
         };
         let setups: Vec<_> = own.iter().map(setup).collect();
-        bundles(config).map(|path| self.worker(path, &setups, PluginRole::Executor, program)).collect()
+        configured(config).map(|path| self.worker(path, &setups, PluginRole::Executor, program)).collect()
     }
 
     fn worker(
