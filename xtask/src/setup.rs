@@ -63,6 +63,10 @@ pub(crate) enum Need {
     Squashfs,
     Bus,
     Cpio,
+    /// What tests/faults cuts the power under: what writes down a program's calls, what serves a device, and what makes ext4.
+    Tracer,
+    DeviceServer,
+    FileSystem,
     /// What recipes are written for: BitBake's parser, and Kconfig's. They stay below the target folder.
     BitBake,
     Kconfig,
@@ -130,6 +134,9 @@ impl Need {
         Need::Cpio,
     ];
 
+    /// What tests/faults cuts the power under.
+    pub(crate) const FAULTS: [Need; 3] = [Need::Tracer, Need::DeviceServer, Need::FileSystem];
+
     /// What plugins in other languages than Rust are made with.
     pub(crate) const LANGUAGES: [Need; 3] = [Need::PluginsInC, Need::PluginsInPython, Need::PluginsInJs];
 
@@ -156,6 +163,9 @@ impl Need {
             Need::Squashfs => "mksquashfs",
             Need::Bus => "dbus-daemon",
             Need::Cpio => "cpio",
+            Need::Tracer => "strace",
+            Need::DeviceServer => "qemu-storage-daemon",
+            Need::FileSystem => "mkfs.ext4",
             Need::BitBake => "bitbake",
             Need::Kconfig => "kconfiglib",
             Need::Registry => "registry",
@@ -185,6 +195,7 @@ impl Need {
             | Need::Squashfs
             | Need::Bus
             | Need::Cpio => "tests/firmware (else: skipped)",
+            Need::Tracer | Need::DeviceServer | Need::FileSystem => "tests/faults (else: skipped)",
             Need::BitBake | Need::Kconfig => "the tests of recipes (else: skipped)",
             Need::Registry => "cargo xtask test",
             Need::Groovy => "tests/gate (else: skipped)",
@@ -218,7 +229,10 @@ impl Need {
             | Need::BootEnvironmentMaker
             | Need::Squashfs
             | Need::Bus
-            | Need::Cpio => on_path(self.name()),
+            | Need::Cpio
+            | Need::Tracer
+            | Need::DeviceServer
+            | Need::FileSystem => on_path(self.name()),
             Need::Postgres => postgres(),
             Need::PluginsInC => toolchain::of_languages("python/bin/python-zig"),
             Need::PluginsInPython => toolchain::of_languages("python/bin/componentize-py"),
@@ -252,6 +266,9 @@ impl Need {
             Need::Squashfs => &["squashfs-tools"],
             Need::Bus => &["dbus-daemon"],
             Need::Cpio => &["cpio"],
+            Need::Tracer => &["strace"],
+            Need::DeviceServer => &["qemu-system-common"],
+            Need::FileSystem => &["e2fsprogs"],
         }
     }
 
@@ -284,6 +301,7 @@ impl Need {
             Need::Metrics | Need::Postgres | Need::Ssh | Need::LoadBalancer => {
                 vec![Attempt::apt(&[], self.debian()).without_services()]
             }
+            Need::Tracer | Need::DeviceServer | Need::FileSystem => vec![Attempt::apt(&[], self.debian())],
             Need::PluginsInC => self.or_after_debian(|| Attempt::pip("ziglang==0.17.1")),
             Need::PluginsInPython => self.or_after_debian(|| Attempt::pip("componentize-py==0.25.1")),
             Need::BitBake => self.or_after_debian(|| Attempt::pip("bitbake-setup==2.19.0")),

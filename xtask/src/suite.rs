@@ -116,6 +116,12 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>, allow_missing: bool)
         // The same for those that read recipes.
         let _ = setup::ensure_all(&[Need::BitBake, Need::Kconfig]);
     }
+    if selected.iter().any(|package| package.folder == Path::new("tests/faults")) {
+        let tools = setup::ensure_all(&Need::FAULTS);
+        if tier.is_some() && !allow_missing {
+            tools?;
+        }
+    }
     if tier == Some(LANGUAGES_TIER) {
         setup::ensure_all(&Need::LANGUAGES)?;
     }

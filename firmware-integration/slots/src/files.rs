@@ -247,7 +247,14 @@ impl<D: Disk> Files<D> {
         if let Some(trying) = self.environment.trying {
             let slot = self.environment.confirmed.other();
             match self.begin_try(slot, trying, &mut findings) {
-                Ok(Some((release, file))) => return Ok(self.boot(slot, release, file, findings)),
+                Ok(Some((release, file))) => {
+                    // The way home is looked at while there still is somebody to say that it is gone.
+                    let home = self.environment.confirmed;
+                    if verified(&self.disk, &self.slot(home)).is_none() {
+                        findings.push(Finding::ConfirmedDamaged { slot: home });
+                    }
+                    return Ok(self.boot(slot, release, file, findings));
+                }
                 Ok(None) => {}
                 Err(error) => findings.push(Finding::NotWritten { error }),
             }

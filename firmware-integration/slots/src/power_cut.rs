@@ -108,6 +108,25 @@ fn a_release_is_staged_tried_and_confirmed() {
     assert_eq!(world.slots().status().unwrap().other, Some(release("1.0")));
 }
 
+/// What runs on trial has nowhere to go if it fails, and nobody would look there before.
+#[test]
+fn a_try_says_that_the_confirmed_slot_is_damaged() {
+    for file in ["/slots/a/manifest", "/slots/a/release"] {
+        let mut world = World::provisioned();
+        world.installs("1.1");
+        world.disk.damage(file);
+        world.slots = None;
+        let (mut slots, _) = Files::open_on(world.disk.clone(), Path::new(DIR), TWO_TRIES).unwrap();
+        let boot = slots.begin_boot().unwrap();
+        assert_eq!(boot.release.version.to_string(), "1.1");
+        assert!(
+            matches!(boot.findings[..], [Finding::ConfirmedDamaged { slot: Slot::A }]),
+            "{:?}",
+            boot.findings
+        );
+    }
+}
+
 /// Nobody of us ever runs on the new release: the counter alone brings the device home.
 #[test]
 fn a_release_that_never_comes_up_falls_back_by_itself() {

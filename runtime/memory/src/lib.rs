@@ -18,7 +18,7 @@ mod runs;
 mod trusted;
 mod waiting;
 
-pub use file::keep_file;
+pub use file::{keep_file, keep_folder};
 pub use memory::{ANCHOR_EVERY, Durability, Memory, OpenError, Options};
 pub use outbox::ReceiptError;
 pub use recall::Recalled;

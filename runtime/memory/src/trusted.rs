@@ -15,15 +15,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use backstay_journal::Disk;
 use backstay_model::{Digest, Event, causes};
 use backstay_trust::{Chain, Claim, Keyring, Step, VerifiedRevocation};
 
-use crate::keep_file;
+use crate::{Memory, keep_file, keep_folder};
 
 /// What is trusted, and where it is kept.
 #[derive(Debug)]
 pub struct Trusted {
     dir: PathBuf,
+    /// The number of the image's keyring.
+    first: u64,
     chain: Chain,
     revocation: Option<Vec<u8>>,
     heeded: Option<VerifiedRevocation>,
@@ -59,7 +62,7 @@ impl Trusted {
     pub fn open(image: Keyring, state: &Path) -> (Self, Vec<TrustedError>) {
         let first = image.parts().number;
         let dir = state.join("trust");
-        let mut trust = Self { dir, chain: Chain::new(image), revocation: None, heeded: None };
+        let mut trust = Self { dir, first, chain: Chain::new(image), revocation: None, heeded: None };
         let mut odd = Vec::new();
         for number in first.saturating_add(1).. {
             let path = trust.link(number);
@@ -143,6 +146,17 @@ impl Trusted {
         }
     }
 
+    /// The same, where the newest record says otherwise: the power went after something was kept and before it was told, or
+    /// what had been kept is gone.
+    #[must_use]
+    pub fn untold<D: Disk>(&self, memory: &Memory<D>) -> Option<Event> {
+        let is_told = |event: &Event| matches!(event, Event::Trusts { .. });
+        let last = memory.entries(0).map(|(_, entry)| entry.event).filter(is_told).last();
+        // That an instance trusts what its image says goes without saying.
+        let is_new = self.chain.newest().parts().number != self.first || self.heeded.is_some();
+        Some(self.told()).filter(|told| if last.is_some() { last.as_ref() != Some(told) } else { is_new })
+    }
+
     /// What was taken over, as it came, under the digest by which others ask for it: of the keyring that a link leads to,
     /// of a revocation. What of it can't be read is left out and told.
     #[must_use]
@@ -188,7 +202,7 @@ impl Trusted {
     }
 
     fn keep(&self, path: &Path, bytes: &[u8]) -> Result<(), TrustedError> {
-        let kept = fs::create_dir_all(&self.dir).and_then(|()| keep_file(path, bytes));
+        let kept = keep_folder(&self.dir).and_then(|()| keep_file(path, bytes));
         kept.map_err(failed(format!("cannot keep {}", path.display())))
     }
 }

@@ -8,7 +8,9 @@
 //!   cargo run -p backstay-test-faults --bin memory-faults -- --trials 10000
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
+pub mod block;
 pub mod life;
 pub mod memory;
+pub mod power;
 mod rot;
 pub mod trials;

@@ -393,7 +393,7 @@ fn name_of(recalled: &Recalled) -> u64 {
 }
 
 /// sled's panics are part of the trial; printed thousands of times they would hide what matters.
-fn hush_sled() {
+pub(crate) fn hush_sled() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let loud = std::panic::take_hook();

@@ -16,6 +16,16 @@ pub(crate) enum Part {
     Anchor,
     /// One of sled's files.
     View,
+    /// A link to a keyring, or a revocation.
+    Trust,
+    /// The device's key, or its enrolment.
+    Papers,
+    /// A bundle of plugins.
+    Bundle,
+    /// What is in a slot: the release, or what says which.
+    Slot,
+    /// A copy of the words that decide which slot boots.
+    Ledger,
 }
 
 /// How.
@@ -29,6 +39,8 @@ pub(crate) enum Kind {
     Cut,
     /// A sector of noise.
     Noise,
+    /// The file is gone.
+    Gone,
 }
 
 /// What was done to one file.
@@ -36,6 +48,8 @@ pub(crate) enum Kind {
 pub(crate) struct Harm {
     pub(crate) part: Part,
     pub(crate) kind: Kind,
+    /// The file, below the device's folder.
+    pub(crate) file: PathBuf,
     /// For people: file and place.
     pub(crate) told: String,
 }
@@ -53,7 +67,37 @@ pub(crate) fn harm(dir: &Path, random: &mut Random) -> Harm {
         0 => files.last().unwrap().clone(),
         _ => files[random.below(files.len())].clone(),
     };
-    let mut bytes = fs::read(&path).unwrap();
+    spoil(part, dir, &path, random)
+}
+
+/// Harms one file of all that a device has, or takes it away.
+pub(crate) fn harm_any(dir: &Path, random: &mut Random) -> Harm {
+    let all = [
+        (Part::Segment, "journal"),
+        (Part::Anchor, "journal"),
+        (Part::View, "view/sled"),
+        (Part::Trust, "trust"),
+        (Part::Papers, ""),
+        (Part::Bundle, "plugins"),
+        (Part::Slot, "slots/a"),
+        (Part::Slot, "slots/b"),
+        (Part::Ledger, "slots"),
+    ];
+    let there: Vec<_> = all.iter().filter(|(part, folder)| has(&dir.join(folder), *part)).collect();
+    let (part, folder) = *there[random.below(there.len())];
+    let files = files(&dir.join(folder), part);
+    let path = files[random.below(files.len())].clone();
+    if random.below(8) > 0 {
+        return spoil(part, dir, &path, random);
+    }
+    fs::remove_file(&path).unwrap();
+    let file = path.strip_prefix(dir).unwrap().to_owned();
+    Harm { part, kind: Kind::Gone, told: format!("{} is gone", file.display()), file }
+}
+
+/// Harms a file.
+fn spoil(part: Part, dir: &Path, path: &Path, random: &mut Random) -> Harm {
+    let mut bytes = fs::read(path).unwrap();
     // A file is longer than what is in it; harm is aimed at what says something, cuts at any byte.
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1).min(bytes.len().max(1));
     let (kind, place) = match random.below(12) {
@@ -84,25 +128,40 @@ pub(crate) fn harm(dir: &Path, random: &mut Random) -> Harm {
             (Kind::Noise, format!("at byte {at}"))
         }
     };
-    fs::write(&path, bytes).unwrap();
-    let name = path.file_name().unwrap().to_string_lossy();
-    Harm { part, kind, told: format!("{kind:?} in {part:?} file {name}, {place}") }
+    fs::write(path, bytes).unwrap();
+    let file = path.strip_prefix(dir).unwrap().to_owned();
+    Harm { part, kind, told: format!("{kind:?} in {part:?} file {}, {place}", file.display()), file }
+}
+
+fn has(folder: &Path, part: Part) -> bool {
+    folder.is_dir() && !files_of(folder, part).is_empty()
 }
 
 fn files(folder: &Path, part: Part) -> Vec<PathBuf> {
+    let files = files_of(folder, part);
+    assert!(!files.is_empty(), "no file of {part:?} in {}", folder.display());
+    files
+}
+
+fn files_of(folder: &Path, part: Part) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap()
         .map(|file| file.unwrap().path())
-        .filter(|path| path.is_file())
+        .filter(|path| path.is_file() && !path.is_symlink())
         .collect();
     files.retain(|path| match part {
         Part::Segment => path.extension().is_some_and(|extension| extension == "seg"),
         Part::Anchor => path.file_name().is_some_and(|name| name == "anchor"),
-        Part::View => true,
+        Part::Papers => {
+            path.extension().is_some_and(|extension| extension == "pem") || path.ends_with("enrolment")
+        }
+        Part::Ledger => {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("environment"))
+        }
+        Part::View | Part::Trust | Part::Bundle | Part::Slot => true,
     });
     files.sort();
     files.sort_by_key(|path| path.file_name().is_some_and(|name| name == "db"));
-    assert!(!files.is_empty(), "no file of {part:?} in {}", folder.display());
     files
 }
 

@@ -633,7 +633,8 @@ fn always(action: Action) -> Decision {
 
 /// The document's first rule, as a stand-in for the plugin: two bad windows in a row go back; on a confirmed
 /// release one bad window heals; a failing dependency freezes.
-fn two_windows(facts: &Facts) -> Decision {
+#[must_use]
+pub fn two_windows(facts: &Facts) -> Decision {
     let breached = |scope: Scope, windows: usize| {
         facts.objectives.iter().filter(|objective| objective.scope == scope).any(|objective| {
             let newest = objective.candidate.iter().rev().take(windows);
