@@ -142,7 +142,7 @@ const TESTS_FOLDER: &str = "tests";
 /// A name that ends in `*` stands for all that begin so. The packages under tests/ that are named use it as a peer to
 /// measure against, or to play the world.
 const EXCLUSIVE: &[(&str, &[&str])] = &[
-    ("sled", &[STORE, "backstay-test-bench", "backstay-test-faults"]),
+    ("sled", &[STORE, "backstay-test-bench", "backstay-test-faults", "backstay-test-lab-writer"]),
     ("redb", &["backstay-test-bench"]),
     ("rumqttc", &[LINK, "backstay-test-bench", "backstay-test-real"]),
     ("rumqttd", &[LINK, "backstay-test-bench", "backstay-test-real"]),

@@ -13,7 +13,7 @@ pub use broker::Broker;
 pub use cli::Cli;
 pub use device::Device;
 pub use fleet::{Build, Fleet, Layout, Pace, Tls, VERSIONS};
-pub use process::{Process, free_port, stop_on_signals};
+pub use process::{Process, free_port, stop_on_signals, stop_wanted};
 
 /// Something that a fleet needs did not work out.
 #[derive(Debug)]

@@ -118,7 +118,8 @@ pub fn stop_on_signals() -> io::Result<()> {
 }
 
 /// Whether somebody wants all of it to end.
-pub(crate) fn stop_wanted() -> bool {
+#[must_use]
+pub fn stop_wanted() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
