@@ -38,7 +38,10 @@ impl Profile {
 pub(crate) const AGENT: &str = "backstay-agent";
 
 /// The packages whose programs ship, in the order in which they are built.
-const SHIPPED: &[&str] = &[AGENT, "backstay-boot", "backstay"];
+const SHIPPED: &[&str] = &[AGENT, SLOTS, "backstay"];
+
+/// The package of the program that works the slots of a board.
+const SLOTS: &str = "backstay-boot";
 
 /// What the demo and the tests of real processes need beside them: the fleet, and the service on its devices.
 const PLAY: &[&str] = &["backstay-test-fleet", "backstay-test-service"];
@@ -49,7 +52,12 @@ pub(crate) fn build_with_play(workspace: &Workspace) -> Result<PathBuf, Trouble>
     build(workspace, Profile::Dev)
 }
 
-/// Builds both programs and returns the folder that they are in.
+/// Builds the program of slots alone, and returns the folder that it is in.
+pub(crate) fn build_slots(workspace: &Workspace) -> Result<PathBuf, Trouble> {
+    build_all(workspace, Profile::Dev, &[SLOTS])
+}
+
+/// Builds the programs that ship and returns the folder that they are in.
 pub(crate) fn build(workspace: &Workspace, profile: Profile) -> Result<PathBuf, Trouble> {
     build_all(workspace, profile, SHIPPED)
 }

@@ -45,7 +45,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("attacks", &["tests/attacks"]),
     ("gate", &["tests/gate"]),
     ("real", &["tests/real"]),
-    ("firmware", &["tests/firmware"]),
+    (BOARD_TIER, &["tests/firmware"]),
     ("languages", &["tests/plugins"]),
     (K8S_TIER, &["tests/k8s"]),
 ];
@@ -71,6 +71,9 @@ const LANGUAGES_TIER: &str = "plugins";
 /// The tier on a real control plane of Kubernetes: its programs take 10 to 20 minutes to build the first time, and its tests
 /// minutes, so nothing of it is part of what the pipeline runs.
 const K8S_TIER: &str = "k8s";
+
+/// The tier that installs on a board: it starts the program of slots and no other of ours, so that is all that is built for it.
+const BOARD_TIER: &str = "firmware";
 
 /// What its tests are told: where the programs are, or why there are none.
 const K8S: &str = "BACKSTAY_K8S";
@@ -105,7 +108,7 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>, allow_missing: bool)
         // Its tests of Jenkins files say that they were skipped if it isn't there.
         let _ = setup::ensure(Need::Groovy);
     }
-    if selected.iter().any(|package| package.folder == Path::new("tests/firmware")) {
+    if selected.iter().any(|package| package.folder == Path::new("tests").join(BOARD_TIER)) {
         // What is missing is told by the tests that want it; by the tier that runs them on purpose, as a failure.
         let tools = setup::ensure_all(&Need::FIRMWARE);
         if tier.is_some() && !allow_missing {
@@ -134,15 +137,18 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>, allow_missing: bool)
     let with_examples: Vec<_> =
         selected.iter().filter(|package| package.library == Library::Rust).copied().collect();
     let emulated = (tier == Some(EMULATED_TIER)).then(dist::emulated);
+    let on_a_board = tier == Some(BOARD_TIER);
     // Plugins, test programs, the agent's, programs; then the groups; then examples in the documentation.
     let length =
-        3 + usize::from(matches!(emulated, Some(Ok(_)))) + groups.len() + usize::from(tier.is_none());
+        2 + usize::from(!on_a_board) + usize::from(matches!(emulated, Some(Ok(_)))) + groups.len() + usize::from(tier.is_none());
     let mut row = Row::new(workspace.target.join("xtask/test"), length)?;
 
-    row.run(preparation("building the plugins", "cargo xtask plugins", {
-        let workspace = Rc::clone(&workspace);
-        move || plugins::build(&workspace).map(|_| ())
-    }));
+    if !on_a_board {
+        row.run(preparation("building the plugins", "cargo xtask plugins", {
+            let workspace = Rc::clone(&workspace);
+            move || plugins::build(&workspace).map(|_| ())
+        }));
+    }
     let built = Rc::new(RefCell::new(BTreeMap::new()));
     row.run(preparation(
         "building the tests",
@@ -166,9 +172,13 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>, allow_missing: bool)
     row.run(preparation("building the programs", "cargo xtask build", {
         let workspace = Rc::clone(&workspace);
         let all = tier.is_none();
-        move || match all {
-            true => programs::build_beside_tests(&workspace).map(|_| ()),
-            false => programs::build_with_play(&workspace).map(|_| ()),
+        move || {
+            let built = match (all, on_a_board) {
+                (true, _) => programs::build_beside_tests(&workspace),
+                (false, true) => programs::build_slots(&workspace),
+                (false, false) => programs::build_with_play(&workspace),
+            };
+            built.map(|_| ())
         }
     }));
     let told = Rc::new(RefCell::new(Vec::<(&str, OsString)>::new()));

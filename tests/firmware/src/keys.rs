@@ -38,7 +38,7 @@ impl Keys {
             run(&mut command);
         };
         let common = format!("/CN={name} authority");
-        let new = ["req", "-newkey", "rsa:2048", "-nodes", "-subj"];
+        let new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj"];
         openssl(
             &[&new[..], &[&*common, "-x509", "-days", "2"]].concat(),
             &[("-keyout", &authority_key), ("-out", &authority)],

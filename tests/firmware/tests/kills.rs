@@ -169,7 +169,7 @@ fn killed_everywhere(victim: Victim, by: By, of_each: u32) {
     board.stages(&versions[0]).unwrap();
     let took = begun.elapsed().as_secs_f64();
     let mut counts = BTreeMap::new();
-    let (mut kills, mut mounted) = (0, 0);
+    let mut kills = 0;
     let all = moments(of_each);
     for (number, moment) in all.iter().enumerate() {
         let (firmware, before) = (&versions[(number + 1) % 2], &versions[number % 2]);
@@ -179,17 +179,17 @@ fn killed_everywhere(victim: Victim, by: By, of_each: u32) {
             assert_eq!(error.transience(), Transience::Transient, "{victim:?} at {moment:?}: {error:?}");
         }
         kills += u32::from(killed);
-        mounted += board.left_mounted();
         let left = ends_well(&mut board, victim, firmware, &before, number % 4 == 3);
         let left = if matches!(result, Some(Ok(()))) { Left::Done } else { left };
         *counts.entry(left).or_insert(0) += 1;
     }
+    let mounted = board.left_mounted();
     let last = &versions[all.len() % 2];
     board.tries(last).unwrap();
     assert_eq!(board.boots(), last.release.version.as_str());
     board.confirms(last).unwrap();
     println!(
-        "summary: {victim:?} with {by:?}: {} moments, {kills} killed, left {counts:?}; bundles left mounted at the time: {mounted}; \
+        "summary: {victim:?} with {by:?}: {} moments, {kills} killed, left {counts:?}; bundles left mounted: {mounted}; \
          staging takes {took:.2} s; 0 bad ends",
         all.len()
     );

@@ -7,12 +7,9 @@ use backstay_slots::{
     BootWord, Slots as _,
     program::{Program, Timeouts},
 };
-use backstay_test_firmware::{Board, By, Kind, Switching, can_be_had, slots_program};
+use backstay_test_firmware::{Board, By, Kind, Switching, can_be_had, slots_program, ways};
 
 const IMAGE_BYTES: usize = 1_000_003;
-const WAYS: [(By, Switching); 3] =
-    [(By::Rauc, Switching::Ours), (By::Rauc, Switching::Rauc), (By::SwUpdate, Switching::Ours)];
-
 fn program(board: &Board) -> Program {
     let config = board.path("slots.toml").display().to_string();
     let argv = vec![slots_program().display().to_string(), "--config".into(), config];
@@ -26,7 +23,7 @@ fn an_update_goes_out_and_comes_home_through_the_program() {
     if !can_be_had() {
         return;
     }
-    for (by, switching) in WAYS {
+    for &(by, switching) in ways() {
         let mut board = Board::made(by, switching, IMAGE_BYTES);
         board.has_slots_toml();
         let (old, new) = (board.known[0].clone(), board.gets("1.1", Kind::Usual));

@@ -124,6 +124,10 @@ fn a_rauc_that_is_absent_busy_or_hangs_is_asked_again_later() {
     board.service = None;
     is_refused(&mut board, &new, Transience::Transient, "rauc status ended with exit code 1");
     board.starts_rauc();
+    // RAUC takes no bundle that somebody could still write to.
+    let writer = File::options().append(true).open(&new.artifact).unwrap();
+    is_refused(&mut board, &new, Transience::Transient, "existing open file descriptor");
+    drop(writer);
     // Somebody installs by hand, and RAUC is in the middle of it.
     let theirs = board.gets("1.2", Kind::Odd);
     let mut by_hand = Command::new(board.program("rauc"));

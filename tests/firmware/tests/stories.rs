@@ -6,17 +6,9 @@ use std::process::Command;
 
 use backstay_model::Transience;
 use backstay_slots::{BootWord, Slot, SlotError, Slots as _};
-use backstay_test_firmware::{Board, By, Kind, Switching, can_be_had, run, versions};
+use backstay_test_firmware::{Board, By, Kind, Switching, can_be_had, run, versions, ways};
 
 const IMAGE_BYTES: usize = 1_500_001;
-
-/// Who writes and who switches, as owners have it.
-const WAYS: [(By, Switching); 4] = [
-    (By::Rauc, Switching::Ours),
-    (By::Rauc, Switching::Rauc),
-    (By::SwUpdate, Switching::Ours),
-    (By::SwUpdate, Switching::Rauc),
-];
 
 #[test]
 fn an_update_is_staged_tried_and_confirmed() {
@@ -24,7 +16,7 @@ fn an_update_is_staged_tried_and_confirmed() {
         return;
     }
     println!("summary: {}", versions());
-    for (by, switching) in WAYS {
+    for &(by, switching) in ways() {
         let mut board = Board::made(by, switching, IMAGE_BYTES);
         let (old, new) = (board.known[0].clone(), board.gets("1.1", Kind::Usual));
         board.stages(&new).unwrap();
@@ -81,7 +73,7 @@ fn a_version_that_panics_falls_back_and_is_barred() {
     if !can_be_had() {
         return;
     }
-    for (by, switching) in WAYS {
+    for &(by, switching) in ways() {
         let mut board = Board::made(by, switching, IMAGE_BYTES);
         board.panics.push("1.1".into());
         let bad = board.gets("1.1", Kind::Usual);
@@ -145,19 +137,21 @@ fn exactly_one_switches() {
         run(Command::new(board.program("rauc")).arg("install").arg(&new.artifact));
         assert!(board.flash() == before, "{bootloader}, {more}: {}", board.environment());
     }
-    board.service = None;
-    board.configures_rauc("uboot", "", "");
-    board.starts_rauc();
-    let next = board.gets("1.2", Kind::Usual);
-    run(Command::new(board.program("rauc")).arg("install").arg(&next.artifact));
-    assert!(board.environment().starts_with("B A"), "RAUC switches by itself: {}", board.environment());
-    let error = board.stages(&next).unwrap_err();
-    assert!(matches!(error, SlotError::Writer { transience: Transience::Permanent, .. }), "{error:?}");
-    assert!(error.help().unwrap().contains("activate-installed=false"));
-    assert!(board.environment().starts_with("A |"), "{}", board.environment());
-    assert_eq!((board.boots(), board.status().other), ("1.0".to_owned(), None));
-
     drop(board);
+    for switching in [Switching::Ours, Switching::Rauc] {
+        let mut board = Board::made(By::Rauc, switching, IMAGE_BYTES);
+        board.service = None;
+        board.configures_rauc("uboot", "", "");
+        board.starts_rauc();
+        let next = board.gets("1.2", Kind::Usual);
+        run(Command::new(board.program("rauc")).arg("install").arg(&next.artifact));
+        assert!(board.environment().starts_with("B A"), "RAUC switches by itself: {}", board.environment());
+        let error = board.stages(&next).unwrap_err();
+        assert!(matches!(error, SlotError::Writer { transience: Transience::Permanent, .. }), "{error:?}");
+        assert!(error.help().unwrap().contains("activate-installed=false"));
+        assert!(board.environment().starts_with("A |"), "{}", board.environment());
+        assert_eq!((board.boots(), board.status().other), ("1.0".to_owned(), None));
+    }
     // An archive that brings a boot environment brings it to nobody.
     let mut board = Board::made(By::SwUpdate, Switching::Ours, IMAGE_BYTES);
     let new = board.gets("1.1", Kind::Switching);

@@ -10,7 +10,7 @@
 //! ```text
 //! rauc killed            RAUC's service installs on: busy until it is done, then staged again
 //! RAUC's service killed  the slot holds half; its status file still says `ok` of what was there before: not asked. A mount and
-//!                        a loop device stay until RAUC installs again or the machine restarts. Staged again
+//!                        a loop device stay until the machine restarts, and are in nobody's way. Staged again
 //! we were killed         `rauc` goes on and holds the device's lock: busy until it is done, then staged again
 //! power                  the slot holds anything; staged again
 //! ```
