@@ -8,10 +8,11 @@ use std::{
 };
 
 use backstay_boot::{
-    Backend, OpenError, Rauc, RaucSwitch, RaucWriter, Raw, Running, SdBoot, SwUpdate, Switch, UBoot, Write,
+    Backend, Image, OpenError, Rauc, RaucSwitch, RaucWriter, Raw, Running, SdBoot, SwUpdate, Switch, UBoot,
+    Write,
 };
 use backstay_model::Release;
-use backstay_slots::{Slot, SlotError, System, program};
+use backstay_slots::{Artifact, Slot, SlotError, System, program};
 
 use crate::{
     config::{self, Config},
@@ -25,7 +26,7 @@ const BUSY: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Slots as a configuration has them.
-pub type Slots = Backend<System, Box<dyn Switch>, Box<dyn Write>>;
+pub type Slots = Backend<System, Box<dyn Switch>, Writer>;
 
 /// The boot loader.
 pub fn switch(config: &Config) -> Result<Box<dyn Switch>, Trouble> {
@@ -48,8 +49,43 @@ fn rauc(config: &Config) -> Rauc {
     Rauc::new(command, names, timeout.duration())
 }
 
-/// Who writes.
-pub fn writer(config: &Config) -> Result<Box<dyn Write>, SlotError> {
+/// Who writes, once something is written or read back. Who only asks for the status opens no device: the system looks anew at
+/// each that was open for writing, and the one that runs may not be opened so at all.
+pub struct Writer {
+    config: Config,
+    opened: Option<Box<dyn Write>>,
+}
+
+impl Writer {
+    fn opened(&mut self) -> Result<&mut dyn Write, SlotError> {
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => writer(&self.config)?,
+        };
+        Ok(&mut **self.opened.insert(opened))
+    }
+}
+
+impl Write for Writer {
+    fn write(
+        &mut self,
+        slot: Slot,
+        release: &Release,
+        artifact: &mut dyn Artifact,
+    ) -> Result<Image, SlotError> {
+        self.opened()?.write(slot, release, artifact)
+    }
+
+    fn holds(&mut self, slot: Slot, image: &Image) -> Result<bool, SlotError> {
+        self.opened()?.holds(slot, image)
+    }
+
+    fn presumed(&mut self, slot: Slot, release: &Release) -> Result<Image, SlotError> {
+        self.opened()?.presumed(slot, release)
+    }
+}
+
+fn writer(config: &Config) -> Result<Box<dyn Write>, SlotError> {
     Ok(match &config.write {
         config::Write::Raw { a, b } => Box::new(Raw::open(a, b)?),
         config::Write::Rauc { a, b } => Box::new(RaucWriter::open(rauc(config), a, b)?),
@@ -65,7 +101,7 @@ pub fn open(config: &Config, release: Option<&Release>) -> Result<(Slots, Slot, 
     let begun = Instant::now();
     loop {
         let running = Running { slot, boot: boot.clone(), release: release.cloned() };
-        let (switch, write) = (switch(config)?, writer(config)?);
+        let (switch, write) = (switch(config)?, Writer { config: config.clone(), opened: None });
         match Backend::open(&config.ledger, switch, write, config.tries(), running) {
             Err(SlotError::Busy { .. }) if begun.elapsed() < BUSY => thread::sleep(LOOK_EVERY),
             Err(error) => return Err(error.into()),
