@@ -6,12 +6,15 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use backstay_config::{Broker, Document, Plugin, Problem, Problems, Span};
+use backstay_config::{Broker, Document, Plugin, Problem, Problems, Setting, Span};
 use backstay_core::{Allowance, Backoff, DeviceSettings, RUNGS_MAX, Retries, Rung, Watched};
 use backstay_model::{Hardware, Name, Scope};
 use backstay_slots::Tries;
 use serde::Deserialize;
 
+/// The executor's setting that names the command which makes the device run what its slots say, and that command's name where
+/// it isn't set.
+const RESTART: &str = "restart";
 /// The most probes of a device.
 const PROBES_MAX: usize = 32;
 
@@ -105,6 +108,17 @@ pub enum Slots {
         /// Restarts that a release on trial is given before the device falls back.
         #[serde(default = "default_tries")]
         tries: u8,
+    },
+    /// Another program, which works a boot loader. What is in the slots is what this machine boots.
+    Program {
+        /// The program by its full path, and what it is always to be told.
+        command: Vec<String>,
+        /// How long it may take for anything but staging. Before a slot is tried or gone home to, all of it is read.
+        #[serde(default = "default_slots_timeout")]
+        timeout: Span,
+        /// How long it may take to write a release into a slot, and to read it back.
+        #[serde(default = "default_stage_timeout")]
+        stage_timeout: Span,
     },
 }
 
@@ -294,6 +308,12 @@ fn default_beat() -> Span {
 }
 fn default_tries() -> u8 {
     3
+}
+fn default_slots_timeout() -> Span {
+    Span::from_secs(120)
+}
+fn default_stage_timeout() -> Span {
+    Span::from_secs(3 * 3600)
 }
 fn default_grace() -> Span {
     Span::from_secs(10)
@@ -519,8 +539,46 @@ impl Config {
                 wrong("slots.tries", "expected 1 to 7");
             }
             Slots::Files { .. } => {}
+            Slots::Program { .. } => self.problems_with_program(&mut wrong),
         }
         problems
+    }
+
+    /// Where another program works the slots, what runs is the machine's whole system.
+    fn problems_with_program(&self, wrong: &mut dyn FnMut(&str, &str)) {
+        let Slots::Program { command, timeout, stage_timeout } = &self.slots else { return };
+        if !command.first().is_some_and(|program| program.starts_with('/')) {
+            wrong(
+                "slots.command",
+                "expected a program by its full path, and its arguments: [\"/usr/bin/backstay-slots\"]",
+            );
+        }
+        if *timeout > Span::from_secs(3600) {
+            wrong("slots.timeout", "expected at most 1h");
+        }
+        if stage_timeout < timeout || *stage_timeout > Span::from_secs(24 * 3600) {
+            wrong("slots.stage_timeout", "expected at least slots.timeout, and at most 24h");
+        }
+        let of_slot = |text: &String| text.contains("{release}");
+        if let Some(service) = &self.service
+            && (service.command.iter().any(of_slot) || service.environment.values().any(of_slot))
+        {
+            wrong(
+                "service",
+                "expected no {release} in it: slots hold no program, they are what this machine boots",
+            );
+        }
+        let name = match self.executor.settings.iter().find(|(name, _)| name.as_str() == RESTART) {
+            Some((_, Setting::Text(name))) => name,
+            Some((_, Setting::Flag(_) | Setting::Number(_) | Setting::Texts(_))) | None => RESTART,
+        };
+        let command = self.commands.iter().find(|(command, _)| command.as_str() == name);
+        if !matches!(command, Some((_, Command::Program(_)))) {
+            wrong(
+                &format!("commands.{name}"),
+                "expected a program that restarts this machine: { argv = [\"/usr/bin/systemctl\", \"reboot\"] }",
+            );
+        }
     }
 }
 
@@ -573,6 +631,72 @@ attempts = 3
             "{}",
             told(&slow)
         );
+    }
+
+    /// With a boot loader a restart is the machine's, and there is no program in a slot to supervise.
+    #[test]
+    fn slots_of_another_program_are_the_whole_system() {
+        let slots =
+            |rest: &str| format!("backend = \"program\"\ncommand = [\"/usr/bin/backstay-slots\"]{rest}");
+        let with = |rest: &str| {
+            SMALL
+                .replace("backend = \"files\"\npath = \"/var/lib/backstay/slots\"", &slots(rest))
+                .replace("{release}", "/usr/bin/pump")
+        };
+        let supervised = with("");
+        assert_eq!(
+            told(&supervised),
+            "agent.toml:9: commands.restart: expected a program that restarts this machine: \
+             { argv = [\"/usr/bin/systemctl\", \"reboot\"] }"
+        );
+        // The restart of the program stays a rung of the ladder, the executor restarts the machine.
+        let good = supervised.replace(
+            "executor-ota.bundle\"",
+            "executor-ota.bundle\"\nsettings = { restart = \"reboot\" }\n[commands.reboot]\nargv = [\"/sbin/reboot\"]",
+        );
+        Config::of(&Document::new(Path::new("agent.toml"), &good)).unwrap();
+        assert!(
+            told(&good.replace("commands.reboot", "commands.boot")).contains(": commands.reboot: expected")
+        );
+        assert_eq!(
+            told(&good.replace("/usr/bin/pump", "{release}")),
+            "agent.toml:6: service: expected no {release} in it: slots hold no program, they are what this machine boots"
+        );
+        assert!(
+            told(&good.replace("[\"/usr/bin/backstay-slots\"]", "[]"))
+                .starts_with("agent.toml:5: slots.command: expected a program by its full path")
+        );
+        let times = with("\ntimeout = \"2h\"\nstage_timeout = \"1h\"");
+        assert!(
+            told(&times).starts_with(
+                "agent.toml:6: slots.timeout: expected at most 1h\n\
+                 agent.toml:7: slots.stage_timeout: expected at least slots.timeout, and at most 24h\n"
+            ),
+            "{}",
+            told(&times)
+        );
+        assert!(
+            told(&with("\ntries = 3")).contains("slots: unknown field `tries`"),
+            "{}",
+            told(&with("\ntries = 3"))
+        );
+    }
+
+    #[test]
+    fn a_rung_may_restore_the_configuration_where_there_is_one() {
+        let rung = SMALL.replace("playbook = \"restart\"", "playbook = \"restore-configuration\"");
+        assert!(told(&rung).contains("expected the name of a command under [commands]"));
+        let file = |path: &str| format!("{rung}[[lkg]]\nfile = \"{path}\"\n");
+        let config =
+            Config::of(&Document::new(Path::new("agent.toml"), &file("/etc/pump/pump.toml"))).unwrap();
+        assert_eq!(config.ladder[0].playbook.as_str(), lkg::RESTORE);
+        for path in ["pump.toml", "/etc/../pump.toml"] {
+            assert!(told(&file(path)).contains("lkg[0].file: expected a path from the root"), "{path}");
+        }
+        let twice = format!("{}[[lkg]]\nfile = \"/a\"\n", file("/a"));
+        assert!(told(&twice).contains("lkg[1].file: expected a file that no other one is"));
+        let taken = file("/a").replace("[policy]", "restore-configuration = { argv = [\"x\"] }\n[policy]");
+        assert!(told(&taken).contains("commands.restore-configuration: expected another name"));
     }
 
     #[test]

@@ -1,15 +1,16 @@
 //! What a factory does once: the first release into empty slots.
 
 use std::{
-    fs::File,
+    fs::{DirBuilder, File},
     io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
 };
 
 use backstay_model::{Digest, Release, Version};
 use sha2::{Digest as _, Sha256};
 
-use crate::config::{Config, Slots};
+use crate::{config::Config, slots};
 
 /// The first release of a device.
 #[derive(Debug)]
@@ -43,19 +44,24 @@ impl Arguments {
 }
 
 impl Provision {
-    /// Puts it into the slots. Done before with the same release, it changes nothing.
+    /// Puts it into the slots; where another program works them, its image is there by now, and the program is told which it
+    /// is. Done before with the same release, it changes nothing.
     ///
     /// # Errors
     /// If the artifact can't be read, or the slots hold something else.
     pub fn put(&self, config: &Config) -> Result<(), Box<dyn std::error::Error>> {
-        let mut file = File::open(&self.artifact)?;
+        let cannot_read = |error| format!("cannot read {}: {error}", self.artifact.display());
+        let mut file = File::open(&self.artifact).map_err(cannot_read)?;
         let (digest, length) = digest(&mut file)?;
         file.seek(SeekFrom::Start(0))?;
         let release =
             Release { version: self.version.clone(), digest, length, security_epoch: self.security_epoch };
-        let Slots::Files { path, .. } = &config.slots;
-        backstay_slots::provision(path, &release, &mut file)?;
-        println!("{release} is in {}", path.display());
+        // As the package and the unit make it: the device's key will be in it.
+        DirBuilder::new().recursive(true).mode(0o700).create(&config.state).map_err(|error| {
+            format!("cannot make {}, where the device keeps its state: {error}", config.state.display())
+        })?;
+        slots::provision(&config.slots, &release, &mut file)?;
+        println!("{release} is what runs here");
         Ok(())
     }
 }

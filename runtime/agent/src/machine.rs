@@ -1,4 +1,4 @@
-//! The machine under the agent: its slots, the program that runs from them, and the commands that runs may use.
+//! The machine under the agent: its slots, the program that it supervises, and the commands that runs may use.
 //!
 //! Here: joining those three, so that "restart" means what it means on a machine with a boot loader: the slots
 //! say what runs next, tries are counted, and a release that didn't come up falls back. Not here: when any of
@@ -14,13 +14,15 @@ use backstay_hands::{Ended, Fetch, FetchError, Hands, Supervised, beside, spawn}
 use backstay_model::{
     Answer, Deed, Name, Outcome, Output, Reason, Release, SlotDeed, SlotStatus, Transience, causes,
 };
-use backstay_slots::{Files, SlotError, Slots};
+use backstay_slots::{SlotError, Slots};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::slots::Backend;
 
 /// The machine, for those who act on it. Clones act on the same one.
 #[derive(Clone)]
 pub struct Machine {
-    slots: Arc<Mutex<Files>>,
+    slots: Arc<Mutex<Backend>>,
     hands: Arc<Hands>,
     fetch: Option<Fetch>,
     /// The commands that are about the supervised program.
@@ -53,7 +55,7 @@ impl Machine {
     /// what ends by itself is told to `ended`.
     #[must_use]
     pub fn new(
-        slots: Files,
+        slots: Backend,
         hands: Hands,
         fetch: Option<Fetch>,
         restarts: Vec<Name>,
@@ -85,17 +87,16 @@ impl Machine {
         self.with_slots(|slots| slots.note_boot()).await
     }
 
-    /// Starts what the slots say is next, and counts the try if it is one.
+    /// Starts what is supervised: what the slots say is next, and counts the try if it is one.
     ///
     /// # Errors
     /// If there is nothing that could run.
     pub async fn boot(&self) -> Result<Started, SlotError> {
         // The slots are not switched under a program that runs.
         self.tell(Service::Stop).await;
-        let boot = self.with_slots(Files::begin_boot).await?;
-        let findings = boot.findings.iter().map(ToString::to_string).collect();
-        self.tell(Service::Start(boot.path)).await;
-        Ok(Started { findings })
+        let begun = self.with_backend(Backend::begin).await?;
+        self.tell(Service::Start(begun.path)).await;
+        Ok(Started { findings: begun.findings })
     }
 
     async fn tell(&self, what: Service) {
@@ -170,15 +171,27 @@ impl Machine {
         answer(done)
     }
 
-    /// Slots read whole artifacts, so they work beside the agent's one thread.
     async fn with_slots<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Files) -> Result<T, SlotError> + Send + 'static,
+        work: impl FnOnce(&mut dyn Slots) -> Result<T, SlotError> + Send + 'static,
+    ) -> Result<T, SlotError> {
+        self.with_backend(|backend| work(backend.slots())).await
+    }
+
+    /// Slots read whole artifacts, so they work beside the agent's one thread.
+    async fn with_backend<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Backend) -> Result<T, SlotError> + Send + 'static,
     ) -> Result<T, SlotError> {
         let slots = Arc::clone(&self.slots);
         let done = beside(move || {
             // Every operation of slots can be asked for again, so one that panicked leaves nothing half believed.
-            work(&mut slots.lock().unwrap_or_else(PoisonError::into_inner))
+            let mut backend = slots.lock().unwrap_or_else(PoisonError::into_inner);
+            let done = work(&mut backend);
+            for finding in backend.findings() {
+                tracing::warn!(finding, "slots");
+            }
+            done
         });
         match done.await {
             Ok(done) => done,

@@ -12,6 +12,7 @@ mod identity;
 mod kept;
 mod log;
 mod machine;
+mod slots;
 mod start;
 mod trust;
 mod uplink;

@@ -25,7 +25,6 @@ use backstay_model::{
     Digest, Event, Generation, Millis, Mono, Name, PluginId, PluginRole, Reason, Release, Scope, causes,
 };
 use backstay_plugins::{Judge, LoadError, Loader, Mark, Ready, Tier, configured, floors_after, pin, terms};
-use backstay_slots::{Files, Slots as _, Tries};
 use backstay_trust::{Accepted, GrantedPlugin, Keyring};
 use backstay_wire::Stream;
 use tokio::sync::mpsc;
@@ -33,7 +32,7 @@ use tokio::sync::mpsc;
 use crate::{
     bundles::Bundles,
     clock::{Clock, boot_id},
-    config::{Command, Config, ProbeScope, ServiceAction, Slots, Supervise},
+    config::{Command, Config, ProbeScope, ServiceAction, Supervise},
     driver::{
         Driver,
         upgrading::{heard as heard_of, recorded},
@@ -42,6 +41,7 @@ use crate::{
     kept::Kept,
     log,
     machine::Machine,
+    slots::{self, Backend},
     trust::keyring_at,
 };
 
@@ -85,6 +85,7 @@ pub fn check(config: &Config) -> Fallible<()> {
     let (_, roots) = hands(config)?;
     Probes::check(probes(config), &roots)?;
     config.service.as_ref().map(|service| supervised(service, &config.state)).transpose()?;
+    slots::check(&config.slots)?;
     println!("the configuration is good");
     Ok(())
 }
@@ -115,10 +116,8 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
     let unheard_max = config.trust.unheard_max.map(Span::millis);
     let keyring = keyring_at(&trust, heard, clock, unheard_max);
 
-    let Slots::Files { path, tries } = &config.slots;
-    let tries = Tries::new(*tries).ok_or("slots.tries is out of bounds")?;
-    let (mut slots, findings) = Files::open(path, tries)?;
-    first.extend(findings.iter().map(|finding| degraded(&finding.to_string())));
+    let (mut slots, findings) = Backend::open(&config.slots)?;
+    first.extend(findings.iter().map(|finding| degraded(finding)));
 
     let mut confidence = Confidence {
         quarantine: kept.as_ref().map(|kept| kept.quarantine.clone()).unwrap_or_default(),
@@ -192,7 +191,7 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
     let (ends, ended) = mpsc::channel(16);
     // The start of the agent is a restart of what it supervises: tries are counted here.
     let settings = config.device_settings();
-    let status = if service.is_some() { None } else { Some(slots.status()?) };
+    let status = if service.is_some() { None } else { Some(slots.slots().status()?) };
     let machine = Machine::new(slots, hands, fetch.clone(), restarts, service, ends);
     let status = match status {
         Some(status) => status,
