@@ -24,8 +24,9 @@ const PACKAGE: &str = "backstay-test-bench";
 /// Release without the long link; what is compared is compiled alike.
 const PROFILE: &str = "quick";
 
-/// The measurement of the agent as it ships.
+/// The measurements of the agent as it ships: how large it is, and what it takes beside others.
 const AGENT: &str = "agent";
+const IDLE: &str = "idle";
 /// The one that asks the server.
 const BEATS: &str = "beats";
 /// The one with the policy in it.
@@ -97,7 +98,10 @@ pub(crate) fn run(workspace: &Workspace, request: &Request) -> Result<(), Troubl
 fn measure(workspace: &Workspace, name: &str, arguments: &[OsString]) -> Result<(), Trouble> {
     let mut command = cargo();
     match name {
-        AGENT => {
+        AGENT | IDLE => {
+            if name == IDLE {
+                setup::ensure_all(&[Need::Broker, Need::Rauc, Need::SwUpdate, Need::Mender, Need::Bus])?;
+            }
             // Measured from outside: what ships has to be there, whoever measures may be built any way.
             let agent = dist::build(workspace, toolchain::host()?)?.file;
             plugins::build(workspace)?;

@@ -55,6 +55,11 @@ pub(crate) enum Need {
     Postgres,
     Ssh,
     LoadBalancer,
+    /// One of the update clients that `cargo xtask bench idle` runs the agent beside.
+    Mender,
+    /// What recipes are written for: BitBake's parser, and Kconfig's. They stay below the target folder.
+    BitBake,
+    Kconfig,
     /// What tests/firmware installs with, and boards' own tools.
     Rauc,
     SwUpdate,
@@ -67,9 +72,6 @@ pub(crate) enum Need {
     Tracer,
     DeviceServer,
     FileSystem,
-    /// What recipes are written for: BitBake's parser, and Kconfig's. They stay below the target folder.
-    BitBake,
-    Kconfig,
     /// Makes plugins of C, of Python, and of JavaScript. They stay below the target folder: nothing else may want them.
     PluginsInC,
     PluginsInPython,
@@ -96,13 +98,11 @@ impl Need {
     ];
 
     /// What takes long to get and is wanted by one command only, which gets it by itself.
-    const RARE: [Need; 21] = [
+    const RARE: [Need; 22] = [
         Need::Metrics,
         Need::Postgres,
         Need::Ssh,
         Need::LoadBalancer,
-        Need::BitBake,
-        Need::Kconfig,
         Need::Rauc,
         Need::SwUpdate,
         Need::BootEnvironment,
@@ -110,6 +110,9 @@ impl Need {
         Need::Squashfs,
         Need::Bus,
         Need::Cpio,
+        Need::Mender,
+        Need::BitBake,
+        Need::Kconfig,
         Need::ArmGnu,
         Need::IntelMusl,
         Need::Registry,
@@ -166,6 +169,7 @@ impl Need {
             Need::Tracer => "strace",
             Need::DeviceServer => "qemu-storage-daemon",
             Need::FileSystem => "mkfs.ext4",
+            Need::Mender => "mender",
             Need::BitBake => "bitbake",
             Need::Kconfig => "kconfiglib",
             Need::Registry => "registry",
@@ -188,6 +192,8 @@ impl Need {
             Need::BrokerClients | Need::Metrics | Need::Postgres | Need::Ssh | Need::LoadBalancer => {
                 "tests/real"
             }
+            Need::Mender => "cargo xtask bench idle",
+            Need::BitBake | Need::Kconfig => "the tests of recipes (else: skipped)",
             Need::Rauc
             | Need::SwUpdate
             | Need::BootEnvironment
@@ -196,7 +202,6 @@ impl Need {
             | Need::Bus
             | Need::Cpio => "tests/firmware (else: skipped)",
             Need::Tracer | Need::DeviceServer | Need::FileSystem => "tests/faults (else: skipped)",
-            Need::BitBake | Need::Kconfig => "the tests of recipes (else: skipped)",
             Need::Registry => "cargo xtask test",
             Need::Groovy => "tests/gate (else: skipped)",
             Need::SupplyChain => "cargo xtask check --supply-chain",
@@ -221,7 +226,7 @@ impl Need {
             Need::Groovy => toolchain::of_languages(GROOVY_FILE),
             Need::SupplyChain => works("deny"),
             Need::ArmCompiler => on_path(self.name()).filter(|compiler| finds_headers(compiler)),
-            Need::ArmRunner | Need::Broker | Need::BrokerClients => on_path(self.name()),
+            Need::ArmRunner | Need::Broker | Need::BrokerClients | Need::Mender => on_path(self.name()),
             Need::Metrics | Need::Ssh | Need::LoadBalancer => on_path(self.name()),
             Need::Rauc
             | Need::SwUpdate
@@ -269,6 +274,7 @@ impl Need {
             Need::Tracer => &["strace"],
             Need::DeviceServer => &["qemu-system-common"],
             Need::FileSystem => &["e2fsprogs"],
+            Need::Mender => &["mender-client"],
         }
     }
 
@@ -291,6 +297,7 @@ impl Need {
             Need::ArmCompiler | Need::ArmRunner | Need::Broker | Need::BrokerClients => {
                 vec![Attempt::apt(&[], self.debian())]
             }
+            Need::Tracer | Need::DeviceServer | Need::FileSystem => vec![Attempt::apt(&[], self.debian())],
             Need::Rauc
             | Need::SwUpdate
             | Need::BootEnvironment
@@ -298,10 +305,9 @@ impl Need {
             | Need::Squashfs
             | Need::Bus
             | Need::Cpio => vec![Attempt::apt(&[], self.debian()).without_services()],
-            Need::Metrics | Need::Postgres | Need::Ssh | Need::LoadBalancer => {
+            Need::Metrics | Need::Postgres | Need::Ssh | Need::LoadBalancer | Need::Mender => {
                 vec![Attempt::apt(&[], self.debian()).without_services()]
             }
-            Need::Tracer | Need::DeviceServer | Need::FileSystem => vec![Attempt::apt(&[], self.debian())],
             Need::PluginsInC => self.or_after_debian(|| Attempt::pip("ziglang==0.17.1")),
             Need::PluginsInPython => self.or_after_debian(|| Attempt::pip("componentize-py==0.25.1")),
             Need::BitBake => self.or_after_debian(|| Attempt::pip("bitbake-setup==2.19.0")),

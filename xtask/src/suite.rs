@@ -108,16 +108,16 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>, allow_missing: bool)
         // Its tests of Jenkins files say that they were skipped if it isn't there.
         let _ = setup::ensure(Need::Groovy);
     }
+    if selected.iter().any(|package| package.folder == Path::new("xtask")) {
+        // The same for those that read recipes.
+        let _ = setup::ensure_all(&[Need::BitBake, Need::Kconfig]);
+    }
     if selected.iter().any(|package| package.folder == Path::new("tests").join(BOARD_TIER)) {
         // What is missing is told by the tests that want it; by the tier that runs them on purpose, as a failure.
         let tools = setup::ensure_all(&Need::FIRMWARE);
         if tier.is_some() && !allow_missing {
             tools?;
         }
-    }
-    if selected.iter().any(|package| package.folder == Path::new("xtask")) {
-        // The same for those that read recipes.
-        let _ = setup::ensure_all(&[Need::BitBake, Need::Kconfig]);
     }
     if selected.iter().any(|package| package.folder == Path::new("tests/faults")) {
         let tools = setup::ensure_all(&Need::FAULTS);

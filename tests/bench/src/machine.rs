@@ -92,6 +92,13 @@ impl Versions {
         self
     }
 
+    /// A program, too, as it answers to these words.
+    #[must_use]
+    pub fn with_said(mut self, name: &str, program: &str, arguments: &[&str]) -> Self {
+        self.0.push((name.into(), said(program, arguments).unwrap_or_else(|| "unknown".into())));
+        self
+    }
+
     /// All of them.
     pub(crate) fn all(&self) -> &[(String, String)] {
         &self.0
