@@ -21,6 +21,7 @@ mod ladder;
 mod lock;
 mod migrations;
 mod quarantine;
+mod reset;
 mod rng;
 mod schema_gate;
 mod setback;
@@ -48,6 +49,7 @@ pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
 pub use lock::{Lock, Locked, Stale};
 pub use migrations::{Migrating, Migrations, Ordered};
 pub use quarantine::Quarantine;
+pub use reset::{Before, Reset, Traces, Tried};
 pub use rng::Rng;
 pub use schema_gate::{
     Code, Columns, DualWriter, FlagState, GateMove, GateRefusal, GateWish, Hindrance, Migration, Phase,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Action, BootId, Came, CohortId, Decision, DeviceId, Digest, Direction, Equipped, Facts, Fence,
     Generation, Handover, Memo, Millis, Mono, Name, Order, Outcome, Permille, PluginId, PluginUpgrade, Reach,
-    Release, RolloutId, Ticket, Word,
+    Release, ResetCause, RolloutId, Ticket, Word,
 };
 
 /// Something that an instance saw, decided, or is about to do. New kinds are added at the end: the position
@@ -304,6 +304,24 @@ pub enum Event {
     /// Something happened to a target of the server. Devices have none, so they carry it as bytes that they can't read.
     /// It is a [`TargetEvent`](crate::TargetEvent) in the server's own form, at most 4 KiB.
     Target(Vec<u8>),
+    /// The machine has started anew since this instance was last up.
+    Reset {
+        /// Which boot is on.
+        boot: BootId,
+        /// Why.
+        cause: ResetCause,
+        /// The starts that the release on trial has left, after what was given back; `None`: none is on trial.
+        tries_left: Option<u8>,
+    },
+    /// The configuration of a release that was confirmed and is well was kept: what a restoration brings back.
+    Captured {
+        /// Which release.
+        release: Release,
+        /// So many files are restored.
+        files: u32,
+        /// Files that are left alone, and why. At most 256 bytes.
+        left: String,
+    },
 }
 
 impl Event {

@@ -334,6 +334,17 @@ impl fmt::Display for Event {
             }
             // Whoever can read it tells it in its own words.
             Self::Target(_) => f.write_str("a target"),
+            Self::Reset { cause, tries_left, .. } => {
+                write!(f, "the machine started anew: {cause}")?;
+                match tries_left {
+                    Some(left) => write!(f, ", {left} tries left"),
+                    None => Ok(()),
+                }
+            }
+            Self::Captured { release, files, left } => {
+                write!(f, "captured the configuration of {release}: {files} files")?;
+                if left.is_empty() { Ok(()) } else { write!(f, "; left alone: {left}") }
+            }
             Self::Gap { after, why } => write!(f, "records after {after} were lost: {why}"),
         }
     }

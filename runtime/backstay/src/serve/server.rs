@@ -464,6 +464,8 @@ fn tell(event: &Event) {
         | Event::Stepped { .. }
         | Event::Upgrade(_)
         | Event::Target(_)
+        | Event::Reset { .. }
+        | Event::Captured { .. }
         | Event::Trusts { .. } => tracing::info!("{event}"),
     }
 }

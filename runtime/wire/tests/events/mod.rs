@@ -4,7 +4,7 @@ use backstay_model::{
     Action, BootId, Breaker, Came, Cause, CohortId, Decision, DeviceId, Digest, Direction, Equipped, Event,
     Excluded, Facts, Fence, Generation, Handover, HandoverStep, Infra, InfraKind, Memo, Millis, Mono, Name,
     Objective, Order, Outcome, Permille, PluginId, PluginRole, PluginUpgrade, Reach, Reason, Refused,
-    RolloutId, Schema, Scope, Task, Ticket, Told, Transience, UpgradeStep, Window, Word,
+    ResetCause, RolloutId, Schema, Scope, Task, Ticket, Told, Transience, UpgradeStep, Window, Word,
 };
 
 use crate::samples::release;
@@ -181,6 +181,8 @@ pub(crate) fn all() -> Vec<Event> {
         Event::Trusts { number: 2, keyring: Digest([8; 32]), revocation: Some(5) },
         upgrade(UpgradeStep::Confirmed),
         Event::Target(vec![1, 2, 3]),
+        Event::Reset { boot: BootId(2), cause: ResetCause::Unknown, tries_left: Some(3) },
+        Event::Captured { release: release("1.5.0", 5), files: 2, left: "pump.key: by its name".into() },
     ]
 }
 
@@ -264,5 +266,7 @@ pub(crate) fn number(event: &Event) -> usize {
         Event::Trusts { .. } => 38,
         Event::Upgrade(_) => 39,
         Event::Target(_) => 40,
+        Event::Reset { .. } => 41,
+        Event::Captured { .. } => 42,
     }
 }
