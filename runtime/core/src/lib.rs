@@ -13,6 +13,7 @@ mod backoff;
 mod breaker;
 mod budget;
 mod cohort;
+pub mod credential;
 mod device;
 mod estate;
 mod gate;

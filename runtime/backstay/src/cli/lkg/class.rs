@@ -1,11 +1,12 @@
 //! Classes: which keys of a ConfigMap or Secret are configuration, and which are credentials.
 //!
-//! Here: the rules, in what order they count, and what a credential looks like where no rule of a person's says. A frozen copy of a
-//! credential that was changed since takes a service down, so a key is a credential wherever there is doubt. Not here: what becomes of
-//! either (`document`).
+//! Here: the rules, in what order they count. A frozen copy of a credential that was changed since takes a service down, so a key is a
+//! credential wherever there is doubt. Not here: what a credential looks like where no rule of a person's says (`core`: `credential`), and
+//! what becomes of either (`document`).
 
 use std::{fmt, str::FromStr};
 
+use backstay_core::credential::{NAMES, fits, looks_like};
 use serde::{Deserialize, Serialize, Serializer, de};
 
 use super::object::{Kind, ObjectId};
@@ -41,12 +42,12 @@ pub(crate) struct Rule {
 
 impl Rule {
     fn fits(&self, object: &ObjectId, key: &str) -> bool {
-        self.is_about(object) && matches(&self.key, key)
+        self.is_about(object) && fits(&self.key, key)
     }
 
     /// Whether it says anything of `object`.
     pub(crate) fn is_about(&self, object: &ObjectId) -> bool {
-        matches(&self.kind, object.kind.as_str()) && matches(&self.name, &object.name)
+        fits(&self.kind, object.kind.as_str()) && fits(&self.name, &object.name)
     }
 }
 
@@ -78,7 +79,7 @@ impl FromStr for Rule {
         if parts.next().is_some() {
             return Err(wrong());
         }
-        if !Kind::ALL.iter().any(|known| matches(&kind, known.as_str())) {
+        if !Kind::ALL.iter().any(|known| fits(&kind, known.as_str())) {
             return Err(format!("{kind:?} is no kind that has keys: expected configmap, secret or *"));
         }
         Ok(Self { class, kind, name, key })
@@ -102,71 +103,6 @@ fn is_pattern(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'*');
     (1..=253).contains(&text.len()) && text.bytes().all(allowed)
 }
-
-/// Whether `text` is as `pattern` has it, which the executors that put keys back see in the same way. In time that grows with their
-/// product: a star is only ever taken longer, never anew.
-fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut at, mut read, mut star) = (0, 0, None);
-    while let Some(byte) = text.get(read) {
-        match pattern.get(at) {
-            Some(b'*') => {
-                star = Some((at, read));
-                at += 1;
-            }
-            Some(wanted) if wanted.eq_ignore_ascii_case(byte) => (at, read) = (at + 1, read + 1),
-            Some(_) | None => {
-                let Some((back, taken)) = star else { return false };
-                star = Some((back, taken + 1));
-                (at, read) = (back + 1, taken + 1);
-            }
-        }
-    }
-    pattern.get(at..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
-}
-
-/// What keys of ConfigMaps are called that hold credentials.
-const NAMES: [&str; 31] = [
-    "*password*",
-    "*passwd*",
-    "*passphrase*",
-    "*_pwd",
-    "*secret*",
-    "*token*",
-    "*credential*",
-    "*apikey*",
-    "*api_key*",
-    "*api-key*",
-    "*api.key*",
-    "*accesskey*",
-    "*access_key*",
-    "*access-key*",
-    "*access.key*",
-    "*private*key*",
-    "*htpasswd*",
-    "*kubeconfig*",
-    "*dockerconfig*",
-    "id_rsa*",
-    "id_ecdsa*",
-    "id_ed25519*",
-    "*.key",
-    "*.pem",
-    "*.crt",
-    "*.p12",
-    "*.pfx",
-    "*.jks",
-    "*.keystore",
-    "*.keytab",
-    "*_dsn",
-];
-
-/// What comes before a password in the text of a configuration.
-const WORDS: [&str; 9] =
-    ["password", "passwd", "passphrase", "secret", "token", "apikey", "api_key", "api-key", "access_key"];
-
-/// How keys begin that services give out.
-const BEGINNINGS: [&str; 9] =
-    ["AKIA", "ASIA", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-"];
 
 /// Rules in their order: the first that fits a key counts, and there is one for every key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -245,50 +181,6 @@ fn usual() -> impl Iterator<Item = Rule> {
     named.chain(rest)
 }
 
-/// What a value looks like, if it looks like a credential.
-fn looks_like(value: &[u8]) -> Option<&'static str> {
-    let text = String::from_utf8_lossy(value);
-    if text.contains("-----BEGIN ") {
-        return Some("a private key or a certificate");
-    }
-    let words = || text.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | ',' | '=' | ':'));
-    if words().any(|word| BEGINNINGS.iter().any(|begins| word.starts_with(begins) && word.len() >= 16)) {
-        return Some("a key as services give them out");
-    }
-    // A JSON Web Token: three parts of base64, of which two are objects.
-    if words().any(|word| word.starts_with("eyJ") && word.split('.').count() == 3 && word.contains(".eyJ")) {
-        return Some("a token");
-    }
-    if text.split_whitespace().any(has_password) {
-        return Some("an address with a password in it");
-    }
-    text.lines().any(sets_password).then_some("a line that sets a password, a token or a key")
-}
-
-/// Whether an address says who is there, and their password (RFC 3986, section 3.2.1).
-fn has_password(word: &str) -> bool {
-    let Some((_, rest)) = word.split_once("://") else { return false };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let user = authority.rsplit_once('@').and_then(|(user, _)| user.split_once(':'));
-    user.is_some_and(|(_, password)| !password.is_empty() && !is_placeholder(password))
-}
-
-/// Whether a line is `...password = something`, in the forms that properties, YAML, TOML and JSON have.
-fn sets_password(line: &str) -> bool {
-    let Some((name, value)) = line.split_once(['=', ':']) else { return false };
-    let name = name.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
-    let value = value.trim().trim_end_matches(',').trim_matches(['"', '\'']);
-    // What a word ends in is what is set: "password.min-length" is a rule about passwords.
-    let is_word = WORDS.iter().any(|word| name.ends_with(word));
-    let plain = matches!(value, "" | "true" | "false" | "null" | "|" | ">" | "{" | "[");
-    is_word && !plain && !is_placeholder(value) && !value.starts_with('/')
-}
-
-/// Whether a value says where the real one is: `${DB_PASSWORD}`, `{{ .Values.x }}`, `$(X)`, `<x>`.
-fn is_placeholder(value: &str) -> bool {
-    value.starts_with('$') || value.starts_with("{{") || value.starts_with('<')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,21 +191,6 @@ mod tests {
 
     fn rule(text: &str) -> Rule {
         text.parse().unwrap()
-    }
-
-    /// The executors that put keys back read the same file: what is a credential here never is configuration there.
-    #[test]
-    fn keys_fit_patterns_as_the_executors_have_it() {
-        let all = include_str!("../../../../../plugins/kubernetes/src/heal/lkg/patterns.txt");
-        let lines = all.lines().map(str::trim);
-        let cases: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-        assert!(cases.len() > 40, "{} cases", cases.len());
-        for case in cases {
-            let words: Vec<&str> = case.split_whitespace().map(|word| word.trim_matches('"')).collect();
-            let [expected, pattern, key] = words[..] else { panic!("{case}") };
-            assert!(matches!(expected, "yes" | "no"), "{case}");
-            assert_eq!(matches(pattern, key), expected == "yes", "{case}");
-        }
     }
 
     #[test]
