@@ -12,6 +12,8 @@ mod identity;
 mod kept;
 mod log;
 mod machine;
+#[cfg(test)]
+mod past;
 mod slots;
 mod start;
 mod trust;
