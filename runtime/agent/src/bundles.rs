@@ -11,7 +11,7 @@ use std::{
 };
 
 use backstay_hands::{Fetch, FetchError};
-use backstay_memory::keep_file;
+use backstay_memory::{keep_file, keep_folder};
 use backstay_model::{Digest, Release, Transience, causes};
 use backstay_trust::Bundle;
 
@@ -67,7 +67,7 @@ impl Bundles {
 
     /// Keeps a file that was fetched beyond the time that its room is wanted for something else: it gets a second name.
     fn keep(&self, fetched: &Path, digest: &Digest) -> io::Result<()> {
-        fs::create_dir_all(&self.0)?;
+        keep_folder(&self.0)?;
         let (path, beside) = (self.path(digest), self.0.join("fetched.new"));
         // What a power cut left of an earlier try.
         let _ = fs::remove_file(&beside);
@@ -103,7 +103,7 @@ impl Bundles {
         let gone =
             || io::Error::new(io::ErrorKind::NotFound, "the file that it was loaded from is another one now");
         let bytes = files.iter().find_map(|file| whole(file)).ok_or_else(gone)?;
-        fs::create_dir_all(&self.0)?;
+        keep_folder(&self.0)?;
         keep_file(&path, &bytes)
     }
 

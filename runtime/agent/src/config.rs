@@ -12,6 +12,8 @@ use backstay_model::{Hardware, Name, Scope};
 use backstay_slots::Tries;
 use serde::Deserialize;
 
+use crate::lkg;
+
 /// The executor's setting that names the command which makes the device run what its slots say, and that command's name where
 /// it isn't set.
 const RESTART: &str = "restart";
@@ -68,6 +70,9 @@ pub struct Config {
     /// What to try, first things first, before a confirmed release is left.
     #[serde(default)]
     pub ladder: Vec<LadderRung>,
+    /// Files that are captured when a release has proved itself, and put back by the playbook `restore-configuration`.
+    #[serde(default)]
+    pub lkg: Vec<lkg::Watched>,
     /// Waits between tries to heal.
     #[serde(default = "default_heal")]
     pub heal: Waits,
@@ -485,11 +490,18 @@ impl Config {
             if !(1..=100).contains(&rung.attempts) {
                 wrong(&format!("ladder[{at}].attempts"), "expected 1 to 100");
             }
-            if !self.commands.contains_key(&rung.playbook) {
+            if !self.commands.contains_key(&rung.playbook) && !lkg::is_restore(&self.lkg, &rung.playbook) {
                 wrong(&format!("ladder[{at}].playbook"), "expected the name of a command under [commands]");
             }
         }
+        lkg::check(&self.lkg, &mut wrong);
         for (name, command) in &self.commands {
+            if lkg::is_restore(&self.lkg, name) {
+                wrong(
+                    &format!("commands.{name}"),
+                    "expected another name: with [[lkg]] this one restores those files",
+                );
+            }
             match command {
                 Command::Supervise(_) if self.service.is_none() => {
                     wrong(&format!("commands.{name}"), "expected a [service] for it to be about");

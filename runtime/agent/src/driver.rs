@@ -19,8 +19,8 @@ use backstay_hands::{Depot, Ended, Fetch, Probes, Sample, spawn};
 use backstay_host::{Engine, Executor};
 use backstay_memory::{Durability, Memory, Trusted};
 use backstay_model::{
-    Answer, Digest, Event, InfraKind, Mono, Order, Outcome, Reason, Refused, Release, SlotStatus, Ticket,
-    Transience, Word,
+    Answer, Digest, Event, InfraKind, Millis, Mono, Order, Outcome, Reason, Refused, Release, SlotStatus,
+    Ticket, Transience, Word,
 };
 use backstay_plugins::{Consulted, Judge, Ready, Run};
 use backstay_trust::{Keyring, SecretKey};
@@ -34,13 +34,18 @@ use crate::{
     config::Config,
     identity::{self, Papers},
     kept::Keep,
+    lkg::Lkg,
     machine::Machine,
+    reset::Start,
     trust::{FetchError, Fetched, Heard},
     uplink::{Came, Uplink},
 };
 
 /// The most things that wait to be taken in. Who can't hand over waits, or is heard next time.
 const WAITING_MAX: usize = 256;
+
+/// Between two tries to capture the configuration on a disk that didn't take it.
+const CAPTURE_EVERY: Millis = Millis::from_secs(600);
 
 /// Something that was started here has ended.
 #[derive(Debug)]
@@ -82,13 +87,13 @@ pub struct Driver {
     pub judge: Option<Judge>,
     /// Who acts, newest first.
     pub executors: Vec<Ready<Executor>>,
+    /// The grant of an executor that is here only for the run that it has begun.
+    pub outgoing: Option<Digest>,
     /// What counts against plugins, and who is to take over.
     pub confidence: Confidence,
     /// Which plugins the device was steered to.
     pub upgrade: Upgrade,
     /// The newest grants that the configuration has brought.
-    /// The grant of an executor that is here only for the run that it has begun.
-    pub outgoing: Option<Digest>,
     pub pinned: Vec<(backstay_model::PluginId, backstay_trust::Accepted)>,
     /// Where those are kept.
     pub bundles: Bundles,
@@ -100,6 +105,10 @@ pub struct Driver {
     pub mark: Option<std::sync::Arc<backstay_plugins::Mark>>,
     /// Slots, program, commands.
     pub machine: Machine,
+    /// What the next start is to know of this one.
+    pub start: Start,
+    /// The configuration that was good.
+    pub lkg: Lkg,
     /// What looks.
     pub probes: Probes,
     /// Ends of the supervised program.
@@ -144,6 +153,8 @@ struct Loop {
     boot_noted: bool,
     next_beat: Mono,
     fetches_trust: bool,
+    /// When a capture that failed is tried again.
+    captures_at: Mono,
 }
 
 impl Driver {
@@ -166,11 +177,13 @@ impl Driver {
             boot_noted: false,
             next_beat,
             fetches_trust: false,
+            captures_at: Mono(0),
         };
         work.record(&first);
         work.act(upgrade);
         work.seat_again();
         work.take(up).await;
+        work.tidy_bundles();
         work.find_papers().await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         work.turn().await;
@@ -183,7 +196,6 @@ impl Loop {
         let watchdog = sd_notify::watchdog_enabled().map(|span| span / 2);
         let mut alive = tokio::time::interval(watchdog.unwrap_or(Duration::from_secs(3600)));
         loop {
-        work.tidy_bundles();
             let wake = self.all.clock.instant(self.deadline());
             let mut ticked = false;
             tokio::select! {
@@ -209,6 +221,9 @@ impl Loop {
         }
         tracing::info!("stops");
         self.all.memory.flush();
+        if let Err(error) = self.all.start.stops() {
+            tracing::warn!(%error, "cannot write down that this was asked for");
+        }
         if let Some(uplink) = self.uplink.take() {
             let goodbye = uplink.leave(self.all.clock.now());
             let _ = tokio::time::timeout(Duration::from_secs(5), goodbye).await;
@@ -222,9 +237,7 @@ impl Loop {
         let beat = self.uplink.is_some().then_some(self.next_beat);
         let soonest =
             [own, upgrade, uplink, beat, Some(self.all.memory.deadline())].into_iter().flatten().min();
-        soonest
-            .unwrap_or(Mono(u64::MAX / 2))
-            .min(self.all.clock.now().after(backstay_model::Millis::from_secs(60)))
+        soonest.unwrap_or(Mono(u64::MAX / 2)).min(self.all.clock.now().after(Millis::from_secs(60)))
     }
 
     /// Gives the core an input, and does what it says, and what follows from that.
@@ -413,6 +426,7 @@ impl Loop {
             tracing::debug!(probe = %sample.probe, reading = ?sample.reading, why = sample.why, "probe");
         }
         self.take(Input::Reading { probe: sample.probe, reading: sample.reading }).await;
+        self.capture_configuration();
         match self.all.device.health() {
             backstay_model::Health::Good if self.boot_noted => {}
             backstay_model::Health::Good => {
@@ -428,6 +442,24 @@ impl Loop {
             }
             // What was mended was restarted, and that took a try: it is to show itself again.
             backstay_model::Health::Bad | backstay_model::Health::Unknown => self.boot_noted = false,
+        }
+    }
+
+    /// Captures the configuration of what has proved itself, once.
+    fn capture_configuration(&mut self) {
+        let now = self.all.clock.now();
+        let Some(release) = self.all.device.proven().filter(|release| self.all.lkg.lacks(release)) else {
+            return;
+        };
+        if now < self.captures_at {
+            return;
+        }
+        match self.all.lkg.capture(release, &self.all.device.at_hand()) {
+            Ok(captured) => self.record(&[captured]),
+            Err(error) => {
+                self.captures_at = now.after(CAPTURE_EVERY);
+                tracing::warn!(%error, "the configuration can't be captured");
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use backstay_hands::{Ended, Fetch, FetchError, Hands, Supervised, beside, spawn}
 use backstay_model::{
     Answer, Deed, Name, Outcome, Output, Reason, Release, SlotDeed, SlotStatus, Transience, causes,
 };
-use backstay_slots::{SlotError, Slots};
+use backstay_slots::{BootWord, SlotError, Slots};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::slots::Backend;
@@ -77,6 +77,14 @@ impl Machine {
     /// If what runs can't be told.
     pub async fn status(&self) -> Result<SlotStatus, SlotError> {
         self.with_slots(|slots| slots.status()).await
+    }
+
+    /// What the boot loader says of this boot.
+    ///
+    /// # Errors
+    /// None as yet: what says it is in memory.
+    pub async fn booted(&self) -> Result<BootWord, SlotError> {
+        self.with_slots(|slots| Ok(slots.booted())).await
     }
 
     /// This boot is fine, though the trial goes on: a try gets its tries back.

@@ -10,10 +10,12 @@ mod driver;
 mod factory;
 mod identity;
 mod kept;
+mod lkg;
 mod log;
 mod machine;
 #[cfg(test)]
 mod past;
+mod reset;
 mod slots;
 mod start;
 mod trust;

@@ -20,7 +20,7 @@ use backstay_hands::{
     Probes, Program, ProgramOutput, Roots, Sources, Supervised,
 };
 use backstay_host::{Engine, Executor, Policy};
-use backstay_memory::{Memory, Options, Recalled, Trusted};
+use backstay_memory::{Memory, Options, Recalled, Trusted, keep_folder};
 use backstay_model::{
     Digest, Event, Generation, Millis, Mono, Name, PluginId, PluginRole, Reason, Release, Scope, causes,
 };
@@ -39,8 +39,10 @@ use crate::{
     },
     identity::Papers,
     kept::Kept,
+    lkg::Lkg,
     log,
     machine::Machine,
+    reset::Start,
     slots::{self, Backend},
     trust::keyring_at,
 };
@@ -98,7 +100,7 @@ pub fn fingerprint(config: &Config) -> Fallible<()> {
 }
 
 async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEffect>, Input)> {
-    fs::create_dir_all(&config.state)?;
+    keep_folder(&config.state)?;
     let (trust, odd) = Trusted::open(keyring(&config.keyring)?, &config.state);
     let papers = Papers::of(&config.state);
     let key = papers.key()?;
@@ -112,6 +114,7 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
     }
 
     first.extend(odd.iter().map(|odd| degraded(&causes::in_one_line(odd))));
+    first.extend(trust.untold(&memory));
     let heard = kept.as_ref().and_then(|kept| kept.heard);
     let unheard_max = config.trust.unheard_max.map(Span::millis);
     let keyring = keyring_at(&trust, heard, clock, unheard_max);
@@ -201,7 +204,10 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
             machine.status().await?
         }
     };
+    let (start, woke) = Start::of(&config.state, &machine, &status.booted).await;
+    first.splice(0..0, woke);
     let probes = Probes::start(probes(&config), &roots)?;
+    let lkg = Lkg::of(&config.state, &config.lkg);
 
     let clock = Clock::from(clock);
     let mut device = match kept {
@@ -225,15 +231,17 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
         memory,
         judge,
         executors,
+        outgoing,
         confidence,
         upgrade,
         pinned,
         bundles,
         fetch,
-        outgoing,
         engine,
         mark: marks,
         machine,
+        start,
+        lkg,
         probes,
         ended,
         depot,
@@ -255,6 +263,8 @@ struct Plugged {
     /// Newest first.
     executors: Vec<Ready<Executor>>,
     candidate: Option<Ready<Policy>>,
+    /// The grant of the last executor, which is here only for the run that it has begun.
+    outgoing: Option<Digest>,
 }
 
 /// What loading them changes, or is told of.
@@ -262,8 +272,6 @@ struct Plugging<'a> {
     upgrade: &'a mut Upgrade,
     pinned: &'a mut Vec<(PluginId, Accepted)>,
     first: &'a mut Vec<Event>,
-    /// The grant of the last executor, which is here only for the run that it has begun.
-    outgoing: Option<Digest>,
     follow: &'a mut Vec<UpgradeEffect>,
 }
 

@@ -173,6 +173,24 @@ impl Device {
         self.state.windows.health()
     }
 
+    /// What runs, once it has proved itself: it is what a restart brings back, it does well, and nothing had to be mended for that.
+    /// Then its configuration is worth keeping.
+    #[must_use]
+    pub fn proven(&self) -> Option<&Release> {
+        let on = &self.state.on.release;
+        let is_settled = self.state.phase == Phase::Settled && on.digest == self.state.confirmed.digest;
+        let is_well = self.health() == Health::Good && self.state.ladder.attempts() == 0;
+        (is_settled && is_well && self.state.stranded.is_none()).then_some(on)
+    }
+
+    /// The releases that it may run again without being brought any: what is in the slots, and what it was good on before.
+    #[must_use]
+    pub fn at_hand(&self) -> Vec<Digest> {
+        let DeviceState { on, confirmed, other, last_known_good, .. } = &self.state;
+        let here = [Some(&on.release), Some(confirmed), other.as_ref(), last_known_good.as_ref()];
+        here.into_iter().flatten().map(|release| release.digest).collect()
+    }
+
     /// Who it is, once that is known.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {

@@ -36,6 +36,8 @@ pub enum Behaviour {
     NeedsRestarts(u32),
     /// It can't be brought in, for a passing reason, this often.
     FailsToStage(u32),
+    /// Every probe fails until its configuration was restored, and what runs was restarted after that.
+    LacksItsConfiguration,
     /// Every probe fails, and the boot falls back at the first restart that is to mend it.
     DiesAtRestart,
     /// Whatever is done with it never ends: its download hangs, and so does the way to it.
@@ -107,6 +109,10 @@ pub struct World {
     pub vetted: Vec<Digest>,
     /// What a journal would hold.
     pub events: Vec<Event>,
+    /// Releases whose configuration was captured.
+    pub captured: Vec<Digest>,
+    /// The release whose configuration was put back last.
+    restored: Option<Digest>,
     /// The same as it is made durable: step by step, each with the state after it.
     pub steps: Vec<Recorded>,
     /// The last word on where the device stands.
@@ -134,6 +140,9 @@ pub struct Recorded {
     /// And what the slots held.
     pub slots: SlotStatus,
 }
+
+/// The playbook that puts back what was captured.
+pub const RESTORE: &str = "restore-configuration";
 
 /// Between two probes.
 const PROBE_EVERY: Millis = Millis(1000);
@@ -226,6 +235,8 @@ impl World {
             taken: None,
             vetted: Vec::new(),
             events: Vec::new(),
+            captured: Vec::new(),
+            restored: None,
             steps: Vec::new(),
             report: None,
             device,
@@ -357,6 +368,12 @@ impl World {
         self
     }
 
+    /// The same on the way home: it is what a restart brings back, too.
+    pub fn comes_home_by_itself(&mut self, version: &str) -> &mut Self {
+        self.slots.confirmed = release(version);
+        self.switches_by_itself(version)
+    }
+
     /// What was remembered is of before there was a tail to the state.
     pub fn forgets_the_tail(&mut self) -> &mut Self {
         let first = postcard::to_allocvec(&self.durable).unwrap();
@@ -368,12 +385,6 @@ impl World {
     pub fn condemns(&mut self, version: &str) -> &mut Self {
         let condemned = vec![release(version).digest];
         self.device.remember(&Watermarks { condemned, ..Watermarks::default() });
-    /// The same on the way home: it is what a restart brings back, too.
-    pub fn comes_home_by_itself(&mut self, version: &str) -> &mut Self {
-        self.slots.confirmed = release(version);
-        self.switches_by_itself(version)
-    }
-
         self
     }
 
@@ -490,9 +501,13 @@ impl World {
             }
             Behaviour::FailsAfter(span) if up < span => (Reading::Passed, Reading::Passed),
             Behaviour::ComesUpAfter(span) if up >= span => (Reading::Passed, Reading::Passed),
-            Behaviour::FailsAfter(_) | Behaviour::ComesUpAfter(_) | Behaviour::DiesAtRestart => {
-                (Reading::Failed, Reading::Passed)
+            Behaviour::LacksItsConfiguration if self.restored == Some(self.slots.booted.digest) => {
+                (Reading::Passed, Reading::Passed)
             }
+            Behaviour::FailsAfter(_)
+            | Behaviour::ComesUpAfter(_)
+            | Behaviour::DiesAtRestart
+            | Behaviour::LacksItsConfiguration => (Reading::Failed, Reading::Passed),
             Behaviour::Silent => (Reading::NotRun, Reading::NotRun),
             Behaviour::DependencyFails => (Reading::Passed, Reading::Failed),
             Behaviour::NeedsRestarts(needed) if self.restarts >= needed => (Reading::Passed, Reading::Passed),
@@ -500,6 +515,12 @@ impl World {
         };
         self.give(Input::Reading { probe: Name::parse("http").unwrap(), reading: http });
         self.give(Input::Reading { probe: Name::parse("uplink").unwrap(), reading: uplink });
+        // What has proved itself is captured once, and not what was mended or has drifted since.
+        if let Some(proven) = self.device.proven().map(|release| release.digest)
+            && !self.captured.contains(&proven)
+        {
+            self.captured.push(proven);
+        }
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -594,7 +615,11 @@ impl World {
                 self.switch_to(release);
                 self.slots.confirmed = release.clone();
             }
-            Task::Heal { .. } => {
+            Task::Heal { playbook } => {
+                let on = self.slots.booted.digest;
+                if playbook.as_str() == RESTORE && self.captured.contains(&on) {
+                    self.restored = Some(on);
+                }
                 self.restarts += 1;
                 self.up_since = self.now;
                 let on_trial = self.slots.booted.digest != self.slots.confirmed.digest;

@@ -224,3 +224,20 @@ fn steered_home_with_no_way_a_person_has_to_look() {
     assert_eq!(world.count(|event| matches!(event, Event::Froze { cause: Cause::NoWayHome })), 1);
     assert_eq!(world.count(|event| matches!(event, Event::Stranded { .. })), 0);
 }
+
+/// What is in either slot fails. It goes home once, and then stays: it swings no more, says where it stands, tries to mend
+/// what runs, slowly, and takes the release that cures it.
+#[test]
+fn with_two_bad_slots_a_device_stays_and_can_be_reached() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!(world.confirmed(), "1.5.0");
+    world
+        .behaves("1.5.0", Behaviour::FailsAfter(Millis(0)))
+        .behaves("1.4.0", Behaviour::FailsAfter(Millis(0)));
+    world.waits(7200);
+    assert_eq!((standing(&world), world.runs()), (Standing::Stranded, "1.4.0"));
+    assert_eq!(world.count(|event| matches!(event, Event::CameHome { .. })), 1);
+    world.signs("1.6.0", &["1.4.0"]).steers("r-2", "1.6.0", Direction::Forward).waits(300);
+    assert_eq!((standing(&world), world.confirmed()), (Standing::Settled, "1.6.0"));
+}

@@ -10,7 +10,7 @@ use backstay_hands::spawn;
 use backstay_host::CallError;
 use backstay_memory::Step;
 use backstay_model::{
-    Access, Answer, Came as StepCame, Digest, Effect as Asked, Event, Order, Outcome, Reason, Ticket,
+    Access, Answer, Came as StepCame, Deed, Digest, Effect as Asked, Event, Order, Outcome, Reason, Ticket,
     Transience, causes,
 };
 use backstay_plugins::{Next, Run, Stuck, configured};
@@ -128,6 +128,8 @@ impl Loop {
         let Asked { ordinal, deed, .. } = effect;
         let (machine, done, mut let_go) =
             (self.all.machine.clone(), self.done.clone(), self.let_go.subscribe());
+        let (lkg, on) = (self.all.lkg.clone(), self.all.device.running().clone());
+        let restarts = self.all.config.service.is_some();
         spawn(async move {
             let broken_off = async {
                 if let_go.wait_for(|up_to| *up_to >= ticket).await.is_err() {
@@ -135,7 +137,12 @@ impl Loop {
                     std::future::pending::<()>().await;
                 }
             };
-            let answer = machine.perform(deed, broken_off).await;
+            let answer = match &deed {
+                Deed::Run { command, .. } if lkg.is_restore(command) => {
+                    lkg.put_back_and_restart(on, restarts.then_some(&machine)).await
+                }
+                _ => machine.perform(deed, broken_off).await,
+            };
             let _ = done.send(Done::Effect { ticket, ordinal, answer }).await;
         });
     }
