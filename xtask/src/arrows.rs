@@ -252,6 +252,8 @@ fn strays_of(name: &str, is_test: bool, dependencies: &[Dependency]) -> Vec<Stra
                     }
                     None => {
                         PARTS.contains(&to.as_str())
+                            // In a program of its own, and a part all the same.
+                            || to == BOOT
                             || NATIVE.contains(&to.as_str())
                             || to.starts_with("backstay-test-")
                     }
