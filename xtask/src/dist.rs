@@ -58,7 +58,7 @@ pub(crate) enum Output {
 /// One program that was built for one target.
 #[derive(Debug)]
 pub(crate) struct Built {
-    program: &'static str,
+    pub(crate) program: &'static str,
     target: String,
     /// In `target/dist`.
     pub(crate) file: PathBuf,
@@ -182,6 +182,11 @@ pub(crate) fn place(workspace: &Workspace, target: &str, shipped: Shipped) -> Pa
 /// Builds the agent for one target as it ships.
 pub(crate) fn build(workspace: &Workspace, target: &str) -> Result<Built, Trouble> {
     build_one(workspace, target, SHIPPED[0])
+}
+
+/// Builds all that a device runs for one target, as it ships, in the order of [`SHIPPED`].
+pub(crate) fn build_shipped(workspace: &Workspace, target: &str) -> Result<Vec<Built>, Trouble> {
+    SHIPPED.iter().map(|shipped| build_one(workspace, target, *shipped)).collect()
 }
 
 /// Builds a program for one target as it ships.

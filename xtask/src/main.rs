@@ -14,6 +14,7 @@ mod dist;
 mod image;
 mod install;
 mod k8s;
+mod lab;
 mod package;
 mod plugins;
 mod programs;
@@ -60,6 +61,7 @@ While you work:
   plugins                      the plugins alone
   rerun                        what makes recorded calls again on aarch64, under qemu, beside the programs (docs/replay.md)
   setup [--check]              tools and targets; --check only looks
+  lab [--story NAME...] [cuts] 64-bit ARM boards in QEMU, from the boot loader to the server; `lab --help`
   k8s up|down                  a Kubernetes control plane on this machine (Go builds it: 10 to 20 min the first time)
 
 To measure and to ship:
@@ -116,6 +118,9 @@ enum Task {
     },
     Image(image::Wish),
     K8s(k8s::Wish),
+    Lab {
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -141,9 +146,12 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
         Some(Value(name)) => name.string()?,
         Some(Short(_) | Long(_)) => return Err("the command comes first, its options after it".into()),
     };
-    // The demo and each measurement have a command line of their own.
+    // The demo, the lab and each measurement have a command line of their own.
     if name == "demo" {
         return Ok(Task::Demo { arguments: words.raw_args()?.collect() });
+    }
+    if name == "lab" {
+        return Ok(Task::Lab { arguments: words.raw_args()?.collect() });
     }
     if name == "bench" {
         let request = Request::of(words.raw_args()?);
@@ -225,6 +233,7 @@ fn perform(task: Task) -> Result<(), Trouble> {
             pass(&suite::run(workspace()?, tier.as_deref(), allow_missing)?)?;
         }
         Task::K8s(wish) => k8s::run(&workspace()?, wish)?,
+        Task::Lab { arguments } => lab::run(&workspace()?, &arguments)?,
         Task::Check { supply_chain } => pass(&check::run(workspace()?, supply_chain)?)?,
         Task::Arrows => {
             let workspace = workspace()?;
@@ -288,7 +297,7 @@ mod tests {
             assert!(read(name).is_ok(), "{name}");
             seen += 1;
         }
-        assert_eq!(seen, 14);
+        assert_eq!(seen, 15);
     }
 
     #[test]
@@ -333,5 +342,7 @@ mod tests {
         assert_eq!(read("dist --output yaml").unwrap_err(), "--output is table or json, and not yaml");
         let arguments = vec!["--devices".into(), "200".into()];
         assert_eq!(read("demo --devices 200"), Ok(Task::Demo { arguments }));
+        let arguments = vec!["cuts".into(), "--count".into(), "9".into()];
+        assert_eq!(read("lab cuts --count 9"), Ok(Task::Lab { arguments }));
     }
 }

@@ -72,6 +72,8 @@ pub(crate) enum Need {
     Tracer,
     DeviceServer,
     FileSystem,
+    /// A 64-bit ARM board in an emulator, with a boot loader; and that apt gets packages for it.
+    Board,
     /// Makes plugins of C, of Python, and of JavaScript. They stay below the target folder: nothing else may want them.
     PluginsInC,
     PluginsInPython,
@@ -98,7 +100,8 @@ impl Need {
     ];
 
     /// What takes long to get and is wanted by one command only, which gets it by itself.
-    const RARE: [Need; 22] = [
+    const RARE: [Need; 23] = [
+        Need::Board,
         Need::Metrics,
         Need::Postgres,
         Need::Ssh,
@@ -125,6 +128,17 @@ impl Need {
 
     /// What the server works with in tests/real.
     pub(crate) const SERVICES: [Need; 4] = [Need::Metrics, Need::Postgres, Need::Ssh, Need::LoadBalancer];
+
+    /// What `cargo xtask lab` makes boards of.
+    pub(crate) const BOARD: [Need; 7] = [
+        Need::Board,
+        Need::BootEnvironmentMaker,
+        Need::FileSystem,
+        Need::Rauc,
+        Need::Broker,
+        Need::Arm,
+        Need::ArmCompiler,
+    ];
 
     /// What tests/firmware puts images into slots with, and asks a board by.
     pub(crate) const FIRMWARE: [Need; 7] = [
@@ -159,6 +173,7 @@ impl Need {
             Need::Postgres => "postgres",
             Need::Ssh => "sshd",
             Need::LoadBalancer => "haproxy",
+            Need::Board => "qemu-system-aarch64",
             Need::Rauc => "rauc",
             Need::SwUpdate => "swupdate",
             Need::BootEnvironment => "fw_printenv",
@@ -202,6 +217,7 @@ impl Need {
             | Need::Bus
             | Need::Cpio => "tests/firmware (else: skipped)",
             Need::Tracer | Need::DeviceServer | Need::FileSystem => "tests/faults (else: skipped)",
+            Need::Board => "cargo xtask lab",
             Need::Registry => "cargo xtask test",
             Need::Groovy => "tests/gate (else: skipped)",
             Need::SupplyChain => "cargo xtask check --supply-chain",
@@ -239,6 +255,7 @@ impl Need {
             | Need::DeviceServer
             | Need::FileSystem => on_path(self.name()),
             Need::Postgres => postgres(),
+            Need::Board => board(),
             Need::PluginsInC => toolchain::of_languages("python/bin/python-zig"),
             Need::PluginsInPython => toolchain::of_languages("python/bin/componentize-py"),
             Need::PluginsInJs => toolchain::of_languages("node/node_modules/.bin/componentize-qjs"),
@@ -265,6 +282,7 @@ impl Need {
             Need::Ssh => &["openssh-server", "openssh-client"],
             Need::LoadBalancer => &["haproxy"],
             Need::Rauc => &["rauc"],
+            Need::Board => &["qemu-system-arm", "qemu-utils", "u-boot-qemu"],
             Need::SwUpdate => &["swupdate"],
             Need::BootEnvironment => &["libubootenv-tool"],
             Need::BootEnvironmentMaker => &["u-boot-tools"],
@@ -308,6 +326,7 @@ impl Need {
             Need::Metrics | Need::Postgres | Need::Ssh | Need::LoadBalancer | Need::Mender => {
                 vec![Attempt::apt(&[], self.debian()).without_services()]
             }
+            Need::Board => vec![Attempt::apt(&["arm64"], self.debian())],
             Need::PluginsInC => self.or_after_debian(|| Attempt::pip("ziglang==0.17.1")),
             Need::PluginsInPython => self.or_after_debian(|| Attempt::pip("componentize-py==0.25.1")),
             Need::BitBake => self.or_after_debian(|| Attempt::pip("bitbake-setup==2.19.0")),
@@ -362,6 +381,14 @@ fn postgres() -> Option<String> {
     let versions = Path::new("/usr/lib/postgresql").read_dir().ok()?;
     let servers = versions.flatten().map(|version| version.path().join("bin/postgres"));
     servers.filter(|server| server.is_file()).max().map(|server| server.display().to_string())
+}
+
+/// The emulator, where all that goes with it is there, too: the boot loader, and that dpkg takes packages for a board.
+fn board() -> Option<String> {
+    let loader = Path::new("/usr/lib/u-boot/qemu_arm64/u-boot.bin").is_file();
+    let packages = std::fs::read_to_string("/var/lib/dpkg/arch").unwrap_or_default();
+    let all = on_path("qemu-img").is_some() && loader && packages.lines().any(|name| name == "arm64");
+    on_path("qemu-system-aarch64").filter(|_| all)
 }
 
 /// One way to get something: commands that are run in order.

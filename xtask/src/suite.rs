@@ -47,6 +47,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("real", &["tests/real"]),
     (BOARD_TIER, &["tests/firmware"]),
     ("languages", &["tests/plugins"]),
+    ("lab", &["tests/lab"]),
     (K8S_TIER, &["tests/k8s"]),
 ];
 

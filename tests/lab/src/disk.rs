@@ -288,6 +288,12 @@ fn script_text() -> Result<String, Trouble> {
     let (decides, _) = template
         .split_once(STARTS)
         .ok_or_else(|| Trouble("u-boot/boot.cmd has changed: see where it starts a kernel".into()))?;
+    // start.cmd goes on with these.
+    for word in ["slot=a\n", "part=${part_a}\n"] {
+        if !decides.contains(word) {
+            return Err(Trouble(format!("u-boot/boot.cmd has changed: it no longer says `{}`", word.trim())));
+        }
+    }
     let decides = decides.replace("saveenv\n", "run save\n");
     Ok([include_str!("../device/environment.cmd"), &decides, include_str!("../device/start.cmd")].concat())
 }
@@ -312,6 +318,12 @@ pub(crate) fn boot_files(folder: &Path) -> Result<PathBuf, Trouble> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_ships_decides_which_slot_starts() {
+        let script = script_text().unwrap();
+        assert!(!script.contains("\nsaveenv") && script.matches("run save\n").count() >= 2, "{script}");
+    }
 
     /// A log of these entries: flags, sector, and the byte that one sector is full of.
     fn log(folder: &Path, entries: &[(u64, u64, Option<u8>)]) -> Disk {

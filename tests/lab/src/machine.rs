@@ -32,6 +32,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How many lines are shown of a machine that did not do what it was to do.
 const SHOWN_LINES: usize = 25;
 
+/// What a device says that will not get any further.
+const BROKEN: [&str; 2] = ["LAB broken", "LAB loader broken"];
+
 /// Where the broker and the server are for the device; `agent.toml` has the same addresses.
 pub(crate) const BROKER: &str = "10.0.2.101:1883";
 /// As [`BROKER`].
@@ -247,6 +250,9 @@ impl Machine {
                     next += 1;
                     if fits(&line.text) {
                         return Ok((line.clone(), Mark(next)));
+                    }
+                    if BROKEN.iter().any(|word| line.text.starts_with(word)) {
+                        return Err(Trouble(format!("`{}`, and it was waited until {what}", line.text)));
                     }
                 }
             }

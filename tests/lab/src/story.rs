@@ -121,7 +121,7 @@ pub(crate) const ALL: &[Story] = &[
 ];
 
 /// A trial that a good release passes soon.
-const SHORT: Times = Times { trial: 20, limit: 600 };
+const SHORT: Times = Times { trial: 30, limit: 600 };
 /// A trial that is longer than it takes a bad release to go bad.
 const LONG: Times = Times { trial: 120, limit: 900 };
 
