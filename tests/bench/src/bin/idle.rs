@@ -169,7 +169,12 @@ impl Bus {
     fn start(dir: &Path) -> Result<Self, Failure> {
         let (config, socket) = (dir.join("bus.conf"), dir.join("bus"));
         let address = format!("unix:path={}", socket.display());
-        let rules = "<allow user=\"*\"/><allow own=\"*\"/><allow send_destination=\"*\"/><allow send_type=\"signal\"/>";
+        let kinds = ["method_call", "method_return", "error", "signal"];
+        let kinds: String = kinds
+            .iter()
+            .map(|kind| format!("<allow send_type=\"{kind}\"/><allow receive_type=\"{kind}\"/>"))
+            .collect();
+        let rules = format!("<allow user=\"*\"/><allow own=\"*\"/>{kinds}");
         fs::write(
             &config,
             format!(
@@ -248,18 +253,26 @@ fn swupdate(dir: &Path) -> Result<Process, Failure> {
     Ok(Process::start(command, &dir.join("swupdate.log"))?)
 }
 
-/// Mender's client as a daemon. That it can't know which slot runs, and says so at each question, is left as it is: there is no boot loader here.
+/// Mender's client as a daemon. It wants to know what the device is and runs, the latter in a file below /etc: it sees one of its own there.
 fn mender(dir: &Path, bus: &Bus) -> Result<Process, Failure> {
-    let (data, config) = (dir.join("mender"), dir.join("mender.conf"));
+    let (data, etc) = (dir.join("mender-data"), dir.join("mender"));
     fs::create_dir_all(&data)?;
+    fs::create_dir_all(&etc)?;
     let settings = format!(
         "{{\"ServerURL\":\"https://127.0.0.1:{}\",\"UpdatePollIntervalSeconds\":60,\"InventoryPollIntervalSeconds\":60,\"RetryPollIntervalSeconds\":60}}",
         free_port()?
     );
-    fs::write(&config, settings)?;
-    let mut command = Command::new("mender");
-    command.arg("--no-syslog").arg("--config").arg(config).arg("--data").arg(data).arg("daemon");
-    command.env("DBUS_SYSTEM_BUS_ADDRESS", &bus.address);
+    fs::write(etc.join("mender.conf"), settings)?;
+    fs::write(etc.join("artifact_info"), "artifact_name=bench-1\n")?;
+    fs::write(data.join("device_type"), "device_type=bench\n")?;
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "sh",
+        "-c",
+        "mount --bind \"$0\" /etc/mender && exec mender --no-syslog --data \"$1\" daemon",
+    ]);
+    command.arg(etc).arg(data).env("DBUS_SYSTEM_BUS_ADDRESS", &bus.address);
     Ok(Process::start(command, &dir.join("mender.log"))?)
 }
 
