@@ -388,8 +388,11 @@ impl Inner {
             });
             got.unwrap_or_else(|| Err(FetchError::NoSource { digest: *digest, tried }))?;
         }
-        let Part { mut file, path: part, .. } = part;
+        let Part { file, path: part, .. } = part;
         file.sync_all().map_err(failed("cannot sync", &part))?;
+        // Who installs it may refuse what somebody could still write to, as RAUC does.
+        drop(file);
+        let mut file = File::open(&part).map_err(failed("cannot open", &part))?;
         // What counts is what the disk gives back.
         if !is_artifact(&mut file, digest, length).map_err(failed("cannot read", &part))? {
             let _ = fs::remove_file(&part);
@@ -611,6 +614,7 @@ mod tests {
         let artifact = artifact();
         let fetched = world.fetch.get(digest(&artifact), artifact.len() as u64).await.unwrap();
         assert_eq!(fs::read(&fetched.path).unwrap(), artifact);
+        assert!((&fetched.file).write_all(b"more").is_err(), "nobody can write to it any more");
         assert_eq!(world.gets().unwrap(), artifact);
         let heard = depot.heard();
         assert_eq!(heard.len(), 1);
