@@ -135,7 +135,8 @@ fn small(target: &str) -> &'static [&'static str] {
         ],
         // This one may lie anywhere. Relocations that only add where it lies take some bits each instead of 24 bytes;
         // musl does them since 1.2.4, and std brings a later one.
-        INTEL_MUSL => &["-Clink-arg=--pack-dyn-relocs=relr", "-Clink-arg=--icf=all"],
+        // rustc would link it behind the C compiler, whose linker knows neither word.
+        INTEL_MUSL => &["-Clinker=rust-lld", "-Clink-arg=--pack-dyn-relocs=relr", "-Clink-arg=--icf=all"],
         // Linked by rust-lld behind the C compiler. Packed relocations would need glibc 2.36, which is younger than
         // distributions that devices still run.
         "x86_64-unknown-linux-gnu" => &["-Clink-arg=-Wl,--icf=all"],
