@@ -4,7 +4,7 @@
 //! Here: the board, what is installed on it, and ending all of it. A tool that isn't installed, or a machine where nobody is root,
 //! makes a test say why it was skipped, and pass. Not here: what is tested; that stands in `tests/`.
 //!
-//! What outlives a test that was killed: nothing. Loop devices go with the last who has them open, mounts with the process that
+//! What outlives a test that was killed: a folder in the system's temporary one. Loop devices go with the last who has them open, mounts with the process that
 //! holds their namespace, and every process that is started here ends with the one that started it.
 #![expect(
     clippy::panic,
@@ -28,7 +28,16 @@ pub use program::slots_program;
 pub use service::Service;
 pub use slot::SlotDevice;
 
-use std::process::Command;
+use std::{
+    io::{self, Write as _},
+    process::Command,
+};
+
+/// Says a figure, past the test's own output: `cargo xtask test` tells it.
+pub fn tells(figure: &str) {
+    // Who doesn't listen misses a figure.
+    let _ = writeln!(io::stdout().lock(), "\nsummary: {figure}");
+}
 
 /// How much of it the long form does.
 #[must_use]

@@ -13,7 +13,8 @@ use std::{
 use backstay_model::Transience;
 use backstay_slots::{Slot, SlotError};
 use backstay_test_firmware::{
-    Board, By, Firmware, Kind, Moment, Switching, can_be_had, child_named, is_long, kill, moments, until,
+    Board, By, Firmware, Kind, Moment, Switching, can_be_had, child_named, is_long, kill, moments, tells,
+    until,
 };
 
 const BLOCK: usize = 4096;
@@ -188,11 +189,11 @@ fn killed_everywhere(victim: Victim, by: By, of_each: u32) {
     board.tries(last).unwrap();
     assert_eq!(board.boots(), last.release.version.as_str());
     board.confirms(last).unwrap();
-    println!(
-        "summary: {victim:?} with {by:?}: {} moments, {kills} killed, left {counts:?}; bundles left mounted: {mounted}; \
+    tells(&format!(
+        "{victim:?} with {by:?}: {} moments, {kills} killed, left {counts:?}; bundles left mounted: {mounted}; \
          staging takes {took:.2} s; 0 bad ends",
         all.len()
-    );
+    ));
     assert!(kills >= of_each, "{kills} of {} were in time", all.len());
     if is_long() {
         assert!(

@@ -12,7 +12,7 @@ use std::{
 use backstay_model::Transience;
 use backstay_slots::{Slot, SlotError};
 use backstay_test_firmware::{
-    Board, By, Firmware, Kind, SlotDevice, Switching, can_be_had, child_named, run, until,
+    Board, By, Firmware, Kind, SlotDevice, Switching, can_be_had, child_named, run, tells, until,
 };
 
 const IMAGE_BYTES: usize = 1_000_003;
@@ -79,7 +79,7 @@ fn what_isn_t_the_release_or_isn_t_for_this_board_never_reaches_the_slot() {
         assert!(matches!(error, Err(SlotError::Writer { transience: Permanent, .. })), "{error:?}");
         // Only RAUC finds out about another board by itself, when it is told to install.
         assert!(board.slots.each_ref().map(SlotDevice::bytes) == before, "a slot was touched");
-        println!("summary: {by:?}: {} refused, no slot touched", refused + 1);
+        tells(&format!("{by:?}: {} refused, no slot touched", refused + 1));
         board.stages(&next).unwrap();
         assert_eq!(board.boots(), "1.0");
     }
@@ -197,10 +197,10 @@ fn full_disks_are_told_and_cost_nothing() {
     board.starts_rauc();
     let new = board.gets("1.1", Kind::Usual);
     let outcome = board.stages(&new);
-    println!(
-        "summary: RAUC with a full disk for its status: {:?}",
+    tells(&format!(
+        "RAUC with a full disk for its status: {:?}",
         outcome.as_ref().map_err(SlotError::outcome)
-    );
+    ));
     match outcome {
         Ok(()) => assert_eq!(board.holds(Slot::B).as_deref(), Some("1.1")),
         Err(error) => {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use backstay_model::Transience;
 use backstay_slots::{BootWord, Slot, SlotError, Slots as _};
-use backstay_test_firmware::{Board, By, Kind, Switching, can_be_had, run, versions, ways};
+use backstay_test_firmware::{Board, By, Kind, Switching, can_be_had, run, tells, versions, ways};
 
 const IMAGE_BYTES: usize = 1_500_001;
 
@@ -15,7 +15,7 @@ fn an_update_is_staged_tried_and_confirmed() {
     if !can_be_had() {
         return;
     }
-    println!("summary: {}", versions());
+    tells(&versions());
     for &(by, switching) in ways() {
         let mut board = Board::made(by, switching, IMAGE_BYTES);
         let (old, new) = (board.known[0].clone(), board.gets("1.1", Kind::Usual));
