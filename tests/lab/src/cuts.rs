@@ -15,7 +15,7 @@ use std::{
 };
 
 use backstay_journal::testing::Random;
-use backstay_test_fleet::Trouble;
+use backstay_test_fleet::{Trouble, stop_wanted};
 use serde_json::{Value, json};
 
 use crate::{
@@ -170,14 +170,12 @@ pub(crate) fn run(
         tally: Tally { seed, ..Tally::default() },
     };
     machine.on()?;
-    for number in 1..=count {
-        let moment = rig.cut_at(&mut machine)?;
-        rig.judge(&mut machine, number, &moment)?;
+    match rig.cut_all(&mut machine, count) {
+        // What was seen until somebody had enough of it is worth telling.
+        Err(error) if stop_wanted() => rig.tally.wrong.push(error.to_string()),
+        Err(error) => return Err(error),
+        Ok(()) => {}
     }
-    // What the last one left is looked at like the others.
-    machine.until(rig.heard, "it says what it has", PATIENCE, |line| line.starts_with("LAB has "))?;
-    machine.off();
-    rig.listen(&machine, count + 1);
     rig.tally.took = began.elapsed();
     Ok(rig.tally)
 }
@@ -191,6 +189,18 @@ struct Rig {
 }
 
 impl Rig {
+    fn cut_all(&mut self, machine: &mut Machine, count: u64) -> Result<(), Trouble> {
+        for number in 1..=count {
+            let moment = self.cut_at(machine)?;
+            self.judge(machine, number, &moment)?;
+        }
+        // What the last one left is looked at like the others.
+        machine.until(self.heard, "it says what it has", PATIENCE, |line| line.starts_with("LAB has "))?;
+        machine.off();
+        self.listen(machine, count + 1);
+        Ok(())
+    }
+
     /// Waits for the moment, takes the power away, and says what the device was doing.
     fn cut_at(&mut self, machine: &mut Machine) -> Result<String, Trouble> {
         let mark = self.heard;

@@ -10,7 +10,7 @@ use std::{thread, time::Duration};
 use backstay_test_fleet::Trouble;
 
 use crate::{
-    device::{Bench, Device, NEW, OLD, condemned, is_settled},
+    device::{Bench, Device, NEW, OLD, PATIENCE, condemned, is_settled},
     image::{Fault, Writer},
     machine::Mark,
     shore::Times,
@@ -43,10 +43,17 @@ pub(crate) const ALL: &[Story] = &[
     },
     Story {
         name: "hang",
-        about: "the machine stands still; the watchdog resets it",
+        about: "the machine stands still at once; the watchdog resets it",
         end: HOME,
         writer: Writer::Raw,
         tell: hangs,
+    },
+    Story {
+        name: "hang-late",
+        about: "it stands still after 40 s, when its boot was noted as fine",
+        end: HOME,
+        writer: Writer::Raw,
+        tell: hangs_late,
     },
     Story {
         name: "net-good",
@@ -143,7 +150,7 @@ fn panics(bench: &Bench<'_>) -> Result<Vec<String>, Trouble> {
     device.note(format!("{panics} boots ended in a panic, and the boot loader started slot a"));
     // Three boots are what a try is given.
     expect(panics == 3, || format!("there were {panics} panics, and not 3"))?;
-    is_home(&mut device, after)?;
+    is_home(&mut device)?;
     expect(device.count(after, "LAB fault") == 0, || "it was tried once more".into())?;
     device.stays("a", OLD)?;
     Ok(device.notes)
@@ -162,18 +169,33 @@ fn fails(bench: &Bench<'_>) -> Result<Vec<String>, Trouble> {
     Ok(device.notes)
 }
 
+/// Before anything could say that the boot is fine: the boot loader counts, and falls back.
 fn hangs(bench: &Bench<'_>) -> Result<Vec<String>, Trouble> {
-    let mut device = bench.device(Fault::Hangs(40), LONG)?;
+    stands_still(bench, 3)
+}
+
+/// The service was well, so the try has its boots back; and then the machine stands still.
+fn hangs_late(bench: &Bench<'_>) -> Result<Vec<String>, Trouble> {
+    stands_still(bench, 40)
+}
+
+fn stands_still(bench: &Bench<'_>, seconds: u32) -> Result<Vec<String>, Trouble> {
+    let mut device = bench.device(Fault::Hangs(seconds), LONG)?;
     let mark = device.machine.mark();
     device.shore.roll_out(NEW)?;
     let (_, mark) = device.says(mark, "LAB fault hangs")?;
     device.note("the machine stands still");
     let (_, after) = device.says(mark, "LAB loader starts=")?;
     device.note("the watchdog has reset it");
-    let (_, after) = device.up(after, "a", OLD)?;
+    let confirms = format!("LAB slots end confirm {NEW} code=0");
+    let home = format!("LAB up slot=a version={OLD} ");
+    let (line, _) = device.machine.until(after, "it is home", PATIENCE, |line| {
+        line.starts_with(&home) || line.starts_with(&confirms)
+    })?;
+    expect(line.text.starts_with(&home), || "a release was confirmed whose machine stands still".into())?;
     let hangs = device.count(mark, "LAB fault hangs");
     device.note(format!("it stood still {} times", hangs + 1));
-    is_home(&mut device, after)?;
+    is_home(&mut device)?;
     device.stays("a", OLD)?;
     Ok(device.notes)
 }
@@ -186,7 +208,7 @@ fn net_good(bench: &Bench<'_>) -> Result<Vec<String>, Trouble> {
     device.machine.cable(false)?;
     device.note("the cable is pulled while 2.0.0 is written");
     let (_, mark) = device.up(mark, "b", NEW)?;
-    let (_, _) = device.says(mark, "LAB slots end confirm")?;
+    device.says(mark, "LAB slots end confirm")?;
     device.note("2.0.0 is confirmed, and nobody was asked");
     device.machine.cable(true)?;
     is_updated(&mut device, mark)?;
@@ -234,7 +256,7 @@ fn without_network(
     let mark = device.machine.mark();
     device.shore.roll_out(NEW)?;
     let mark = cut(&mut device, mark)?;
-    let (_, after) = device.up(mark, "a", OLD)?;
+    device.up(mark, "a", OLD)?;
     device.note("1.0.0 runs again, without a word to anybody");
     // The server can't know of it yet: what it learns now, it learns of the device's own records.
     expect(device.shore.device().is_ok_and(|device| condemned(&device) == 0), || {
@@ -244,7 +266,7 @@ fn without_network(
     device.note("the cable is plugged again");
     let home = device.told("CameHome", &format!("to {OLD}"))?;
     device.note(home);
-    is_home(&mut device, after)?;
+    is_home(&mut device)?;
     device.stays("a", OLD)?;
     Ok(device.notes)
 }
@@ -272,10 +294,9 @@ fn cut_while(bench: &Bench<'_>, deed: &str, later_ms: usize) -> Result<Vec<Strin
     let mut within = 0;
     for number in 0..3 {
         // A cut may come too late, and then it isn't begun again.
-        let most = crate::device::PATIENCE;
         let begun = device
             .machine
-            .until(mark, &begin, most, |line| line.starts_with(&begin) || (number > 0 && done(&device)));
+            .until(mark, &begin, PATIENCE, |line| line.starts_with(&begin) || (number > 0 && done(&device)));
         let (line, begun) = begun?;
         if !line.text.starts_with(&begin) {
             break;
@@ -339,15 +360,15 @@ fn is_updated(device: &mut Device, mark: Mark) -> Result<(), Trouble> {
 
 /// Waits until the device is home again, and its server knows why.
 fn comes_home(device: &mut Device, mark: Mark) -> Result<(), Trouble> {
-    let (_, after) = device.up(mark, "a", OLD)?;
+    device.up(mark, "a", OLD)?;
     device.note("1.0.0 runs again");
     let home = device.told("CameHome", &format!("to {OLD}"))?;
     device.note(home);
-    is_home(device, after)
+    is_home(device)
 }
 
 /// Waits until the server knows that 1.0.0 runs, settled, and that 2.0.0 will not be run again.
-fn is_home(device: &mut Device, _after: Mark) -> Result<(), Trouble> {
+fn is_home(device: &mut Device) -> Result<(), Trouble> {
     device.knows("1.0.0 is settled and 2.0.0 condemned", |device| {
         is_settled(device, OLD) && condemned(device) == 1
     })?;
