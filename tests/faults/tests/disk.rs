@@ -11,7 +11,7 @@ use std::{
 const CUTS: usize = 24;
 
 /// What the rig is made of: programs, and the file that FUSE needs.
-const NEEDS: [&str; 5] = ["qemu-storage-daemon", "mkfs.ext4", "unshare", "mount", "sync"];
+const NEEDS: [&str; 6] = ["qemu-storage-daemon", "mkfs.ext4", "setpriv", "unshare", "mount", "sync"];
 
 fn cuts() -> usize {
     let usual = if env::var_os("BACKSTAY_LONG").is_some() { usize::MAX } else { CUTS };
@@ -39,11 +39,21 @@ fn missing() -> Option<String> {
     })
 }
 
+/// Runs something in namespaces of its own. If the test ends before it, however it does, all of that ends too.
 fn apart(words: &[&str]) -> Output {
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]).args(words);
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--pdeathsig",
+        "KILL",
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ]);
     let path = format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default());
-    command.env("PATH", path).output().expect("unshare starts")
+    command.args(words).env("PATH", path).output().expect("setpriv starts")
 }
 
 fn rig(words: &[&str]) -> (Option<i32>, String) {

@@ -2,7 +2,7 @@
 //! always boots, and the course ends as it does without a cut.
 //!
 //! Enumerated, not drawn. `BACKSTAY_TRIALS` says how many restarts of each course are cut again at each of their points;
-//! `BACKSTAY_LONG` asks for 40, and for more ways in which a disk may keep a part.
+//! `BACKSTAY_LONG` asks for 8, and for more ways in which a disk may keep a part.
 
 use std::{env, path::Path};
 
@@ -13,7 +13,7 @@ use backstay_test_faults::power::{
 };
 
 const AGAIN: usize = 1;
-const AGAIN_LONG: usize = 40;
+const AGAIN_LONG: usize = 8;
 
 #[test]
 fn no_power_cut_loses_what_was_said_and_each_course_ends_as_without_it() {

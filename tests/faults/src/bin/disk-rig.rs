@@ -31,9 +31,7 @@ fn run() -> Result<Tried, String> {
     let number = |text: &str| text.parse().map_err(|_| format!("{text} is no number"));
     let program = env::current_exe().map_err(|error| error.to_string())?;
     let programs = program.parent().ok_or("no folder of programs")?;
-    // Images are written and read again and again; nothing hangs on their being on a disk.
-    let base = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-    let base = base.map_err(|error| error.to_string())?;
+    let base = tempfile::tempdir().map_err(|error| error.to_string())?;
     match words.as_slice() {
         ["course", name, cuts] => {
             let named = Course::named(name).ok_or_else(|| format!("there is no course {name}"))?;

@@ -62,6 +62,15 @@ impl Mounted {
         Ok(Self(dir.to_owned()))
     }
 
+    /// Mounts memory: images are written and read again and again, and go with the namespace, however that ends.
+    ///
+    /// # Errors
+    /// If it can't be mounted.
+    pub fn memory(dir: &Path) -> Result<Self, String> {
+        told(Command::new("mount").args(["-t", "tmpfs", "none"]).arg(dir))?;
+        Ok(Self(dir.to_owned()))
+    }
+
     /// Where it is.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -41,6 +41,7 @@ const TOLD_MAX: usize = 8;
 /// # Errors
 /// If it doesn't work without a cut, or the machine can't do this.
 pub fn course(course: Course, programs: &Path, base: &Path, cuts: usize) -> Result<Tried, String> {
+    let _memory = Mounted::memory(base)?;
     let plain = base.join("plain");
     fs::create_dir_all(&plain).map_err(|error| error.to_string())?;
     course.prepares(&plain)?;
@@ -70,6 +71,7 @@ pub fn course(course: Course, programs: &Path, base: &Path, cuts: usize) -> Resu
 /// # Errors
 /// If the machine can't do this.
 pub fn sled(programs: &Path, base: &Path, cuts: usize) -> Result<Tried, String> {
+    let _memory = Mounted::memory(base)?;
     let rig = Rig::starts(base)?;
     let dir = rig.dir().join("sled");
     synced(&rig.dir())?;

@@ -299,17 +299,6 @@ impl Disk {
         }
     }
 
-    /// Whether a file below the folder of this name holds bytes that were not synced.
-    #[must_use]
-    pub fn is_behind(&self, name: &str) -> bool {
-        let Some(folder) = self.named(ROOT, name) else { return false };
-        let Node::Folder(names) = &self.nodes[folder] else { return false };
-        names
-            .now
-            .values()
-            .any(|number| matches!(&self.nodes[*number], Node::File(bytes) if !bytes.unsynced.is_empty()))
-    }
-
     /// What the next start finds.
     #[must_use]
     pub fn left(&self, cut: Cut) -> Left {

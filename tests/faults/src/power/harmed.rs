@@ -43,6 +43,9 @@ enum Outcome {
     Lost,
     /// Both copies of the device's own key were harmed: the agent says so and doesn't start; slots boot as before.
     NoKey,
+    /// All files of the journal were taken away, with its anchors: the device begins anew, and only a view that was brought to
+    /// the disk could say so.
+    Anew,
     /// Each slot that held a release was harmed, nothing could boot, and that was said.
     NothingBoots,
 }
@@ -170,7 +173,9 @@ fn trial(known: &Known, dir: &Path, harms: &[Harm]) -> Result<Outcome, String> {
         Err(why) if why.starts_with("device.pem") && hit(Part::Papers) => return Ok(Outcome::NoKey),
         Err(why) => return Err(why),
     };
-    let lost = compare(&known.woken, &woken, &pump)?;
+    let gone = |part| harms.iter().any(|harm| harm.part == part && harm.kind == Kind::Gone);
+    let anew = gone(Part::Segment) && gone(Part::Anchor);
+    let lost = compare(&known.woken, &woken, &pump, anew)?;
     pump.waits(25)?;
     let runs = pump.runs()?;
     let condemned = known.woken.words.as_ref().map_or(&[][..], |words| &words.condemned);
@@ -181,6 +186,7 @@ fn trial(known: &Known, dir: &Path, harms: &[Harm]) -> Result<Outcome, String> {
     let said = !woken.findings.is_empty();
     pump.ends()?;
     Ok(match (lost, said) {
+        (true, _) if anew => Outcome::Anew,
         (true, _) => Outcome::Lost,
         (false, true) => Outcome::Mended,
         (false, false) => Outcome::Harmless,
@@ -188,7 +194,7 @@ fn trial(known: &Known, dir: &Path, harms: &[Harm]) -> Result<Outcome, String> {
 }
 
 /// Holds what was found against what there had been: whether something is lost, all of which has to be said.
-fn compare(before: &Woken, found: &Woken, pump: &Pump) -> Result<bool, String> {
+fn compare(before: &Woken, found: &Woken, pump: &Pump, anew: bool) -> Result<bool, String> {
     let says = |like: &dyn Fn(&str) -> bool| found.findings.iter().any(|finding| like(finding));
     let of_view = |finding: &str| finding.starts_with("the view");
     let of_anchor =
@@ -207,21 +213,16 @@ fn compare(before: &Woken, found: &Woken, pump: &Pump) -> Result<bool, String> {
     };
     let entries = before.entries.iter().all(|(seq, entry)| found.entries.get(seq) == Some(entry));
     // Of a journal that is gone with both anchors nothing is left that could say how much it was.
-    let all_gone = |finding: &str| {
-        finding == "both anchor slots are lost" || finding.ends_with("but the journal is empty")
-    };
-    missing("the journal", !entries, says(&of_journal) || says(&all_gone))?;
-    missing(
-        "what is anchored",
-        found.words != before.words,
-        says(&|finding| of_anchor(finding) || of_journal(finding)),
-    )?;
+    let all_gone = anew || says(&|finding| finding == "both anchor slots are lost");
+    missing("the journal", !entries, says(&of_journal) || all_gone)?;
+    let words = says(&|finding| of_anchor(finding) || of_journal(finding)) || anew;
+    missing("what is anchored", found.words != before.words, words)?;
     // An older keyring is trusted as what it is, and recorded as trusted from now on.
     let told = pump.has_told_of_trust();
     missing("what is trusted", found.trusted != before.trusted, says(&of_trust) || told)?;
     let bundles = found.bundles.is_superset(&before.bundles);
     // What a journal that lost records doesn't know of any more it doesn't miss.
-    let said = pump.said.iter().any(|said| said == "lost a bundle") || says(&of_journal);
+    let said = pump.said.iter().any(|said| said == "lost a bundle") || says(&of_journal) || anew;
     missing("a bundle", !bundles, said || !pump.needs(&before.bundles))?;
     missing(
         "a paper",

@@ -4,6 +4,7 @@
 //! can be made that a cut may leave ([`disk`]). The device starts on each, and what it said before the cut is held against
 //! what it finds, and how it ends against how it ends without a cut ([`cuts`]).
 
+mod calls;
 pub mod course;
 pub mod cuts;
 mod disk;
