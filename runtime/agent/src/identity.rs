@@ -43,6 +43,8 @@ fn failed<E: Into<Box<dyn Error + Send + Sync>>>(what: &str, path: &Path) -> imp
 #[derive(Clone, Debug)]
 pub struct Papers {
     key: PathBuf,
+    /// The same key once more: without it the device would be another one, and start with nothing.
+    spare: PathBuf,
     enrolment: PathBuf,
 }
 
@@ -50,27 +52,36 @@ impl Papers {
     /// In `state`.
     #[must_use]
     pub fn of(state: &Path) -> Self {
-        Self { key: state.join("device.pem"), enrolment: state.join("enrolment") }
+        let file = |name| state.join(name);
+        Self { key: file("device.pem"), spare: file("device-spare.pem"), enrolment: file("enrolment") }
     }
 
-    /// The device's key; made and kept if there is none yet.
+    /// The device's key; made and kept if there is none yet. Of its two copies one is enough, and the other is made good.
     ///
     /// # Errors
-    /// If it can't be read or kept. A key that was there is never replaced.
+    /// If it can't be read or kept. A key that was there is never replaced by another one.
     pub fn key(&self) -> Result<SecretKey, IdentityError> {
-        match fs::read_to_string(&self.key) {
-            Ok(pem) => SecretKey::from_pem(&pem)
-                .map_err(|error| failed("read the key", &self.key)(error.to_string())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let (key, spare) = (read_key(&self.key), read_key(&self.spare));
+        let found = match (key, spare) {
+            (Ok(Some(key)), _) | (_, Ok(Some(key))) => key,
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+            (Ok(None), Ok(None)) => {
                 let mut random = [0; 32];
                 getrandom::fill(&mut random)
                     .map_err(|error| failed("make the key", &self.key)(error.to_string()))?;
                 let key = SecretKey::from_random(&random);
                 keep_file(&self.key, key.to_pem().as_bytes()).map_err(failed("keep the key", &self.key))?;
-                Ok(key)
+                key
             }
-            Err(error) => Err(failed("read the key", &self.key)(error)),
+        };
+        let pem = found.to_pem();
+        for path in [&self.key, &self.spare] {
+            if fs::read(path).ok().as_deref() != Some(pem.as_bytes()) {
+                // A disk that takes nothing keeps no device from starting: one copy is there.
+                let _ = keep_file(path, pem.as_bytes());
+            }
         }
+        Ok(found)
     }
 
     /// What the server said of this device, if it has and that still holds.
@@ -107,6 +118,17 @@ impl Papers {
     /// If the disk doesn't take it. What was there before is still there.
     pub fn keep(&self, enrolment: &[u8]) -> Result<(), IdentityError> {
         keep_file(&self.enrolment, enrolment).map_err(failed("keep the enrolment", &self.enrolment))
+    }
+}
+
+/// The key in a file, if there is such a file.
+fn read_key(path: &Path) -> Result<Option<SecretKey>, IdentityError> {
+    match fs::read_to_string(path) {
+        Ok(pem) => SecretKey::from_pem(&pem)
+            .map(Some)
+            .map_err(|error| failed("read the key", path)(error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read the key", path)(error)),
     }
 }
 
@@ -174,5 +196,34 @@ mod tests {
         fs::remove_dir(&in_the_way).unwrap();
         papers.keep(b"after").unwrap();
         assert_eq!(fs::read(dir.path().join("enrolment")).unwrap(), b"after");
+    }
+
+    /// Flash wears out, one bit at a time. A device that took that for another key, or didn't start any more, could not go
+    /// home.
+    #[test]
+    fn either_copy_of_the_key_is_enough_and_no_damage_makes_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let papers = Papers::of(dir.path());
+        let (id, files) = (
+            papers.key().unwrap().id(),
+            ["device.pem", "device-spare.pem"].map(|name| dir.path().join(name)),
+        );
+        let whole = fs::read(&files[0]).unwrap();
+        for file in &files {
+            // Each repair waits for the disk: one bit in seven, another one of each byte.
+            for bit in (0..whole.len() * 8).step_by(7) {
+                let mut bytes = whole.clone();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                fs::write(file, &bytes).unwrap();
+                assert_eq!(papers.key().unwrap().id(), id, "bit {bit} of {}", file.display());
+                assert!(files.iter().all(|file| fs::read(file).unwrap() == whole), "bit {bit}: made good");
+            }
+            fs::remove_file(file).unwrap();
+            assert_eq!(papers.key().unwrap().id(), id);
+        }
+        // Both: that is said, and no third key is made.
+        files.iter().for_each(|file| fs::write(file, b"rot").unwrap());
+        assert!(papers.key().is_err());
+        assert!(files.iter().all(|file| fs::read(file).unwrap() == b"rot"));
     }
 }
