@@ -16,15 +16,12 @@ use crate::tool::{self, trouble};
 const KERNEL: &str = "linux-image-arm64";
 /// Whatever else a device can do.
 const BUSYBOX: &str = "busybox-static";
-/// RAUC with all that it is linked to, the bus that it talks on, and `fw_setenv`, which it calls. Without systemd, which its package
+/// RAUC with all that it is linked to, and the bus that it talks on. Without systemd, which its package
 /// asks for and it doesn't.
 const RAUC: &[&str] = &[
     "rauc",
     "dbus-daemon",
     "dbus-bin",
-    "libubootenv-tool",
-    "libubootenv0.1",
-    "libyaml-0-2",
     "libdbus-1-3",
     "libc6",
     "libcurl3-gnutls",

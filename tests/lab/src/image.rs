@@ -84,7 +84,7 @@ const SYSTEM_APPLETS: &[&str] = &["init", "watchdog", "reboot"];
 const FOLDERS: &[&str] = &["proc", "sys", "dev", "run", "tmp", "data", "root", "etc", "var"];
 
 /// What of RAUC's packages a device gets.
-const RAUC_FOLDERS: &[&str] = &["lib", "usr/bin", "usr/lib", "etc/dbus-1", "usr/share/dbus-1"];
+const RAUC_FOLDERS: &[&str] = &["lib", "usr/bin", "usr/lib"];
 
 /// How a release goes bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
