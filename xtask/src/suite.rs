@@ -140,8 +140,11 @@ pub(crate) fn run(workspace: Workspace, tier: Option<&str>, allow_missing: bool)
     let emulated = (tier == Some(EMULATED_TIER)).then(dist::emulated);
     let on_a_board = tier == Some(BOARD_TIER);
     // Plugins, test programs, the agent's, programs; then the groups; then examples in the documentation.
-    let length =
-        2 + usize::from(!on_a_board) + usize::from(matches!(emulated, Some(Ok(_)))) + groups.len() + usize::from(tier.is_none());
+    let length = 2
+        + usize::from(!on_a_board)
+        + usize::from(matches!(emulated, Some(Ok(_))))
+        + groups.len()
+        + usize::from(tier.is_none());
     let mut row = Row::new(workspace.target.join("xtask/test"), length)?;
 
     if !on_a_board {
