@@ -238,7 +238,7 @@ impl Kitchen {
     fn early(&self) -> Result<PathBuf, Trouble> {
         let tree = self.folder.join("early");
         tool::emptied(&tree)?;
-        for folder in ["proc", "dev", "root"] {
+        for folder in ["proc", "dev", "slot"] {
             fs::create_dir_all(tree.join(folder)).map_err(trouble("cannot make a folder"))?;
         }
         self.busybox(&tree, "sbin", SYSTEM_APPLETS)?;
