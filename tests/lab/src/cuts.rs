@@ -68,6 +68,8 @@ pub(crate) struct Tally {
     pub(crate) losses: u64,
     lost: u64,
     boots: BTreeMap<String, u64>,
+    /// How the data partition was found before it was mounted.
+    checks: BTreeMap<&'static str, u64>,
     /// What did not hold, with the number of the cut.
     pub(crate) wrong: Vec<String>,
     took: Duration,
@@ -258,6 +260,14 @@ impl Rig {
             if let Err(why) = self.known.allows(version) {
                 wrong(why);
             }
+        } else if line.starts_with("LAB checked data ") {
+            let found = match (field("by"), field("code")) {
+                ("-p", "0") => "sound",
+                ("-p", "1") => "mended",
+                ("-y", "0" | "1") => "mended by force",
+                _ => "damaged",
+            };
+            *self.tally.checks.entry(found).or_default() += 1;
         } else if line.starts_with("LAB has ") {
             let number = |name: &str| field(name).parse::<u64>().unwrap_or(0);
             let (last, holes, odd) = (number("last"), number("holes"), number("odd"));
@@ -309,6 +319,8 @@ impl fmt::Display for Tally {
         writeln!(f, "  disk kept    {} of what was not flushed", list(kept))?;
         let boots = self.boots.iter().map(|(slot, count)| format!("slot {slot} {count} times")).collect();
         writeln!(f, "  came up      {}", list(boots))?;
+        let checks = self.checks.iter().map(|(found, count)| format!("{found} {count} times")).collect();
+        writeln!(f, "  e2fsck       found the data partition {}", list(checks))?;
         writeln!(
             f,
             "  records      {acknowledged} were said to be durable; {lost} of them lost, by {losses} cuts"
@@ -323,6 +335,7 @@ impl Tally {
     pub(crate) fn told(&self) -> Value {
         json!({
             "version": 1, "seed": self.seed, "cuts": self.cuts, "moments": self.moments, "kept": self.kept, "boots": self.boots,
+            "checks": self.checks,
             "acknowledged": self.acknowledged, "lost": self.lost, "losses": self.losses, "wrong": self.wrong,
             "seconds": self.took.as_secs_f64(),
         })

@@ -16,6 +16,8 @@ use crate::tool::{self, trouble};
 const KERNEL: &str = "linux-image-arm64";
 /// Whatever else a device can do.
 const BUSYBOX: &str = "busybox-static";
+/// What looks at the data partition before it is mounted.
+const E2FSCK: &str = "e2fsck-static";
 /// RAUC with all that it is linked to, and the bus that it talks on. Without systemd, which its package
 /// asks for and it doesn't.
 const RAUC: &[&str] = &[
@@ -74,7 +76,7 @@ const RAUC: &[&str] = &[
 /// Packages, unpacked.
 #[derive(Debug)]
 pub(crate) struct Debian {
-    /// Kernel and busybox.
+    /// Kernel, busybox and e2fsck.
     pub(crate) base: PathBuf,
     /// RAUC and its libraries, where they were asked for.
     pub(crate) rauc: PathBuf,
@@ -89,11 +91,9 @@ impl Debian {
     /// If apt doesn't know or get a package.
     pub(crate) fn fetch(folder: &Path, rauc: bool) -> Result<Self, Trouble> {
         let (base, with_rauc) = (folder.join("base"), folder.join("rauc"));
-        if !base.join("whole").exists() {
-            let kernel = newest_kernel()?;
-            unpack(folder, &base, &[&kernel, BUSYBOX])?;
-        }
-        if rauc && !with_rauc.join("whole").exists() {
+        let kernel = newest_kernel()?;
+        unpack(folder, &base, &[&kernel, BUSYBOX, E2FSCK])?;
+        if rauc {
             unpack(folder, &with_rauc, RAUC)?;
         }
         let boot = base.join("boot");
@@ -140,7 +140,12 @@ fn newest_kernel() -> Result<String, Trouble> {
         .ok_or_else(|| Trouble(format!("apt doesn't know which kernel {KERNEL} is: {said}")))
 }
 
+/// Fetches packages to a folder of their own, unless just these are there.
 fn unpack(folder: &Path, to: &Path, packages: &[&str]) -> Result<(), Trouble> {
+    let (list, whole) = (packages.join("\n"), to.join("whole"));
+    if fs::read_to_string(&whole).is_ok_and(|there| there == list) {
+        return Ok(());
+    }
     let debs = to.with_extension("debs");
     for folder in [&debs, to] {
         tool::emptied(folder)?;
@@ -155,5 +160,5 @@ fn unpack(folder: &Path, to: &Path, packages: &[&str]) -> Result<(), Trouble> {
         tool::run(Command::new("dpkg-deb").arg("-x").arg(file.path()).arg(to))?;
     }
     let _ = fs::remove_dir_all(&debs);
-    fs::write(to.join("whole"), packages.join("\n")).map_err(trouble("cannot write what was unpacked"))
+    fs::write(whole, list).map_err(trouble("cannot write what was unpacked"))
 }

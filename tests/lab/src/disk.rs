@@ -35,9 +35,6 @@ use crate::{
 
 const MIB: u64 = 1 << 20;
 const BLOCK: u64 = 512;
-/// What the disk writes whole or not at all, in bytes. Were it 512, ext4 would not stand it: where the last block of its
-/// journal is torn, Linux 6.1 refuses to mount ("journal transaction is corrupt") until e2fsck was there.
-const WHOLE: u64 = 4096;
 /// Where the copies of U-Boot's environment lie, as `fw_env.config` has it.
 const ENVIRONMENT_AT: [u64; 2] = [0x20_0000, 0x21_0000];
 const ENVIRONMENT_BYTES: usize = 0x4000;
@@ -68,7 +65,8 @@ pub(crate) enum Kept {
     All,
     /// Nothing.
     None,
-    /// Each 4 KiB of a write or not, by chance.
+    /// Each sector of a write or not, by chance. So a block of the file system is torn, and that of a journal, too: Linux mounts no
+    /// such file system until e2fsck was there.
     Some,
 }
 
@@ -172,16 +170,16 @@ impl Disk {
                 continue;
             }
             cut.loose += 1;
-            for (number, whole) in (0..).zip(data.chunks(WHOLE as usize)) {
+            for (number, sector) in (0..).zip(data.chunks(BLOCK as usize)) {
                 let keeps = match kept {
                     Kept::All => true,
                     Kept::None => false,
                     Kept::Some => chance.below(2) == 0,
                 };
                 if keeps {
-                    base.write_all_at(whole, entry.to + number * WHOLE).map_err(failed())?;
+                    base.write_all_at(sector, entry.to + number * BLOCK).map_err(failed())?;
                 } else {
-                    cut.lost_sectors += whole.len() as u64 / BLOCK;
+                    cut.lost_sectors += 1;
                 }
             }
         }

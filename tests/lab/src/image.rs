@@ -85,6 +85,8 @@ const FOLDERS: &[&str] = &["proc", "sys", "dev", "run", "tmp", "data", "root", "
 
 /// What of RAUC's packages a device gets.
 const RAUC_FOLDERS: &[&str] = &["lib", "usr/bin", "usr/lib"];
+/// And what of them it doesn't: a third of it all are tables for character sets.
+const LEFT_OUT: &str = "gconv";
 
 /// How a release goes bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +148,7 @@ impl Kitchen {
         for (file, name) in &self.programs {
             sum.take(name, &tool::read(file)?);
         }
+        sum.take("e2fsck", &tool::read(&self.e2fsck())?);
         for (name, text) in FILES.iter().chain(&[("early", EARLY)]) {
             sum.take(name, text.as_bytes());
         }
@@ -153,7 +156,7 @@ impl Kitchen {
         for word in [version, &fault.words(), &self.debian.kernel, &slots, &format!("{:?}", self.writer)] {
             sum.take("word", word.as_bytes());
         }
-        for list in [EARLY_MODULES, MODULES, APPLETS, SYSTEM_APPLETS] {
+        for list in [EARLY_MODULES, MODULES, APPLETS, SYSTEM_APPLETS, RAUC_FOLDERS, &[LEFT_OUT]] {
             sum.take("list", list.join(" ").as_bytes());
         }
         let image = self.folder.join(format!("{version}-{}.img", sum.text()));
@@ -185,6 +188,7 @@ impl Kitchen {
             symlink(to, tree.join(link)).map_err(trouble(format!("cannot make {link}")))?;
         }
         self.busybox(tree, "sbin", SYSTEM_APPLETS)?;
+        tool::copy(&self.e2fsck(), &tree.join("sbin/e2fsck"))?;
         for name in MODULES {
             tool::copy(&self.debian.module(name)?, &tree.join(format!("lib/modules/{name}.ko")))?;
         }
@@ -207,6 +211,11 @@ impl Kitchen {
             Writer::Raw => include_str!("../device/slots-raw.toml").to_owned(),
             Writer::Rauc => include_str!("../device/slots-rauc.toml").to_owned(),
         }
+    }
+
+    /// Debian's, without a library.
+    fn e2fsck(&self) -> PathBuf {
+        self.debian.base.join("sbin/e2fsck.static")
     }
 
     fn busybox(&self, tree: &Path, folder: &str, applets: &[&str]) -> Result<(), Trouble> {
@@ -318,7 +327,9 @@ fn copy_all(from: &Path, to: &Path) -> Result<(), Trouble> {
         let (path, copy) = (entry.path(), to.join(entry.file_name()));
         let kind = entry.file_type().map_err(failed())?;
         if kind.is_dir() {
-            copy_all(&path, &copy)?;
+            if entry.file_name() != LEFT_OUT {
+                copy_all(&path, &copy)?;
+            }
         } else if kind.is_symlink() {
             let target = fs::read_link(&path).map_err(failed())?;
             symlink(target, &copy).map_err(failed())?;
