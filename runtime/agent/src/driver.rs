@@ -183,6 +183,9 @@ impl Driver {
         work.act(upgrade);
         work.seat_again();
         work.take(up).await;
+        if work.all.start.comes_from_a_crash() {
+            work.take(Input::Crashed).await;
+        }
         work.tidy_bundles();
         work.find_papers().await;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -428,7 +431,7 @@ impl Loop {
         self.take(Input::Reading { probe: sample.probe, reading: sample.reading }).await;
         self.capture_configuration();
         match self.all.device.health() {
-            backstay_model::Health::Good if self.boot_noted => {}
+            backstay_model::Health::Good if self.boot_noted || self.all.start.has_crashed() => {}
             backstay_model::Health::Good => {
                 // The boot is fine, which is less than "confirmed": power flickers don't use up the tries.
                 self.boot_noted = true;

@@ -50,6 +50,8 @@ pub struct Start {
     records: Vec<String>,
     tried: Option<Tried>,
     flickers: u8,
+    /// The last boot that began because what is on trial had crashed.
+    crashed: Option<BootId>,
     /// Whether a watchdog has ever said that it ended a boot: then it is believed when it says that it didn't.
     dog_tells: bool,
 }
@@ -85,9 +87,9 @@ impl Start {
         let reset = Reset::of(&traces);
         // The same boot: what was given back before this start of the agent stays counted.
         let same = before.map(|written| written.before).filter(|before| before.boot == boot);
-        let so_far = same.map_or(0, |before| before.flickers);
-        let flickers = reset.map_or(so_far, |reset| reset.flickers);
-        (Self { path, boot, records, tried, flickers, dog_tells }, reset)
+        let so_far = same.map_or((0, None), |before| (before.flickers, before.crashed));
+        let (flickers, crashed) = reset.map_or(so_far, |reset| (reset.flickers, reset.crashed));
+        (Self { path, boot, records, tried, flickers, crashed, dog_tells }, reset)
     }
 
     /// The same, with the try given back that power took, and what is to be told of it.
@@ -122,6 +124,19 @@ impl Start {
         (start, events)
     }
 
+    /// Whether what is on trial has crashed in any boot: then a boot that begins well gives it no tries back.
+    #[must_use]
+    pub fn has_crashed(&self) -> bool {
+        self.crashed.is_some()
+    }
+
+    /// Whether this boot began because what is on trial had crashed. Said at each start of the agent in it: what follows from
+    /// it may have been lost with the one before.
+    #[must_use]
+    pub fn comes_from_a_crash(&self) -> bool {
+        self.crashed == Some(self.boot)
+    }
+
     /// The starts that what is on trial has left by now.
     pub fn has_left(&mut self, left: u8) {
         self.tried = self.tried.map(|tried| Tried { left, ..tried });
@@ -144,12 +159,13 @@ impl Start {
     }
 
     fn write(&self, stopped: &str) -> io::Result<()> {
-        let Self { path, boot, records, tried, flickers, dog_tells } = self;
+        let Self { path, boot, records, tried, flickers, crashed, dog_tells } = self;
+        let crashed = crashed.map_or_else(|| "no".into(), |boot| format!("{:032x}", boot.0));
         let tried =
             tried.map_or_else(|| "none".into(), |Tried { release, left }| format!("{left} {release}"));
         let (records, dog) = (records.join(" "), if *dog_tells { "tells" } else { "silent" });
         let lines = format!(
-            "{HEADING}\nboot {:032x}\nstopped {stopped}\ntried {tried}\nflickers {flickers}\ndog {dog}\nrecords {records}\n",
+            "{HEADING}\nboot {:032x}\nstopped {stopped}\ntried {tried}\nflickers {flickers}\ncrashed {crashed}\ndog {dog}\nrecords {records}\n",
             boot.0
         );
         keep_file(path, &sealed(lines))
@@ -170,9 +186,13 @@ fn decode(bytes: &[u8]) -> Option<Written> {
         }
     };
     let flickers = said("flickers")?.parse().ok()?;
+    let crashed = match said("crashed")? {
+        "no" => None,
+        boot => Some(BootId(u128::from_str_radix(boot, 16).ok()?)),
+    };
     let dog_tells = said("dog")? == "tells";
     let records = said("records")?.split_whitespace().map(str::to_owned).collect();
-    Some(Written { before: Before { boot, stopped, tried, flickers }, records, dog_tells })
+    Some(Written { before: Before { boot, stopped, tried, flickers, crashed }, records, dog_tells })
 }
 
 /// Whether a watchdog says that it ended the boot before, where one can say, and whether one saw the power fail.
@@ -317,6 +337,22 @@ mod tests {
             start.is_up().unwrap();
         }
         assert!(!machine.starts(Some(1)).1.unwrap().gives_back, "it may be the release that does it");
+    }
+
+    #[test]
+    fn a_crash_on_trial_is_known_until_the_trial_is_over() {
+        let mut machine = Machine::new();
+        assert!(!machine.starts(Some(2)).0.has_crashed());
+        machine.has("sys/class/watchdog/watchdog0/bootstatus", "32\n");
+        let start = machine.starts(Some(2)).0;
+        assert!(start.has_crashed() && start.comes_from_a_crash());
+        // The agent starts again in the same boot, then the power goes.
+        machine.boot -= 1;
+        assert!(machine.starts(Some(2)).0.comes_from_a_crash());
+        machine.has("sys/class/watchdog/watchdog0/bootstatus", "0\n");
+        let start = machine.starts(Some(1)).0;
+        assert!(start.has_crashed() && !start.comes_from_a_crash());
+        assert!(!machine.starts(None).0.has_crashed(), "it is confirmed, or gone");
     }
 
     #[test]

@@ -88,6 +88,7 @@ impl Device {
         let before = self.standing();
         match input {
             Input::Up { boot, slots } => self.up(now, boot, slots, &mut out),
+            Input::Crashed => self.crashed(),
             Input::Enrolled(identity) => self.enrolled(now, identity, &mut out),
             Input::Reading { probe, reading } => self.read(now, &probe, reading),
             Input::Trouble(kind) => self.state.windows.trouble(kind),

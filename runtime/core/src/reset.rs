@@ -1,7 +1,8 @@
 //! Why the machine started anew, told from what is left of the time before; and whether a try that this cost is given back.
 //!
 //! A boot loader counts each start of a release on trial, and can't tell a release that doesn't come up from power that
-//! comes and goes. Who can, once it is up, is this. Not here: where the traces are, and giving tries back (whoever has the
+//! comes and goes. Who can, once it is up, is this. A release on trial that has crashed gets no tries back for boots that
+//! begin well: one that hangs after minutes begins well each time. Not here: where the traces are, and giving tries back (whoever has the
 //! slots).
 
 use backstay_model::{BootId, Digest, ResetCause};
@@ -38,6 +39,8 @@ pub struct Before {
     pub tried: Option<Tried>,
     /// How often power has given a try back to it.
     pub flickers: u8,
+    /// The last boot that began because it had crashed.
+    pub crashed: Option<BootId>,
 }
 
 /// A release on trial.
@@ -58,6 +61,8 @@ pub struct Reset {
     pub gives_back: bool,
     /// How often that was done for what is on trial, this one included.
     pub flickers: u8,
+    /// The last boot that began because what is on trial had crashed: its watchdog or its kernel ended it.
+    pub crashed: Option<BootId>,
 }
 
 impl Reset {
@@ -72,7 +77,13 @@ impl Reset {
         let one_start = goes_on.is_some_and(|(then, now)| now.left.saturating_add(1) == then.left);
         let so_far = if goes_on.is_some() { before.flickers } else { 0 };
         let gives_back = cause == ResetCause::Power && one_start && so_far < FLICKERS_MAX;
-        Some(Self { cause, gives_back, flickers: so_far.saturating_add(u8::from(gives_back)) })
+        let flickers = so_far.saturating_add(u8::from(gives_back));
+        let crashed = match (goes_on, cause) {
+            (None, _) => None,
+            (Some(_), ResetCause::Watchdog | ResetCause::Panic) => Some(traces.boot),
+            (Some(_), ResetCause::Power | ResetCause::Asked | ResetCause::Unknown) => before.crashed,
+        };
+        Some(Self { cause, gives_back, flickers, crashed })
     }
 }
 
@@ -99,7 +110,7 @@ mod tests {
 
     /// The machine started anew, and everything that could tell why says no.
     fn quiet() -> Traces {
-        let before = Before { boot: BootId(1), stopped: false, tried: tried(3), flickers: 0 };
+        let before = Before { boot: BootId(1), stopped: false, tried: tried(3), flickers: 0, crashed: None };
         Traces {
             boot: BootId(2),
             before: Some(before),
@@ -152,6 +163,21 @@ mod tests {
         assert!(!of(&Traces { tried: None, ..quiet() }).1, "nothing is on trial");
         let other = Some(Tried { release: Digest([6; 32]), left: 2 });
         assert!(!of(&Traces { tried: other, ..quiet() }).1, "another one is");
+    }
+
+    #[test]
+    fn what_has_crashed_on_trial_is_remembered_until_the_trial_is_over() {
+        let crashed = |traces: &Traces| Reset::of(traces).unwrap().crashed;
+        assert_eq!(crashed(&Traces { watchdog: Some(true), ..quiet() }), Some(BootId(2)));
+        assert_eq!(crashed(&Traces { panicked: Some(true), ..quiet() }), Some(BootId(2)));
+        assert_eq!(crashed(&quiet()), None, "its power went");
+        let earlier = before(|before| before.crashed = Some(BootId(1)));
+        assert_eq!(crashed(&earlier), Some(BootId(1)), "power is no excuse for what was before");
+        assert_eq!(
+            crashed(&Traces { tried: None, watchdog: Some(true), ..earlier }),
+            None,
+            "nothing is on trial"
+        );
     }
 
     #[test]

@@ -337,6 +337,12 @@ impl World {
         self
     }
 
+    /// What runs hangs until the watchdog ends it, and the boot loader starts it again.
+    pub fn hangs(&mut self) -> &mut Self {
+        self.loses_power().give(Input::Crashed);
+        self
+    }
+
     /// Power goes in the middle of the next run, when all is done and nothing is said.
     pub fn loses_power_in_the_next_run(&mut self) -> &mut Self {
         self.power = Power::GoesInTheNextRun;

@@ -109,6 +109,28 @@ fn a_fall_back_during_the_trial_is_a_failed_trial() {
     assert_eq!(world.count(|event| matches!(event, Event::CameHome { cause: Cause::FellBack, .. })), 1);
 }
 
+/// It looks well until it hangs, again and again: that never adds up to a trial that was passed. Once it has no tries left
+/// the boot falls back.
+#[test]
+fn what_hangs_late_is_not_confirmed_a_piece_at_a_time() {
+    let hangs_often = || {
+        let mut world = World::new("1.4.0");
+        world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward);
+        for _ in 0..4 {
+            world.waits(45).hangs();
+            assert_eq!((world.runs(), world.confirmed()), ("1.5.0", "1.4.0"));
+        }
+        world
+    };
+    let mut again = hangs_often();
+    again.falls_back().loses_power().waits(1);
+    assert_eq!((again.runs(), again.confirmed()), ("1.4.0", "1.4.0"));
+    assert_eq!(again.device().condemned(), [release("1.5.0").digest]);
+    let mut no_more = hangs_often();
+    no_more.waits(80);
+    assert_eq!(no_more.confirmed(), "1.5.0", "what hangs no more can still pass");
+}
+
 /// Power goes at every second of a trial: the trial is finished, once.
 #[test]
 fn a_trial_survives_power_cuts() {

@@ -20,6 +20,8 @@ pub enum Input {
         /// What the slots hold; what they say goes before what was remembered.
         slots: SlotStatus,
     },
+    /// What is on trial crashed in the boot before: its watchdog or its kernel ended it. May be said again in one boot.
+    Crashed,
     /// The device was enrolled, or its labels changed.
     Enrolled(Identity),
     /// A probe ran, or should have.

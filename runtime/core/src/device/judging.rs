@@ -10,7 +10,7 @@ use backstay_model::{Action, Cause, Decision, Event, Health, Millis, Mono, Name,
 use super::{
     Device, Effect, Effects,
     homing::Verdict,
-    phase::{Phase, Trial},
+    phase::{Healing, Phase, Trial},
     state::{Asked, Idle},
 };
 use crate::ladder::{Climb, Ladder, Outlook};
@@ -99,6 +99,15 @@ impl Device {
         // the machine falls back meanwhile, because nothing is confirmed.
         let needs = self.settings.trial;
         self.stand_still(Trial { began: now, good: Millis(0), needs, ..trial }, Cause::NoData, out);
+    }
+
+    /// What looked well until it hung was not: its trial begins anew, and its limit holds.
+    pub(super) fn crashed(&mut self) {
+        if let Phase::Trial(trial) | Phase::Healing(Healing { trial: Some(trial), .. }) =
+            &mut self.state.phase
+        {
+            trial.good = Millis(0);
+        }
     }
 
     fn try_on(&mut self, now: Mono, trial: Trial, decision: Decision, out: &mut Effects) {
