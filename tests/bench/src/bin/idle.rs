@@ -6,6 +6,7 @@
 //! Processor time is that of all threads of a process and of those that it has started of its own program, by the scheduler (`schedstat` of proc(5)), and by `stat`, in ticks of 10 ms,
 //! that of the programs that it has started and that have ended. Memory is the highest of the looks at `smaps_rollup`: *resident* counts shared pages whole, `Pss` by who shares them, *own*
 //! are pages that nobody else has.
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed assumption fails the test"))]
 
 use std::{
     collections::BTreeMap,
