@@ -67,7 +67,13 @@ struct Written {
 impl Start {
     /// Looks at what is left of the time before, in the folder of an agent's state.
     #[must_use]
-    pub fn look(state: &Path, places: &Places, boot: BootId, tried: Option<Tried>) -> (Self, Option<Reset>) {
+    pub fn look(
+        state: &Path,
+        places: &Places,
+        boot: BootId,
+        tried: Option<Tried>,
+        confirmed: bool,
+    ) -> (Self, Option<Reset>) {
         let path = state.join("start");
         let before = read_words(&backstay_slots::System, &path).ok().and_then(|bytes| decode(&bytes));
         let records = records(places);
@@ -83,6 +89,7 @@ impl Start {
             panicked: keeps_records(places).then(|| records.iter().any(|record| !known.contains(record))),
             before: before.as_ref().map(|written| written.before.clone()),
             tried,
+            confirmed,
         };
         let reset = Reset::of(&traces);
         // The same boot: what was given back before this start of the agent stays counted.
@@ -92,7 +99,7 @@ impl Start {
         (Self { path, boot, records, tried, flickers, crashed, dog_tells }, reset)
     }
 
-    /// The same, with the try given back that power took, and what is to be told of it.
+    /// The same, with the start given back that what runs is not to blame for, and what is to be told of it.
     pub async fn of(state: &Path, machine: &Machine, on: &Release) -> (Self, Vec<Event>) {
         let (boot, mut events) = (boot_id(), Vec::new());
         let mut failed = |what: &str, error: &dyn std::fmt::Display| {
@@ -103,15 +110,16 @@ impl Start {
             BootWord::Trial { tries_left } => Some(Tried { release: on.digest, left: tries_left }),
             BootWord::Confirmed | BootWord::FellBack { .. } | BootWord::Rescued => None,
         };
-        let word = machine.booted().await;
-        let (mut start, reset) = Self::look(state, &Places::default(), boot, word.ok().and_then(tried));
+        let word = machine.booted().await.ok();
+        let confirmed = matches!(word, Some(BootWord::Confirmed | BootWord::FellBack { .. }));
+        let (mut start, reset) = Self::look(state, &Places::default(), boot, word.and_then(tried), confirmed);
         if reset.is_some_and(|reset| reset.gives_back) {
             match machine.note_boot().await {
                 Ok(()) => {
                     let left = machine.booted().await.ok().and_then(tried);
                     left.into_iter().for_each(|Tried { left, .. }| start.has_left(left));
                 }
-                Err(error) => failed("cannot give a try back that power took", &error),
+                Err(error) => failed("cannot give a start back that it is not to blame for", &error),
             }
         }
         if let Err(error) = start.is_up() {
@@ -278,7 +286,7 @@ mod tests {
         fn starts(&mut self, left: Option<u8>) -> (Start, Option<Reset>) {
             self.boot += 1;
             let tried = left.map(|left| Tried { release: Digest([5; 32]), left });
-            let looked = Start::look(self.dir.path(), &self.places, BootId(self.boot), tried);
+            let looked = Start::look(self.dir.path(), &self.places, BootId(self.boot), tried, false);
             looked.0.is_up().unwrap();
             looked
         }

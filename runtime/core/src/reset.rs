@@ -26,6 +26,8 @@ pub struct Traces {
     pub panicked: Option<bool>,
     /// The release on trial that runs, and the starts that it has left.
     pub tried: Option<Tried>,
+    /// Whether what runs is confirmed: its starts are counted, too, and where none is left the other slot is started.
+    pub confirmed: bool,
 }
 
 /// What was written down in the start before.
@@ -76,8 +78,12 @@ impl Reset {
         // More than one start in between is a start that never got as far as this: that the release has to answer for.
         let one_start = goes_on.is_some_and(|(then, now)| now.left.saturating_add(1) == then.left);
         let so_far = if goes_on.is_some() { before.flickers } else { 0 };
-        let gives_back = cause == ResetCause::Power && one_start && so_far < FLICKERS_MAX;
-        let flickers = so_far.saturating_add(u8::from(gives_back));
+        let flickered = cause == ResetCause::Power && one_start && so_far < FLICKERS_MAX;
+        let flickers = so_far.saturating_add(u8::from(flickered));
+        // What is confirmed came up each time. Were restarts that are to mend it counted against it, the boot loader would
+        // start what lies in the other slot, and that may be condemned.
+        let gives_back =
+            flickered || (traces.confirmed && matches!(cause, ResetCause::Asked | ResetCause::Power));
         let crashed = match (goes_on, cause) {
             (None, _) => None,
             (Some(_), ResetCause::Watchdog | ResetCause::Panic) => Some(traces.boot),
@@ -118,6 +124,7 @@ mod tests {
             power_failed: false,
             panicked: Some(false),
             tried: tried(2),
+            confirmed: false,
         }
     }
 
@@ -163,6 +170,18 @@ mod tests {
         assert!(!of(&Traces { tried: None, ..quiet() }).1, "nothing is on trial");
         let other = Some(Tried { release: Digest([6; 32]), left: 2 });
         assert!(!of(&Traces { tried: other, ..quiet() }).1, "another one is");
+    }
+
+    /// A restart that is to mend it is none of the starts that it didn't come through.
+    #[test]
+    fn what_is_confirmed_gets_the_starts_back_that_others_ended() {
+        let home =
+            |stopped| Traces { tried: None, confirmed: true, ..before(|before| before.stopped = stopped) };
+        assert_eq!(of(&home(true)), (ResetCause::Asked, true));
+        assert_eq!(of(&home(false)), (ResetCause::Power, true));
+        assert_eq!(Reset::of(&home(false)).unwrap().flickers, 0, "only of a trial they are counted");
+        assert!(!of(&Traces { watchdog: Some(true), ..home(false) }).1, "it crashed by itself");
+        assert!(!of(&Traces { panicked: None, ..home(false) }).1, "nobody can say that it didn't");
     }
 
     #[test]
