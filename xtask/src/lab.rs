@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::dist;
 use crate::plugins;
-use crate::programs::{self, Profile};
+use crate::programs;
 use crate::setup::{self, Need};
 use crate::steps::{run_long, run_loudly};
 use crate::toolchain::{ARM_MUSL, cargo_for};
@@ -54,7 +54,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), T
             lab.arg("--writer").arg(workspace.target.join(ARM_MUSL).join(QUICK).join(WRITER));
         } else {
             plugins::build(workspace)?;
-            lab.arg("--programs").arg(programs::build(workspace, Profile::Dev)?);
+            lab.arg("--programs").arg(programs::build_server(workspace)?);
             lab.arg("--plugins").arg(workspace.plugins());
         }
         lab.arg("--dir").arg(workspace.target.join("lab"));

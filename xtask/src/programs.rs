@@ -38,7 +38,10 @@ impl Profile {
 pub(crate) const AGENT: &str = "backstay-agent";
 
 /// The packages whose programs ship, in the order in which they are built.
-const SHIPPED: &[&str] = &[AGENT, SLOTS, "backstay"];
+const SHIPPED: &[&str] = &[AGENT, SLOTS, SERVER];
+
+/// The server, which is the operators' command line, too.
+const SERVER: &str = "backstay";
 
 /// The package of the program that works the slots of a board.
 const SLOTS: &str = "backstay-boot";
@@ -55,6 +58,11 @@ pub(crate) fn build_with_play(workspace: &Workspace) -> Result<PathBuf, Trouble>
 /// Builds the program of slots alone, and returns the folder that it is in.
 pub(crate) fn build_slots(workspace: &Workspace) -> Result<PathBuf, Trouble> {
     build_all(workspace, Profile::Dev, &[SLOTS])
+}
+
+/// Builds the server alone, and returns the folder that it is in.
+pub(crate) fn build_server(workspace: &Workspace) -> Result<PathBuf, Trouble> {
+    build_all(workspace, Profile::Dev, &[SERVER])
 }
 
 /// Builds the programs that ship and returns the folder that they are in.

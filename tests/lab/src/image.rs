@@ -38,6 +38,9 @@ const FILES: &[(&str, &str)] = &[
     ("usr/lib/lab/bus.conf", include_str!("../device/bus.conf")),
     ("etc/rauc/system.conf", include_str!("../device/system.conf")),
     ("etc/fw_env.config", include_str!("../device/fw_env.config")),
+    // The bus asks who it is.
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"),
+    ("etc/group", "root:x:0:\n"),
 ];
 const EARLY: &str = include_str!("../device/early");
 
