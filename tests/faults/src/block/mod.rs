@@ -1,4 +1,4 @@
-//! Power cuts under a real file system: [`rig`] has the device, [`log`] what reached it, [`tried`] what is run on it.
+//! Power cuts under a real file system: `rig` has the device, `log` what reached it, [`tried`] what is run on it.
 
 mod log;
 mod rig;
