@@ -193,7 +193,7 @@ pub(crate) fn build_shipped(workspace: &Workspace, target: &str) -> Result<Vec<B
 fn build_one(workspace: &Workspace, target: &str, shipped: Shipped) -> Result<Built, Trouble> {
     let Shipped { package, program: name } = shipped;
     let needs: &[Need] = match target {
-        ARM_MUSL => &[Need::Arm, Need::ArmCompiler],
+        ARM_MUSL => &[Need::Arm, Need::ArmCompiler, Need::LibrarySource],
         ARM_GNU => &[Need::ArmGnu, Need::ArmCompiler],
         INTEL_MUSL => &[Need::IntelMusl],
         _ if target == toolchain::host()? => &[],
@@ -207,6 +207,7 @@ fn build_one(workspace: &Workspace, target: &str, shipped: Shipped) -> Result<Bu
     fs::create_dir_all(&folder)
         .map_err(|why| Trouble::new(format!("cannot make {}", folder.display())).why(why))?;
     let mut command = cargo_for(target, "rustc")?;
+    toolchain::with_small_library(&mut command, target);
     command
         .env("CARGO_ENCODED_RUSTFLAGS", toolchain::without_paths(workspace))
         .args(["--profile", DEVICE, "-p", package, "--bin", name, "--"])
@@ -228,7 +229,8 @@ fn build_one(workspace: &Workspace, target: &str, shipped: Shipped) -> Result<Bu
 
 /// That what ships, the bytes of `file`, has no path of this machine in it.
 pub(crate) fn names_no_place(workspace: &Workspace, file: &Path, program: &[u8]) -> Result<(), Trouble> {
-    for folder in [&workspace.root, &toolchain::cargo_home()] {
+    let library = toolchain::library_source();
+    for folder in [&workspace.root, &toolchain::cargo_home()].into_iter().chain(&library) {
         if names(program, folder.as_os_str().as_encoded_bytes()) {
             return Err(Trouble::new(format!("{} names {}", file.display(), folder.display()))
                 .why("a path of the machine that builds has no business in what ships, and no two machines would build the same")

@@ -42,6 +42,8 @@ pub(crate) enum Need {
     ArmGnu,
     /// One for x86_64, static.
     IntelMusl,
+    /// The source of the standard library: what ships for 64-bit ARM brings its own, compiled for size.
+    LibrarySource,
     /// A C compiler for 64-bit ARM: TLS has parts in C.
     ArmCompiler,
     /// Runs a program for 64-bit ARM here.
@@ -100,7 +102,7 @@ impl Need {
     ];
 
     /// What takes long to get and is wanted by one command only, which gets it by itself.
-    const RARE: [Need; 23] = [
+    const RARE: [Need; 24] = [
         Need::Board,
         Need::Metrics,
         Need::Postgres,
@@ -118,6 +120,7 @@ impl Need {
         Need::Kconfig,
         Need::ArmGnu,
         Need::IntelMusl,
+        Need::LibrarySource,
         Need::Registry,
         Need::Groovy,
         Need::SupplyChain,
@@ -165,6 +168,7 @@ impl Need {
             Need::Arm => "aarch64-unknown-linux-{musl,gnu}",
             Need::ArmGnu => ARM_GNU,
             Need::IntelMusl => INTEL_MUSL,
+            Need::LibrarySource => "rust-src",
             Need::ArmCompiler => "aarch64-linux-gnu-gcc",
             Need::ArmRunner => "qemu-aarch64-static",
             Need::Broker => "mosquitto",
@@ -200,7 +204,7 @@ impl Need {
         match self {
             Need::Formatter | Need::Linter => "cargo xtask check",
             Need::Wasm => "plugins, so everything",
-            Need::Arm | Need::ArmCompiler => "cargo xtask dist",
+            Need::Arm | Need::ArmCompiler | Need::LibrarySource => "cargo xtask dist",
             Need::ArmGnu | Need::IntelMusl => "cargo xtask dist, for that target",
             Need::ArmRunner => "trying out what cargo xtask dist built, and cargo xtask test real",
             Need::Broker => "tests/real, and the demo (else: its own small broker)",
@@ -236,6 +240,7 @@ impl Need {
                 .find_map(|target| toolchain::way(target).map(|way| format!("{target}, {}", told(way)))),
             Need::ArmGnu => toolchain::way(ARM_GNU).map(told),
             Need::IntelMusl => toolchain::way(INTEL_MUSL).map(told),
+            Need::LibrarySource => toolchain::library_source().map(|_| told(Way::Toolchain)),
             Need::BitBake => toolchain::of_languages("python/bin/bitbake-setup"),
             Need::Kconfig => toolchain::of_languages("python/bin/olddefconfig"),
             Need::Registry => toolchain::of_languages("go/registry"),
@@ -266,7 +271,7 @@ impl Need {
     fn debian(self) -> &'static [&'static str] {
         match self {
             Need::Formatter | Need::Linter | Need::Wasm | Need::Arm | Need::ArmGnu => &[],
-            Need::IntelMusl | Need::SupplyChain => &[],
+            Need::IntelMusl | Need::LibrarySource | Need::SupplyChain => &[],
             // Its own is built for an older Go than the one that the registry asks for.
             Need::Registry => &[],
             Need::Groovy => &["maven"],
@@ -309,6 +314,7 @@ impl Need {
             Need::Arm => vec![rustup(&["target", "add", ARM_MUSL]), Attempt::debian_for_arm()],
             Need::ArmGnu => vec![rustup(&["target", "add", ARM_GNU]), Attempt::debian_for_arm()],
             Need::IntelMusl => vec![rustup(&["target", "add", INTEL_MUSL])],
+            Need::LibrarySource => vec![rustup(&["component", "add", "rust-src"])],
             Need::Registry => vec![Attempt::go(REGISTRY)],
             Need::Groovy => self.or_after_debian(|| Attempt::maven(GROOVY, "jenkins")),
             Need::SupplyChain => vec![Attempt::cargo("cargo-deny@^0.20")],

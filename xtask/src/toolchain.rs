@@ -88,6 +88,23 @@ pub(crate) fn cargo_for(target: &str, verb: &str) -> Result<Command, Trouble> {
     Ok(command)
 }
 
+/// The source of the standard library that came with the toolchain in use.
+pub(crate) fn library_source() -> Option<PathBuf> {
+    let source = sysroot()?.join("lib/rustlib/src/rust/library");
+    source.join("std/Cargo.toml").is_file().then_some(source)
+}
+
+/// Has `command` compile the standard library along with the program, where size is all: with the program's own optimisation, and
+/// without what reads debug information for backtraces, which a program without symbols has none of.
+///
+/// It takes cargo's unstable `-Zbuild-std`, let in for this one command: the compiler and the sources stay those of the
+/// stable release in use. What it brings is in runtime/decisions/0013-a-small-agent.md.
+pub(crate) fn with_small_library(command: &mut Command, target: &str) {
+    if target == ARM_MUSL && way(target) == Some(Way::Toolchain) {
+        command.env("RUSTC_BOOTSTRAP", "1").args(["-Zbuild-std=std,panic_unwind", "-Zbuild-std-features="]);
+    }
+}
+
 /// What the compiler is told that links a program for size; nothing where the linker is one that can't.
 ///
 /// For the last step of one build, by `cargo rustc`, and not in `.cargo/config.toml`: there it would hold for every build,
@@ -98,10 +115,11 @@ pub(crate) fn small_link(target: &str) -> &'static [&'static str] {
 }
 
 /// What the compiler is told so that no path of this machine gets into what ships: sources are named from the root of the
-/// tree, and packages by their own folder. In the form of `CARGO_ENCODED_RUSTFLAGS`.
+/// tree, packages by their own folder, and the standard library from its `library`. In the form of `CARGO_ENCODED_RUSTFLAGS`.
 pub(crate) fn without_paths(workspace: &Workspace) -> OsString {
     let registries = fs::read_dir(cargo_home().join("registry/src")).into_iter().flatten().flatten();
-    let folders = registries.map(|registry| registry.path()).chain([workspace.root.clone()]);
+    let library = library_source().and_then(|library| Some(library.parent()?.to_owned()));
+    let folders = registries.map(|registry| registry.path()).chain([workspace.root.clone()]).chain(library);
     let mut flags = OsString::new();
     for folder in folders {
         if !flags.is_empty() {
