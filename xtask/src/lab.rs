@@ -35,7 +35,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), T
     command.args(["build", "--quiet", "-p", PACKAGE, "--bin", PROGRAM]);
     run_loudly(&mut command, &format!("build {PROGRAM}"))?;
     let mut lab = Command::new(workspace.target.join("debug").join(PROGRAM));
-    if !arguments.iter().any(|word| only_tells(word)) {
+    if !arguments.iter().any(only_tells) {
         if let Err(trouble) = setup::ensure_all(&Need::BOARD) {
             if allowed.is_empty() {
                 return Err(trouble);
