@@ -18,10 +18,12 @@ const KERNEL: &str = "linux-image-arm64";
 const BUSYBOX: &str = "busybox-static";
 /// What looks at the data partition before it is mounted.
 const E2FSCK: &str = "e2fsck-static";
-/// RAUC with all that it is linked to, and the bus that it talks on. Without systemd, which its package
+/// RAUC with all that it is linked to, what it reads bundles by, and the bus that it talks on. Without systemd, which its package
 /// asks for and it doesn't.
 const RAUC: &[&str] = &[
     "rauc",
+    "squashfs-tools",
+    "liblzo2-2",
     "dbus-daemon",
     "dbus-bin",
     "libdbus-1-3",

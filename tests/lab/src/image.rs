@@ -56,8 +56,9 @@ const EARLY_MODULES: &[&str] = &[
     "jbd2",
     "ext4",
 ];
-/// And those for what it does then: network, chance, and the watchdog.
-const MODULES: &[&str] = &["failover", "net_failover", "virtio_net", "virtio-rng", "i6300esb"];
+/// And those for what it does then: network, chance, the watchdog, and mounting RAUC's bundles.
+const MODULES: &[&str] =
+    &["failover", "net_failover", "virtio_net", "virtio-rng", "i6300esb", "loop", "squashfs"];
 
 /// What busybox is called by, in `bin`; the last three in `sbin`.
 const APPLETS: &[&str] = &[
