@@ -258,10 +258,8 @@ impl Lkg {
             })?;
         }
         let granted = Paths::new(vec![Granted { path: file.to_owned(), access: Access::Changes }]);
-        match granted.replace(&file.to_string_lossy(), bytes) {
-            Answer::Done => Ok(true),
-            other => Err(Box::new(other)),
-        }
+        let replaced = granted.replace(&file.to_string_lossy(), bytes);
+        if replaced == Answer::Done { Ok(true) } else { Err(Box::new(replaced)) }
     }
 }
 

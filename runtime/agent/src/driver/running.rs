@@ -137,11 +137,11 @@ impl Loop {
                     std::future::pending::<()>().await;
                 }
             };
-            let answer = match &deed {
-                Deed::Run { command, .. } if lkg.is_restore(command) => {
-                    lkg.put_back_and_restart(on, restarts.then_some(&machine)).await
-                }
-                _ => machine.perform(deed, broken_off).await,
+            let restores = matches!(&deed, Deed::Run { command, .. } if lkg.is_restore(command));
+            let answer = if restores {
+                lkg.put_back_and_restart(on, restarts.then_some(&machine)).await
+            } else {
+                machine.perform(deed, broken_off).await
             };
             let _ = done.send(Done::Effect { ticket, ordinal, answer }).await;
         });
