@@ -5,7 +5,7 @@
 //! as it comes, with its own `flush`.
 //!
 //! Here: writing and saying. Not here: cutting the power, and judging (the lab).
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what it says is what it is for")]
+#![expect(clippy::print_stderr, reason = "what it says is what it is for")]
 
 use std::{env, error::Error, io::Write as _, path::Path, process::ExitCode};
 
