@@ -143,7 +143,7 @@ impl Wanted {
 }
 
 /// Whether a key is as `pattern` has it: `*` is any text, and capital letters are like small ones. `patterns.txt` is read by the tests of
-/// `backstay lkg` as well, which says it to whoever writes patterns.
+/// the runtime's `core` as well, by which `backstay lkg` says it to whoever writes patterns.
 fn fits(pattern: &str, key: &str) -> bool {
     let (pattern, key) = (pattern.as_bytes(), key.as_bytes());
     let (mut at, mut read, mut star) = (0, 0, None);
