@@ -10,6 +10,7 @@
 //! instance goes on deciding. What it could not record it records late, with a word on how much that was.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
+mod begun;
 mod file;
 mod memory;
 mod outbox;

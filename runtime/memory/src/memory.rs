@@ -14,6 +14,7 @@ use backstay_store::{Backing, Damage, View};
 use backstay_wire::{AnchorWords, Entry, LogBatch, Mark, Receipt, Stream, decode, encode};
 
 use crate::{
+    begun::Begun,
     outbox::{self, ReceiptError},
     recall::{self, Recalled, State},
     runs::Step,
@@ -120,6 +121,7 @@ pub struct Memory<D: Disk = Folder> {
     pending: Vec<(u64, Entry)>,
     /// Not appended: the disk took nothing.
     waiting: Waiting,
+    begun: Begun,
     retry: Retry,
     words: Option<AnchorWords>,
     /// When they were last written, or could not be.
@@ -163,6 +165,15 @@ impl<D: Disk> Memory<D> {
         let words = opened.anchor.as_ref().and_then(|anchor| words_of(&anchor.words));
         let mut findings: Vec<Event> =
             opened.findings.iter().map(|finding| degraded(finding.to_string())).collect();
+        let mut begun = Begun::beside(place.as_deref());
+        match (journal.head().seq, begun.was()) {
+            (0, true) => {
+                let what = "the journal is gone, with all that was remembered: this begins anew";
+                findings.push(degraded(what.into()));
+            }
+            (0, false) => {}
+            (1.., _) => begun.keep(),
+        }
         let (view, state) = view_of(&journal, place.as_deref(), &mut findings);
 
         let clock = state.clock.max(words.as_ref().map_or(Mono(0), |words| words.clock));
@@ -176,6 +187,7 @@ impl<D: Disk> Memory<D> {
             state,
             pending: Vec::new(),
             waiting: Waiting::default(),
+            begun,
             retry: Retry::default(),
             anchored: words.as_ref().map_or(Mono(0), |words| words.clock),
             words: words.clone(),
@@ -264,6 +276,9 @@ impl<D: Disk> Memory<D> {
         if let Err(error) = self.journal.commit() {
             self.fails(at);
             return self.degrade(chain_of(&error));
+        }
+        if !self.pending.is_empty() {
+            self.begun.keep();
         }
         for (seq, entry) in std::mem::take(&mut self.pending) {
             let changes = self.state.take(seq, &entry);

@@ -51,6 +51,24 @@ fn a_lost_view_is_built_anew_from_the_journal() {
     finds_it_again(dir.path());
 }
 
+/// Journal, anchors and view are gone: nothing in them can say so, and yet this is no first day.
+#[test]
+fn a_journal_that_is_gone_is_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    records_something(dir.path());
+    for gone in ["journal", "view"] {
+        fs::remove_dir_all(dir.path().join(gone)).unwrap();
+    }
+    let gone = degraded("the journal is gone, with all that was remembered: this begins anew");
+    for _ in 0..2 {
+        assert_eq!(open(dir.path()).1.findings, [gone.clone()], "until it is recorded");
+    }
+    let (mut memory, recalled) = open(dir.path());
+    assert_eq!(memory.record(Mono(1), &recalled.findings, None), Durability::Durable);
+    drop(memory);
+    assert_eq!(open(dir.path()).1.findings, []);
+}
+
 fn spoil(path: &Path) {
     if path.is_dir() {
         return fs::read_dir(path).unwrap().for_each(|entry| spoil(&entry.unwrap().path()));

@@ -26,6 +26,8 @@ pub(crate) enum Part {
     Slot,
     /// A copy of the words that decide which slot boots.
     Ledger,
+    /// That there has been a journal.
+    Begun,
 }
 
 /// How.
@@ -82,6 +84,7 @@ pub(crate) fn harm_any(dir: &Path, random: &mut Random) -> Harm {
         (Part::Slot, "slots/a"),
         (Part::Slot, "slots/b"),
         (Part::Ledger, "slots"),
+        (Part::Begun, ""),
     ];
     let there: Vec<_> = all.iter().filter(|(part, folder)| has(&dir.join(folder), *part)).collect();
     let (part, folder) = *there[random.below(there.len())];
@@ -152,6 +155,7 @@ fn files_of(folder: &Path, part: Part) -> Vec<PathBuf> {
     files.retain(|path| match part {
         Part::Segment => path.extension().is_some_and(|extension| extension == "seg"),
         Part::Anchor => path.file_name().is_some_and(|name| name == "anchor"),
+        Part::Begun => path.ends_with("begun"),
         Part::Papers => {
             path.extension().is_some_and(|extension| extension == "pem") || path.ends_with("enrolment")
         }

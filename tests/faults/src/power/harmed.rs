@@ -43,8 +43,8 @@ enum Outcome {
     Lost,
     /// Both copies of the device's own key were harmed: the agent says so and doesn't start; slots boot as before.
     NoKey,
-    /// All files of the journal were taken away, with its anchors: the device begins anew, and only a view that was brought to
-    /// the disk could say so.
+    /// All files of the journal were taken away, with its anchors and what says that there was one: the device begins anew, and
+    /// only a view that was brought to the disk could say so.
     Anew,
     /// Each slot that held a release was harmed, nothing could boot, and that was said.
     NothingBoots,
@@ -174,7 +174,7 @@ fn trial(known: &Known, dir: &Path, harms: &[Harm]) -> Result<Outcome, String> {
         Err(why) => return Err(why),
     };
     let gone = |part| harms.iter().any(|harm| harm.part == part && harm.kind == Kind::Gone);
-    let anew = gone(Part::Segment) && gone(Part::Anchor);
+    let anew = [Part::Segment, Part::Anchor, Part::Begun].into_iter().all(gone);
     let lost = compare(&known.woken, &woken, &pump, anew)?;
     pump.waits(25)?;
     let runs = pump.runs()?;
