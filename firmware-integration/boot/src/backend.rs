@@ -364,6 +364,21 @@ impl<D: Disk, S: Switch, W: Write> Slots for Backend<D, S, W> {
         self.store.save(&mut ledger)
     }
 
+    fn condemn(&mut self, release: &Release) -> Result<(), SlotError> {
+        let (ledger, view) = self.look()?;
+        let slot = self.running.slot.other();
+        if !ledger.holds(slot, release) || !view.of(slot).starts() {
+            return Ok(());
+        }
+        if ledger.confirmed == slot {
+            return Err(SlotError::HoldsConfirmed { slot });
+        }
+        if ledger.step == Step::Trying {
+            return Err(Self::try_is_open(&ledger, release));
+        }
+        self.switch.last_resort(slot).map_err(self.asking("cannot put last a slot of"))
+    }
+
     fn booted(&self) -> BootWord {
         self.word.clone()
     }

@@ -7,7 +7,7 @@ use backstay_slots::{BootWord, Disk as _, Slot, SlotError, Slots as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    Raw, Write as _,
+    Raw, Switch as _, Write as _,
     ledger::Image,
     testing::Cut,
     world::{LEDGER, LOADERS, Loader, World, release},
@@ -115,6 +115,27 @@ fn the_way_home_survives_a_cut_at_every_operation() {
         home,
         told,
     );
+}
+
+/// What was left is condemned, then the next release is staged over it.
+#[test]
+fn condemning_what_was_left_survives_a_cut_at_every_operation() {
+    let before = |loader| {
+        let mut world = World::made(loader).on_trial("1.1");
+        world.goes_home("1.0").unwrap();
+        assert_eq!(world.boots(), "1.0");
+        world.slots().note_boot().unwrap();
+        world
+    };
+    let condemn = |world: &World| {
+        world.opens()?.0.note_boot()?;
+        world.condemns("1.1")?;
+        assert!(!world.switch().left(Slot::B).unwrap().starts());
+        world.stages("1.2")
+    };
+    cut_everywhere("condemning", &["1.0"], before, condemn, |world| {
+        assert_eq!(world.status().other, Some(release("1.2")))
+    });
 }
 
 /// The first look after a fall-back is cut, then the next release is staged over what fell back.

@@ -83,6 +83,11 @@ impl Switch for RaucSwitch {
         self.mark("mark-bad", slot)
     }
 
+    /// RAUC has no word for that but bad, and takes a bad slot out of the order of its U-Boot: it is no resort at all.
+    fn last_resort(&mut self, slot: Slot) -> Result<(), SwitchError> {
+        if self.is_good(slot)? { self.bad(slot) } else { Ok(()) }
+    }
+
     fn renew(&mut self, _: Slot, _: Standing, _: Tries) -> Result<(), SwitchError> {
         Err(EnvironmentError::NotLost.into())
     }

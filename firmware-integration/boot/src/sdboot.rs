@@ -223,6 +223,18 @@ impl<D: Folder> Switch for SdBoot<D> {
         self.change(&entry, &Entry::new(slot, entry.turn, Standing::Barred))
     }
 
+    /// The loader sorts those without tries last, and starts one where there is nothing else.
+    fn last_resort(&mut self, slot: Slot) -> Result<(), SwitchError> {
+        let entry = self.entry(slot)?;
+        if entry.standing == Standing::Barred {
+            return Ok(());
+        }
+        if self.entry(slot.other())?.standing == Standing::Barred {
+            return Err(SwitchError::LastSlot { slot });
+        }
+        self.change(&entry, &Entry::new(slot, entry.turn, Standing::Tries(0)))
+    }
+
     fn renew(&mut self, first: Slot, other: Standing, tries: Tries) -> Result<(), SwitchError> {
         let entry = self.entry(first.other())?;
         self.change(&entry, &Entry::new(entry.slot, entry.turn, other))?;

@@ -76,6 +76,42 @@ fn a_confirmed_release_that_no_longer_starts_is_rescued_by_the_other() {
     world.is_of_use();
 }
 
+/// What was left for good is in the other slot, and whole. Home is started first, again and again; only where it doesn't come up
+/// any more there is nothing better.
+#[test]
+fn what_is_condemned_is_the_last_resort() {
+    for loader in LOADERS {
+        let mut world = World::made(loader).on_trial("1.1");
+        assert!(world.condemns("1.1").is_ok(), "it runs, so it is in no other slot");
+        let confirmed = world.condemns("1.0").unwrap_err();
+        assert!(matches!(confirmed, SlotError::HoldsConfirmed { slot: Slot::A }), "{confirmed}");
+        world.goes_home("1.0").unwrap();
+        assert_eq!(world.boots(), "1.0");
+        world.condemns("1.1").unwrap();
+        assert_eq!(world.switch().left(Slot::B).unwrap(), Standing::Tries(0));
+        assert_eq!(world.status().other, Some(release("1.1")), "it is known what it is");
+        // Nobody notes that home's boots are fine: it has two, and then two more. Without the word it had two.
+        let homes = if loader == Loader::UBoot { 3 } else { 10 };
+        for _ in 0..homes {
+            assert_eq!(world.boots(), "1.0", "{loader:?}");
+        }
+        // Somebody lifts that, and it is tried again.
+        world.slots().note_boot().unwrap();
+        world.tries("1.1").unwrap();
+        let open = world.condemns("1.1").unwrap_err();
+        assert!(matches!(open, SlotError::TryOpen { .. }), "{open}");
+        assert_eq!(world.boots(), "1.1");
+        world.goes_home("1.0").unwrap();
+        assert_eq!(world.boots(), "1.0");
+        world.condemns("1.1").unwrap();
+        if loader == Loader::UBoot {
+            world.panics = &["1.0"];
+            assert_eq!((world.boots(), world.word()), ("1.1", BootWord::Rescued), "that or nothing");
+        }
+        world.is_of_use();
+    }
+}
+
 #[test]
 fn a_home_that_no_longer_starts_is_no_home() {
     let mut world = World::made(Loader::UBoot).updated_to("1.1");
@@ -254,5 +290,7 @@ fn doing_any_of_it_again_changes_nothing() {
         twice(&world, &|world| world.goes_home("1.0"));
         assert_eq!(world.boots(), "1.0");
         twice(&world, &|world| world.goes_home("1.0"));
+        twice(&world, &|world| world.condemns("1.1"));
+        twice(&world, &|world| world.condemns("1.2"));
     }
 }

@@ -73,6 +73,13 @@ pub trait Switch {
     /// The other one is barred, so that nothing would be left to start; or as with [`activate`](Self::activate).
     fn bad(&mut self, slot: Slot) -> Result<(), SwitchError>;
 
+    /// Makes a slot the last resort: it is started where the other one has failed as often as it may, and not before. A slot
+    /// that is barred stays so.
+    ///
+    /// # Errors
+    /// As with [`bad`](Self::bad).
+    fn last_resort(&mut self, slot: Slot) -> Result<(), SwitchError>;
+
     /// After [`SwitchError::Lost`]: writes its words anew, `first` first, the other one behind it or barred.
     ///
     /// # Errors
@@ -104,6 +111,10 @@ impl<S: Switch + ?Sized> Switch for Box<S> {
 
     fn bad(&mut self, slot: Slot) -> Result<(), SwitchError> {
         (**self).bad(slot)
+    }
+
+    fn last_resort(&mut self, slot: Slot) -> Result<(), SwitchError> {
+        (**self).last_resort(slot)
     }
 
     fn renew(&mut self, first: Slot, other: Standing, tries: Tries) -> Result<(), SwitchError> {

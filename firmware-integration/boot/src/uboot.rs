@@ -248,6 +248,18 @@ impl<D: Device> Switch for UBoot<D> {
         Ok(self.environment.change(&[(ORDER, name(slot.other())), (left_of(slot), "0")])?)
     }
 
+    fn last_resort(&mut self, slot: Slot) -> Result<(), SwitchError> {
+        let words = self.words()?;
+        match [slot, slot.other()].map(|slot| words.order.contains(&slot)) {
+            [false, _] => Ok(()),
+            [true, false] => Err(SwitchError::LastSlot { slot }),
+            [true, true] => {
+                let order = words.order_with_first(slot.other());
+                Ok(self.environment.change(&[(ORDER, &order), (left_of(slot), "0")])?)
+            }
+        }
+    }
+
     fn renew(&mut self, first: Slot, other: Standing, tries: Tries) -> Result<(), SwitchError> {
         let words = Words {
             order: match other {
@@ -345,6 +357,22 @@ mod tests {
         assert_eq!(said(&mut uboot), "B | 0 | 3");
         uboot.good(Slot::A, THREE).unwrap();
         assert_eq!(said(&mut uboot), "B A | 3 | 3");
+    }
+
+    #[test]
+    fn the_last_resort_is_in_the_order_and_has_no_boot_left() {
+        let mut uboot = saying("B A", "2", "3");
+        uboot.last_resort(Slot::B).unwrap();
+        assert_eq!(said(&mut uboot), "A B | 2 | 0");
+        assert_eq!(
+            (uboot.primary().unwrap(), uboot.left(Slot::B).unwrap()),
+            (Some(Slot::A), Standing::Tries(0))
+        );
+        uboot.bad(Slot::B).unwrap();
+        uboot.last_resort(Slot::B).unwrap();
+        assert_eq!(said(&mut uboot), "A | 2 | 0", "what is barred may hold anything, and stays barred");
+        assert!(matches!(uboot.last_resort(Slot::A), Err(SwitchError::LastSlot { slot: Slot::A })));
+        assert_eq!(said(&mut uboot), "A | 2 | 0");
     }
 
     #[test]

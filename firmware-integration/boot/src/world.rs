@@ -188,6 +188,10 @@ impl World {
         self.opens()?.0.go_home(&release(version))
     }
 
+    pub(crate) fn condemns(&self, version: &str) -> Result<(), SlotError> {
+        self.opens()?.0.condemn(&release(version))
+    }
+
     pub(crate) fn on_trial(mut self, version: &str) -> Self {
         self.stages(version).unwrap();
         self.tries(version).unwrap();

@@ -537,6 +537,11 @@ impl<D: Disk> Slots for Files<D> {
         self.save(Environment { confirmed: home, trying: None, ..self.environment.clone() })
     }
 
+    /// It is so already: there is no boot loader, and our own words start it only where what is confirmed is damaged.
+    fn condemn(&mut self, _: &Release) -> Result<(), SlotError> {
+        Ok(())
+    }
+
     fn booted(&self) -> BootWord {
         self.word.clone()
     }

@@ -84,6 +84,14 @@ pub trait Slots {
     /// It isn't there whole, or it is what runs on trial, or the disk failed.
     fn go_home(&mut self, release: &Release) -> Result<(), SlotError>;
 
+    /// Makes `release` the last resort, where it is in the slot that doesn't run: no boot loader starts it any more before what is
+    /// confirmed has failed to start as often as it may. Then it is that or a device that nobody reaches. `try_next` and
+    /// `go_home` lift it. Where it isn't there is nothing to do, and that is a success.
+    ///
+    /// # Errors
+    /// It is confirmed, or a try of it is open, or the disk failed.
+    fn condemn(&mut self, release: &Release) -> Result<(), SlotError>;
+
     /// The boot loader's word on this boot: above all, whether the last try fell back before anybody of us ran.
     fn booted(&self) -> BootWord;
 

@@ -4,7 +4,7 @@
 //! ```text
 //! PROGRAM status                      answers on standard output (`answer`)
 //! PROGRAM stage RELEASE               the artifact is standard input: an open file, at its start
-//! PROGRAM try-next | confirm | go-home | provision RELEASE
+//! PROGRAM try-next | confirm | go-home | condemn | provision RELEASE
 //! PROGRAM note-boot | check
 //! ```
 //!
@@ -390,6 +390,10 @@ impl Slots for Program {
 
     fn go_home(&mut self, release: &Release) -> Result<(), SlotError> {
         self.ask("go-home", Some(release))
+    }
+
+    fn condemn(&mut self, release: &Release) -> Result<(), SlotError> {
+        self.ask("condemn", Some(release))
     }
 
     /// As the program said at the last status.

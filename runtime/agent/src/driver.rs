@@ -20,7 +20,7 @@ use backstay_host::{Engine, Executor};
 use backstay_memory::{Durability, Memory, Trusted};
 use backstay_model::{
     Answer, Digest, Event, InfraKind, Millis, Mono, Order, Outcome, Reason, Refused, Release, SlotStatus,
-    Ticket, Transience, Word,
+    Ticket, Transience, Word, causes,
 };
 use backstay_plugins::{Consulted, Judge, Ready, Run};
 use backstay_trust::{Keyring, SecretKey};
@@ -47,6 +47,9 @@ const WAITING_MAX: usize = 256;
 /// Between two tries to capture the configuration on a disk that didn't take it.
 const CAPTURE_EVERY: Millis = Millis::from_secs(600);
 
+/// Between two tries to tell the boot loader what is condemned.
+const CONDEMN_EVERY: Millis = Millis::from_secs(600);
+
 /// Something that was started here has ended.
 #[derive(Debug)]
 enum Done {
@@ -62,6 +65,8 @@ enum Done {
     Keep(Vec<u8>),
     /// Links and revocations were fetched.
     Trust(Result<Fetched, FetchError>),
+    /// The boot loader was told what is condemned.
+    Condemned(Result<(), String>),
     /// A bundle was fetched.
     Bundle { ticket: Ticket, bundle: Digest, came: Result<(), Missing> },
 }
@@ -151,6 +156,9 @@ struct Loop {
     done: mpsc::Sender<Done>,
     results: mpsc::Receiver<Done>,
     boot_noted: bool,
+    /// What the boot loader was told is condemned, and when it may be told again.
+    condemned: Option<Digest>,
+    condemns_at: Mono,
     next_beat: Mono,
     fetches_trust: bool,
     /// When a capture that failed is tried again.
@@ -175,6 +183,8 @@ impl Driver {
             done,
             results,
             boot_noted: false,
+            condemned: None,
+            condemns_at: Mono(0),
             next_beat,
             fetches_trust: false,
             captures_at: Mono(0),
@@ -420,6 +430,11 @@ impl Loop {
             Done::Keep(bytes) => self.keep_enrolment(bytes, Look::Again),
             Done::Enrolled(asked) => self.asked_to_enrol(asked).await,
             Done::Trust(fetched) => self.trust_fetched(fetched).await,
+            Done::Condemned(Ok(())) => {}
+            Done::Condemned(Err(why)) => {
+                (self.condemned, self.condemns_at) = (None, self.all.clock.now().after(CONDEMN_EVERY));
+                tracing::warn!(why, "the boot loader can't be told what is condemned");
+            }
             Done::Bundle { ticket, bundle, came } => self.bundle_came(ticket, bundle, came).await,
         }
     }
@@ -430,22 +445,38 @@ impl Loop {
         }
         self.take(Input::Reading { probe: sample.probe, reading: sample.reading }).await;
         self.capture_configuration();
-        match self.all.device.health() {
-            backstay_model::Health::Good if self.boot_noted || self.all.start.has_crashed() => {}
-            backstay_model::Health::Good => {
-                // The boot is fine, which is less than "confirmed": power flickers don't use up the tries.
-                self.boot_noted = true;
-                let machine = self.all.machine.clone();
-                // The slots may be busy for as long as a release takes to be written.
-                spawn(async move {
-                    if let Err(error) = machine.note_boot().await {
-                        tracing::warn!(%error, "cannot note that the boot is fine");
-                    }
-                });
-            }
-            // What was mended was restarted, and that took a try: it is to show itself again.
-            backstay_model::Health::Bad | backstay_model::Health::Unknown => self.boot_noted = false,
+        self.note_boot();
+        self.condemn();
+    }
+
+    /// Notes once that this boot is fine. Where it is so no longer, what is mended is restarted, which takes a try: then it has to
+    /// show itself again.
+    fn note_boot(&mut self) {
+        let boots_well = self.all.device.boots_well(self.all.start.has_crashed());
+        if boots_well && !self.boot_noted {
+            let machine = self.all.machine.clone();
+            // The slots may be busy for as long as a release takes to be written.
+            spawn(async move {
+                if let Err(error) = machine.note_boot().await {
+                    tracing::warn!(%error, "cannot note that the boot is fine");
+                }
+            });
         }
+        self.boot_noted = boots_well;
+    }
+
+    /// Has the boot loader told what this device will not run again, once each start.
+    fn condemn(&mut self) {
+        let now = self.all.clock.now();
+        let told = |release: &&Release| self.condemned == Some(release.digest);
+        let release = self.all.device.last_resort().filter(|release| !told(release));
+        let Some(release) = release.filter(|_| self.condemns_at <= now).cloned() else { return };
+        self.condemned = Some(release.digest);
+        let (machine, done) = (self.all.machine.clone(), self.done.clone());
+        spawn(async move {
+            let put_last = machine.condemn(release).await.map_err(|error| causes::in_one_line(&error));
+            let _ = done.send(Done::Condemned(put_last)).await;
+        });
     }
 
     /// Captures the configuration of what has proved itself, once.

@@ -95,6 +95,14 @@ impl Machine {
         self.with_slots(|slots| slots.note_boot()).await
     }
 
+    /// Makes a release that is in the other slot the last resort.
+    ///
+    /// # Errors
+    /// It is what a restart brings back by now, or the disk failed.
+    pub async fn condemn(&self, release: Release) -> Result<(), SlotError> {
+        self.with_slots(move |slots| slots.condemn(&release)).await
+    }
+
     /// Starts what is supervised: what the slots say is next, and counts the try if it is one.
     ///
     /// # Errors

@@ -184,6 +184,22 @@ impl Device {
         (is_settled && is_well && self.state.stranded.is_none()).then_some(on)
     }
 
+    /// The release in the other slot that it will not run again by itself, so no boot loader should as long as another one starts.
+    /// Told once nothing is on that could still be about that slot.
+    #[must_use]
+    pub fn last_resort(&self) -> Option<&Release> {
+        let other = self.state.other.as_ref()?;
+        let is_left = self.state.run.is_none() && other.digest != self.state.confirmed.digest;
+        (is_left && self.state.condemned.contains(&other.digest)).then_some(other)
+    }
+
+    /// Whether this boot is a fine one, which is less than "confirmed": then power that comes and goes uses up no tries. What has
+    /// `crashed` on trial begins well each time, and gets none back for that.
+    #[must_use]
+    pub fn boots_well(&self, crashed: bool) -> bool {
+        self.health() == Health::Good && !crashed
+    }
+
     /// The releases that it may run again without being brought any: what is in the slots, and what it was good on before.
     #[must_use]
     pub fn at_hand(&self) -> Vec<Digest> {

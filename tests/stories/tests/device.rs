@@ -40,14 +40,26 @@ fn a_cut_off_device_goes_home_alone() {
 fn a_condemned_release_stays_out_until_a_signed_word_lifts_it() {
     let mut world = World::new("1.4.0");
     world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::FailsAfter(Millis(0)));
-    world.steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    world.steers("r-1", "1.5.0", Direction::Forward);
+    assert_eq!(
+        (world.runs(), world.device().last_resort()),
+        ("1.5.0", None),
+        "what runs is in no other slot"
+    );
+    world.waits(120);
     assert_eq!(world.runs(), "1.4.0");
     world.steers("r-2", "1.5.0", Direction::Forward).waits(600);
+    assert_eq!(world.device().last_resort(), Some(&release("1.5.0")), "no boot loader starts it either");
     assert_eq!(world.count(|event| matches!(event, Event::TrialBegan { .. })), 1);
     assert_eq!(world.report.as_ref().unwrap().standing, Standing::Excluded);
     world.behaves("1.5.0", Behaviour::Healthy).tells(Word::Lift(release("1.5.0").digest)).tells(Word::Thaw);
+    assert_eq!(world.device().last_resort(), None);
     world.waits(120);
-    assert_eq!(world.confirmed(), "1.5.0");
+    assert_eq!(
+        (world.confirmed(), world.device().last_resort()),
+        ("1.5.0", None),
+        "the way back is nobody's last resort"
+    );
 }
 
 /// The probe itself is broken. That is no sign of a bad release, and none of a good one.

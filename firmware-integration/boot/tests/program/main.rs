@@ -201,6 +201,9 @@ fn the_agents_client_drives_it() {
         assert_eq!(not.transience(), Transience::Permanent);
         slots.go_home(&release("1.0")).unwrap();
         assert_eq!(machine.boots(), "1.0");
+        slots.condemn(&release("1.1")).unwrap();
+        let confirmed = slots.condemn(&release("1.0"));
+        assert!(confirmed.is_ok(), "it isn't in the other slot");
         let other = slots.provision(&release("1.2")).unwrap_err();
         assert!(other.to_string().contains("slot a is provisioned already, with release 1.0"), "{other}");
     }

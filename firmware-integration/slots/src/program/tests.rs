@@ -87,6 +87,7 @@ fn each_word_reaches_the_program_and_its_answer_comes_back() {
     program.confirm(&release("1.1")).unwrap();
     assert_eq!(program.booted(), BootWord::Confirmed);
     program.go_home(&release("1.0")).unwrap();
+    program.condemn(&release("1.1")).unwrap();
     program.provision(&release("1.0")).unwrap();
     program.check().unwrap();
     let digest = Digest([7; 32]);
@@ -97,6 +98,7 @@ fn each_word_reaches_the_program_and_its_answer_comes_back() {
         "1: note-boot".to_owned(),
         format!("5: confirm 1.1 {digest} 5 3"),
         format!("5: go-home 1.0 {digest} 5 3"),
+        format!("5: condemn 1.1 {digest} 5 3"),
         format!("5: provision 1.0 {digest} 5 3"),
         "1: check".to_owned(),
     ];

@@ -40,6 +40,7 @@ Commands:
   note-boot          This boot is fine, though nothing is confirmed: a try gets its tries back
   confirm RELEASE    What runs is what a restart brings back from now on
   go-home RELEASE    The next restart brings back this release, in the other slot, and that stays
+  condemn RELEASE    For one that has failed: it is started only where the other doesn't start any more
   provision RELEASE  What a factory does once: say which release runs
   help               Print this
 
@@ -75,6 +76,7 @@ enum Command {
     NoteBoot,
     Confirm(Release),
     GoHome(Release),
+    Condemn(Release),
     Provision(Release),
     Help,
     Version,
@@ -148,6 +150,7 @@ fn asked(arguments: impl Iterator<Item = OsString>) -> Result<Asked, Trouble> {
         "try-next" => Command::TryNext(release()?),
         "confirm" => Command::Confirm(release()?),
         "go-home" => Command::GoHome(release()?),
+        "condemn" => Command::Condemn(release()?),
         "provision" => Command::Provision(release()?),
         other => return Err(Trouble::wrong(format!("there is no command `{other}`"), HELP)),
     };
@@ -168,6 +171,7 @@ fn carry_out(Asked { config, output, command }: Asked) -> Result<(), Trouble> {
         | Command::NoteBoot
         | Command::Confirm(_)
         | Command::GoHome(_)
+        | Command::Condemn(_)
         | Command::Provision(_) => work(&read(&config)?.1, output, &command),
     }
 }
@@ -213,6 +217,7 @@ fn work(config: &Config, output: Output, command: &Command) -> Result<(), Troubl
         Command::TryNext(release) => slots.try_next(release),
         Command::Confirm(release) => slots.confirm(release),
         Command::GoHome(release) => slots.go_home(release),
+        Command::Condemn(release) => slots.condemn(release),
         Command::NoteBoot => slots.note_boot(),
         Command::Provision(release) => return provisioned(&mut slots, on, release),
         Command::Status | Command::Check | Command::Help | Command::Version => Ok(()),
