@@ -7,8 +7,8 @@ use std::{collections::BTreeMap, fs, io::Read as _, path::Path, sync::Arc};
 use backstay_config::{Plugin as PluginConfig, Setting};
 use backstay_core::{Confidence, Terms};
 use backstay_host::{
-    CallError, Config, Description, Engine, Executor, Plugin, Policy, Problem, Value, engine_profile,
-    world_executor, world_policy,
+    CallError, Config, Description, Engine, Executor, Plugin, Policy, Problem, Strike, StrikeKind, Value,
+    engine_profile, world_executor, world_policy,
 };
 use backstay_model::{
     Digest, Equipped, Event, Name, PluginId, PluginRole, Reason, Release, UnixMs, Version, causes,
@@ -18,6 +18,9 @@ use backstay_trust::{
 };
 
 use crate::{LoadError, Mark, configured, trace};
+
+/// How often a plugin is asked, while it is loaded, that runs out of time.
+const LOADING_ASKED_MAX: u32 = 4;
 
 /// What kind of instance loads a plugin: how much code it has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,9 +216,9 @@ impl Loader<'_> {
             let loaded = loaded.map_err(|source| LoadError::Load { path: path.into(), source })?;
             let plugin =
                 narrow(loaded).expect("the world was verified, and it decides which of the two it is");
-            let said = describe(&plugin);
+            let said = patiently(|| describe(&plugin));
             let said = said.map_err(|source| LoadError::Silent { path: path.into(), source })?;
-            agreed(path, 0, validate(&plugin, &config))?;
+            agreed(path, 0, patiently(|| validate(&plugin, &config)))?;
             let which = (verified.id(), verified.version(), grant);
             let equipped = trace::equipped(role, which, &config, &said);
             let granted = verified.granted().clone();
@@ -299,6 +302,18 @@ pub(crate) fn config(path: &Path, setup: usize, settings: Vec<(Name, Value)>) ->
     })
 }
 
+/// A machine that comes up is busy, and code that runs for the first time is slow: what ran out of time is asked again. No
+/// decision waits for this, and without it the instance would do without the plugin until its next start.
+pub(crate) fn patiently<T>(ask: impl Fn() -> Result<T, CallError>) -> Result<T, CallError> {
+    for _ in 1..LOADING_ASKED_MAX {
+        match ask() {
+            Err(CallError::Strike(Strike { kind: StrikeKind::OutOfTime, .. })) => {}
+            answered => return answered,
+        }
+    }
+    ask()
+}
+
 /// Whether a plugin agrees to its settings.
 pub(crate) fn agreed(
     path: &Path,
@@ -340,6 +355,8 @@ pub fn taken_back(keyring: &Keyring, granted: &GrantedPlugin) -> Option<Event> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use backstay_model::FleetId;
     use backstay_trust::{
         Grant, KeyringParts, Limits, Permissions, PluginRelease, Role, SecretKey, Stamp, Vendor,
@@ -364,6 +381,26 @@ mod tests {
         }
         file.set_len(1000).unwrap();
         assert_eq!(read(&path, Tier::Device).unwrap().len(), 1000);
+    }
+
+    #[test]
+    fn who_runs_out_of_time_while_the_machine_comes_up_is_asked_again() {
+        let strike = |kind| {
+            let plugin = PluginId::parse("acme/slow").unwrap();
+            CallError::Strike(Strike { plugin, kind, why: String::new() })
+        };
+        let asked = |kind, until| {
+            let asked = Cell::new(0);
+            let ask = || {
+                asked.set(asked.get() + 1);
+                if asked.get() > until { Ok(()) } else { Err(strike(kind)) }
+            };
+            (patiently(ask).is_ok(), asked.get())
+        };
+        assert_eq!(asked(StrikeKind::OutOfTime, 0), (true, 1));
+        assert_eq!(asked(StrikeKind::OutOfTime, 3), (true, 4));
+        assert_eq!(asked(StrikeKind::OutOfTime, 4), (false, 4), "it is slow everywhere");
+        assert_eq!(asked(StrikeKind::Trapped, 1), (false, 1), "that is no matter of time");
     }
 
     /// A bundle without code, whose grant names so many bytes of it: the length is looked at before the code is.

@@ -79,19 +79,19 @@ impl Serving {
         engine.settle();
         confine().map_err(|error| unfit(&error))?;
         for (at, config) in setups.iter().enumerate() {
-            let problems = match &plugin {
+            let problems = load::patiently(|| match &plugin {
                 Plugin::Policy(policy) => Policy::validate(policy, config),
                 Plugin::Executor(executor) => Executor::validate(executor, config),
-            };
+            });
             load::agreed(here, at, problems).map_err(told)?;
         }
-        let (role, said) = match &plugin {
-            Plugin::Policy(policy) => (PluginRole::Policy, Policy::describe(policy)),
-            Plugin::Executor(executor) => (PluginRole::Executor, Executor::describe(executor)),
-        };
+        let said = load::patiently(|| match &plugin {
+            Plugin::Policy(policy) => Policy::describe(policy),
+            Plugin::Executor(executor) => Executor::describe(executor),
+        });
         let said = said.map_err(|error| unfit(&error))?;
         let which = (plugin.id(), verified.version(), verified.grant());
-        let equipped = setups.iter().map(|config| trace::equipped(role, which, config, &said)).collect();
+        let equipped = setups.iter().map(|config| trace::equipped(load.role, which, config, &said)).collect();
         Ok(Self { plugin, setups, equipped })
     }
 
