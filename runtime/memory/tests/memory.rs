@@ -61,7 +61,7 @@ fn a_journal_that_is_gone_is_missed() {
     }
     let gone = degraded("the journal is gone, with all that was remembered: this begins anew");
     for _ in 0..2 {
-        assert_eq!(open(dir.path()).1.findings, [gone.clone()], "until it is recorded");
+        assert_eq!(open(dir.path()).1.findings, std::slice::from_ref(&gone), "until it is recorded");
     }
     let (mut memory, recalled) = open(dir.path());
     assert_eq!(memory.record(Mono(1), &recalled.findings, None), Durability::Durable);
