@@ -1,7 +1,7 @@
 //! Programs of others that are run within bounds: RAUC's command line, SWUpdate.
 //!
-//! Here: starting one in a process group of its own, with a time limit and a bounded answer, and ending all of the group when
-//! either is over. Not here: what is asked of it and what its answer means (`rauc`, `write`, `rauc_switch`).
+//! Here: starting one with a time limit and a bounded answer, and ending it with all that it started when either is over. Not
+//! here: what is asked of it and what its answer means (`rauc`, `write`, `rauc_switch`).
 //!
 //! What is held for it is its standard input: it ends with the last process that has it, so that a program that outlives us
 //! goes on holding it.
@@ -10,13 +10,13 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
-    os::unix::process::{CommandExt as _, ExitStatusExt as _},
-    process::{Child, Command, Stdio},
+    os::unix::process::ExitStatusExt as _,
+    process::{Command, Stdio},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use backstay_slots::Group;
 
 /// The most that is kept of each of what a program says and what it complains of. The rest is read and forgotten.
 const SAID_BYTES_MAX: u64 = 256 * 1024;
@@ -133,22 +133,19 @@ impl Tool {
         };
         let mut command = Command::new(&program);
         // Its words are read: they have to be in the language that they are looked for in.
-        command.args(always).args(words).env("LC_ALL", "C").process_group(0);
+        command.args(always).args(words).env("LC_ALL", "C");
         command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut group = Group::of(command.spawn().map_err(not_started)?);
-        let said = kept(group.child.stdout.take());
-        let complained = kept(group.child.stderr.take());
+        let mut group = Group::start(&mut command).map_err(not_started)?;
+        let (said, complained) = group.output();
+        let (said, complained) = (kept(said), kept(complained));
         let until = Instant::now() + self.limit;
-        while !group.has_ended() {
+        while !group.has_ended().map_err(not_started)? {
             if Instant::now() >= until {
                 return Err(ToolError::TooLong { program: self.asked(words), limit: self.limit });
             }
             thread::sleep(LOOK_AGAIN);
         }
-        // What it left behind would keep the pipes open, and perhaps write on.
-        group.kill();
-        let status = group.child.wait().map_err(not_started)?;
-        group.reaped = true;
+        let status = group.reap().map_err(not_started)?;
         let text = |reader: JoinHandle<Vec<u8>>| {
             String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned()
         };
@@ -210,42 +207,6 @@ fn kept(from: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
         }
         kept
     })
-}
-
-/// A child with all that it starts. Nothing of it is left when this is dropped.
-struct Group {
-    child: Child,
-    pid: Option<Pid>,
-    reaped: bool,
-}
-
-impl Group {
-    fn of(child: Child) -> Self {
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        Self { child, pid, reaped: false }
-    }
-
-    /// Whether the child has ended. It stays unreaped, so that its number is nobody else's.
-    fn has_ended(&self) -> bool {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        self.pid.is_none_or(|pid| !matches!(waitid(WaitId::Pid(pid), options), Ok(None)))
-    }
-
-    fn kill(&self) {
-        if let Some(pid) = self.pid.filter(|_| !self.reaped) {
-            // It fails only where nobody is left to hear it.
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-        if !self.reaped {
-            let _ = self.child.wait();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod disk;
 mod environment;
 mod error;
 mod files;
+mod group;
 #[cfg(test)]
 mod memory;
 #[cfg(test)]
@@ -45,6 +46,7 @@ pub use environment::{
 };
 pub use error::{ProvisionError, SlotError};
 pub use files::{Boot, Files, Finding, provision};
+pub use group::Group;
 pub use program::{Program, ProgramFault};
 
 /// Two slots, whatever it is that switches between them.

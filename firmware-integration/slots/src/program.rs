@@ -18,22 +18,20 @@
 use std::{
     fmt,
     io::{self, PipeReader, Read as _, Seek as _},
-    os::unix::process::{CommandExt as _, ExitStatusExt as _},
-    process::{Child, Command, ExitStatus, Stdio},
+    os::unix::process::ExitStatusExt as _,
+    process::{Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use backstay_model::{Release, SlotStatus, Transience};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid},
-};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::{
     Artifact, Slots,
     answer::{FINDING_BYTES_MAX, FINDINGS_MAX, SlotAnswer, line},
     environment::{BootWord, ReleaseWords, WORDS_BYTES_MAX},
     error::SlotError,
+    group::Group,
 };
 
 /// Exit code: done.
@@ -49,8 +47,6 @@ pub const LATER: u8 = 75;
 const SAID_BYTES_MAX: usize = 2048;
 /// How often it is looked whether it has ended, where it is silent.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// What a program that hangs in the kernel is given to end once it was killed.
-const REAP: Duration = Duration::from_secs(2);
 /// Why a program can't be started, now or later.
 const NEVER: [io::ErrorKind; 3] =
     [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied, io::ErrorKind::InvalidInput];
@@ -208,7 +204,7 @@ impl Program {
         let (stderr, errors) = io::pipe()?;
         let mut command = Command::new(program);
         command.args(first).arg(asked).args(words.split(' ').filter(|word| !word.is_empty()));
-        command.env_clear().env("PATH", PATH).process_group(0).stdin(stdin).stderr(errors);
+        command.env_clear().env("PATH", PATH).stdin(stdin).stderr(errors);
         let stdout = match sink {
             Sink::Discard => {
                 command.stdout(Stdio::null());
@@ -220,10 +216,7 @@ impl Program {
                 Some(stdout)
             }
         };
-        let child = command.spawn()?;
-        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        let pid = pid.expect("the kernel's process ids are positive 32-bit numbers");
-        Ok(Running { child: Some(child), pid, pipes: [stdout, Some(stderr)] })
+        Ok(Running { group: Group::start(&mut command)?, pipes: [stdout, Some(stderr)] })
     }
 
     fn found(&mut self, said: String) {
@@ -270,11 +263,9 @@ impl Said {
     }
 }
 
-/// A program at work. Dropped, it is killed with all that it started.
+/// A program at work.
 struct Running {
-    /// Until it is reaped.
-    child: Option<Child>,
-    pid: Pid,
+    group: Group,
     /// Standard output and standard error, as long as they are open.
     pipes: [Option<PipeReader>; 2],
 }
@@ -283,29 +274,19 @@ impl Running {
     /// Listens until it has ended, by itself or because its time is over.
     fn end(&mut self, within: Duration, said: &mut Said) -> Result<ExitStatus, ProgramFault> {
         let begun = Instant::now();
-        while !self.has_ended()? {
+        while !self.group.has_ended().map_err(ProgramFault::NotRun)? {
             let left = within.checked_sub(begun.elapsed()).ok_or(ProgramFault::TimedOut(within))?;
             self.listen(left.min(LOOK_EVERY), said)?;
         }
         // Its end is seen and it isn't reaped: the process id is still nobody else's.
-        self.kill();
+        self.group.kill();
         // What it wrote is in the pipes. What still holds on to them is not waited for.
         while self.listen(Duration::ZERO, said)? {
             if begun.elapsed() > within {
                 break;
             }
         }
-        let mut child = self.child.take().ok_or(ProgramFault::Altered)?;
-        child.wait().map_err(ProgramFault::NotRun)
-    }
-
-    /// Whether it has ended; it stays unreaped.
-    fn has_ended(&self) -> Result<bool, ProgramFault> {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        match waitid(WaitId::Pid(self.pid), options) {
-            Ok(status) => Ok(status.is_some()),
-            Err(error) => Err(ProgramFault::NotRun(error.into())),
-        }
+        self.group.reap().map_err(ProgramFault::NotRun)
     }
 
     /// Waits for something to be said, and takes it; whether there was anything.
@@ -332,23 +313,6 @@ impl Running {
             }
         }
         Ok(true)
-    }
-
-    fn kill(&self) {
-        // It fails only where nobody is left to hear it.
-        let _ = kill_process_group(self.pid, Signal::KILL);
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
-        self.kill();
-        let begun = Instant::now();
-        // What hangs in the kernel can't be waited for: its entry is left.
-        while matches!(child.try_wait(), Ok(None)) && begun.elapsed() < REAP {
-            std::thread::sleep(Duration::from_millis(1));
-        }
     }
 }
 

@@ -214,8 +214,8 @@ fn what_it_leaves_behind_is_not_waited_for() {
     assert_eq!(program.status().unwrap(), status());
     assert!(begun.elapsed() < PATIENT.answer);
     assert_eq!(program.findings(), ["found", "slot b could not be barred"]);
-    let left = world.says("left").trim().parse().ok().and_then(Pid::from_raw).unwrap();
-    rustix::process::kill_process(left, Signal::KILL).unwrap();
+    let left = world.says("left").trim().parse().ok().and_then(rustix::process::Pid::from_raw).unwrap();
+    rustix::process::kill_process(left, rustix::process::Signal::KILL).unwrap();
 }
 
 #[test]
