@@ -23,6 +23,7 @@ mod recipes;
 mod sbom;
 mod setup;
 mod signature;
+mod sim;
 mod steps;
 mod suite;
 mod toolchain;
@@ -61,6 +62,8 @@ While you work:
   plugins                      the plugins alone
   rerun                        what makes recorded calls again on aarch64, under qemu, beside the programs (docs/replay.md)
   setup [--check]              tools and targets; --check only looks
+  sim [--seeds N] [--devices D] [--days T] [--seed S] [--output json]
+                               fleets in virtual time with faults, held against the invariants; `sim --help`
   lab [--story NAME...] [cuts] 64-bit ARM boards in QEMU, from the boot loader to the server; `lab --help`
   k8s up|down                  a Kubernetes control plane on this machine (Go builds it: 10 to 20 min the first time)
 
@@ -121,6 +124,9 @@ enum Task {
     Lab {
         arguments: Vec<OsString>,
     },
+    Sim {
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -146,12 +152,15 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
         Some(Value(name)) => name.string()?,
         Some(Short(_) | Long(_)) => return Err("the command comes first, its options after it".into()),
     };
-    // The demo, the lab and each measurement have a command line of their own.
+    // The demo, the lab, the simulation and each measurement have a command line of their own.
     if name == "demo" {
         return Ok(Task::Demo { arguments: words.raw_args()?.collect() });
     }
     if name == "lab" {
         return Ok(Task::Lab { arguments: words.raw_args()?.collect() });
+    }
+    if name == "sim" {
+        return Ok(Task::Sim { arguments: words.raw_args()?.collect() });
     }
     if name == "bench" {
         let request = Request::of(words.raw_args()?);
@@ -234,6 +243,7 @@ fn perform(task: Task) -> Result<(), Trouble> {
         }
         Task::K8s(wish) => k8s::run(&workspace()?, wish)?,
         Task::Lab { arguments } => lab::run(&workspace()?, &arguments)?,
+        Task::Sim { arguments } => sim::run(&workspace()?, &arguments)?,
         Task::Check { supply_chain } => pass(&check::run(workspace()?, supply_chain)?)?,
         Task::Arrows => {
             let workspace = workspace()?;
@@ -297,7 +307,7 @@ mod tests {
             assert!(read(name).is_ok(), "{name}");
             seen += 1;
         }
-        assert_eq!(seen, 15);
+        assert_eq!(seen, 16);
     }
 
     #[test]
@@ -344,5 +354,7 @@ mod tests {
         assert_eq!(read("demo --devices 200"), Ok(Task::Demo { arguments }));
         let arguments = vec!["cuts".into(), "--count".into(), "9".into()];
         assert_eq!(read("lab cuts --count 9"), Ok(Task::Lab { arguments }));
+        let arguments = vec!["--seeds".into(), "9".into()];
+        assert_eq!(read("sim --seeds 9"), Ok(Task::Sim { arguments }));
     }
 }

@@ -16,16 +16,17 @@ use backstay_model::{Beat, Digest, Event, Millis, Mono, Name, Report, RolloutId,
 
 use crate::{
     broker::{Broker, Presence, Words},
-    invariants::Broken,
+    invariants::{Broken, Checks, take_checks},
     product::Product,
     progress,
     shore::{self, Memory, Shore},
+    trial::Trial,
     unit::{self, Power, Unit},
     weather::{Mark, Marks, Weather},
 };
 
 /// How large a run is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Size {
     /// Devices.
     pub devices: usize,
@@ -45,6 +46,13 @@ impl Size {
     pub fn of(devices: usize, days: f64) -> Self {
         let span = Millis::from_secs(300);
         Self { devices, cohorts: if devices >= 20 { 2 } else { 1 }, days, beat: span, probe: span }
+    }
+
+    /// The same with as many devices.
+    #[must_use]
+    pub fn with_devices(self, devices: usize) -> Self {
+        let Self { devices, cohorts, .. } = Self::of(devices, self.days);
+        Self { devices, cohorts, ..self }
     }
 }
 
@@ -179,6 +187,8 @@ pub struct Ran {
     pub turns: u64,
     /// What went wrong, and how often.
     pub marks: Marks,
+    /// How often each invariant was checked.
+    pub checks: Checks,
     /// Of all that was recorded, in its order.
     pub digest: u64,
 }
@@ -186,10 +196,8 @@ pub struct Ran {
 /// A run in which something did not hold.
 #[derive(Debug)]
 pub struct Failure {
-    /// The seed.
-    pub seed: u64,
-    /// How large it was.
-    pub size: Size,
+    /// Which run it was.
+    pub trial: Trial,
     /// When.
     pub at: u64,
     /// What did not hold.
@@ -200,20 +208,15 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Size { devices, days, .. } = self.size;
-        writeln!(f, "seed {} after {}: {}", self.seed, Millis(self.at), self.broken)?;
+        writeln!(f, "seed {} after {}: {}", self.trial.seed, Millis(self.at), self.broken)?;
         writeln!(f, "{}", self.story)?;
-        let seed = self.seed;
-        write!(
-            f,
-            "again: cargo run -p backstay-test-sim -- --seed {seed} --seeds 1 --devices {devices} --days {days}"
-        )
+        write!(f, "again: {}", self.trial)
     }
 }
 
 /// A fleet with all that is around it.
 pub struct Fleet {
-    seed: u64,
+    trial: Trial,
     pub(crate) sky: Sky,
     heap: BinaryHeap<Reverse<Entry>>,
     pushed: u64,
@@ -230,14 +233,22 @@ impl Fleet {
     /// The fleet of a seed, with the faults that it draws.
     #[must_use]
     pub fn new(seed: u64, size: Size) -> Self {
-        let mut rng = Rng::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xb5);
-        let weather = Weather::drawn(&mut rng);
+        Self::of_trial(Trial::of(seed, size))
+    }
+
+    /// The fleet of a trial.
+    pub(crate) fn of_trial(trial: Trial) -> Self {
+        let mut rng = Rng::new(trial.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xb5);
+        let mut weather = Weather::drawn(&mut rng);
+        if let Some(only) = &trial.only {
+            weather = weather.only(only);
+        }
         let mut products = vec![Product::new(0, &[])];
         for n in 1..=8 {
             let next = Product::drawn(n, &products, &mut rng);
             products.push(next);
         }
-        Self::with(seed, size, weather, products, rng)
+        Self::with(trial, weather, products, rng)
     }
 
     /// One whose first releases turn out as said, in this weather.
@@ -248,10 +259,20 @@ impl Fleet {
             let next = Product { fault: *fault, ..Product::new(n, &products) };
             products.push(next);
         }
-        Self::with(seed, size, weather, products, Rng::new(seed))
+        Self::with(Trial { told: true, ..Trial::of(seed, size) }, weather, products, Rng::new(seed))
     }
 
-    fn with(seed: u64, size: Size, weather: Weather, products: Vec<Product>, mut rng: Rng) -> Self {
+    pub(crate) fn run_as(self, trial: Trial) -> Self {
+        Self { trial, ..self }
+    }
+
+    pub(crate) fn weather(&self) -> &Weather {
+        &self.sky.weather
+    }
+
+    fn with(trial: Trial, weather: Weather, products: Vec<Product>, mut rng: Rng) -> Self {
+        let (seed, size) = (trial.seed, trial.size);
+        take_checks();
         let settings = unit::settings(&mut rng);
         let mut sky = Sky {
             now: 0,
@@ -280,7 +301,7 @@ impl Fleet {
             shores[unit.cohort].cohort.step(Mono(0), CohortInput::Enrolled { device, labels });
         }
         let mut fleet = Self {
-            seed,
+            trial,
             heap: BinaryHeap::new(),
             pushed: 0,
             steps: 0,
@@ -609,12 +630,17 @@ impl Fleet {
             } else {
                 Memory::Whole
             };
-            let steers = self.shores[n].starts(memory, &mut self.sky, &self.units)?;
+            let steers =
+                self.shores[n].starts(memory, self.broker.steer[n].as_ref(), &mut self.sky, &self.units)?;
             self.publish(n, steers);
             self.shore_greets(n);
         }
         let steers = self.shores[n].wakes(&mut self.sky, &self.units)?;
         self.publish(n, steers);
+        if self.shores[n].greets && self.shores[n].hears(self.sky.now) {
+            self.shores[n].greets = false;
+            self.shore_greets(n);
+        }
         self.schedule_shore(n);
         Ok(())
     }
@@ -789,7 +815,8 @@ impl Fleet {
             Mark::ServerCut => {
                 let n = self.some_shore();
                 let until = now + self.sky.rng.below(2 * HOUR);
-                self.shores[n].cut_until = until;
+                self.shores[n].is_cut_off(until);
+                self.schedule_shore(n);
             }
             Mark::RetainedLost => {
                 let (n, device) = (self.some_shore(), self.some_unit());
@@ -870,7 +897,8 @@ impl Fleet {
             }
         }
         for n in 0..self.shores.len() {
-            self.shores[n].cut_until = self.shores[n].cut_until.max(self.broker.down_until);
+            self.shores[n].is_cut_off(self.broker.down_until);
+            self.schedule_shore(n);
             if self.sky.weather.has(Mark::RetainedLost) && self.sky.rng.below(2) == 0 {
                 self.broker.steer[n] = None;
             }
@@ -987,6 +1015,7 @@ impl Fleet {
             switches: self.units.iter().map(|unit| unit.witness.moved).sum(),
             turns: self.shores.iter().map(Shore::turns).sum(),
             marks: self.sky.marks.clone(),
+            checks: take_checks(),
             digest: self.sky.digest,
         }
     }
@@ -1003,11 +1032,15 @@ impl Fleet {
             let told = |(at, event): &(u64, Event)| (*at, format!("{}: {event}", shore.id));
             lines.extend(shore.log.iter().map(told));
         }
+        for unit in self.units.iter().filter(|unit| unit.cohort == shore).take(3) {
+            let (standing, health) = (unit.device.standing(), unit.device.health());
+            lines.push((self.sky.now, format!("{}: {standing:?}, {health:?}, {:?}", unit.id(), unit.slots)));
+        }
         lines.sort_by_key(|line| line.0);
         for (at, line) in lines {
             let _ = writeln!(story, "  {:>12}  {line}", at / 1000);
         }
-        Failure { seed: self.seed, size: self.sky.size, at: self.sky.now, broken, story }
+        Failure { trial: self.trial.clone(), at: self.sky.now, broken, story }
     }
 
     pub(crate) fn blames(&mut self, unit: usize) {

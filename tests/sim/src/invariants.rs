@@ -1,7 +1,7 @@
 //! What has to hold after every event: a name and a sentence each. Where it is checked: `witness` for devices,
 //! `shore` for cohorts, `progress` for what is demanded once the faults have stopped.
 
-use std::fmt;
+use std::{cell::RefCell, fmt};
 
 /// Something that always holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +10,40 @@ pub struct Invariant {
     pub name: &'static str,
     /// What holds.
     pub says: &'static str,
+    number: usize,
+}
+
+/// How often each invariant was held against something, in the order of [`ALL`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checks(Vec<u64>);
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self(vec![0; ALL.len()])
+    }
+}
+
+impl Checks {
+    /// How often.
+    #[must_use]
+    pub fn of(&self, invariant: Invariant) -> u64 {
+        self.0[invariant.number]
+    }
+
+    /// What another run looked at, too.
+    pub fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(sum, more)| *sum += more);
+    }
+}
+
+thread_local! {
+    // A run stays on its thread. Handing a counter through every call would hide what the calls are about.
+    static CHECKS: RefCell<Checks> = RefCell::default();
+}
+
+/// What was checked on this thread since it was taken last.
+pub(crate) fn take_checks() -> Checks {
+    CHECKS.take()
 }
 
 /// An invariant that did not hold.
@@ -29,7 +63,11 @@ impl fmt::Display for Broken {
 
 macro_rules! invariants {
     ($($id:ident = $name:literal: $says:literal;)*) => {
-        $(pub(crate) const $id: Invariant = Invariant { name: $name, says: $says };)*
+        #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "they number the constants")]
+        enum Number { $($id,)* }
+
+        $(pub(crate) const $id: Invariant =
+            Invariant { name: $name, says: $says, number: Number::$id as usize };)*
 
         /// All of them.
         pub const ALL: &[Invariant] = &[$($id,)*];
@@ -74,5 +112,6 @@ invariants! {
 
 /// Breaks `invariant` unless `holds`.
 pub(crate) fn holds(invariant: Invariant, holds: bool, what: impl FnOnce() -> String) -> Result<(), Broken> {
+    CHECKS.with_borrow_mut(|checks| checks.0[invariant.number] += 1);
     if holds { Ok(()) } else { Err(Broken { invariant, what: what() }) }
 }

@@ -20,10 +20,13 @@ mod policy;
 mod product;
 mod progress;
 mod shore;
+mod trial;
 mod unit;
 mod weather;
 mod witness;
 
 pub use fleet::{Failure, Fleet, Ran, Size};
+pub use invariants::Checks;
 pub use product::Behaviour;
+pub use trial::Trial;
 pub use weather::{Mark, Marks, Weather};

@@ -40,6 +40,8 @@ pub(crate) struct Shore {
     pub(crate) down_until: Option<u64>,
     /// Cut off from the broker until then.
     pub(crate) cut_until: u64,
+    /// Whether it connects again when that is over.
+    pub(crate) greets: bool,
     pub(crate) scheduled: u64,
     /// When the newest message that is on its way to it arrives.
     pub(crate) arrived: u64,
@@ -48,6 +50,7 @@ pub(crate) struct Shore {
     /// The newest generation that it can know of: what it forgot, it can't go on from.
     newest: u64,
     turned: BTreeSet<RolloutId>,
+    turns: u64,
     breaker_until: Option<Mono>,
     shares: BTreeMap<RolloutId, (Permille, u32)>,
     /// Answers that are on their way.
@@ -86,11 +89,13 @@ impl Shore {
             since: 0,
             down_until: None,
             cut_until: 0,
+            greets: false,
             scheduled: u64::MAX,
             arrived: 0,
             published: Published::new(),
             newest: 0,
             turned: BTreeSet::new(),
+            turns: 0,
             breaker_until: None,
             shares: BTreeMap::new(),
             answers: Vec::new(),
@@ -112,8 +117,9 @@ impl Shore {
         if let Some(until) = self.down_until {
             return until;
         }
+        let greets = if self.greets { self.cut_until } else { u64::MAX };
         let deadline = self.cohort.deadline().map_or(u64::MAX, |at| self.since + at.since(self.base).0);
-        self.answers.iter().map(|answer| answer.0).fold(deadline, u64::min)
+        self.answers.iter().map(|answer| answer.0).fold(deadline.min(greets), u64::min)
     }
 
     /// Does what is due. Gives the messages that it wants to publish.
@@ -212,10 +218,11 @@ impl Shore {
             }
         }
         if recorded.0 > self.newest && !sent {
-            // Words of its own that it had forgotten and found at the broker. They have to be what it said last.
-            let said = self.published.get(&recorded.0).and_then(|said| said.last());
+            // Words of its own that it had forgotten and found at the broker. They have to be what it said once; what a broker lost in between nobody can know.
+            let said = self.published.get(&recorded.0);
             let ours = self.cohort.helm().steer();
-            holds(rule::GENERATIONS_GIVEN, said.is_some() && said == ours.as_ref(), || {
+            let is_said = said.zip(ours.as_ref()).is_some_and(|(said, ours)| said.contains(ours));
+            holds(rule::GENERATIONS_GIVEN, is_said, || {
                 format!("{} was taken over as {ours:?}, and had said {said:?}", recorded.0)
             })?;
             self.newest = recorded.0;
@@ -236,6 +243,7 @@ impl Shore {
             Event::BreakerOpened { until } => self.breaker_until = Some(*until),
             Event::BreakerClosed => self.breaker_until = None,
             Event::Turned { rollout, cause, .. } => {
+                self.turns += 1;
                 holds(rule::ONE_TURN, self.turned.insert(rollout.clone()), || {
                     format!("{rollout} was turned")
                 })?;
@@ -313,6 +321,12 @@ impl Shore {
         })
     }
 
+    /// It is cut off from the broker.
+    pub(crate) fn is_cut_off(&mut self, until: u64) {
+        self.cut_until = self.cut_until.max(until);
+        self.greets = true;
+    }
+
     /// The server goes down.
     pub(crate) fn crashes(&mut self, until: u64) {
         if self.down_until.is_none() && self.number.is_multiple_of(2) {
@@ -322,10 +336,11 @@ impl Shore {
         self.answers.clear();
     }
 
-    /// The server is up again, with what it knows.
+    /// The server is up again, with what it knows. `kept` is what the broker has of its words.
     pub(crate) fn starts(
         &mut self,
         memory: Memory,
+        kept: Option<&Steer>,
         sky: &mut Sky,
         units: &[Unit],
     ) -> Result<Vec<Steer>, Broken> {
@@ -342,6 +357,9 @@ impl Shore {
             self.cohort = Cohort::new(self.id.clone());
             self.durable = (self.cohort.helm().clone(), self.base);
             (self.breaker_until, self.newest) = (None, 0);
+            // What it forgot and the broker never had, or lost, nobody on this side knows. Devices do.
+            let known = kept.filter(|steer| steer.direction == Direction::Home).map(|steer| &steer.rollout);
+            self.turned.retain(|rollout| Some(rollout) == known);
         } else {
             self.cohort = Cohort::restore(self.durable.0.clone(), roster);
         }
@@ -357,8 +375,8 @@ impl Shore {
         Ok(out)
     }
 
-    pub(crate) fn turns(&self) -> u64 {
-        self.turned.len() as u64
+    pub(crate) const fn turns(&self) -> u64 {
+        self.turns
     }
 
     /// The input that begins `rollout`.

@@ -22,6 +22,12 @@ macro_rules! marks {
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$mark => $name,)* }
             }
+
+            /// For a command line.
+            #[must_use]
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$mark => stringify!($mark),)* }
+            }
         }
     };
 }
@@ -125,6 +131,21 @@ impl Weather {
         self.on[mark as usize] = true;
         self.harsh = self.harsh.max(30);
         self
+    }
+
+    /// Of its kinds only these.
+    #[must_use]
+    pub fn only(mut self, marks: &[Mark]) -> Self {
+        for &mark in Mark::ALL {
+            self.on[mark as usize] &= marks.contains(&mark);
+        }
+        self
+    }
+
+    /// The kinds that can happen.
+    #[must_use]
+    pub fn marks(&self) -> Vec<Mark> {
+        Mark::ALL.iter().copied().filter(|&mark| self.has(mark)).collect()
     }
 
     /// Whether it can happen.

@@ -221,10 +221,12 @@ impl Witness {
                 self.frozen = Some(cause.clone());
                 (self.homings, self.homing_tries, self.stranded) = (0, 0, None);
             }
-            Event::Thawed { .. } if self.frozen.is_some() || self.stranded.is_some() => {
-                (self.frozen, self.stranded) = (None, None);
+            Event::Thawed { .. } if self.frozen.is_some() => {
+                self.frozen = None;
                 self.judged_anew();
             }
+            // It may try again what it tried, and is judged by the same windows.
+            Event::Thawed { .. } if self.stranded.is_some() => (self.stranded, self.heals) = (None, 0),
             Event::Excluded(excluded) => {
                 self.excluded = Some((excluded.rollout.clone(), excluded.until));
                 self.fell_back = false;
