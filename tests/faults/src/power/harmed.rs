@@ -122,7 +122,10 @@ pub fn harm_all(seeds: Range<u64>) -> Tally {
             (known.course.name, trial(known, &dir, &harms))
         }));
         let failed = match tried {
-            Ok((_, Ok(outcome))) => {
+            Ok((course, Ok(outcome))) => {
+                if outcome == Outcome::Anew {
+                    println!("seed {seed}, {course}, begins anew: {told}");
+                }
                 *tally.outcomes.entry(outcome).or_default() += 1;
                 None
             }
