@@ -55,6 +55,20 @@ fn an_update_goes_out_and_comes_home_through_the_program() {
         assert_eq!(board.boots(), "1.0");
         board.has_slots_toml();
         assert_eq!(slots.status().unwrap().confirmed, old.release);
+        // What was left is the last resort to us. RAUC has no word for that but bad.
+        slots.condemn(&new.release).unwrap();
+        let words = board.environment();
+        match switching {
+            Switching::Ours => {
+                assert!(words.starts_with("A B | ") && words.ends_with(" | 0"), "{by:?}: {words}");
+                board.panics.push("1.0".into());
+                assert_eq!(board.boots(), "1.1", "home doesn't come up any more");
+                board.has_slots_toml();
+                assert_eq!(slots.status().unwrap().confirmed, new.release);
+                assert_eq!(slots.booted(), BootWord::Rescued);
+            }
+            Switching::Rauc => assert!(words.starts_with("A | "), "{by:?}: {words}"),
+        }
     }
 }
 
