@@ -128,9 +128,9 @@ impl<D: Disk, S: Switch, W: Write> Backend<D, S, W> {
                 self.doubt(&ledger, &mut next)?;
             }
             self.store.save(&mut next)?;
-            let fell_back = matches!(next.last, Last::FellBack(_)) && ledger.step != Step::Quiet;
-            if fell_back
-                && next.step == Step::Quiet
+            let was_tried = matches!(ledger.step, Step::Asked | Step::Trying);
+            if was_tried
+                && matches!((&next.step, &next.last), (Step::Quiet, Last::FellBack(_)))
                 && let Err(error) = self.switch.bad(next.confirmed.other())
             {
                 self.findings.push(Finding::NotBarred { error });

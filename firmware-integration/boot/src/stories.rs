@@ -52,6 +52,23 @@ fn a_release_that_panics_falls_back_by_itself() {
     }
 }
 
+/// That an earlier release fell back is said until the next try. It says nothing of what was confirmed and is left for home.
+#[test]
+fn what_was_confirmed_is_not_barred_for_an_earlier_fall_back() {
+    for loader in LOADERS {
+        let mut world = World { panics: &["1.2"], ..World::made(loader) }.updated_to("1.1");
+        world.stages("1.2").unwrap();
+        world.tries("1.2").unwrap();
+        assert_eq!(world.boots(), "1.1");
+        world.stages("1.0").unwrap();
+        world.goes_home("1.0").unwrap();
+        assert_eq!(world.boots(), "1.0");
+        assert_eq!(world.word(), BootWord::FellBack { from: Some(release("1.2")) });
+        assert!(world.switch().left(Slot::B).unwrap().starts(), "{loader:?}: 1.1 was good");
+        world.is_of_use();
+    }
+}
+
 #[test]
 fn power_that_comes_and_goes_in_a_long_trial_does_not_use_up_the_tries() {
     for loader in LOADERS {
