@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,7 @@ impl IntoResponse for ApiError {
             Kind::Untrusted => StatusCode::UNPROCESSABLE_ENTITY,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
-        (status, Json(self)).into_response()
+        let how = (self.kind == Kind::Denied).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);
+        (status, how, Json(self)).into_response()
     }
 }

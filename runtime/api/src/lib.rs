@@ -9,6 +9,8 @@
 
 mod call;
 mod error;
+mod front;
+mod route;
 mod routes;
 mod shelf;
 mod target_routes;

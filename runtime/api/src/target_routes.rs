@@ -1,22 +1,21 @@
 //! The paths about targets, incidents and the server's own figures, and which role each takes.
 
 use axum::{
-    Json, Router,
+    Extension, Json,
     body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, State},
+    extract::{Path, Query, State},
     http::header,
     response::{IntoResponse, Response},
-    routing::{get, post},
 };
 use backstay_model::{IncidentId, Name, TargetId};
 use backstay_signals::Metrics;
 use serde::Deserialize;
 
 use crate::{
-    ApiError, Call, Deployment, Kind, MarkRequest, OperateRequest, Planned, TargetCall, TargetOperation,
-    VerdictRequest,
+    ApiError, Call, Deployment, Kind, MarkRequest, OperateRequest, Planned, Role, TargetCall,
+    TargetOperation, VerdictRequest,
+    route::{Access, Route, Who},
     routes::{Desk, parse, read},
-    token::{Changer, Pipeline, Viewer},
 };
 
 /// The largest question of a build: its metrics, and what stands around them.
@@ -24,26 +23,22 @@ const VERDICT_BODY_BYTES_MAX: usize = Metrics::BYTES_MAX + 1024;
 /// The largest message of Alertmanager.
 const ALERTS_BODY_BYTES_MAX: usize = 1 << 20;
 
-pub(crate) fn target_routes() -> Router<Desk> {
-    Router::new()
-        .route("/v1/targets", get(all))
-        .route("/v1/targets/{service}", get(one))
-        .route("/v1/targets/{service}/plan", get(plan))
-        .route("/v1/targets/{service}/deployments", post(deployed))
-        .route(
-            "/v1/targets/{service}/metrics",
-            post(measured).layer(DefaultBodyLimit::max(VERDICT_BODY_BYTES_MAX)),
-        )
-        .route(
-            "/v1/targets/{service}/verdict",
-            post(verdict).layer(DefaultBodyLimit::max(VERDICT_BODY_BYTES_MAX)),
-        )
-        .route("/v1/targets/{service}/{operation}", post(operate))
-        .route("/v1/alerts", post(alerts).layer(DefaultBodyLimit::max(ALERTS_BODY_BYTES_MAX)))
-        .route("/v1/incidents", get(incidents))
-        .route("/v1/incidents/{id}", get(incident))
-        .route("/v1/incidents/{id}/mark", post(mark))
-        .route("/metrics", get(figures))
+pub(crate) fn target_routes() -> Vec<Route> {
+    let [viewer, ci, operator] = [Role::Viewer, Role::Ci, Role::Operator].map(Access::Least);
+    vec![
+        Route::get("/v1/targets", viewer, all),
+        Route::get("/v1/targets/{service}", viewer, one),
+        Route::get("/v1/targets/{service}/plan", viewer, plan),
+        Route::post("/v1/targets/{service}/deployments", ci, deployed),
+        Route::post("/v1/targets/{service}/metrics", ci, measured).body_max(VERDICT_BODY_BYTES_MAX),
+        Route::post("/v1/targets/{service}/verdict", ci, verdict).body_max(VERDICT_BODY_BYTES_MAX),
+        Route::post("/v1/targets/{service}/{operation}", operator, operate),
+        Route::post("/v1/alerts", ci, alerts).body_max(ALERTS_BODY_BYTES_MAX),
+        Route::get("/v1/incidents", viewer, incidents),
+        Route::get("/v1/incidents/{id}", viewer, incident),
+        Route::post("/v1/incidents/{id}/mark", operator, mark),
+        Route::get("/metrics", viewer, figures),
+    ]
 }
 
 fn service(text: &str) -> Result<TargetId, ApiError> {
@@ -54,11 +49,11 @@ fn number(text: &str) -> Result<IncidentId, ApiError> {
     parse::<u64>(text).map(IncidentId)
 }
 
-async fn all(_: Viewer, State(desk): State<Desk>) -> Result<Response, ApiError> {
+async fn all(State(desk): State<Desk>) -> Result<Response, ApiError> {
     Ok(Json(desk.calls.ask(|reply| Call::Target(TargetCall::All(reply))).await?).into_response())
 }
 
-async fn one(_: Viewer, State(desk): State<Desk>, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn one(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let id = service(&id)?;
     Ok(Json(desk.calls.ask(|reply| Call::Target(TargetCall::One(id, reply))).await?).into_response())
 }
@@ -73,7 +68,6 @@ struct What {
 }
 
 async fn plan(
-    _: Viewer,
     State(desk): State<Desk>,
     Path(id): Path<String>,
     Query(What { action, playbook }): Query<What>,
@@ -97,7 +91,7 @@ async fn plan(
 }
 
 async fn deployed(
-    Pipeline(who): Pipeline,
+    Extension(Who(who)): Extension<Who>,
     State(desk): State<Desk>,
     Path(id): Path<String>,
     body: Bytes,
@@ -108,7 +102,6 @@ async fn deployed(
 }
 
 async fn measured(
-    _: Pipeline,
     State(desk): State<Desk>,
     Path(id): Path<String>,
     body: Bytes,
@@ -119,7 +112,6 @@ async fn measured(
 }
 
 async fn verdict(
-    _: Pipeline,
     State(desk): State<Desk>,
     Path(id): Path<String>,
     body: Bytes,
@@ -130,7 +122,7 @@ async fn verdict(
 }
 
 async fn operate(
-    Changer(who): Changer,
+    Extension(Who(who)): Extension<Who>,
     State(desk): State<Desk>,
     Path((id, operation)): Path<(String, TargetOperation)>,
     body: Bytes,
@@ -140,22 +132,22 @@ async fn operate(
     Ok(Json(desk.calls.ask(call).await?).into_response())
 }
 
-async fn alerts(_: Pipeline, State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
+async fn alerts(State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
     Ok(Json(desk.calls.ask(|reply| Call::Target(TargetCall::Alerts(body.into(), reply))).await?)
         .into_response())
 }
 
-async fn incidents(_: Viewer, State(desk): State<Desk>) -> Result<Response, ApiError> {
+async fn incidents(State(desk): State<Desk>) -> Result<Response, ApiError> {
     Ok(Json(desk.calls.ask(|reply| Call::Target(TargetCall::Incidents(reply))).await?).into_response())
 }
 
-async fn incident(_: Viewer, State(desk): State<Desk>, Path(id): Path<String>) -> Result<Response, ApiError> {
+async fn incident(State(desk): State<Desk>, Path(id): Path<String>) -> Result<Response, ApiError> {
     let id = number(&id)?;
     Ok(Json(desk.calls.ask(|reply| Call::Target(TargetCall::Incident(id, reply))).await?).into_response())
 }
 
 async fn mark(
-    Changer(who): Changer,
+    Extension(Who(who)): Extension<Who>,
     State(desk): State<Desk>,
     Path(id): Path<String>,
     body: Bytes,
@@ -166,7 +158,7 @@ async fn mark(
 }
 
 /// In Prometheus' text format.
-async fn figures(_: Viewer, State(desk): State<Desk>) -> Result<Response, ApiError> {
+async fn figures(State(desk): State<Desk>) -> Result<Response, ApiError> {
     let page = desk.calls.ask(|reply| Call::Target(TargetCall::Figures(reply))).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page).into_response())
 }

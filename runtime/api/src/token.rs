@@ -7,15 +7,13 @@
 //!   admin     everything
 //! ```
 //!
-//! Not here: which path takes which role (`routes`, `target_routes`).
+//! Not here: which path takes which role (`routes`, `target_routes`), and that it is asked for it (`route`).
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use axum::{
-    extract::FromRequestParts,
-    http::{Method, header, request::Parts},
-};
+use axum::http::{HeaderMap, header};
 use backstay_model::Name;
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::{ApiError, Kind};
@@ -69,11 +67,12 @@ impl FromStr for Role {
 }
 
 /// One who may call.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 struct Caller {
     name: Name,
     role: Role,
-    token: String,
+    /// The digest of their token: the token itself is kept nowhere, and all are of one length.
+    token: [u8; 32],
 }
 
 /// Those who may call.
@@ -141,93 +140,57 @@ impl Tokens {
 
     /// Who shows this. Every token is compared, so how long it takes tells nothing.
     fn who(&self, shown: &str) -> Option<&Caller> {
-        let is = |caller: &Caller| bool::from(caller.token.as_bytes().ct_eq(shown.as_bytes()));
+        let shown = digest(shown);
+        let is = |caller: &Caller| bool::from(caller.token.ct_eq(&shown));
         self.0.iter().fold(None, |found, caller| if is(caller) { Some(caller) } else { found })
     }
+
+    /// Who calls with these headers, if they may do what takes `least`.
+    ///
+    /// # Errors
+    /// If they show no token, more than one, one that is nobody's, or one of a role that may less.
+    pub(crate) fn admit(&self, headers: &HeaderMap, least: Role) -> Result<Name, ApiError> {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let shown = values.next().and_then(|value| value.to_str().ok());
+        let Some(shown) = shown.and_then(|value| value.strip_prefix("Bearer ")) else {
+            return Err(ApiError::new(Kind::Denied, "this call needs a token")
+                .help("send it as \"Authorization: Bearer ...\", or give --token-file to the command line"));
+        };
+        if values.next().is_some() {
+            // Whoever stands before us may have looked at the other one.
+            return Err(ApiError::new(Kind::Denied, "this call shows more than one token").help("send one"));
+        }
+        let Some(caller) = self.who(shown) else {
+            return Err(ApiError::new(Kind::Denied, "this token is not the server's")
+                .help("see the server's api.token_file"));
+        };
+        if caller.role < least {
+            let what =
+                format!("{} is a {}, and this takes {} {least}", caller.name, caller.role, article(least));
+            return Err(
+                ApiError::new(Kind::Forbidden, what).help("use the token of somebody who may, or ask them")
+            );
+        }
+        Ok(caller.name.clone())
+    }
 }
 
-fn checked(token: &str) -> Result<String, String> {
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+fn checked(token: &str) -> Result<[u8; 32], String> {
     let is_plain = token.chars().all(|char| char.is_ascii_graphic());
     if is_plain && token.len() >= TOKEN_CHARS_MIN {
-        return Ok(token.into());
+        return Ok(digest(token));
     }
     Err(format!("expected a token of at least {TOKEN_CHARS_MIN} printable characters"))
-}
-
-/// Who called, after they showed that they may look, or change something if that is what the call does.
-pub(crate) struct Operator;
-
-/// Who called, after they showed that they are a pipeline at least.
-pub(crate) struct Pipeline(pub(crate) Name);
-
-/// Who called, after they showed that they may look.
-pub(crate) struct Viewer;
-
-/// Who called and changes something, by name.
-pub(crate) struct Changer(pub(crate) Name);
-
-/// Who called, after they showed that they may change whom the fleet trusts.
-pub(crate) struct Admin;
-
-fn admit<S: AsRef<Tokens>>(parts: &Parts, state: &S, least: Role) -> Result<Name, ApiError> {
-    let shown = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let Some(shown) = shown.and_then(|value| value.strip_prefix("Bearer ")) else {
-        return Err(ApiError::new(Kind::Denied, "this call needs a token")
-            .help("send it as \"Authorization: Bearer ...\", or give --token-file to the command line"));
-    };
-    let Some(caller) = state.as_ref().who(shown) else {
-        return Err(ApiError::new(Kind::Denied, "this token is not the server's")
-            .help("see the server's api.token_file"));
-    };
-    if caller.role < least {
-        let what = format!("{} is a {}, and this takes {} {least}", caller.name, caller.role, article(least));
-        return Err(
-            ApiError::new(Kind::Forbidden, what).help("use the token of somebody who may, or ask them")
-        );
-    }
-    Ok(caller.name.clone())
 }
 
 const fn article(role: Role) -> &'static str {
     match role {
         Role::Viewer | Role::Ci => "a",
         Role::Operator | Role::Admin => "an",
-    }
-}
-
-impl<S: AsRef<Tokens> + Sync> FromRequestParts<S> for Operator {
-    type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let least = if parts.method == Method::GET { Role::Viewer } else { Role::Operator };
-        admit(parts, state, least).map(|_| Self)
-    }
-}
-
-impl<S: AsRef<Tokens> + Sync> FromRequestParts<S> for Pipeline {
-    type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        admit(parts, state, Role::Ci).map(Self)
-    }
-}
-
-impl<S: AsRef<Tokens> + Sync> FromRequestParts<S> for Viewer {
-    type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        admit(parts, state, Role::Viewer).map(|_| Self)
-    }
-}
-
-impl<S: AsRef<Tokens> + Sync> FromRequestParts<S> for Changer {
-    type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        admit(parts, state, Role::Operator).map(Self)
-    }
-}
-
-impl<S: AsRef<Tokens> + Sync> FromRequestParts<S> for Admin {
-    type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        admit(parts, state, Role::Admin).map(|_| Self)
     }
 }
 
