@@ -33,6 +33,13 @@ pub struct Head {
 }
 
 impl Head {
+    /// The sequence whose turn it is. Behind the last that there is comes none: it is told as that one again, which nothing
+    /// can follow.
+    #[must_use]
+    pub const fn next_seq(&self) -> u64 {
+        self.seq.saturating_add(1)
+    }
+
     /// What a signature covers: a domain with its length, epoch and sequence (little endian), hash. The instance
     /// is in the hash.
     #[must_use]
@@ -111,7 +118,7 @@ impl Chain {
             });
         }
         if frame.epoch == head.epoch && frame.seq - head.seq != 1 {
-            return Err(Why::Missing { expected: head.seq + 1 });
+            return Err(Why::Missing { expected: head.next_seq() });
         }
         if frame.prev != head.hash {
             return Err(if *head == self.genesis() { Why::Foreign } else { Why::Link });
@@ -142,7 +149,7 @@ impl Chain {
     pub fn verify_bytes(&self, mut bytes: &[u8], from: Head) -> Result<Head, Broken> {
         let mut head = from;
         while !bytes.is_empty() {
-            let frame = Frame::read(bytes).map_err(|why| Broken { seq: head.seq + 1, why: why.into() })?;
+            let frame = Frame::read(bytes).map_err(|why| Broken { seq: head.next_seq(), why: why.into() })?;
             head = self.follow(&head, &frame).map_err(|why| Broken { seq: frame.seq, why })?;
             bytes = &bytes[frame.encoded_len()..];
         }
@@ -309,6 +316,17 @@ mod tests {
         let broken = chain().verify_bytes(&bytes[..last], chain().genesis()).unwrap_err();
         assert_eq!(broken, Broken { seq: 2, why: Why::Cut });
         assert_eq!(broken.to_string(), "the chain breaks at record 2");
+    }
+
+    /// A new epoch may take any sequence, and so may whoever has a device's key.
+    #[test]
+    fn behind_the_last_sequence_there_is_nothing() {
+        let last = Record { seq: u64::MAX, epoch: 2, prev: chain().genesis().hash, body: Vec::new() };
+        let mut bytes = last.encode();
+        assert_eq!(chain().verify_bytes(&bytes, chain().genesis()).unwrap().seq, u64::MAX);
+        bytes.push(0);
+        let broken = chain().verify_bytes(&bytes, chain().genesis()).unwrap_err();
+        assert_eq!(broken, Broken { seq: u64::MAX, why: Why::Cut });
     }
 
     #[test]

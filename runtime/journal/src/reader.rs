@@ -47,7 +47,7 @@ impl<'a, D: Disk> Reader<'a, D> {
             }
             let broken =
                 |seq, why| ReadError::Broken { name: file_name(part.index), source: Broken { seq, why } };
-            let frame = slot(&self.sheet, self.at).map_err(|why| broken(head.seq + 1, why))?;
+            let frame = slot(&self.sheet, self.at).map_err(|why| broken(head.next_seq(), why))?;
             let next = self.chain.follow(&head, &frame).map_err(|why| broken(frame.seq, why))?;
             self.at += slot_bytes(frame.body.len());
             self.head = Some(next);

@@ -27,10 +27,15 @@ pub(crate) fn file_name(index: u64) -> String {
     format!("{index:016x}.seg")
 }
 
+/// The highest index that a segment has. No disk sees so many; a file with a higher one isn't ours, and must not take the place
+/// of those that follow.
+const INDEX_MAX: u64 = u64::MAX / 2;
+
 /// The index that a file name stands for, if it is a segment's.
 pub(crate) fn index_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg").filter(|digits| digits.len() == 16)?;
-    u64::from_str_radix(digits, 16).ok().filter(|index| file_name(*index) == name)
+    let index = u64::from_str_radix(digits, 16).ok()?;
+    (index <= INDEX_MAX && file_name(index) == name).then_some(index)
 }
 
 /// The bytes that a body takes in a segment.
@@ -303,5 +308,7 @@ mod tests {
         {
             assert_eq!(index_of(name), None, "{name}");
         }
+        // Behind it no segment would have a name.
+        assert_eq!(index_of("ffffffffffffffff.seg"), None);
     }
 }

@@ -76,7 +76,7 @@ pub(crate) fn check(bytes: &[u8], key: &PublicKey) -> Result<Checked, Broken> {
     };
     let mut rest = bytes;
     while !rest.is_empty() {
-        let frame = Frame::read(rest).map_err(|why| Broken { seq: head.seq + 1, why: why.into() })?;
+        let frame = Frame::read(rest).map_err(|why| Broken { seq: head.next_seq(), why: why.into() })?;
         let (seq, before) = (frame.seq, head);
         // Records that the server has signed for may be dropped by the device, and what it dropped before the first
         // contact nobody has. So a chain may begin later, at a record whose predecessor has to be taken on trust.
@@ -87,7 +87,7 @@ pub(crate) fn check(bytes: &[u8], key: &PublicKey) -> Result<Checked, Broken> {
         };
         if checked.records == 0 {
             checked.first = seq;
-        } else if seq != before.seq + 1 {
+        } else if seq != before.next_seq() {
             checked.gaps.push((before.seq, seq));
         }
         checked.records += 1;

@@ -132,7 +132,7 @@ impl Archive {
         let (mut head, mut fresh, mut first, mut gap) = (kept.head, Vec::new(), kept.first, None);
         while !rest.is_empty() {
             let frame =
-                Frame::read(rest).map_err(|why| broken(Broken { seq: head.seq + 1, why: why.into() }))?;
+                Frame::read(rest).map_err(|why| broken(Broken { seq: head.next_seq(), why: why.into() }))?;
             let (bytes, next) = rest.split_at(frame.encoded_len());
             rest = next;
             if frame.seq <= head.seq {
@@ -314,6 +314,18 @@ mod tests {
         assert_eq!(archive.have(&device), (1, 9));
         let chain = Chain::new("key");
         assert_eq!(chain.verify_bytes(&archive.records(&device).unwrap(), chain.genesis()).unwrap().seq, 9);
+    }
+
+    /// Whoever has a device's key can sign any numbers.
+    #[test]
+    fn a_device_with_the_last_sequence_there_is_brings_nobody_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = DeviceId::parse("pump-7").unwrap();
+        let last = Record { seq: u64::MAX, epoch: 1, prev: [7; 32], body: Vec::new() };
+        let mut torn = batch(&[last]);
+        torn.records.push(0);
+        let refused = Archive::open(dir.path()).unwrap().take(&device, "key", &torn);
+        assert!(matches!(refused, Err(ArchiveError::Broken { .. })), "{refused:?}");
     }
 
     #[test]
