@@ -12,13 +12,18 @@ use std::{
 use backstay_core::{
     CohortInput, Contact, DeviceSettings, Freshness, Input, Rng, Rollout, Second, Steered, Wish,
 };
-use backstay_model::{Beat, Digest, Event, Millis, Mono, Name, Report, RolloutId, Selector, Steer, Word};
+use backstay_model::{
+    Beat, Digest, Event, Millis, Mono, Name, Refused, Report, RolloutId, Selector, Steer, Word,
+};
 
 use crate::{
     broker::{Broker, Presence, Words},
-    invariants::{Broken, Checks, take_checks},
+    gaps::{Met, take_met},
+    invariants::{self as rule, Broken, Checks, holds, take_checks},
+    poison,
     product::Product,
     progress,
+    sabotage::Sabotage,
     shore::{self, Memory, Shore},
     trial::Trial,
     unit::{self, Power, Unit},
@@ -56,9 +61,16 @@ impl Size {
     }
 }
 
+/// So long a server listens after it has connected.
+const LISTEN: u64 = 1000;
+/// Devices stand in so many racks.
+const RACKS: usize = 8;
 const HOUR: u64 = 3_600_000;
 /// After this everything has to have come to rest: three rollouts' patience, and a budget that is free again.
 const REST: u64 = 4 * 24 * HOUR;
+
+/// For so long steering may start something, by a device's clock.
+const VALID: i64 = 7 * 24 * HOUR as i64;
 
 /// All that devices and cohorts share.
 pub(crate) struct Sky {
@@ -73,6 +85,9 @@ pub(crate) struct Sky {
     pub(crate) http: Name,
     pub(crate) uplink: Name,
     pub(crate) outage_until: u64,
+    pub(crate) alarm_until: u64,
+    /// What of the core is broken on purpose.
+    pub(crate) sabotage: Option<Sabotage>,
     pub(crate) network_trouble: bool,
     pub(crate) events: u64,
     digest: u64,
@@ -91,6 +106,14 @@ impl Sky {
     /// The same, for what is asked often.
     pub(crate) fn strikes_rarely(&mut self, mark: Mark) -> bool {
         !self.is_calm && self.weather.has(mark) && self.rng.below(50) == 0 && self.strikes(mark)
+    }
+
+    /// Whether power goes in the middle of a step that writes something down.
+    pub(crate) fn strikes_in_step(&mut self) -> bool {
+        !self.is_calm
+            && self.weather.has(Mark::CutInStep)
+            && self.rng.below(8) == 0
+            && self.strikes(Mark::CutInStep)
     }
 
     pub(crate) fn mix(&mut self, word: u64) {
@@ -118,6 +141,8 @@ impl Sky {
 enum Parcel {
     Steer(Steer),
     Words(Words),
+    /// What was made of bytes that nobody we trust had signed: nothing, or words that no device may ever hear.
+    Poisoned(Result<Box<Steer>, Refused>),
     State(usize, Report),
     Presence(usize, Presence),
     Beat(usize, Beat),
@@ -189,6 +214,8 @@ pub struct Ran {
     pub marks: Marks,
     /// How often each invariant was checked.
     pub checks: Checks,
+    /// How often each known gap was met.
+    pub met: Met,
     /// Of all that was recorded, in its order.
     pub digest: u64,
 }
@@ -272,7 +299,7 @@ impl Fleet {
 
     fn with(trial: Trial, weather: Weather, products: Vec<Product>, mut rng: Rng) -> Self {
         let (seed, size) = (trial.seed, trial.size);
-        take_checks();
+        (take_checks(), take_met());
         let settings = unit::settings(&mut rng);
         let mut sky = Sky {
             now: 0,
@@ -286,6 +313,8 @@ impl Fleet {
             http: Name::parse("http").unwrap(),
             uplink: Name::parse("uplink").unwrap(),
             outage_until: 0,
+            alarm_until: 0,
+            sabotage: None,
             network_trouble: false,
             events: 0,
             digest: seed,
@@ -314,6 +343,7 @@ impl Fleet {
             last: (None, 0),
         };
         (0..fleet.units.len()).for_each(|n| fleet.schedule_unit(n));
+        (0..fleet.shores.len()).for_each(|n| fleet.schedule_shore(n));
         for &mark in Mark::ALL {
             if fleet.sky.weather.has(mark) {
                 fleet.fault_later(mark);
@@ -606,12 +636,19 @@ impl Fleet {
         }
         match parcel {
             Parcel::Steer(steer) => {
-                let expired = self.sky.strikes(Mark::Expired);
+                // By a clock that is far ahead everything is over; one that is behind is led by what signatures attest.
+                let ahead = self.units[n].clock_ahead > VALID;
+                let expired = ahead || self.sky.strikes(Mark::Expired);
                 let freshness = if expired { Freshness::Expired } else { Freshness::Fresh };
                 let digest = Digest([steer.generation.0 as u8; 32]);
                 self.give(n, Input::Steered(Steered { steer, digest, freshness, second: Second::Missing }))
             }
             Parcel::Words(Words { sequence, words }) => self.give(n, Input::Told { sequence, words }),
+            Parcel::Poisoned(taken) => {
+                let refused = taken.map_err(Some).map_or_else(|why| why, |_| None);
+                holds(rule::SIGNED, refused.is_some(), || "a forged message was taken".into())?;
+                refused.map_or(Ok(()), |refused| self.give(n, Input::Refused(refused)))
+            }
             Parcel::State(..) | Parcel::Presence(..) | Parcel::Beat(..) | Parcel::Own(_) => Ok(()),
         }
     }
@@ -625,21 +662,31 @@ impl Fleet {
         {
             let memory = if self.sky.strikes(Mark::Amnesia) || self.forgets(Mark::Amnesia) {
                 Memory::None
+            } else if self.forgets(Mark::OldCopy) {
+                Memory::Old
             } else if self.forgets(Mark::RosterLost) {
                 Memory::NoRoster
             } else {
                 Memory::Whole
             };
-            let steers =
-                self.shores[n].starts(memory, self.broker.steer[n].as_ref(), &mut self.sky, &self.units)?;
-            self.publish(n, steers);
-            self.shore_greets(n);
+            // It says nothing before it has heard what the broker has.
+            let _ = self.shores[n].starts(memory, &mut self.sky, &self.units)?;
         }
         let steers = self.shores[n].wakes(&mut self.sky, &self.units)?;
         self.publish(n, steers);
-        if self.shores[n].greets && self.shores[n].hears(self.sky.now) {
-            self.shores[n].greets = false;
-            self.shore_greets(n);
+        let now = self.sky.now;
+        if self.shores[n].greets && self.shores[n].hears(now) {
+            if self.broker.is_up(now) {
+                (self.shores[n].greets, self.shores[n].speaks_at) = (false, Some(now + LISTEN));
+                self.shore_greets(n);
+            } else {
+                self.shores[n].is_cut_off(self.broker.down_until);
+            }
+        }
+        if self.shores[n].speaks_at.is_some_and(|at| at <= now) {
+            self.shores[n].speaks_at = None;
+            let steer = self.shores[n].cohort.helm().steer();
+            self.publish(n, steer.into_iter().collect());
         }
         self.schedule_shore(n);
         Ok(())
@@ -653,15 +700,10 @@ impl Fleet {
         forgets
     }
 
-    /// A connection of the server: it reads all that is retained, and says again what is in force.
+    /// A connection of the server: it reads all that is retained.
     fn shore_greets(&mut self, n: usize) {
-        if !self.broker.is_up(self.sky.now) {
-            return;
-        }
         if let Some(steer) = self.broker.steer[n].clone() {
             let _ = self.sends_to_shore(n, Parcel::Own(steer));
-        } else if let Some(steer) = self.shores[n].cohort.helm().steer() {
-            self.publish(n, vec![steer]);
         }
         for device in 0..self.units.len() {
             if self.units[device].cohort != n {
@@ -712,17 +754,26 @@ impl Fleet {
                     }
                 }
             }
-            Parcel::Steer(_) | Parcel::Words(_) => return Ok(()),
+            Parcel::Steer(_) | Parcel::Words(_) | Parcel::Poisoned(_) => return Ok(()),
         };
         self.shore_gives(n, input)
     }
 
+    /// What a connection of the server loses ends it; the next one says everything again.
+    fn shore_loses_session(&mut self, n: usize) {
+        let until = self.sky.now + 1000 + self.sky.rng.below(60_000);
+        self.shores[n].is_cut_off(until);
+        self.schedule_shore(n);
+    }
+
     fn publish(&mut self, n: usize, steers: Vec<Steer>) {
         for steer in steers {
-            if self.shores[n].cut_until > self.sky.now
-                || !self.broker.is_up(self.sky.now)
-                || self.sky.strikes(Mark::Loss)
-            {
+            if !self.shores[n].speaks(self.sky.now) || !self.broker.is_up(self.sky.now) {
+                // It is said with the next connection.
+                continue;
+            }
+            if self.sky.strikes(Mark::Loss) {
+                self.shore_loses_session(n);
                 continue;
             }
             self.broker.steer[n] = Some(steer.clone());
@@ -741,7 +792,8 @@ impl Fleet {
     fn arrival(&mut self, to: To, parcel: &Parcel) -> u64 {
         // A broker keeps the order of one topic (MQTT 3.1.1, 4.6), and sessions of a device share the one of its
         // presence. Reports and steering have numbers of their own, so they may come in any order here.
-        let in_order = matches!(parcel, Parcel::Presence(..));
+        // The server's own words are on one topic, too.
+        let in_order = matches!(parcel, Parcel::Presence(..) | Parcel::Own(_));
         if !in_order && self.sky.strikes(Mark::Reorder) {
             return self.sky.now + self.sky.rng.below(20 * 60_000);
         }
@@ -763,6 +815,12 @@ impl Fleet {
             }
             return;
         }
+        if let Parcel::Steer(steer) = &parcel
+            && self.sky.strikes(Mark::Poison)
+        {
+            let steer = steer.clone();
+            self.poisons(n, &steer);
+        }
         if self.sky.strikes(Mark::Duplicate) {
             let at = self.arrival(To::Unit(n), &parcel);
             self.push(at, What::ToUnit(n, session.nonce, Box::new(parcel.clone())));
@@ -771,8 +829,21 @@ impl Fleet {
         self.push(at, What::ToUnit(n, session.nonce, Box::new(parcel)));
     }
 
+    /// Somebody else sends a device what looks like this message.
+    fn poisons(&mut self, n: usize, steer: &Steer) {
+        let device = self.units[n].id().clone();
+        let refused = poison::refused(steer, &device, &mut self.sky.rng);
+        let Some(session) = self.units[n].link.session else { return };
+        let parcel = Parcel::Poisoned(refused);
+        let at = self.arrival(To::Unit(n), &parcel);
+        self.push(at, What::ToUnit(n, session.nonce, Box::new(parcel)));
+    }
+
     fn sends_to_shore(&mut self, n: usize, parcel: Parcel) -> Result<(), Broken> {
         if self.sky.strikes(Mark::Loss) {
+            if matches!(parcel, Parcel::Own(_)) {
+                self.shore_loses_session(n);
+            }
             return Ok(());
         }
         if self.sky.strikes(Mark::Duplicate) {
@@ -853,6 +924,34 @@ impl Fleet {
                 }
             }
             Mark::Outage => self.sky.outage_until = now + self.sky.rng.below(5 * HOUR),
+            Mark::FalseAlarm => self.sky.alarm_until = now + self.sky.rng.below(3 * HOUR),
+            Mark::ClockJump => {
+                for _ in 0..=self.sky.rng.below(8) {
+                    let n = self.some_unit();
+                    let most = 120 * 24 * HOUR;
+                    self.units[n].clock_ahead = self.sky.rng.below(most) as i64 - most as i64 / 2;
+                }
+            }
+            Mark::DiskFull => {
+                for _ in 0..=self.sky.rng.below(8) {
+                    let (n, until) = (self.some_unit(), now + self.sky.rng.below(6 * HOUR));
+                    self.units[n].fills_up(until);
+                }
+            }
+            Mark::Rack | Mark::RackFault => {
+                let rack = self.units.len().div_ceil(RACKS);
+                let first = self.some_unit() / rack * rack;
+                let needs = 1 + self.sky.rng.below(3) as u32;
+                for n in first..(first + rack).min(self.units.len()) {
+                    if mark == Mark::RackFault {
+                        self.units[n].falls_sick(needs);
+                    } else if self.units[n].power == Power::On {
+                        self.units[n].loses_power(&mut self.sky, 12 * HOUR);
+                        self.disconnects(n);
+                        self.schedule_unit(n);
+                    }
+                }
+            }
             Mark::Wish => self.wish()?,
             Mark::Told => {
                 let (n, product) = (self.some_unit(), self.some_product());
@@ -864,6 +963,11 @@ impl Fleet {
                 self.tell(n, word);
             }
             Mark::Loss
+            | Mark::Poison
+            | Mark::OldCopy
+            | Mark::CutInStep
+            | Mark::FullAndCut
+            | Mark::Crash
             | Mark::Duplicate
             | Mark::Reorder
             | Mark::RosterLost
@@ -966,7 +1070,7 @@ impl Fleet {
     /// Nothing goes wrong any more. Whatever was cut off comes back.
     fn calms(&mut self) -> Result<(), Broken> {
         self.sky.is_calm = true;
-        self.sky.outage_until = 0;
+        (self.sky.outage_until, self.sky.alarm_until) = (0, 0);
         self.broker_stops(60_000);
         for n in 0..self.shores.len() {
             self.shores[n].cut_until = self.broker.down_until;
@@ -979,6 +1083,8 @@ impl Fleet {
             self.schedule_shore(n);
         }
         for n in 0..self.units.len() {
+            self.units[n].fills_up(0);
+            self.units[n].clock_ahead = 0;
             if let Power::Off { until } = self.units[n].power {
                 let until = until.min(self.sky.now + HOUR);
                 self.units[n].power = Power::Off { until };
@@ -1005,6 +1111,11 @@ impl Fleet {
         Ok(())
     }
 
+    /// What the broker has of a device's words.
+    pub(crate) fn last_word(&self, n: usize) -> Option<&Report> {
+        self.broker.state[n].as_ref()
+    }
+
     // The end.
 
     fn ran(&self) -> Ran {
@@ -1016,6 +1127,7 @@ impl Fleet {
             turns: self.shores.iter().map(Shore::turns).sum(),
             marks: self.sky.marks.clone(),
             checks: take_checks(),
+            met: take_met(),
             digest: self.sky.digest,
         }
     }
@@ -1032,9 +1144,26 @@ impl Fleet {
             let told = |(at, event): &(u64, Event)| (*at, format!("{}: {event}", shore.id));
             lines.extend(shore.log.iter().map(told));
         }
-        for unit in self.units.iter().filter(|unit| unit.cohort == shore).take(3) {
-            let (standing, health) = (unit.device.standing(), unit.device.health());
-            lines.push((self.sky.now, format!("{}: {standing:?}, {health:?}, {:?}", unit.id(), unit.slots)));
+        // Whoever stands elsewhere than the server heard last comes first.
+        let mut mine: Vec<_> = self.units.iter().filter(|unit| unit.cohort == shore).collect();
+        let said = |unit: &Unit| self.last_word(unit.number).map(|report| (report.standing, report.health));
+        let stands = |unit: &Unit| (unit.device.standing(), unit.device.health());
+        mine.sort_by_key(|unit| said(unit).map(|said| said.0) == Some(stands(unit).0));
+        if let Some(other) = mine.first().filter(|other| unit.is_none() && !other.log.is_empty()) {
+            let told = |(at, event): &(u64, Event)| (*at, format!("{}: {event}", other.id()));
+            lines.extend(other.log.iter().map(told));
+        }
+        for unit in mine.into_iter().take(3) {
+            let (standing, health) = stands(unit);
+            let (runs, confirmed) = (&unit.slots.booted, &unit.slots.confirmed);
+            let said = said(unit);
+            lines.push((
+                self.sky.now,
+                format!(
+                    "{}: {standing:?}, {health:?}, said {said:?}, on {runs}, confirmed {confirmed}",
+                    unit.id()
+                ),
+            ));
         }
         lines.sort_by_key(|line| line.0);
         for (at, line) in lines {

@@ -93,7 +93,17 @@ invariants! {
     REPORTS_GROW = "reports-grow": "the numbers of a device's reports only grow";
     TRUE_WORD = "true-word": "a report says what runs";
     MEANT = "only-the-meant": "a device starts only what a forward message within whose reach it is asks of it, at that moment";
+    SIGNED = "signed-only": "bytes that were changed, or that somebody else signed, are refused";
     SITS_OUT = "exclusion-respected": "who sits a rollout out doesn't start it before its time";
+    FLOOR = "epoch-floor": "nothing of a lower security epoch than what was confirmed here is started";
+    BUILT_FOR = "built-for-it": "a device starts only what is built for it";
+    CONFIRMED_FIRST = "confirmed-first": "nothing is installed while what runs has yet to pass its trial";
+    FOR_GOOD = "for-good-is-for-good": "what failed for good is not tried again in the same rollout before somebody lets go";
+    WAITS_BOUNDED = "waits-bounded": "a wait between two tries is no longer than its longest, and begins now";
+    RUN_LIMIT = "run-limit": "a run is let go of at its limit";
+    EFFECT_ONCE = "effect-once": "what was done under a number is not done again under it, nor under a smaller one";
+    WORDS_GROW = "words-grow": "words for one device count once, and never again after newer ones";
+    SLOT_LEFT = "slot-left": "there is always a slot to boot that passed a trial here, or was there first";
     NO_SPIN = "deadline-passes": "a deadline that was reached doesn't stand any more";
     // A cohort.
     GENERATIONS_GIVEN = "generations-given": "a generation grows with each message, and one generation always says the same";
@@ -102,6 +112,12 @@ invariants! {
     NEVER_FORWARD_AGAIN = "never-forward-again": "a rollout that was turned is never published as forward again";
     BLAST_RADIUS = "blast-radius": "a wave holds no more devices than its share, or the fewest that a wave has";
     BREAKER_HOLDS = "breaker-holds": "no wave opens while the promotion breaker is open";
+    HALF_OPEN = "half-open-is-small": "until a small wave was good after a turn, no wave holds more than the fewest";
+    TURN_TRIPS = "turn-opens-breaker": "a turn opens the breaker and condemns the release in the same step";
+    QUARANTINE = "quarantine-holds": "what a cohort was turned from is not begun again before somebody lifts it";
+    REACH_GROWS = "reach-grows": "while a rollout goes forward its reach never shrinks";
+    NOBODY = "empty-is-nobody": "an empty selector means nobody";
+    WAVES_EARNED = "waves-earned": "a wave opens no sooner than after its good windows, with the share of successes that it takes";
     TRUE_TURN = "true-turn": "a cohort is turned by failures only if so many devices did fail";
     TRUE_COMPLETION = "true-completion": "so many devices confirmed a release as its completion says";
     // Once the faults have stopped.

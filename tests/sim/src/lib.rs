@@ -15,10 +15,13 @@
 
 mod broker;
 mod fleet;
+mod gaps;
 pub mod invariants;
+mod poison;
 mod policy;
 mod product;
 mod progress;
+mod sabotage;
 mod shore;
 mod trial;
 mod unit;
@@ -26,6 +29,7 @@ mod weather;
 mod witness;
 
 pub use fleet::{Failure, Fleet, Ran, Size};
+pub use gaps::{Gap, Met};
 pub use invariants::Checks;
 pub use product::Behaviour;
 pub use trial::Trial;

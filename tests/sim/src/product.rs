@@ -50,6 +50,12 @@ impl Product {
     pub(crate) fn drawn(n: u32, before: &[Self], rng: &mut Rng) -> Self {
         let mut product = Self::new(n, before);
         let share = [1000, 1000, 400, 100][rng.below(4) as usize];
+        // The epoch goes up now and then, and never down; a device that was higher refuses what is lower.
+        let epoch = before.last().map_or(1, |last| last.release.security_epoch);
+        product.release.security_epoch = epoch + u32::from(rng.below(6) == 0);
+        if rng.below(12) == 0 {
+            product.release.security_epoch = 1;
+        }
         product.fault = match rng.below(10) {
             0..=1 => Some((Behaviour::FailsAfter(Millis::from_secs(rng.below(1800))), share)),
             2 => Some((Behaviour::FailsAfter(Millis::from_secs(3600 + rng.below(6 * 3600))), share)),

@@ -1,10 +1,11 @@
 //! What is demanded once nothing goes wrong any more.
 
 use backstay_core::Stage;
-use backstay_model::{Cause, Direction, Reach, Reading, Standing};
+use backstay_model::{Cause, Direction, Health, Reach, Reading, Standing};
 
 use crate::{
     fleet::Fleet,
+    gaps::{Gap, excused},
     invariants::{self as rule, Broken, holds},
     shore::{self, Shore},
     unit::Power,
@@ -36,8 +37,8 @@ fn unit(fleet: &Fleet, n: usize) -> Result<(), Broken> {
     demands(unit.power == Power::On && unit.link.session.is_some(), "it isn't there")?;
     let newest = shore.cohort.helm().steer();
     if let Some(steer) = &newest {
-        let known = unit.device.steering().map(|steer| steer.generation);
-        demands(known == Some(steer.generation), "it has not heard the newest message")?;
+        let known = unit.device.steering();
+        demands(known == Some(steer), "it has not heard the newest message")?;
     }
     let reachable = unit
         .slots
@@ -93,13 +94,18 @@ fn unit(fleet: &Fleet, n: usize) -> Result<(), Broken> {
 fn may_go(fleet: &Fleet, n: usize, to: &backstay_model::Release) -> bool {
     let unit = &fleet.units[n];
     let here = fleet.sky.products.iter().find(|product| product.release == unit.slots.booted);
-    here.is_some_and(|product| product.way.allows(&to.digest)) && !unit.witness.has_condemned(&to.digest)
+    here.is_some_and(|product| product.way.allows(&to.digest))
+        && !unit.witness.has_condemned(&to.digest)
+        && to.security_epoch >= unit.witness.floor
 }
 
 fn view(fleet: &Fleet, n: usize) -> Result<(), Broken> {
     let shore = &fleet.shores[n];
     let seen = shore.cohort.overview(shore.mono(fleet.sky.now));
     let mine: Vec<_> = fleet.units.iter().filter(|unit| unit.cohort == n).collect();
+    if mine.iter().any(|unit| unit.witness.misspoke) && excused(Gap::ThawedWord) {
+        return Ok(());
+    }
     let sees = |what: &str, seen: u32, is: usize| {
         holds(rule::TRUE_VIEW, seen as usize == is, || format!("it sees {seen} {what}, and {is} are so"))
     };
@@ -145,16 +151,37 @@ fn ends(fleet: &Fleet, n: usize) -> Result<(), Broken> {
                     < u64::from(shore::plan(fleet.sky.size.beat).success_min.get()) * u64::from(tried);
             // Where nobody in reach has tried, there is nothing to judge by.
             let nothing = tried == 0;
-            holds(rule::COHORT_ENDS, open || undecided || nothing, says)
+            holds(
+                rule::COHORT_ENDS,
+                open || undecided || nothing || is_untold(fleet, n) && excused(Gap::HealthUntold),
+                says,
+            )
         }
         Stage::Home => {
             let stuck = fleet.units.iter().filter(|unit| unit.cohort == n).any(|unit| {
                 matches!(unit.device.standing(), Standing::OnTrial | Standing::Frozen | Standing::Stranded)
             });
             let by_person = matches!(seen.frozen, Some(Cause::Operator { .. } | Cause::Steering { .. }));
-            holds(rule::COHORT_ENDS, seen.frozen.is_none() || stuck || by_person, says)
+            let rests = seen.frozen.is_none() || stuck || by_person;
+            let excused = || is_said_unwell(fleet, n) && excused(Gap::HealthUntold);
+            holds(rule::COHORT_ENDS, rests || excused(), says)
         }
     }
+}
+
+/// Whether all who run what is rolled out said last that they don't know yet how it does. A device says so after a start, and
+/// once it knows better only if it connects anew.
+fn is_untold(fleet: &Fleet, n: usize) -> bool {
+    let shore = &fleet.shores[n];
+    let Some(steer) = shore.cohort.helm().steer() else { return false };
+    let mut words = fleet.units.iter().filter(|unit| unit.cohort == n && unit.slots.booted == steer.release);
+    words.all(|unit| fleet.last_word(unit.number).is_none_or(|report| report.health == Health::Unknown))
+}
+
+/// Whether somebody who is well said last that it isn't. The same gap.
+fn is_said_unwell(fleet: &Fleet, n: usize) -> bool {
+    let mut mine = fleet.units.iter().filter(|unit| unit.cohort == n && unit.device.health() == Health::Good);
+    mine.any(|unit| fleet.last_word(unit.number).is_some_and(|report| report.health == Health::Bad))
 }
 
 /// Whether a person held the cohort, and nobody else lets it go on.

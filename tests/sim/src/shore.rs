@@ -9,10 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use backstay_core::{Cohort, CohortEffect, CohortInput, Helm, Plan, Reply, Rollout, Roster};
+use backstay_core::{Cohort, CohortEffect, CohortInput, Helm, Plan, Reply, Rollout, Roster, Wish};
 use backstay_model::{
-    Action, Cause, CohortId, Direction, Event, Generation, Millis, Mono, Name, Permille, Reach, RolloutId,
-    Steer, Ticket,
+    Action, Cause, CohortId, Digest, Direction, Event, Generation, Millis, Mono, Name, Permille, Reach,
+    RolloutId, Selector, Steer, Ticket,
 };
 
 use crate::{
@@ -25,6 +25,9 @@ use crate::{
 
 /// All messages of a cohort by their generation: more than one only where the server forgot what it had said.
 pub(crate) type Published = BTreeMap<u64, Vec<Steer>>;
+
+/// The longest that an answer takes, in ms.
+const ANSWER_MAX: u64 = 1000;
 
 const LOG_MAX: usize = 40;
 
@@ -42,6 +45,8 @@ pub(crate) struct Shore {
     pub(crate) cut_until: u64,
     /// Whether it connects again when that is over.
     pub(crate) greets: bool,
+    /// It has connected and listens until then: what the broker has newer must not be covered.
+    pub(crate) speaks_at: Option<u64>,
     pub(crate) scheduled: u64,
     /// When the newest message that is on its way to it arrives.
     pub(crate) arrived: u64,
@@ -51,12 +56,26 @@ pub(crate) struct Shore {
     newest: u64,
     turned: BTreeSet<RolloutId>,
     turns: u64,
-    breaker_until: Option<Mono>,
-    shares: BTreeMap<RolloutId, (Permille, u32)>,
+    known: Known,
+    /// What there is to be brought back from.
+    copy: Option<Box<(Helm, Mono, Known, u64, BTreeSet<RolloutId>)>>,
     /// Answers that are on their way.
     answers: Vec<(u64, Ticket, Option<Reply>)>,
     pub(crate) log: VecDeque<(u64, Event)>,
     wished: bool,
+}
+
+/// What a server can be held to, because it can still know it.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    breaker_until: Option<Mono>,
+    shares: BTreeMap<RolloutId, (Permille, u32)>,
+    /// What the cohort was turned from.
+    quarantined: BTreeSet<Digest>,
+    /// The largest reach that a rollout was published forward with.
+    reaches: BTreeMap<RolloutId, Reach>,
+    /// When the newest wave of a rollout opened.
+    opened: BTreeMap<RolloutId, Mono>,
 }
 
 /// How cohorts are steered here.
@@ -89,15 +108,16 @@ impl Shore {
             since: 0,
             down_until: None,
             cut_until: 0,
-            greets: false,
+            greets: true,
+            speaks_at: None,
             scheduled: u64::MAX,
             arrived: 0,
             published: Published::new(),
             newest: 0,
             turned: BTreeSet::new(),
             turns: 0,
-            breaker_until: None,
-            shares: BTreeMap::new(),
+            known: Known::default(),
+            copy: None,
             answers: Vec::new(),
             log: VecDeque::new(),
             wished: false,
@@ -113,11 +133,17 @@ impl Shore {
         self.down_until.is_none() && self.cut_until <= now
     }
 
+    /// Whether what it says goes out.
+    pub(crate) fn speaks(&self, now: u64) -> bool {
+        self.hears(now) && !self.greets && self.speaks_at.is_none()
+    }
+
     pub(crate) fn due(&self) -> u64 {
         if let Some(until) = self.down_until {
             return until;
         }
         let greets = if self.greets { self.cut_until } else { u64::MAX };
+        let greets = greets.min(self.speaks_at.unwrap_or(u64::MAX));
         let deadline = self.cohort.deadline().map_or(u64::MAX, |at| self.since + at.since(self.base).0);
         self.answers.iter().map(|answer| answer.0).fold(deadline.min(greets), u64::min)
     }
@@ -153,13 +179,24 @@ impl Shore {
     ) -> Result<Vec<Steer>, Broken> {
         let now = self.mono(sky.now);
         self.wished = matches!(input, CohortInput::Operator { .. });
-        let effects = self.cohort.step(now, input);
+        if let CohortInput::Operator { wish: Wish::Lift(release), .. } = &input {
+            self.known.quarantined.remove(release);
+        }
+        let mut effects = self.cohort.step(now, input);
+        if let Some(sabotage) = sky.sabotage {
+            sabotage.cohort(&mut effects, now);
+        }
         if effects.is_empty() {
             return Ok(Vec::new());
         }
         self.sees(now, &effects, units)?;
         if effects.iter().any(|effect| matches!(effect, CohortEffect::Record(_))) {
             self.durable = (self.cohort.helm().clone(), now);
+            if sky.weather.has(Mark::OldCopy) && sky.rng.below(16) == 0 {
+                let helm = self.cohort.helm().clone();
+                let newest = helm.generation().0;
+                self.copy = Some(Box::new((helm, now, self.known.clone(), newest, self.turned.clone())));
+            }
         }
         let mut out = Vec::new();
         for effect in effects {
@@ -179,7 +216,7 @@ impl Shore {
                     } else {
                         Some(Reply::Decided(policy::decide(&facts)))
                     };
-                    self.answers.push((sky.now + sky.rng.below(1000), ticket, reply));
+                    self.answers.push((sky.now + sky.rng.below(ANSWER_MAX), ticket, reply));
                 }
             }
         }
@@ -210,12 +247,20 @@ impl Shore {
                     self.hears_event(now, event, units)?;
                 }
                 CohortEffect::Publish(steer) => {
-                    self.reads(steer, recorded, units)?;
+                    self.reads(now, steer, recorded, units)?;
                     sent = true;
                     homes += u32::from(steer.direction == Direction::Home);
                 }
                 CohortEffect::Ask { .. } => {}
             }
+        }
+        let records = |is: fn(&Event) -> bool| {
+            effects.iter().any(|effect| matches!(effect, CohortEffect::Record(event) if is(event)))
+        };
+        if records(|event| matches!(event, Event::Turned { .. })) {
+            let trips = records(|event| matches!(event, Event::BreakerOpened { .. }))
+                && records(|event| matches!(event, Event::Condemned { .. }));
+            holds(rule::TURN_TRIPS, trips && homes == 1, || format!("{effects:?}"))?;
         }
         if recorded.0 > self.newest && !sent {
             // Words of its own that it had forgotten and found at the broker. They have to be what it said once; what a broker lost in between nobody can know.
@@ -226,6 +271,15 @@ impl Shore {
                 format!("{} was taken over as {ours:?}, and had said {said:?}", recorded.0)
             })?;
             self.newest = recorded.0;
+            if let Some(steer) = ours.as_ref().filter(|steer| steer.direction == Direction::Home) {
+                self.turned.insert(steer.rollout.clone());
+            }
+            if let Some(steer) = ours.filter(|steer| steer.direction == Direction::Forward) {
+                // Its waves were judged in the time that is forgotten.
+                self.known.reaches.insert(steer.rollout.clone(), steer.reach);
+                self.known.opened.insert(steer.rollout, now);
+                self.known.breaker_until = None;
+            }
         }
         holds(rule::ONE_TURN, homes <= 1, || format!("{homes} home messages in one step"))
     }
@@ -234,14 +288,33 @@ impl Shore {
         let mine = || units.iter().filter(|unit| unit.cohort == self.number);
         match event {
             Event::WaveOpened { rollout, share, .. } => {
-                let open = self.breaker_until.is_some_and(|until| now < until);
+                let steer = self.cohort.helm().steer();
+                let release = steer.as_ref().map(|steer| steer.release.digest);
+                let is_new = !self.known.opened.contains_key(rollout);
+                let barred = release.is_some_and(|release| self.known.quarantined.contains(&release));
+                holds(rule::QUARANTINE, !(is_new && barred), || format!("{rollout} begins"))?;
+                if let Some(before) = self.known.opened.insert(rollout.clone(), now) {
+                    let plan = plan(Millis(1));
+                    // The window in which a wave opens counts, and an answer takes up to a second.
+                    let windows = plan.window.0 * u64::from(plan.good_windows);
+                    let span = now.since(before).0 + ANSWER_MAX >= windows;
+                    let any =
+                        mine().any(|unit| release.is_some_and(|release| unit.witness.has_passed(&release)));
+                    holds(rule::WAVES_EARNED, span && any, || {
+                        format!("{rollout} at {now:?} after {before:?}; somebody confirmed it: {any}")
+                    })?;
+                }
+                let open = self.known.breaker_until.is_some_and(|until| now < until);
                 holds(rule::BREAKER_HOLDS, !open, || {
-                    format!("{rollout} at {now:?}: {:?}", self.breaker_until)
+                    format!("{rollout} at {now:?}: {:?}", self.known.breaker_until)
                 })?;
-                self.shares.insert(rollout.clone(), (*share, plan(Millis(1)).devices_min));
+                self.known.shares.insert(rollout.clone(), (*share, plan(Millis(1)).devices_min));
             }
-            Event::BreakerOpened { until } => self.breaker_until = Some(*until),
-            Event::BreakerClosed => self.breaker_until = None,
+            Event::BreakerOpened { until } => self.known.breaker_until = Some(*until),
+            Event::Condemned { release, .. } => {
+                self.known.quarantined.insert(release.digest);
+            }
+            Event::BreakerClosed => self.known.breaker_until = None,
             Event::Turned { rollout, cause, .. } => {
                 self.turns += 1;
                 holds(rule::ONE_TURN, self.turned.insert(rollout.clone()), || {
@@ -272,7 +345,7 @@ impl Shore {
             Event::Completed { rollout, confirmed, .. } => {
                 let release = self.cohort.helm().steer().map(|steer| steer.release.digest);
                 let truly = mine()
-                    .filter(|unit| release.is_some_and(|release| unit.witness.confirmed.contains(&release)))
+                    .filter(|unit| release.is_some_and(|release| unit.witness.has_passed(&release)))
                     .count();
                 holds(rule::TRUE_COMPLETION, truly >= *confirmed as usize, || {
                     format!("{rollout} says {confirmed}, and {truly} are so")
@@ -283,11 +356,17 @@ impl Shore {
         Ok(())
     }
 
-    fn reads(&self, steer: &Steer, recorded: Generation, units: &[Unit]) -> Result<(), Broken> {
+    fn reads(
+        &mut self,
+        now: Mono,
+        steer: &Steer,
+        recorded: Generation,
+        units: &[Unit],
+    ) -> Result<(), Broken> {
         let generation = steer.generation.0;
         match self.published.get(&generation) {
             Some(known) if generation == self.newest => {
-                holds(rule::GENERATIONS_GIVEN, known.last() == Some(steer), || {
+                holds(rule::GENERATIONS_GIVEN, known.contains(steer), || {
                     format!("{generation} said {known:?}, and now {steer:?}")
                 })?;
             }
@@ -309,22 +388,32 @@ impl Shore {
         })?;
         let meant =
             units.iter().filter(|unit| unit.cohort == self.number && steer.selector.means(unit.labels()));
+        let reach = self.known.reaches.entry(steer.rollout.clone()).or_insert(steer.reach);
+        holds(rule::REACH_GROWS, steer.reach >= *reach, || format!("{:?} after {reach:?}", steer.reach))?;
+        *reach = steer.reach;
         let (mut all, mut held) = (0_usize, 0_usize);
         for unit in meant {
             all += 1;
             held += usize::from(Reach::to_hold(&steer.rollout, unit.id()) <= steer.reach);
         }
-        let (share, fewest) = self.shares.get(&steer.rollout).copied().unwrap_or((Permille::NONE, 0));
+        let (share, fewest) = self.known.shares.get(&steer.rollout).copied().unwrap_or((Permille::NONE, 0));
         let most = (all * usize::from(share.get())).div_ceil(1000).max(fewest as usize);
         holds(rule::BLAST_RADIUS, held <= most, || {
             format!("{held} of {all} are held, and {most} are allowed")
-        })
+        })?;
+        if self.known.breaker_until.is_some_and(|until| now >= until) {
+            holds(rule::HALF_OPEN, held <= fewest as usize, || {
+                format!("{held} are held, and {fewest} are allowed")
+            })?;
+        }
+        let is_empty = matches!(&steer.selector, Selector::Labelled(labels) if labels.is_empty());
+        holds(rule::NOBODY, !is_empty || held == 0, || format!("{held} are held"))
     }
 
     /// It is cut off from the broker.
     pub(crate) fn is_cut_off(&mut self, until: u64) {
         self.cut_until = self.cut_until.max(until);
-        self.greets = true;
+        (self.greets, self.speaks_at) = (true, None);
     }
 
     /// The server goes down.
@@ -336,30 +425,36 @@ impl Shore {
         self.answers.clear();
     }
 
-    /// The server is up again, with what it knows. `kept` is what the broker has of its words.
+    /// The server is up again, with what it knows.
     pub(crate) fn starts(
         &mut self,
         memory: Memory,
-        kept: Option<&Steer>,
         sky: &mut Sky,
         units: &[Unit],
     ) -> Result<Vec<Steer>, Broken> {
-        self.down_until = None;
+        (self.down_until, self.greets, self.speaks_at) = (None, true, None);
         self.since = sky.now;
         self.base = self.durable.1;
         let roster = match memory {
             Memory::Whole => self.saved.clone(),
-            Memory::NoRoster | Memory::None => Roster::default(),
+            Memory::NoRoster | Memory::Old | Memory::None => Roster::default(),
         };
+        // What it forgot it knows again once the broker has said so. Devices know it all the while.
+        if let Some(copy) = self.copy.clone().filter(|_| memory == Memory::Old) {
+            let (helm, at, mut known, newest, turned) = *copy;
+            known.shares.clone_from(&self.known.shares);
+            self.turned = turned;
+            (self.durable, self.known, self.newest) = ((helm, at), known, newest);
+            self.base = at;
+        }
         if memory == Memory::None {
             // A clock that starts at nothing, too.
             self.base = Mono(0);
             self.cohort = Cohort::new(self.id.clone());
             self.durable = (self.cohort.helm().clone(), self.base);
-            (self.breaker_until, self.newest) = (None, 0);
-            // What it forgot and the broker never had, or lost, nobody on this side knows. Devices do.
-            let known = kept.filter(|steer| steer.direction == Direction::Home).map(|steer| &steer.rollout);
-            self.turned.retain(|rollout| Some(rollout) == known);
+            let shares = std::mem::take(&mut self.known.shares);
+            (self.known, self.newest, self.copy) = (Known { shares, ..Known::default() }, 0, None);
+            self.turned.clear();
         } else {
             self.cohort = Cohort::restore(self.durable.0.clone(), roster);
         }
@@ -392,6 +487,8 @@ pub(crate) enum Memory {
     Whole,
     /// What was decided, and no devices but those that are enrolled.
     NoRoster,
+    /// What was so when it was copied last.
+    Old,
     /// Nothing but who is enrolled.
     None,
 }

@@ -52,6 +52,14 @@ pub(crate) struct Unit {
     pub(crate) witness: Witness,
     pub(crate) log: VecDeque<(u64, Event)>,
     traps_until: u64,
+    /// Nothing can be written down until then.
+    full_until: u64,
+    /// What was known of it when it last could write something down, where it couldn't since.
+    unwritten: Option<Box<Witness>>,
+    /// How far its wall clock is ahead.
+    pub(crate) clock_ahead: i64,
+    /// What its executor did last, which it writes down before it says so: the number and the end.
+    did: Option<(Order, Outcome)>,
 }
 
 /// The device's own clock: it stands still while the device is off.
@@ -166,9 +174,13 @@ impl Unit {
             boots: 0,
             link: Link::default(),
             scheduled: u64::MAX,
-            witness: Witness::default(),
+            witness: Witness::new(release),
             log: VecDeque::new(),
             traps_until: 0,
+            full_until: 0,
+            unwritten: None,
+            clock_ahead: 0,
+            did: None,
         }
     }
 
@@ -208,6 +220,10 @@ impl Unit {
             }
             return Ok(reports);
         }
+        if self.unwritten.is_some() && self.full_until <= now {
+            // What was missed is written down late.
+            self.writes_down(self.mono(now));
+        }
         if let Some((_, ticket, release)) = self.vetting.take_if(|vetting| vetting.0 <= now) {
             let verdict = self.vets(sky, &release);
             self.give(Input::Vetted { ticket, verdict }, sky, published, &mut reports)?;
@@ -237,10 +253,27 @@ impl Unit {
     ) -> Result<(), Broken> {
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
+            if self.power != Power::On {
+                return Ok(());
+            }
             let now = self.mono(sky.now);
-            let effects = self.device.step(now, input);
+            let mut effects = self.device.step(now, input);
+            if let Some(sabotage) = sky.sabotage {
+                sabotage.device(&mut effects, now, self.number);
+            }
             if effects.is_empty() {
                 continue;
+            }
+            let records = effects.iter().any(|effect| matches!(effect, Effect::Record(_)));
+            let full = sky.now < self.full_until;
+            let cut = records && !full && self.unwritten.is_none() && sky.strikes_in_step();
+            if cut && sky.rng.below(2) == 0 {
+                // Nothing of it was written down, and nothing follows from it.
+                self.loses_power(sky, 600_000);
+                return Ok(());
+            }
+            if records && full && self.unwritten.is_none() {
+                self.unwritten = Some(Box::new(self.witness.clone()));
             }
             let scene = Scene {
                 now,
@@ -253,8 +286,18 @@ impl Unit {
                 published,
             };
             self.witness.sees(&scene, &effects)?;
-            if effects.iter().any(|effect| matches!(effect, Effect::Record(_))) {
-                self.durable = (self.device.state().clone(), now);
+            if records && !full {
+                self.writes_down(now);
+            }
+            if cut {
+                // It was written down, and what follows from it was not begun.
+                for effect in effects {
+                    if let Effect::Record(event) = effect {
+                        self.notes(sky, event);
+                    }
+                }
+                self.loses_power(sky, 600_000);
+                return Ok(());
             }
             for effect in effects {
                 match effect {
@@ -279,6 +322,11 @@ impl Unit {
                     }
                     Effect::Run { order, grant } => {
                         let ticket = order.ticket;
+                        let older = self
+                            .did
+                            .as_ref()
+                            .is_some_and(|(did, _)| order.ticket < did.ticket || order.fence < did.fence);
+                        holds(rule::EFFECT_ONCE, !older, || format!("{order:?} after {:?}", self.did))?;
                         if grant.is_some_and(|grant| grant != self.executor) {
                             inputs.push_back(Input::Halted { ticket, why: "it is no longer there".into() });
                             continue;
@@ -304,6 +352,16 @@ impl Unit {
             }
         }
         Ok(())
+    }
+
+    fn writes_down(&mut self, now: Mono) {
+        self.durable = (self.device.state().clone(), now);
+        self.unwritten = None;
+    }
+
+    /// Nothing can be written down for a while.
+    pub(crate) fn fills_up(&mut self, until: u64) {
+        self.full_until = self.full_until.max(until);
     }
 
     fn notes(&mut self, sky: &mut Sky, event: Event) {
@@ -365,22 +423,25 @@ impl Unit {
         published: &Published,
         reports: &mut Vec<Report>,
     ) -> Result<(), Broken> {
+        let alarm = sky.now < sky.alarm_until;
         if sky.strikes_rarely(Mark::Sick) {
             let needs = [1, 1, 2, 3, u32::MAX][sky.rng.below(5) as usize];
             self.program.sick = Some(needs);
         }
-        let local = self.local(sky);
+        let local = if alarm { Reading::NotRun } else { self.local(sky) };
         self.witness.reads(local);
         if local == Reading::Failed && sky.rng.below(8) == 0 {
             self.witness.program_ended();
             self.give(Input::Trouble(InfraKind::ProcessExited), sky, published, reports)?;
         }
-        if sky.network_trouble && !sky.is_calm && self.link.session.is_none() {
+        if alarm || sky.network_trouble && !sky.is_calm && self.link.session.is_none() {
             self.witness.has_trouble();
-            sky.marks.count(Mark::Network);
+            if !alarm {
+                sky.marks.count(Mark::Network);
+            }
             self.give(Input::Trouble(InfraKind::Network), sky, published, reports)?;
         }
-        let uplink = if sky.now < sky.outage_until { Reading::Failed } else { Reading::Passed };
+        let uplink = if alarm || sky.now < sky.outage_until { Reading::Failed } else { Reading::Passed };
         self.give(Input::Reading { probe: sky.http.clone(), reading: local }, sky, published, reports)?;
         self.give(Input::Reading { probe: sky.uplink.clone(), reading: uplink }, sky, published, reports)
     }
@@ -397,7 +458,12 @@ impl Unit {
             self.loses_power(sky, 60_000);
             return Ok(());
         }
-        let outcome = self.does(&order.task, sky);
+        let outcome = match self.did.take() {
+            // It was in doubt, and the executor looks what it did.
+            Some((did, outcome)) if did == order => outcome,
+            Some(_) | None => self.does(&order.task, sky),
+        };
+        self.did = Some((order.clone(), outcome.clone()));
         if sky.strikes(Mark::RunLost) {
             // It was done, and nobody was there to hear of it.
             self.loses_power(sky, 60_000);
@@ -469,8 +535,23 @@ impl Unit {
 
     /// Power goes: what was not written down is gone, and the clock goes on from what was.
     pub(crate) fn loses_power(&mut self, sky: &mut Sky, most: u64) {
+        if self.unwritten.is_some() && !sky.weather.has(Mark::FullAndCut) {
+            // There was room again just in time.
+            self.writes_down(self.mono(sky.now));
+        }
         self.power = Power::Off { until: sky.now + 5_000 + sky.rng.below(most) };
         (self.run, self.vetting) = (None, None);
+        if let Some(witness) = self.unwritten.take() {
+            sky.marks.count(Mark::FullAndCut);
+            // What the device could not write down it can't be held to, and its executor writes on the same disk.
+            self.witness.forgets(*witness);
+            self.did = None;
+        }
+    }
+
+    /// It has a fault of its own, which so many restarts mend.
+    pub(crate) const fn falls_sick(&mut self, needs: u32) {
+        self.program.sick = Some(needs);
     }
 
     fn boots(
@@ -497,7 +578,15 @@ impl Unit {
         self.next_probe = now + sky.rng.below(sky.size.probe.0);
         self.link.again = now + 1000 + sky.rng.below(10_000);
         let (boot, slots) = (BootId(self.boots), self.slots.clone());
+        let crashed = on_trial && sky.strikes(Mark::Crash);
         self.give(Input::Up { boot, slots }, sky, published, reports)?;
+        if crashed && self.power == Power::On {
+            self.witness.crashed(self.mono(now));
+            self.give(Input::Crashed, sky, published, reports)?;
+        }
+        if self.power != Power::On {
+            return Ok(());
+        }
         self.give(Input::Enrolled(self.identity.clone()), sky, published, reports)
     }
 

@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backstay_core::{Device, DeviceSettings, Effect};
 use backstay_model::{
-    Cause, DeviceId, Digest, Direction, Event, Label, Mono, Order, Reach, Reading, Report, RolloutId,
-    SlotStatus, Standing, Task, Word,
+    Cause, DeviceId, Digest, Direction, Event, Label, Mono, Order, Outcome, Reach, Reading, Release, Report,
+    RolloutId, SlotStatus, Standing, Task, Transience, Word,
 };
 
 use crate::{
+    gaps::{Gap, excused},
     invariants::{self as rule, Broken, holds},
     product::Product,
     shore::Published,
@@ -35,10 +36,19 @@ pub(crate) struct Scene<'a> {
     pub(crate) published: &'a Published,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Witness {
     order: Option<Order>,
     open: bool,
+    /// When the open run has to be let go of at the latest, unless it was.
+    until: Option<Mono>,
+    /// Rollouts that failed here for good.
+    for_good: BTreeSet<RolloutId>,
+    told: u64,
+    /// The rollout that was installed last.
+    installing: Option<RolloutId>,
+    /// The lowest security epoch that may be started.
+    pub(crate) floor: u32,
     condemned: BTreeSet<Digest>,
     turned: BTreeSet<RolloutId>,
     installs: BTreeMap<RolloutId, u32>,
@@ -52,6 +62,8 @@ pub(crate) struct Witness {
     trial: Option<Trial>,
     excluded: Option<(RolloutId, Option<Mono>)>,
     pub(crate) held: bool,
+    /// What it said last of where it stands was not so.
+    pub(crate) misspoke: bool,
     /// Switches of release, ever.
     pub(crate) moved: u64,
     /// Rollouts whose release was left here.
@@ -66,15 +78,16 @@ pub(crate) struct Witness {
     pub(crate) fell_back: bool,
     /// Releases that failed here or were left, ever.
     pub(crate) failed: BTreeSet<Digest>,
-    /// Releases that passed their trial here, ever.
-    pub(crate) confirmed: BTreeSet<Digest>,
+    /// Releases that passed their trial here, ever: it may have been confirmed, and nobody remembers that it was.
+    passed: BTreeSet<Digest>,
+
     /// Why it is frozen, if it is.
     pub(crate) frozen: Option<Cause>,
     /// Why it is stranded, if it is, and when it said so last.
     pub(crate) stranded: Option<(Cause, Mono)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Trial {
     release: Digest,
     began: Mono,
@@ -82,6 +95,64 @@ struct Trial {
 }
 
 impl Witness {
+    /// Of a device that is settled on `release`.
+    pub(crate) fn new(release: &Release) -> Self {
+        Self {
+            order: None,
+            open: false,
+            until: None,
+            for_good: BTreeSet::new(),
+            told: 0,
+            installing: None,
+            floor: release.security_epoch,
+            condemned: BTreeSet::new(),
+            turned: BTreeSet::new(),
+            installs: BTreeMap::new(),
+            heals: 0,
+            homings: 0,
+            homing_tries: 0,
+            taken: None,
+            switches: Vec::new(),
+            trial: None,
+            excluded: None,
+            held: false,
+            misspoke: false,
+            moved: 0,
+            left: BTreeSet::new(),
+            generation: 0,
+            report: 0,
+            local_failure: false,
+            trouble: false,
+            fell_back: false,
+            failed: BTreeSet::new(),
+            passed: BTreeSet::from([release.digest]),
+            frozen: None,
+            stranded: None,
+        }
+    }
+
+    /// Power went before anything could be written down since `then`. What is so of the world stays.
+    pub(crate) fn forgets(&mut self, then: Self) {
+        let now = std::mem::replace(self, then);
+        // Where it moved in the time that is forgotten, it takes what it finds for the boot loader's doing.
+        self.fell_back = now.fell_back || now.moved != self.moved;
+        self.moved = now.moved;
+        self.local_failure |= now.local_failure;
+        self.trouble |= now.trouble;
+        self.failed.extend(now.failed);
+        self.passed.extend(now.passed);
+        self.left.extend(now.left);
+    }
+
+    /// What is on trial crashed: its healthy time begins anew.
+    pub(crate) fn crashed(&mut self, now: Mono) {
+        let confirms =
+            self.open && self.order.as_ref().is_some_and(|o| matches!(o.task, Task::Confirm { .. }));
+        if let Some(trial) = self.trial.as_mut().filter(|_| !confirms) {
+            (trial.began, trial.passed) = (now, 0);
+        }
+    }
+
     pub(crate) fn reads(&mut self, reading: Reading) {
         match reading {
             Reading::Passed => {
@@ -100,6 +171,10 @@ impl Witness {
 
     pub(crate) fn has_trouble(&mut self) {
         self.trouble = true;
+    }
+
+    pub(crate) fn has_passed(&self, release: &Digest) -> bool {
+        self.passed.contains(release)
     }
 
     pub(crate) fn has_condemned(&self, release: &Digest) -> bool {
@@ -124,12 +199,23 @@ impl Witness {
                     })?;
                 }
                 Effect::Abandon { ticket, .. } => {
+                    self.until = None;
                     let known = self.order.as_ref().is_some_and(|order| order.ticket == *ticket) && self.open;
                     holds(rule::ONE_RUN, known, || {
                         format!("{ticket} is let go of, and {:?} is open", self.order)
                     })?;
                 }
-                Effect::Report(report) => self.reads_report(scene, report)?,
+                Effect::Report(report) => {
+                    let froze = |effect: &Effect| matches!(effect, Effect::Record(Event::Froze { .. }));
+                    let told = |effect: &Effect| {
+                        matches!(effect, Effect::Record(Event::Told { word: Word::Thaw, .. }))
+                    };
+                    self.misspoke = report.standing != scene.device.standing()
+                        && effects.iter().any(froze)
+                        && effects.iter().any(told)
+                        && excused(Gap::ThawedWord);
+                    self.reads_report(scene, report)?;
+                }
                 Effect::Ask { .. } | Effect::Vet { .. } => {}
             }
         }
@@ -138,6 +224,13 @@ impl Witness {
             format!("{generation} came after {}", self.generation)
         })?;
         self.generation = generation;
+        if self.open
+            && let Some(until) = self.until
+        {
+            holds(rule::RUN_LIMIT, scene.now < until, || {
+                format!("{:?} goes on at {:?}", self.order, scene.now)
+            })?;
+        }
         if scene.device.standing() == Standing::GoingHome {
             // It has made up its mind.
             self.failed.insert(scene.slots.booted.digest);
@@ -151,14 +244,23 @@ impl Witness {
             format!("{} came after {}", report.sequence, self.report)
         })?;
         self.report = report.sequence;
+        self.misspoke = false;
         Ok(())
     }
 
     fn reads_report(&mut self, scene: &Scene<'_>, report: &Report) -> Result<(), Broken> {
+        let misspoke = self.misspoke;
         self.counts(report)?;
+        self.misspoke = misspoke;
         let settled = report.standing != Standing::Settled || report.booted == report.confirmed;
         holds(rule::EARNED, settled, || {
             format!("it is settled on {}, and {} is confirmed", report.booted, report.confirmed)
+        })?;
+        let kept = self.passed.contains(&report.confirmed.digest);
+        holds(rule::SLOT_LEFT, kept, || format!("{} was never confirmed here", report.confirmed))?;
+        let stands = scene.device.standing();
+        holds(rule::TRUE_WORD, report.standing == stands || self.misspoke, || {
+            format!("it says {:?}, and is {stands:?}", report.standing)
         })?;
         holds(rule::TRUE_WORD, report.booted == scene.slots.booted, || {
             format!("it says {}, and {} runs", report.booted, scene.slots.booted)
@@ -168,7 +270,23 @@ impl Witness {
     fn hears(&mut self, scene: &Scene<'_>, event: &Event) -> Result<(), Broken> {
         match event {
             Event::Ordered { order, cause } => self.ordered(scene, order, cause)?,
-            Event::Ended { .. } => (self.open, self.taken) = (false, None),
+            Event::Ended { outcome, .. } => {
+                (self.open, self.taken, self.until) = (false, None, None);
+                let installing = self.order.as_ref().is_some_and(|o| matches!(o.task, Task::Install { .. }));
+                if matches!(outcome, Outcome::Failed { transience: Transience::Permanent, .. })
+                    && installing
+                    && let Some(rollout) = self.installing.take()
+                {
+                    self.for_good.insert(rollout);
+                }
+            }
+            Event::Waits { until, .. } => {
+                let settings = scene.settings;
+                let most = settings.heal_backoff.cap.max(settings.retry_backoff.cap);
+                holds(rule::WAITS_BOUNDED, *until >= scene.now && until.since(scene.now) <= most, || {
+                    format!("until {until:?} at {:?}", scene.now)
+                })?;
+            }
             Event::RunTaken { grant, .. } => {
                 let known = self.taken.is_none_or(|taken| taken == *grant);
                 holds(rule::ONE_EXECUTOR, known, || format!("{grant:?} takes it, and {:?} had", self.taken))?;
@@ -232,18 +350,26 @@ impl Witness {
                 self.fell_back = false;
             }
             Event::Cured { .. } => self.heals = 0,
-            Event::Told { word, .. } => match word {
-                Word::Hold => self.held = true,
-                Word::Thaw => {
-                    (self.held, self.excluded) = (false, None);
-                    self.installs.clear();
-                    self.homing_tries = 0;
-                }
-                Word::Lift(release) => {
-                    self.condemned.remove(release);
-                }
-            },
+            Event::Told { sequence, word } => self.is_told(*sequence, word)?,
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_told(&mut self, sequence: u64, word: &Word) -> Result<(), Broken> {
+        holds(rule::WORDS_GROW, sequence >= self.told, || format!("{sequence} came after {}", self.told))?;
+        self.told = sequence;
+        match word {
+            Word::Hold => self.held = true,
+            Word::Thaw => {
+                (self.held, self.excluded) = (false, None);
+                self.installs.clear();
+                self.for_good.clear();
+                self.homing_tries = 0;
+            }
+            Word::Lift(release) => {
+                self.condemned.remove(release);
+            }
         }
         Ok(())
     }
@@ -274,7 +400,7 @@ impl Witness {
         holds(rule::EARNED, full && scene.slots.confirmed.digest == *release, || {
             format!("at {:?} after {trial:?}", scene.now)
         })?;
-        self.confirmed.insert(*release);
+        self.floor = self.floor.max(scene.slots.confirmed.security_epoch);
         Ok(())
     }
 
@@ -284,6 +410,7 @@ impl Witness {
         holds(rule::ONE_RUN, larger && !self.open, || format!("{order:?} came after {:?}", self.order))?;
         holds(rule::FROZEN_STANDS, self.frozen.is_none(), || format!("{order:?} while {:?}", self.frozen))?;
         (self.order, self.open, self.taken) = (Some(order.clone()), true, None);
+        self.until = Some(scene.now.after(scene.settings.run_limit));
         match &order.task {
             Task::Install { release } => self.installs(scene, release.digest, cause),
             Task::GoHome { release } => self.goes_home(scene, release.digest, cause),
@@ -295,7 +422,10 @@ impl Witness {
                 let most = scene.settings.ladder.iter().map(|rung| rung.attempts).sum();
                 holds(rule::ATTEMPTS_CAPPED, self.heals <= most, || format!("{} tries to mend", self.heals))
             }
-            Task::Confirm { .. } => Ok(()),
+            Task::Confirm { release } => {
+                self.passed.insert(release.digest);
+                Ok(())
+            }
         }
     }
 
@@ -306,6 +436,17 @@ impl Witness {
         holds(rule::CONDEMNED_STAYS_OUT, !self.condemned.contains(&release), || {
             format!("{rollout} brings it")
         })?;
+        let product = scene.products.iter().find(|product| product.release.digest == release);
+        let epoch = product.map_or(0, |product| product.release.security_epoch);
+        holds(rule::FLOOR, epoch >= self.floor, || format!("{epoch}, and the floor is {}", self.floor))?;
+        let fits = product.is_some_and(|product| product.hardware.contains(&scene.settings.hardware));
+        holds(rule::BUILT_FOR, fits, || format!("{rollout} brings something else"))?;
+        let is_confirmed = scene.slots.booted.digest == scene.slots.confirmed.digest;
+        holds(rule::CONFIRMED_FIRST, is_confirmed && self.trial.is_none(), || {
+            format!("{} runs, {} is confirmed", scene.slots.booted, scene.slots.confirmed)
+        })?;
+        holds(rule::FOR_GOOD, !self.for_good.contains(rollout), || format!("{rollout} did"))?;
+        self.installing = Some(rollout.clone());
         holds(rule::NO_WAY_BACK_FORWARD, !self.turned.contains(rollout), || format!("{rollout} does"))?;
         let said = scene.published.get(&generation.0).into_iter().flatten();
         let meant = said.into_iter().any(|steer| {
