@@ -9,16 +9,22 @@ mod broker;
 mod figures;
 mod machine;
 mod mqtt;
+#[cfg(feature = "plugins")]
 mod policy;
 mod report;
+mod steering;
+mod subscriber;
 
 pub use arguments::{Arguments, Count, run};
-pub use broker::broker;
+pub use broker::{broker, broker_at, open_files};
 pub use figures::{Rank, Spread, median, micros, percentile};
 pub use machine::{Machine, Versions, processor_seconds};
 pub use mqtt::{Kind, Packet, Publisher, acknowledge, connect, publish, subscribe};
+#[cfg(feature = "plugins")]
 pub use policy::{Signed, code_bytes, component, facts};
 pub use report::{Budget, Cell, Column, Output, Report};
+pub use steering::{Director, fleet};
+pub use subscriber::{Arrival, join_client, join_socket, rumqttc, socket};
 
 /// Why something could not be measured.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

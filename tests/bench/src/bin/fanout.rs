@@ -6,36 +6,21 @@
 //!
 //! What a device then does with the bytes it does alone, so it is timed alone: here it would be shared by all cores.
 
-use std::{
-    process::ExitCode,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::{net::Ipv4Addr, process::ExitCode, sync::Arc, time::Instant};
 
 use backstay_core::{Device, Effect, Freshness, Identity, Input, Second, Steered};
 use backstay_link::{Filter, Happening, Link, Qos, Settings};
 use backstay_memory::{Durability, Memory, Options};
-use backstay_model::{BootId, Channel, CohortId, DeviceId, Event, Mono, SlotStatus, Steer};
-use backstay_test_attacks::{Keys, fleet, signed, steer};
+use backstay_model::{BootId, Channel, CohortId, DeviceId, Event, Millis, Mono, SlotStatus, Steer};
 use backstay_test_bench::{
-    Arguments, Budget, Cell, Column, Count, Failure, Packet, Publisher, Rank, Report, Spread, Versions,
-    acknowledge, broker, connect, median, micros, percentile, processor_seconds, run, subscribe,
+    Arguments, Arrival, Budget, Cell, Column, Count, Director, Failure, Publisher, Rank, Report, Spread,
+    Versions, broker, fleet, join_client, join_socket, median, micros, percentile, processor_seconds,
+    rumqttc, run, socket,
 };
 use backstay_test_stories::{release, settings};
 use backstay_trust::{Listener, OrderKind};
 use backstay_wire::{Topic, TopicFilter, decode};
-use rumqttc::{AsyncClient, EventLoop, MqttOptions, QoS};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    runtime,
-    sync::Notify,
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{runtime, task::JoinSet};
 
 const ABOUT: &str = "\
 fanout: how soon a cohort has its steering, against bare subscribers of the same broker
@@ -60,8 +45,8 @@ const COUNTS: &[Count] = &[
 
 /// Of what the bare broker reaches.
 const BUDGET: f64 = 0.8;
-/// How long all devices may take to connect, and to have one message.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Over which a device's tries to connect again are spread.
+const WINDOW: Millis = Millis::from_secs(10);
 /// What stands for the state of a device beside its records.
 const SNAPSHOT_BYTES: usize = 1024;
 
@@ -77,15 +62,15 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     let mut report = Report::new("fanout", Versions::of(&["rumqttc", "tokio"]).with_broker());
     let dir = tempfile::tempdir()?;
     let broker = broker(dir.path())?;
-    let keys = Keys::new();
+    let director = Director::new()?;
     let mut publisher = Publisher::start(broker.port, "publisher")?;
-    let bytes = signed(&keys, &steer(1, "1.5.0"), None).len();
 
-    let mut cohorts = Vec::new();
+    let (mut cohorts, mut bytes) = (Vec::new(), 0);
     for kind in [Kind::Link, Kind::Socket, Kind::Client] {
         let mut cohort = Cohort::new(kind, devices)?;
         // The first message is there before the devices are: who has it has subscribed.
-        let payload = signed(&keys, &steer(1, "1.5.0"), None);
+        let payload = director.steer(&cohort.id, 1, WINDOW)?;
+        bytes = payload.len();
         cohort.arrival.expect(&payload, devices);
         publisher.keep(&cohort.topic, &payload)?;
         cohort.join(broker.port).await?;
@@ -96,7 +81,7 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
         for turn in 0..cohorts.len() {
             let place = (round + turn) % cohorts.len();
             let cohort = cohorts.get_mut(place).expect("it is one of them");
-            let payload = signed(&keys, &steer(2 + round as u64, "1.5.0"), None);
+            let payload = director.steer(&cohort.id, 2 + round as u64, WINDOW)?;
             cohort.arrival.expect(&payload, devices);
             let taken = || -> Result<_, Failure> {
                 Ok([
@@ -106,7 +91,7 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
             };
             let (before, begun) = (taken()?, Instant::now());
             publisher.keep(&cohort.topic, &payload)?;
-            let last = cohort.arrival.all().await?;
+            let last = *cohort.arrival.all().await?.last().ok_or("there is no device")?;
             cohort.spans.push(last.duration_since(begun).as_secs_f64());
             for ((times, after), before) in cohort.taken.iter_mut().zip(taken()?).zip(before) {
                 times.push((after - before) * 1e6 / devices as f64);
@@ -146,7 +131,7 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     }
     let alone = match arguments.count("alone") {
         0 => Vec::new(),
-        times => alone(&keys, &dir.path().join("state"), times)?,
+        times => alone(&director, &dir.path().join("state"), times)?,
     };
     for (what, times) in alone {
         let at = |rank| Cell::Figure(percentile(&times, rank), 1);
@@ -201,7 +186,7 @@ impl Cohort {
     fn new(kind: Kind, devices: usize) -> Result<Self, Failure> {
         let id = CohortId::parse(kind.cohort())?;
         let topic =
-            Topic::Steer { fleet: fleet(), cohort: id.clone(), channel: Channel::Product }.to_string();
+            Topic::Steer { fleet: fleet()?, cohort: id.clone(), channel: Channel::Product }.to_string();
         let (arrival, members) = (Arc::default(), JoinSet::new());
         Ok(Self {
             kind,
@@ -221,52 +206,17 @@ impl Cohort {
             match self.kind {
                 Kind::Link => self.members.spawn(link(port, name, &self.id, arrival)?),
                 Kind::Socket => {
-                    let stream = join_socket(port, &name, &self.topic).await?;
-                    self.members.spawn(socket(stream, arrival))
+                    let stream = join_socket((Ipv4Addr::LOCALHOST, port), &name, &self.topic).await?;
+                    self.members.spawn(async move { socket(stream, &arrival).await })
                 }
                 Kind::Client => {
-                    let (client, events) = join_client(port, &name, &self.topic).await?;
-                    self.members.spawn(rumqttc(client, events, arrival))
+                    let (client, events) =
+                        join_client((Ipv4Addr::LOCALHOST, port), &name, &self.topic).await?;
+                    self.members.spawn(async move { rumqttc(client, events, &arrival).await })
                 }
             };
         }
         Ok(())
-    }
-}
-
-/// Counts who has the message of this round.
-#[derive(Default)]
-struct Arrival {
-    payload: Mutex<Vec<u8>>,
-    left: AtomicUsize,
-    last: Mutex<Option<Instant>>,
-    all: Notify,
-}
-
-impl Arrival {
-    fn expect(&self, payload: &[u8], devices: usize) {
-        *self.payload.lock().unwrap_or_else(PoisonError::into_inner) = payload.to_vec();
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.left.store(devices, Ordering::SeqCst);
-    }
-
-    /// A device has a message. One of a round before doesn't count.
-    fn came(&self, payload: &[u8]) {
-        if *self.payload.lock().unwrap_or_else(PoisonError::into_inner) != payload {
-            return;
-        }
-        if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-            self.all.notify_one();
-        }
-    }
-
-    /// When the last of them had it.
-    async fn all(&self) -> Result<Instant, Failure> {
-        let waited = timeout(PATIENCE, self.all.notified()).await;
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = self.left.load(Ordering::SeqCst);
-        waited.ok().and(last).ok_or_else(|| format!("{left} devices did not get the message").into())
     }
 }
 
@@ -279,7 +229,7 @@ fn link(
 ) -> Result<impl Future<Output = ()> + use<>, Failure> {
     let device = DeviceId::parse(&name)?;
     let mut settings = Settings::new(format!("mqtt://127.0.0.1:{port}").parse()?, name, port.into());
-    let filters = TopicFilter::for_device(&fleet(), &device, cohort);
+    let filters = TopicFilter::for_device(&fleet()?, &device, cohort);
     let filter = |filter: &TopicFilter| Filter { topics: filter.as_str().into(), qos: Qos::AtLeastOnce };
     settings.filters = filters.iter().map(filter).collect();
     let (handle, mut incoming) = Link::start(settings)?;
@@ -293,70 +243,9 @@ fn link(
     })
 }
 
-/// A socket that the broker has taken, with a subscription that it has agreed to.
-async fn join_socket(port: u16, name: &str, topic: &str) -> Result<TcpStream, Failure> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-    stream.set_nodelay(true)?;
-    stream.write_all(&connect(name)).await?;
-    let mut answer = [0; 4];
-    stream.read_exact(&mut answer).await?;
-    if Packet::first(&answer).and_then(|packet| packet.agreed()) != Some(true) {
-        return Err(format!("the broker answers {answer:?} to {name}").into());
-    }
-    // What it answers to this comes with the message; who gets the message has subscribed.
-    stream.write_all(&subscribe(topic, 1)).await?;
-    Ok(stream)
-}
-
-async fn socket(mut stream: TcpStream, arrival: Arc<Arrival>) {
-    let (mut bytes, mut end) = (vec![0; 4096], 0);
-    loop {
-        let Some(room) = bytes.get_mut(end..).filter(|room| !room.is_empty()) else { return };
-        match stream.read(room).await {
-            Ok(read) if read > 0 => end += read,
-            Ok(_) | Err(_) => return,
-        }
-        let mut begin = 0;
-        while let Some(packet) = bytes.get(begin..end).and_then(Packet::first) {
-            if let Some((number, payload)) = packet.published() {
-                arrival.came(payload);
-                if let Some(number) = number
-                    && stream.write_all(&acknowledge(number)).await.is_err()
-                {
-                    return;
-                }
-            }
-            begin += packet.length;
-        }
-        bytes.copy_within(begin..end, 0);
-        end -= begin;
-    }
-}
-
-async fn join_client(port: u16, name: &str, topic: &str) -> Result<(AsyncClient, EventLoop), Failure> {
-    let mut options = MqttOptions::new(name, "127.0.0.1", port);
-    options.set_clean_session(true).set_keep_alive(Duration::from_secs(30));
-    let (client, mut events) = AsyncClient::new(options, 16);
-    let mut network = events.network_options();
-    network.set_tcp_nodelay(true);
-    events.set_network_options(network);
-    client.subscribe(topic, QoS::AtLeastOnce).await?;
-    events.poll().await?;
-    Ok((client, events))
-}
-
-async fn rumqttc(client: AsyncClient, mut events: EventLoop, arrival: Arc<Arrival>) {
-    while let Ok(event) = events.poll().await {
-        if let rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) = event {
-            arrival.came(&publish.payload);
-        }
-    }
-    drop(client);
-}
-
 /// What a device does with the bytes: believes them, decides, and writes down what it decided. In microseconds.
 fn alone(
-    keys: &Keys,
+    director: &Director,
     state: &std::path::Path,
     times: usize,
 ) -> Result<Vec<(&'static str, Vec<f64>)>, Failure> {
@@ -373,10 +262,10 @@ fn alone(
 
     let [mut verify, mut decide, mut record] = [const { Vec::new() }; 3];
     for n in 0..times {
-        let payload = signed(keys, &steer(1 + n as u64, "1.5.0"), None);
+        let payload = director.steer(&cohort, 1 + n as u64, WINDOW)?;
         let begun = Instant::now();
         let listener = Listener { cohort: Some(&cohort), device: Some(&name) };
-        let order = keys.keyring.verify_order(&payload, OrderKind::SteerProduct, listener, None)?;
+        let order = director.keyring.verify_order(&payload, OrderKind::SteerProduct, listener, None)?;
         let said: Steer = decode(order.payload(), usize::MAX)?;
         verify.push(micros(begun.elapsed()));
 

@@ -1,0 +1,166 @@
+//! The peers of a device's link, and who counts what they have: a bare socket that knows the few bytes of MQTT that it
+//! needs, and rumqttc without anything around it.
+//!
+//! Both acknowledge, and compare what came with what was sent. Not here: the link itself, which each measurement starts as
+//! it needs it.
+
+use std::{
+    net::Ipv4Addr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rumqttc::{AsyncClient, EventLoop, MqttOptions, QoS};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+    time::timeout,
+};
+
+use crate::{Failure, Packet, acknowledge, connect, subscribe};
+
+/// How long all devices may take to connect, and to have one message.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Counts who has the message of this round, and when.
+#[derive(Debug, Default)]
+pub struct Arrival {
+    payload: Mutex<Vec<u8>>,
+    left: AtomicUsize,
+    times: Mutex<Vec<Instant>>,
+    all: Notify,
+}
+
+impl Arrival {
+    /// From now on `devices` are to have this, once each.
+    pub fn expect(&self, payload: &[u8], devices: usize) {
+        *held(&self.payload) = payload.to_vec();
+        let mut times = held(&self.times);
+        times.clear();
+        times.reserve(devices);
+        self.left.store(devices, Ordering::SeqCst);
+    }
+
+    /// A device has a message. One of a round before doesn't count.
+    pub fn came(&self, payload: &[u8]) {
+        if *held(&self.payload) != payload {
+            return;
+        }
+        held(&self.times).push(Instant::now());
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.all.notify_one();
+        }
+    }
+
+    /// When each of them had it, in order.
+    ///
+    /// # Errors
+    /// If some don't get it within two minutes.
+    pub async fn all(&self) -> Result<Vec<Instant>, Failure> {
+        self.all_within(PATIENCE).await
+    }
+
+    /// The same with a patience of the caller's.
+    ///
+    /// # Errors
+    /// If some don't get it in time.
+    pub async fn all_within(&self, patience: Duration) -> Result<Vec<Instant>, Failure> {
+        let left = || self.left.load(Ordering::SeqCst);
+        let waited = timeout(patience, async {
+            // It may have been told of a round that nobody waited for.
+            while left() > 0 {
+                self.all.notified().await;
+            }
+        });
+        if waited.await.is_err() {
+            return Err(format!("{} devices did not get the message", left()).into());
+        }
+        Ok(held(&self.times).clone())
+    }
+}
+
+fn held<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A socket that the broker has taken, with a subscription that was asked for.
+///
+/// # Errors
+/// If the broker doesn't take it.
+pub async fn join_socket(
+    (host, port): (Ipv4Addr, u16),
+    name: &str,
+    topic: &str,
+) -> Result<TcpStream, Failure> {
+    let mut stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    stream.write_all(&connect(name)).await?;
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).await?;
+    if Packet::first(&answer).and_then(|packet| packet.agreed()) != Some(true) {
+        return Err(format!("the broker answers {answer:?} to {name}").into());
+    }
+    // What it answers to this comes with the message; who gets the message has subscribed.
+    stream.write_all(&subscribe(topic, 1)).await?;
+    Ok(stream)
+}
+
+/// Reads what comes to it until the broker closes it.
+pub async fn socket(mut stream: TcpStream, arrival: &Arrival) {
+    let (mut bytes, mut end) = (vec![0; 4096], 0);
+    loop {
+        let Some(room) = bytes.get_mut(end..).filter(|room| !room.is_empty()) else { return };
+        match stream.read(room).await {
+            Ok(read) if read > 0 => end += read,
+            Ok(_) | Err(_) => return,
+        }
+        let mut begin = 0;
+        while let Some(packet) = bytes.get(begin..end).and_then(Packet::first) {
+            if let Some((number, payload)) = packet.published() {
+                arrival.came(payload);
+                if let Some(number) = number
+                    && stream.write_all(&acknowledge(number)).await.is_err()
+                {
+                    return;
+                }
+            }
+            begin += packet.length;
+        }
+        bytes.copy_within(begin..end, 0);
+        end -= begin;
+    }
+}
+
+/// The client library, connected, with a subscription that is on its way.
+///
+/// # Errors
+/// If the broker doesn't take it.
+pub async fn join_client(
+    (host, port): (Ipv4Addr, u16),
+    name: &str,
+    topic: &str,
+) -> Result<(AsyncClient, EventLoop), Failure> {
+    let mut options = MqttOptions::new(name, host.to_string(), port);
+    options.set_clean_session(true).set_keep_alive(Duration::from_secs(60));
+    let (client, mut events) = AsyncClient::new(options, 16);
+    let mut network = events.network_options();
+    network.set_tcp_nodelay(true);
+    events.set_network_options(network);
+    client.subscribe(topic, QoS::AtLeastOnce).await?;
+    events.poll().await?;
+    Ok((client, events))
+}
+
+/// Reads what comes to it until the connection ends.
+pub async fn rumqttc(client: AsyncClient, mut events: EventLoop, arrival: &Arrival) {
+    while let Ok(event) = events.poll().await {
+        if let rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) = event {
+            arrival.came(&publish.payload);
+        }
+    }
+    drop(client);
+}
