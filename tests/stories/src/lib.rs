@@ -320,6 +320,18 @@ impl World {
         self
     }
 
+    /// What is confirmed doesn't start any more: the boot loader starts what is in the other slot.
+    ///
+    /// # Panics
+    /// There is nothing.
+    pub fn is_rescued(&mut self) -> &mut Self {
+        self.behaviours.insert(self.slots.booted.digest, Behaviour::DoesNotBoot);
+        let other = self.slots.other.take().unwrap();
+        self.slots.confirmed = other.clone();
+        self.slots.other = Some(core::mem::replace(&mut self.slots.booted, other));
+        self.loses_power()
+    }
+
     /// Power goes and comes back: what wasn't in the journal is gone, what the slots say holds.
     pub fn loses_power(&mut self) -> &mut Self {
         self.boots += 1;
@@ -616,6 +628,13 @@ impl World {
                 assert_eq!(release.digest, self.slots.booted.digest, "only what runs is confirmed");
                 self.slots.confirmed = release.clone();
                 self.slots.trying = None;
+            }
+            Task::GoHome { release }
+                if matches!(self.behaviours.get(&release.digest), Some(Behaviour::DoesNotBoot)) =>
+            {
+                // The boot loader starts what was left: its last resort.
+                self.slots.confirmed = self.slots.booted.clone();
+                self.up_since = self.now;
             }
             Task::GoHome { release } => {
                 self.switch_to(release);

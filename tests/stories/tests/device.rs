@@ -3,7 +3,8 @@
 
 use backstay_core::{Device, DeviceSettings, Freshness, Input, Watermarks};
 use backstay_model::{
-    Cause, CohortId, Direction, Event, Generation, InfraKind, Millis, Mono, Reach, Refused, Standing, Word,
+    Cause, CohortId, Direction, Event, Generation, InfraKind, Millis, Mono, Reach, Refused, Standing, Task,
+    Word,
 };
 use backstay_test_stories::{Behaviour, Policy, Recorded, World, is_told_as, release, settings};
 
@@ -109,6 +110,28 @@ fn a_release_that_does_not_boot_is_condemned() {
     assert_eq!(world.runs(), "1.4.0");
     assert_eq!(world.device().condemned(), [release("1.5.0").digest]);
     assert_eq!(world.count(|event| matches!(event, Event::Ordered { .. })), 1, "and not tried again");
+}
+
+/// Home doesn't start any more, and what was condemned is all that does. The device mends it, turns home once more, and where that
+/// leads nowhere it stays where somebody can reach it, and moves nothing.
+#[test]
+fn on_its_last_resort_a_device_turns_home_once_and_then_waits_for_somebody() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::FailsAfter(Millis::from_secs(20)));
+    world.waits(60).steers("r-1", "1.5.0", Direction::Forward).waits(300);
+    assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
+    world.is_rescued().waits(24 * 3600);
+    assert_eq!((world.runs(), world.report.as_ref().unwrap().standing), ("1.5.0", Standing::Frozen));
+    let home = |event: &Event| matches!(event, Event::Ordered { order, .. } if matches!(order.task, Task::GoHome { .. }));
+    assert_eq!(world.count(home), 2, "from its trial, and from its last resort");
+    assert_eq!(world.count(|event| matches!(event, Event::Froze { cause: Cause::FellBack })), 1);
+    // What does well there is left alone, too.
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::FailsAfter(Millis::from_secs(20)));
+    world.waits(60).steers("r-1", "1.5.0", Direction::Forward).waits(300);
+    world.behaves("1.5.0", Behaviour::Healthy).is_rescued().waits(24 * 3600);
+    assert_eq!((world.runs(), world.report.as_ref().unwrap().standing), ("1.5.0", Standing::Settled));
+    assert_eq!(world.count(home), 1);
 }
 
 /// Half-way through the trial the boot falls back while the agent is off.

@@ -245,9 +245,11 @@ impl Device {
                 let (attempts, at) = self.next_try(now, homing.attempts, Cause::RunFailed { outcome }, out);
                 self.state.phase = Phase::Homing(Homing { attempts, again_at: Some(at), ..homing });
             }
-            Outcome::Failed { transience: Transience::Permanent, .. } | Outcome::Done => {
+            Outcome::Failed { transience: Transience::Permanent, .. } => {
                 self.freeze(Cause::RunFailed { outcome }, out);
             }
+            // Everything was done and yet what was left runs: home did not come up.
+            Outcome::Done => self.freeze(Cause::FellBack, out),
         }
     }
 }
