@@ -165,7 +165,7 @@ fn fails(bench: &Bench<'_>) -> Result<Vec<String>, Trouble> {
     let (_, mark) = device.says(mark, "LAB fault fails")?;
     device.note("its service fails");
     comes_home(&mut device, mark)?;
-    device.stays("a", OLD)?;
+    stays_home(&mut device)?;
     Ok(device.notes)
 }
 
@@ -370,7 +370,19 @@ fn comes_home(device: &mut Device, mark: Mark) -> Result<(), Trouble> {
     device.note("1.0.0 runs again");
     let home = device.told("CameHome", &format!("to {OLD}"))?;
     device.note(home);
-    is_home(device)
+    is_home(device)?;
+    device.says(mark, &format!("LAB slots end condemn {NEW} code=0"))?;
+    Ok(())
+}
+
+/// That a restart brings 1.0.0 back, and that the boot loader starts 2.0.0 only where that doesn't come up any more.
+fn stays_home(device: &mut Device) -> Result<(), Trouble> {
+    let mark = device.machine.mark();
+    device.stays("a", OLD)?;
+    let (line, _) = device.says(mark, "LAB loader starts=a")?;
+    expect(line.text.ends_with(" b=0"), || format!("2.0.0 could be started next: {}", line.text))?;
+    device.note("2.0.0 is the boot loader's last resort");
+    Ok(())
 }
 
 /// Waits until the server knows that 1.0.0 runs, settled, and that 2.0.0 will not be run again.
