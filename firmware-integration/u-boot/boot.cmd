@@ -63,12 +63,22 @@ part uuid ${devtype} ${devnum}:${part} backstay_uuid
 setenv bootargs "${args} root=PARTUUID=${backstay_uuid} ro backstay.slot=${slot}"
 echo "starts slot ${slot}: ${bootargs}"
 if load ${devtype} ${devnum}:${part} ${kernel_addr_r} ${kernel}; then
-  if test -n "${backstay_fdt}"; then
-    if load ${devtype} ${devnum}:${part} ${fdt_addr_r} ${backstay_fdt}; then
-      booti ${kernel_addr_r} - ${fdt_addr_r}
+  # A kernel that needs modules to read its disk, as Debian's, brings a file system in memory. It is the slot's, as the kernel is.
+  initrd=-
+  if test -n "${backstay_initrd}"; then
+    initrd=missing
+    if load ${devtype} ${devnum}:${part} ${ramdisk_addr_r} ${backstay_initrd}; then
+      initrd=${ramdisk_addr_r}:${filesize}
     fi
-  else
-    booti ${kernel_addr_r} - ${fdtcontroladdr}
+  fi
+  if test ${initrd} != missing; then
+    if test -n "${backstay_fdt}"; then
+      if load ${devtype} ${devnum}:${part} ${fdt_addr_r} ${backstay_fdt}; then
+        booti ${kernel_addr_r} ${initrd} ${fdt_addr_r}
+      fi
+    else
+      booti ${kernel_addr_r} ${initrd} ${fdtcontroladdr}
+    fi
   fi
 fi
 # Nothing starts there, and the boot is used up.

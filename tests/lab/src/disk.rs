@@ -76,9 +76,11 @@ pub(crate) struct Disk {
     /// All that is durable.
     base: PathBuf,
     /// What the guest sees, on top of it.
-    pub(crate) overlay: PathBuf,
+    overlay: PathBuf,
     /// What it wrote.
-    pub(crate) log: PathBuf,
+    log: PathBuf,
+    /// Its power is never cut: what the guest writes goes where it belongs, and no log is kept.
+    is_card: bool,
 }
 
 /// What became of a cut.
@@ -133,7 +135,29 @@ impl Disk {
                 .arg(format!("root_owner=0:0,offset={at}"));
             tool::run(command.arg("-d").arg(tree).arg(&base).arg(format!("{}k", bytes / 1024)))?;
         }
-        Ok(Self { overlay: folder.join("overlay.qcow2"), log: folder.join("writes.log"), base })
+        let (overlay, log) = (folder.join("overlay.qcow2"), folder.join("writes.log"));
+        Ok(Self { overlay, log, base, is_card: false })
+    }
+
+    /// A disk that somebody else has laid out.
+    pub(crate) fn card(file: &Path) -> Self {
+        Self { base: file.to_owned(), overlay: PathBuf::new(), log: PathBuf::new(), is_card: true }
+    }
+
+    /// What QEMU is told of it. What is written has to outlive the guest and not this machine: no flush waits for a disk.
+    pub(crate) fn blockdev(&self) -> String {
+        if self.is_card {
+            let base = self.base.display();
+            return format!(
+                "driver=raw,node-name=disk,cache.no-flush=on,file.driver=file,file.filename={base}"
+            );
+        }
+        let (overlay, log) = (self.overlay.display(), self.log.display());
+        format!(
+            "driver=blklogwrites,node-name=disk,file.driver=qcow2,file.cache.no-flush=on,\
+             file.file.driver=file,file.file.filename={overlay},file.file.cache.no-flush=on,\
+             log.driver=file,log.filename={log},log.cache.no-flush=on"
+        )
     }
 
     /// Makes it ready for another time of power.
@@ -141,6 +165,9 @@ impl Disk {
     /// # Errors
     /// If the files for it can't be made.
     pub(crate) fn ready(&self) -> Result<(), Trouble> {
+        if self.is_card {
+            return Ok(());
+        }
         File::create(&self.log).map_err(trouble("cannot make a log of writes"))?;
         let _ = fs::remove_file(&self.overlay);
         let mut command = Command::new("qemu-img");
@@ -281,6 +308,12 @@ pub(crate) fn flash(folder: &Path) -> Result<PathBuf, Trouble> {
     Ok(flash)
 }
 
+/// The template that ships, whole, for this U-Boot: what it lacks stands before it.
+pub(crate) fn template() -> String {
+    let template = include_str!("../../../firmware-integration/u-boot/boot.cmd");
+    [include_str!("../device/environment.cmd"), &template.replace("saveenv\n", "run save\n")].concat()
+}
+
 /// The boot script: what ships decides, and what this U-Boot lacks stands before and behind it.
 fn script_text() -> Result<String, Trouble> {
     // From here on the template starts a kernel, as a board does.
@@ -328,8 +361,12 @@ mod tests {
 
     /// A log of these entries: flags, sector, and the byte that one sector is full of.
     fn log(folder: &Path, entries: &[(u64, u64, Option<u8>)]) -> Disk {
-        let disk =
-            Disk { base: folder.join("base"), overlay: folder.join("overlay"), log: folder.join("log") };
+        let disk = Disk {
+            base: folder.join("base"),
+            overlay: folder.join("overlay"),
+            log: folder.join("log"),
+            is_card: false,
+        };
         fs::write(&disk.base, [0; 8 * 512]).unwrap();
         let mut bytes = LOG_MAGIC.to_le_bytes().to_vec();
         bytes.resize(512, 0);

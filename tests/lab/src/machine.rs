@@ -3,14 +3,14 @@
 //! It is emulated instruction by instruction (TCG), never by the processor's own help: what is shown here is shown on any
 //! machine. Its network ends at this one's loopback, at two ports, and nowhere else.
 //!
-//! Here: power on, power off, the cable, and waiting for a line. Not here: what lies on the disk (`disk`), what lines mean (`story`).
+//! Here: power on, power off, the cable, typing, and waiting for a line. Not here: what lies on the disk (`disk`), what lines mean (`story`).
 
 use std::{
     fmt,
     io::{BufRead as _, BufReader, Read, Write as _},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{self, Receiver, RecvTimeoutError},
@@ -63,6 +63,7 @@ pub(crate) struct Machine {
 /// A time of power.
 struct Power {
     qemu: Child,
+    keyboard: ChildStdin,
     ends: Receiver<()>,
     news: Receiver<()>,
 }
@@ -131,14 +132,7 @@ impl Machine {
         ]);
         let flash = self.flash.display();
         command.arg("-drive").arg(format!("if=pflash,unit=1,format=raw,readonly=on,file={flash}"));
-        let (overlay, log) = (self.disk.overlay.display(), self.disk.log.display());
-        // What is written has to outlive the guest and not this machine: below the log, no flush waits for a disk.
-        let files = format!(
-            "driver=blklogwrites,node-name=disk,file.driver=qcow2,file.cache.no-flush=on,\
-             file.file.driver=file,file.file.filename={overlay},file.file.cache.no-flush=on,\
-             log.driver=file,log.filename={log},log.cache.no-flush=on"
-        );
-        command.arg("-blockdev").arg(files);
+        command.arg("-blockdev").arg(self.disk.blockdev());
         command.args(["-device", "virtio-blk-pci,drive=disk", "-device", "virtio-rng-pci"]);
         command.args(["-device", "i6300esb", "-action", "watchdog=reset"]);
         let mut network = String::from("user,id=cable,restrict=on");
@@ -152,8 +146,9 @@ impl Machine {
         command.arg("-qmp").arg(format!("unix:{},server=on,wait=off", self.monitor().display()));
         let log =
             std::fs::File::create(self.folder.join("qemu.log")).map_err(trouble("cannot make a log"))?;
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
         let mut qemu = command.spawn().map_err(trouble(format!("cannot start {QEMU}")))?;
+        let keyboard = qemu.stdin.take().ok_or_else(|| Trouble("QEMU has no keyboard".into()))?;
         let console = qemu.stdout.take().ok_or_else(|| Trouble("QEMU has no console".into()))?;
         let (end, ends) = mpsc::channel();
         let (tell, news) = mpsc::channel();
@@ -170,7 +165,7 @@ impl Machine {
             // It has said all that it will.
             drop(end);
         });
-        self.power = Some(Power { qemu, ends, news });
+        self.power = Some(Power { qemu, keyboard, ends, news });
         Ok(())
     }
 
@@ -182,6 +177,37 @@ impl Machine {
             let _ = power.qemu.wait();
             let _ = power.ends.recv();
         }
+    }
+
+    /// Types this on its serial line.
+    ///
+    /// # Errors
+    /// If it has no power.
+    pub(crate) fn types(&mut self, text: &str) -> Result<(), Trouble> {
+        let power = self.power.as_mut().ok_or_else(|| Trouble("nobody types without power".into()))?;
+        let typed = power.keyboard.write_all(text.as_bytes()).and_then(|()| power.keyboard.flush());
+        typed.map_err(trouble("cannot type"))
+    }
+
+    /// Waits until it has switched itself off.
+    ///
+    /// # Errors
+    /// If it doesn't in time.
+    pub(crate) fn until_off(&mut self, most: Duration) -> Result<(), Trouble> {
+        let end = Instant::now() + most;
+        while let Some(power) = &mut self.power {
+            if power.qemu.try_wait().map_err(trouble("cannot wait for QEMU"))?.is_some() {
+                self.off();
+            } else if Instant::now() > end || stop_wanted() {
+                return Err(Trouble(format!(
+                    "it doesn't switch itself off; it said last:\n{}",
+                    self.last_lines()
+                )));
+            } else {
+                thread::park_timeout(LOOK_EVERY);
+            }
+        }
+        Ok(())
     }
 
     /// Pulls or plugs the cable of its network.

@@ -8,6 +8,7 @@
 //! machine, disk   QEMU, its console, its cable, its power; what a power cut leaves
 //! shore           broker, server, an operator
 //! image, debian   what a release of such a device consists of; rauc: the same as a bundle
+//! stock, page     a stock Debian becomes a device by the commands of docs/firmware.md
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program for a person at a terminal")]
@@ -18,9 +19,11 @@ mod device;
 mod disk;
 mod image;
 mod machine;
+mod page;
 mod rauc;
 mod report;
 mod shore;
+mod stock;
 mod story;
 mod tool;
 
@@ -53,6 +56,7 @@ cargo xtask lab: devices of one's own, 64-bit ARM boards in QEMU with U-Boot, tw
   lab --list                  which there are
   lab cuts [--count N]        power cuts at random moments [100]
   lab cuts --control          the same with sled's own flush, which has to lose something [20]
+  lab debian                  a stock Debian becomes a device, by the commands of docs/firmware.md as they stand there
 
 Options: --seed N (told at the start: the same chances again), --output json
 
@@ -75,6 +79,7 @@ struct Wish {
     agent: PathBuf,
     slots: PathBuf,
     writer: PathBuf,
+    package: PathBuf,
     folder: PathBuf,
 }
 
@@ -84,6 +89,7 @@ enum What {
     Stories,
     List,
     Cuts,
+    Debian,
     Help,
 }
 
@@ -117,6 +123,7 @@ fn main() -> ExitCode {
             }
             What::Stories => stories(&wish),
             What::Cuts => cut(&wish),
+            What::Debian => stock(&wish),
         },
     };
     match done {
@@ -141,6 +148,7 @@ fn wish(words: Vec<OsString>) -> Result<Wish, String> {
         };
         match word.as_str() {
             "cuts" => wish.what = What::Cuts,
+            "debian" => wish.what = What::Debian,
             "--list" => wish.what = What::List,
             "--help" | "-h" | "help" => wish.what = What::Help,
             "--story" => {
@@ -162,6 +170,7 @@ fn wish(words: Vec<OsString>) -> Result<Wish, String> {
             "--plugins" => wish.plugins = value()?.into(),
             "--agent" => wish.agent = value()?.into(),
             "--slots" => wish.slots = value()?.into(),
+            "--package" => wish.package = value()?.into(),
             "--writer" => wish.writer = value()?.into(),
             "--dir" => wish.folder = value()?.into(),
             _ => return Err(format!("there is no {word}")),
@@ -170,8 +179,11 @@ fn wish(words: Vec<OsString>) -> Result<Wish, String> {
     let is_of_cuts = wish.count.is_some() || wish.control;
     match wish.what {
         What::Cuts if !wish.stories.is_empty() => Err("cuts tell no story".into()),
-        What::Stories | What::List if is_of_cuts => Err("--count and --control are for cuts".into()),
-        What::Stories | What::List | What::Cuts | What::Help => Ok(wish),
+        What::Debian if !wish.stories.is_empty() => Err("debian is a story of its own".into()),
+        What::Stories | What::List | What::Debian if is_of_cuts => {
+            Err("--count and --control are for cuts".into())
+        }
+        What::Stories | What::List | What::Cuts | What::Debian | What::Help => Ok(wish),
     }
 }
 
@@ -248,6 +260,31 @@ fn cut(wish: &Wish) -> Result<bool, Trouble> {
     })
 }
 
+fn stock(wish: &Wish) -> Result<bool, Trouble> {
+    stop_on_signals().map_err(trouble("cannot listen to signals"))?;
+    let folder = wish.folder.join("stock");
+    std::fs::create_dir_all(&folder).map_err(trouble(format!("cannot make {}", folder.display())))?;
+    let began = Instant::now();
+    let needs = stock::Needs {
+        programs: &wish.programs,
+        components: &wish.plugins,
+        package: &wish.package,
+        folder: &folder,
+    };
+    let came = stock::tell(&needs).map_err(|error| error.to_string());
+    if let Err(why) = &came {
+        eprintln!("lab: debian FAILED: {why}\n  help: its files are in {}", folder.display());
+    }
+    let (about, end) = ("a stock Debian becomes a device, by the page", "2.0.0 confirmed, home from 3.0.0");
+    let outcomes = [Outcome { name: "debian", about, end, took: began.elapsed(), came }];
+    if wish.json {
+        println!("{:#}", report::told(&outcomes));
+    } else {
+        println!("{}", report::table(&outcomes));
+    }
+    Ok(outcomes.iter().all(|outcome| outcome.came.is_ok()))
+}
+
 /// Joins standard input and output to a port of the loopback, until either ends.
 fn connect(port: u16) -> io::Result<()> {
     let mut there = TcpStream::connect(("127.0.0.1", port))?;
@@ -283,6 +320,8 @@ mod tests {
         assert_eq!(read("--count 3").unwrap_err(), "--count and --control are for cuts");
         assert_eq!(read("cuts --count many").unwrap_err(), "many is no number");
         assert_eq!(read("cuts --story good").unwrap_err(), "cuts tell no story");
+        assert_eq!(read("debian --story good").unwrap_err(), "debian is a story of its own");
+        assert_eq!(read("debian --count 2").unwrap_err(), "--count and --control are for cuts");
         assert_eq!(read("cuts --count").unwrap_err(), "--count wants a value");
         assert_eq!(read("--output yaml").unwrap_err(), "--output is table or json");
     }
