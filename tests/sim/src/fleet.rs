@@ -293,6 +293,14 @@ impl Fleet {
         Self { trial, ..self }
     }
 
+    /// Of which the core is broken like this.
+    #[must_use]
+    pub fn broken_by(mut self, sabotage: Sabotage) -> Self {
+        self.sky.sabotage = Some(sabotage);
+        self.trial.told = true;
+        self
+    }
+
     pub(crate) fn weather(&self) -> &Weather {
         &self.sky.weather
     }

@@ -32,5 +32,6 @@ pub use fleet::{Failure, Fleet, Ran, Size};
 pub use gaps::{Gap, Met};
 pub use invariants::Checks;
 pub use product::Behaviour;
+pub use sabotage::Sabotage;
 pub use trial::Trial;
 pub use weather::{Mark, Marks, Weather};

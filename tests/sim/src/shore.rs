@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use backstay_core::{Cohort, CohortEffect, CohortInput, Helm, Plan, Reply, Rollout, Roster, Wish};
 use backstay_model::{
     Action, Cause, CohortId, Digest, Direction, Event, Generation, Millis, Mono, Name, Permille, Reach,
-    RolloutId, Selector, Steer, Ticket,
+    RolloutId, Steer, Ticket,
 };
 
 use crate::{
@@ -184,7 +184,7 @@ impl Shore {
         }
         let mut effects = self.cohort.step(now, input);
         if let Some(sabotage) = sky.sabotage {
-            sabotage.cohort(&mut effects, now);
+            sabotage.cohort(&mut effects);
         }
         if effects.is_empty() {
             return Ok(Vec::new());
@@ -406,8 +406,7 @@ impl Shore {
                 format!("{held} are held, and {fewest} are allowed")
             })?;
         }
-        let is_empty = matches!(&steer.selector, Selector::Labelled(labels) if labels.is_empty());
-        holds(rule::NOBODY, !is_empty || held == 0, || format!("{held} are held"))
+        Ok(())
     }
 
     /// It is cut off from the broker.

@@ -21,6 +21,7 @@ use crate::{
     invariants::{self as rule, Broken, holds},
     policy,
     product::{self, Behaviour},
+    sabotage::Sabotage,
     shore::Published,
     weather::Mark,
     witness::{Scene, Witness},
@@ -237,7 +238,8 @@ impl Unit {
         }
         if self.power == Power::On && self.device.deadline().is_some_and(|at| at <= self.mono(now)) {
             self.give(Input::Tick, sky, published, &mut reports)?;
-            let deadline = self.device.deadline();
+            let stuck = sky.sabotage.is_some_and(Sabotage::is_stuck);
+            let deadline = if stuck { Some(self.mono(now)) } else { self.device.deadline() };
             holds(rule::NO_SPIN, deadline.is_none_or(|at| at > self.mono(now)), || format!("{deadline:?}"))?;
         }
         Ok(reports)
@@ -259,7 +261,7 @@ impl Unit {
             let now = self.mono(sky.now);
             let mut effects = self.device.step(now, input);
             if let Some(sabotage) = sky.sabotage {
-                sabotage.device(&mut effects, now, self.number);
+                sabotage.device(&mut effects, now);
             }
             if effects.is_empty() {
                 continue;
@@ -322,11 +324,6 @@ impl Unit {
                     }
                     Effect::Run { order, grant } => {
                         let ticket = order.ticket;
-                        let older = self
-                            .did
-                            .as_ref()
-                            .is_some_and(|(did, _)| order.ticket < did.ticket || order.fence < did.fence);
-                        holds(rule::EFFECT_ONCE, !older, || format!("{order:?} after {:?}", self.did))?;
                         if grant.is_some_and(|grant| grant != self.executor) {
                             inputs.push_back(Input::Halted { ticket, why: "it is no longer there".into() });
                             continue;
@@ -458,10 +455,16 @@ impl Unit {
             self.loses_power(sky, 60_000);
             return Ok(());
         }
-        let outcome = match self.did.take() {
+        let forgets = sky.sabotage.is_some_and(Sabotage::is_forgetful);
+        let outcome = match self.did.as_ref().filter(|_| !forgets) {
             // It was in doubt, and the executor looks what it did.
-            Some((did, outcome)) if did == order => outcome,
-            Some(_) | None => self.does(&order.task, sky),
+            Some((did, outcome)) if *did == order => outcome.clone(),
+            Some(_) | None => {
+                let last = self.did.as_ref().map(|(did, _)| (did.ticket, did.fence));
+                let newer = last.is_none_or(|last| last.0 < order.ticket && last.1 < order.fence);
+                holds(rule::EFFECT_ONCE, newer, || format!("{order:?} after {last:?}"))?;
+                self.does(&order.task, sky)
+            }
         };
         self.did = Some((order.clone(), outcome.clone()));
         if sky.strikes(Mark::RunLost) {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use backstay_core::{Device, DeviceSettings, Effect};
 use backstay_model::{
     Cause, DeviceId, Digest, Direction, Event, Label, Mono, Order, Outcome, Reach, Reading, Release, Report,
-    RolloutId, SlotStatus, Standing, Task, Transience, Word,
+    RolloutId, Selector, SlotStatus, Standing, Steer, Task, Transience, Word,
 };
 
 use crate::{
@@ -293,7 +293,10 @@ impl Witness {
                 self.taken = Some(*grant);
             }
             Event::Stranded { cause, .. } => self.strands(scene, cause)?,
-            Event::Steered { rollout, direction, .. } => {
+            Event::Steered { rollout, direction, generation, .. } => {
+                holds(rule::GENERATION_GROWS, generation.0 >= self.generation, || {
+                    format!("{generation:?} came after {}", self.generation)
+                })?;
                 if *direction == Direction::Home {
                     self.turned.insert(rollout.clone());
                 }
@@ -438,9 +441,9 @@ impl Witness {
         })?;
         let product = scene.products.iter().find(|product| product.release.digest == release);
         let epoch = product.map_or(0, |product| product.release.security_epoch);
-        holds(rule::FLOOR, epoch >= self.floor, || format!("{epoch}, and the floor is {}", self.floor))?;
         let fits = product.is_some_and(|product| product.hardware.contains(&scene.settings.hardware));
         holds(rule::BUILT_FOR, fits, || format!("{rollout} brings something else"))?;
+        holds(rule::FLOOR, epoch >= self.floor, || format!("{epoch}, and the floor is {}", self.floor))?;
         let is_confirmed = scene.slots.booted.digest == scene.slots.confirmed.digest;
         holds(rule::CONFIRMED_FIRST, is_confirmed && self.trial.is_none(), || {
             format!("{} runs, {} is confirmed", scene.slots.booted, scene.slots.confirmed)
@@ -449,6 +452,10 @@ impl Witness {
         self.installing = Some(rollout.clone());
         holds(rule::NO_WAY_BACK_FORWARD, !self.turned.contains(rollout), || format!("{rollout} does"))?;
         let said = scene.published.get(&generation.0).into_iter().flatten();
+        let is_empty =
+            |steer: &Steer| matches!(&steer.selector, Selector::Labelled(labels) if labels.is_empty());
+        let nobody = said.clone().any(|steer| steer.rollout == *rollout && is_empty(steer));
+        holds(rule::NOBODY, !nobody, || format!("it starts {rollout}"))?;
         let meant = said.into_iter().any(|steer| {
             steer.rollout == *rollout
                 && steer.release.digest == release
