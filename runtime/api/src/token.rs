@@ -62,7 +62,7 @@ impl FromStr for Role {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let role = Self::ALL.into_iter().find(|role| role.as_str() == text);
-        role.ok_or_else(|| format!("{text:?} is no role: expected viewer, ci, operator or admin"))
+        role.ok_or_else(|| "no role: viewer, ci, operator or admin".into())
     }
 }
 
@@ -127,8 +127,10 @@ impl Tokens {
             let [name, role, token] = words.as_slice() else {
                 return Err(wrong("expected NAME ROLE TOKEN".into()));
             };
-            let name = Name::parse(name).map_err(|error| wrong(error.to_string()))?;
-            let role = role.parse().map_err(wrong)?;
+            // What stands there is not told: in the wrong order it is the token.
+            let none = |what: &str| wrong(format!("expected NAME ROLE TOKEN, and {what}"));
+            let name = Name::parse(name).map_err(|_| none("the first is no name"))?;
+            let role = role.parse().map_err(|why: String| none(&format!("the second is {why}")))?;
             let token = checked(token).map_err(wrong)?;
             if callers.iter().any(|caller| caller.name == name || caller.token == token) {
                 return Err(wrong(format!("{name}, or its token, is there already")));
@@ -219,12 +221,27 @@ mod tests {
             ("ann operator", "line 1: expected NAME ROLE TOKEN"),
             (
                 "\nann boss 0123456789abcdef",
-                "line 2: \"boss\" is no role: expected viewer, ci, operator or admin",
+                "line 2: expected NAME ROLE TOKEN, and the second is no role: viewer, ci, operator or admin",
             ),
             ("ann ci 0123", "line 1: expected a token of at least 16 printable characters"),
             ("a ci 0123456789abcdef\nb ci 0123456789abcdef", "line 2: b, or its token, is there already"),
         ] {
             assert_eq!(Tokens::read(text).unwrap_err(), told, "{text:?}");
+        }
+    }
+
+    /// Three words in the wrong order: whichever is the token, it isn't shown to whoever reads the error.
+    #[test]
+    fn a_token_in_the_wrong_place_is_not_told() {
+        let token = "0123456789ABCDEF";
+        for words in [
+            ["ann", token, "operator"],
+            [token, "ann", "operator"],
+            [token, "operator", "ann"],
+            ["operator", token, "ann"],
+        ] {
+            let told = Tokens::read(&words.join(" ")).unwrap_err();
+            assert!(!told.to_uppercase().contains(token), "{told}");
         }
     }
 }
