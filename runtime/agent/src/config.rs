@@ -101,6 +101,10 @@ pub struct Server {
     pub ca: Option<PathBuf>,
     /// A one-time token for enrolment. Without it an operator has to say yes to the device's fingerprint.
     pub token_file: Option<PathBuf>,
+    /// How much of fetched artifacts is kept, in MiB. A release that is larger is not taken: it is kept whole before it is written
+    /// to a slot.
+    #[serde(default = "default_cache")]
+    pub cache_mib_max: u64,
 }
 
 /// What runs where.
@@ -302,6 +306,9 @@ fn default_state() -> PathBuf {
 }
 fn default_keyring() -> PathBuf {
     "/etc/backstay/keyring".into()
+}
+fn default_cache() -> u64 {
+    256
 }
 fn default_window() -> Span {
     Span::from_secs(60)

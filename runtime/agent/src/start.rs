@@ -49,9 +49,6 @@ use crate::{
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
 
-/// How much of fetched artifacts is kept, in bytes.
-const CACHE_BYTES_MAX: u64 = 256 << 20;
-
 /// How long a source may send nothing.
 const STALL: Millis = Millis::from_secs(30);
 
@@ -405,7 +402,7 @@ fn sources(config: &Config, roots: &Roots) -> Fallible<(Option<Depot>, Option<Fe
     let sources = Sources {
         bases: server.urls.clone(),
         cache: config.state.join("artifacts"),
-        cache_bytes_max: CACHE_BYTES_MAX,
+        cache_bytes_max: server.cache_mib_max << 20,
         stall: STALL,
     };
     Ok((Some(Depot::new(&server.urls, roots)?), Some(Fetch::new(sources, roots)?)))

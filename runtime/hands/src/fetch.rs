@@ -167,7 +167,7 @@ impl FetchError {
     pub fn help(&self) -> Option<&'static str> {
         match self {
             Self::Base { .. } => Some("give addresses like http://host/path"),
-            Self::TooLarge { .. } => Some("give the cache more room"),
+            Self::TooLarge { .. } => Some("give the cache more room: `server.cache_mib_max` on a device"),
             Self::NoSource { .. } => Some("look whether the sources have it: <base>/v1/artifacts/<digest>"),
             Self::Cache { .. } => Some("look at the disk: full, read-only or worn out"),
             Self::GivenUp => None,

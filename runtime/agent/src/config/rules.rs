@@ -106,6 +106,9 @@ impl Config {
         if !(1..=64).contains(&self.budget.switches) {
             wrong("budget.switches", "expected 1 to 64");
         }
+        if self.server.as_ref().is_some_and(|server| !(1..=65_536).contains(&server.cache_mib_max)) {
+            wrong("server.cache_mib_max", "expected 1 to 65536");
+        }
         if !(2048..=1_048_576).contains(&self.journal.kib_max) {
             wrong("journal.kib_max", "expected 2048 to 1048576");
         }
@@ -189,6 +192,16 @@ mod tests {
         let tries = |tries| SMALL.replace("[service]", &format!("tries = {tries}\n[service]"));
         assert!(Config::of(&Document::new(Path::new("agent.toml"), &tries(7))).is_ok());
         assert_eq!(told(&tries(8)), "agent.toml:6: slots.tries: expected 1 to 7");
+        let cache = |mib: u32| {
+            SMALL.replace(
+                "[slots]",
+                &format!("[server]\nurls = [\"https://a:1\"]\ncache_mib_max = {mib}\n[slots]"),
+            )
+        };
+        assert!(Config::of(&Document::new(Path::new("agent.toml"), &cache(65_536))).is_ok());
+        for mib in [0, 65_537] {
+            assert!(told(&cache(mib)).ends_with("server.cache_mib_max: expected 1 to 65536"), "{mib}");
+        }
         let slow = SMALL.replace("[[ladder]]", "every = \"2s\"\ntimeout = \"3s\"\n[[ladder]]");
         assert!(
             told(&slow).starts_with("agent.toml:18: probe[0].timeout: expected at most every"),
