@@ -35,6 +35,8 @@ const BOOT_MS_MAX: usize = 6_000;
 const BOOT_CUTS: usize = 8;
 /// Boots that a try is given.
 const TRIES: u32 = 3;
+/// What a journal may say of itself after a cut that tore a write. Nobody was told of what was in it.
+const EXPLAINED: [&str; 3] = ["the last write was cut short", "anchor slot ", "the view was set aside"];
 
 /// Who writes the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,8 @@ pub(crate) struct Tally {
     boots: BTreeMap<String, u64>,
     /// How the data partition was found before it was mounted.
     checks: BTreeMap<&'static str, u64>,
+    /// What the journal said of writes that a cut tore.
+    told: BTreeMap<&'static str, u64>,
     /// What did not hold, with the number of the cut.
     pub(crate) wrong: Vec<String>,
     took: Duration,
@@ -169,6 +173,8 @@ pub(crate) fn run(
         chance: Random::new(seed),
         known: Known { durable: 0, confirmed: OLD.into(), tried: None },
         heard: Mark::default(),
+        tore: false,
+        odd: Vec::new(),
         tally: Tally { seed, ..Tally::default() },
     };
     machine.on()?;
@@ -187,6 +193,10 @@ struct Rig {
     known: Known,
     /// Up to where the console was listened to.
     heard: Mark,
+    /// Whether the last cut tore a write.
+    tore: bool,
+    /// What the journal has found that no cut explains.
+    odd: Vec<String>,
     tally: Tally,
 }
 
@@ -230,6 +240,7 @@ impl Rig {
         let cut = machine.disk().cut(kept, &mut self.chance)?;
         machine.on()?;
         let lost = cut.lost_sectors;
+        self.tore = kept == Kept::Some && lost > 0;
         eprintln!(
             "lab: cut {number} {moment}; {} records durable; {word} kept of {} writes, {lost} sectors lost",
             self.known.durable, cut.loose
@@ -268,9 +279,14 @@ impl Rig {
                 _ => "damaged",
             };
             *self.tally.checks.entry(found).or_default() += 1;
+        } else if let Some(found) = line.strip_prefix("LAB odd ") {
+            match EXPLAINED.iter().find(|explained| self.tore && found.contains(**explained)) {
+                Some(explained) => *self.tally.told.entry(explained.trim()).or_default() += 1,
+                None => self.odd.push(found.to_owned()),
+            }
         } else if line.starts_with("LAB has ") {
             let number = |name: &str| field(name).parse::<u64>().unwrap_or(0);
-            let (last, holes, odd) = (number("last"), number("holes"), number("odd"));
+            let (last, holes, odd) = (number("last"), number("holes"), std::mem::take(&mut self.odd));
             if last < self.known.durable || holes > 0 {
                 self.tally.losses += 1;
                 self.tally.lost += self.known.durable.saturating_sub(last) + holes;
@@ -278,9 +294,8 @@ impl Rig {
                     "{} records were durable; {last} are there, {holes} missing",
                     self.known.durable
                 ));
-            } else if odd > 0 {
-                wrong(format!("the journal finds {odd} things odd"));
             }
+            odd.into_iter().for_each(|found| wrong(format!("the journal finds {found}")));
             // From here on it counts what is there.
             self.known.durable = last;
         } else if line.starts_with("LAB durable ") {
@@ -325,6 +340,8 @@ impl fmt::Display for Tally {
             f,
             "  records      {acknowledged} were said to be durable; {lost} of them lost, by {losses} cuts"
         )?;
+        let told = self.told.iter().map(|(told, count)| format!("\"{told}\" {count} times")).collect();
+        writeln!(f, "  journal      said {} of what a cut tore", list(told))?;
         write!(f, "  wrong        {}", self.wrong.len())?;
         self.wrong.iter().take(10).try_for_each(|why| write!(f, "\n               {why}"))
     }
@@ -335,7 +352,7 @@ impl Tally {
     pub(crate) fn told(&self) -> Value {
         json!({
             "version": 1, "seed": self.seed, "cuts": self.cuts, "moments": self.moments, "kept": self.kept, "boots": self.boots,
-            "checks": self.checks,
+            "checks": self.checks, "told": self.told,
             "acknowledged": self.acknowledged, "lost": self.lost, "losses": self.losses, "wrong": self.wrong,
             "seconds": self.took.as_secs_f64(),
         })
@@ -368,6 +385,29 @@ mod tests {
         let mut used_up = asked.to_vec();
         used_up.extend(["LAB loader starts=b a=3 b=2"; 4]);
         assert!(known(&used_up).allows(OLD).is_ok(), "all its boots were cut");
+    }
+
+    /// Its own tail is all that a cut explains, and only one that tore it.
+    #[test]
+    fn what_the_journal_finds_is_wrong_unless_the_cut_explains_it() {
+        let torn = r#"LAB odd Degraded { what: "the last write was cut short: 40 bytes in segment 0 after record 7" }"#;
+        let lost = r#"LAB odd Degraded { what: "records 5 to 7 are lost: record 5 is bad" }"#;
+        let wrong = |tore, lines: [&str; 2]| {
+            let mut rig = Rig {
+                chance: Random::new(1),
+                known: known(&[]),
+                heard: Mark::default(),
+                tore,
+                odd: Vec::new(),
+                tally: Tally::default(),
+            };
+            lines.iter().for_each(|line| rig.hear(line, 1));
+            rig.hear("LAB has last=0 holes=0 odd=2", 1);
+            (rig.tally.wrong.len(), rig.tally.told.values().sum::<u64>())
+        };
+        assert_eq!(wrong(true, [torn, torn]), (0, 2));
+        assert_eq!(wrong(false, [torn, torn]), (2, 0));
+        assert_eq!(wrong(true, [torn, lost]), (1, 1));
     }
 
     #[test]
