@@ -11,6 +11,7 @@ mod deb;
 mod demo;
 mod device;
 mod dist;
+mod fuzz;
 mod image;
 mod install;
 mod k8s;
@@ -65,6 +66,8 @@ While you work:
   sim [--seeds N] [--devices D] [--days T] [--seed S] [--output json]
                                fleets in virtual time with faults, held against the invariants; `sim --help`
   lab [--story NAME...] [cuts] 64-bit ARM boards in QEMU, from the boot loader to the server; `lab --help`
+  fuzz [TARGET...] [--minutes M] [--seed S] [--keep] [--output json]
+                               inputs made up for what reads foreign bytes (tests/fuzz), 5 min in all; --input FILE runs one again
   k8s up|down                  a Kubernetes control plane on this machine (Go builds it: 10 to 20 min the first time)
 
 To measure and to ship:
@@ -120,6 +123,7 @@ enum Task {
         try_out: bool,
     },
     Image(image::Wish),
+    Fuzz(fuzz::Wish),
     K8s(k8s::Wish),
     Lab {
         arguments: Vec<OsString>,
@@ -175,12 +179,12 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
         };
     }
     let (mut flags, mut values, mut output, mut key) = (Vec::new(), Vec::new(), None, None);
-    let mut wish = image::Wish::default();
+    let (mut wish, mut fuzzing) = (image::Wish::default(), fuzz::Wish::default());
     while let Some(word) = words.next()? {
         match word {
             Short('h') | Long("help") if name == "k8s" => return Ok(Task::K8s(k8s::Wish::Help)),
             Short('h') | Long("help") => return Ok(Task::Help),
-            Long("output") if name == "dist" => {
+            Long("output") if name == "dist" || name == "fuzz" => {
                 output = Some(match words.value()?.string()?.as_str() {
                     "table" => Output::Table,
                     "json" => Output::Json,
@@ -188,6 +192,11 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
                 });
             }
             Long("key") if name == "dist" || name == "deb" => key = Some(PathBuf::from(words.value()?)),
+            Long("minutes") if name == "fuzz" => {
+                fuzzing.minutes = fuzz::Wish::minutes(&words.value()?.string()?)?
+            }
+            Long("seed") if name == "fuzz" => fuzzing.seed = fuzz::Wish::seed(&words.value()?.string()?)?,
+            Long("input") if name == "fuzz" => fuzzing.input = Some(PathBuf::from(words.value()?)),
             Long("bundles") if name == "image" => wish.bundles = Some(words.value()?),
             Long("helm") if name == "image" => wish.helm = Some(words.value()?),
             Long(flag) => flags.push(flag.to_owned()),
@@ -217,6 +226,12 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
             output: output.unwrap_or(Output::Table),
         },
         "deb" => Task::Deb { key, try_out: flag("try") },
+        "fuzz" => Task::Fuzz(fuzz::Wish {
+            targets: std::mem::take(&mut values),
+            keep: flag("keep"),
+            output: output.unwrap_or(Output::Table),
+            ..fuzzing
+        }),
         "image" => Task::Image(wish),
         _ => return Err(format!("there is no command {name}").into()),
     };
@@ -274,6 +289,10 @@ fn perform(task: Task) -> Result<(), Trouble> {
             let key = from_here(key)?;
             deb::run(&workspace()?, key.as_deref(), try_out)?;
         }
+        Task::Fuzz(wish) => {
+            let input = from_here(wish.input)?;
+            fuzz::run(&workspace()?, &fuzz::Wish { input, ..wish })?;
+        }
         Task::Image(wish) => image::run(&workspace()?, &wish)?,
     }
     Ok(())
@@ -307,7 +326,7 @@ mod tests {
             assert!(read(name).is_ok(), "{name}");
             seen += 1;
         }
-        assert_eq!(seen, 16);
+        assert_eq!(seen, 17);
     }
 
     #[test]
@@ -346,6 +365,14 @@ mod tests {
         assert_eq!(read("dist --server --key k a"), Ok(server));
         assert_eq!(read("deb --try"), Ok(Task::Deb { key: None, try_out: true }));
         assert_eq!(read("image --key k").unwrap_err(), "image has no option --key");
+        let fuzzing = |targets: &[&str], minutes, seed| {
+            let targets = targets.iter().map(|&target| target.into()).collect();
+            Ok(Task::Fuzz(fuzz::Wish { targets, minutes, seed, ..fuzz::Wish::default() }))
+        };
+        assert_eq!(read("fuzz"), fuzzing(&[], 5, 1));
+        assert_eq!(read("fuzz journal http --minutes 20 --seed 7"), fuzzing(&["journal", "http"], 20, 7));
+        assert_eq!(read("fuzz --minutes soon").unwrap_err(), "--minutes is 1 to 10080, and not soon");
+        assert_eq!(read("test --minutes 1").unwrap_err(), "test has no option --minutes");
         let wish = image::Wish { bundles: Some("b".into()), helm: None };
         assert_eq!(read("image --bundles b"), Ok(Task::Image(wish)));
         assert_eq!(read("image --bundle b").unwrap_err(), "image has no option --bundle");

@@ -86,6 +86,8 @@ pub(crate) enum Need {
     Groovy,
     /// Looks into what comes in from outside: licences, sources, advisories.
     SupplyChain,
+    /// The engine that fuzzes is C++.
+    CompilerOfCpp,
 }
 
 impl Need {
@@ -104,6 +106,7 @@ impl Need {
     /// What takes long to get and is wanted by one command only, which gets it by itself: these, and all that a tier needs.
     fn rare() -> Vec<Need> {
         let alone = [
+            Need::CompilerOfCpp,
             Need::Mender,
             Need::BitBake,
             Need::Kconfig,
@@ -190,6 +193,7 @@ impl Need {
             Need::Registry => "registry",
             Need::Groovy => "groovy",
             Need::SupplyChain => "cargo-deny",
+            Need::CompilerOfCpp => "c++",
             Need::PluginsInC => "ziglang",
             Need::PluginsInPython => "componentize-py",
             Need::PluginsInJs => "componentize-qjs",
@@ -221,6 +225,7 @@ impl Need {
             Need::Registry => "cargo xtask test",
             Need::Groovy => "tests/gate (else: skipped)",
             Need::SupplyChain => "cargo xtask check --supply-chain",
+            Need::CompilerOfCpp => "cargo xtask fuzz",
             Need::PluginsInC | Need::PluginsInPython | Need::PluginsInJs => "cargo xtask test plugins",
         }
     }
@@ -245,6 +250,7 @@ impl Need {
             Need::ArmCompiler => on_path(self.name()).filter(|compiler| finds_headers(compiler)),
             Need::ArmRunner | Need::Broker | Need::BrokerClients | Need::Mender => on_path(self.name()),
             Need::Metrics | Need::Ssh | Need::LoadBalancer => on_path(self.name()),
+            Need::CompilerOfCpp => on_path(self.name()),
             Need::Rauc
             | Need::SwUpdate
             | Need::BootEnvironment
@@ -294,6 +300,7 @@ impl Need {
             Need::DeviceServer => &["qemu-system-common"],
             Need::FileSystem => &["e2fsprogs"],
             Need::Mender => &["mender-client"],
+            Need::CompilerOfCpp => &["g++"],
         }
     }
 
@@ -318,6 +325,7 @@ impl Need {
                 vec![Attempt::apt(&[], self.debian())]
             }
             Need::Tracer | Need::DeviceServer | Need::FileSystem => vec![Attempt::apt(&[], self.debian())],
+            Need::CompilerOfCpp => vec![Attempt::apt(&[], self.debian())],
             Need::Rauc
             | Need::SwUpdate
             | Need::BootEnvironment

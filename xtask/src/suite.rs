@@ -43,6 +43,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("bench", &["tests/bench", "tests/judge"]),
     ("faults", &["tests/faults"]),
     ("attacks", &["tests/attacks"]),
+    ("fuzz", &["tests/fuzz"]),
     ("gate", &["tests/gate"]),
     ("real", &["tests/real"]),
     (BOARD_TIER, &["tests/firmware"]),

@@ -52,6 +52,8 @@ mod session;
 mod ssh;
 mod supervised;
 mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use backstay_model::{Answer, Deed};
 

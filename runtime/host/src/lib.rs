@@ -26,6 +26,8 @@ mod policy;
 mod sandbox;
 #[cfg(feature = "compile")]
 mod stub;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod ticker;
 
 #[cfg(feature = "compile")]

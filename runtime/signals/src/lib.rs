@@ -21,6 +21,8 @@ mod query;
 mod readings;
 mod resolver;
 mod series;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use alert::{
     Alert, AlertName, AlertState, AlertsError, Delivery, Fingerprint, Meaning, PassedOver, alerts,

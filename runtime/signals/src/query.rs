@@ -61,7 +61,9 @@ impl QueryError {
         match self {
             Self::Empty => Some("give a PromQL expression that yields one number"),
             Self::TooLong { .. } => Some("make a recording rule of it, and ask for that"),
-            Self::Control { .. } => None,
+            Self::Control { .. } => {
+                Some("take it out: between lines and words are line ends, tabs and spaces")
+            }
         }
     }
 }
