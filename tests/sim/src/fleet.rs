@@ -22,7 +22,7 @@ use crate::{
     invariants::{self as rule, Broken, Checks, holds, take_checks},
     poison,
     product::Product,
-    progress,
+    progress, reference,
     sabotage::Sabotage,
     shore::{self, Memory, Shore},
     trial::Trial,
@@ -301,13 +301,48 @@ impl Fleet {
         self
     }
 
+    /// One release on its way through a weather that changes when things happen, and not what.
+    pub(crate) fn for_reference(trial: Trial) -> Self {
+        let mut rng = Rng::new(trial.seed.wrapping_mul(0xd134_2543_de82_ef95) ^ 0x7e);
+        let mut weather = Weather::drawn(&mut rng).only(reference::BEARABLE);
+        if rng.below(3) == 0 {
+            weather = Weather::calm();
+        }
+        if let Some(only) = &trial.only {
+            weather = weather.only(only);
+        }
+        let first = Product::new(0, &[]);
+        let next = Product::drawn(1, std::slice::from_ref(&first), &mut rng);
+        Self::with(trial, weather, vec![first, next], rng)
+    }
+
+    /// The most devices that the first wave of a cohort holds.
+    pub(crate) fn smallest_wave(&self) -> usize {
+        let most = self.units.len().div_ceil(self.shores.len()).div_ceil(100);
+        most.max(shore::plan(self.sky.size.beat).devices_min as usize)
+    }
+
+    /// Whether nothing could go wrong from the start.
+    pub(crate) fn was_calm(&self) -> bool {
+        self.sky.weather.marks().is_empty()
+    }
+
+    /// Runs until everything has come to rest, and compares what came of it with what should have.
+    pub(crate) fn runs_as_the_reference_says(mut self) -> Result<Ran, Box<Failure>> {
+        match self.runs().and_then(|()| reference::compare(&self)) {
+            Ok(()) => Ok(self.ran()),
+            Err(broken) => Err(Box::new(self.failure(broken))),
+        }
+    }
+
     pub(crate) fn weather(&self) -> &Weather {
         &self.sky.weather
     }
 
     fn with(trial: Trial, weather: Weather, products: Vec<Product>, mut rng: Rng) -> Self {
         let (seed, size) = (trial.seed, trial.size);
-        (take_checks(), take_met());
+        take_checks();
+        take_met();
         let settings = unit::settings(&mut rng);
         let mut sky = Sky {
             now: 0,

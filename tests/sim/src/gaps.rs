@@ -8,7 +8,7 @@ use std::{cell::RefCell, fmt};
 pub enum Gap {
     /// A device says after a start that it doesn't know yet how it does, and once it knows says so only if it connects anew.
     HealthUntold,
-    /// A device that is thawed and freezes again in the same step says that it is settled.
+    /// A device that is thawed, and frozen or excluded again in the same step, says that it is settled.
     ThawedWord,
 }
 
@@ -24,7 +24,7 @@ impl Gap {
                 "a rollout was held, or a freeze kept, for a health that the device never said it has again"
             }
             Self::ThawedWord => {
-                "a device that was thawed and froze again in the same step said that it is settled"
+                "a device that was thawed, and frozen or excluded again in the same step, said that it is settled"
             }
         }
     }

@@ -123,6 +123,7 @@ invariants! {
     // Once the faults have stopped.
     PROGRESS = "progress": "within a bound every device stands on a healthy release, or is frozen or stranded for a stated reason with none in reach";
     TRUE_VIEW = "true-view": "what the server believes of the devices is so";
+    REFERENCE = "as-the-reference-says": "devices and cohorts end where a simpler model, which knows no time and no messages, says that they do";
     COHORT_ENDS = "cohort-ends": "within a bound every rollout has arrived, was ended, turned, or is held for a reason that still holds";
 }
 

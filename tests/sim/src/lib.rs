@@ -21,6 +21,7 @@ mod poison;
 mod policy;
 mod product;
 mod progress;
+mod reference;
 mod sabotage;
 mod shore;
 mod trial;

@@ -30,9 +30,10 @@ Runs fleets of the real core in virtual time, with faults, and holds each step a
   --threads  runs at a time (as many as there are cores)
   --beat     seconds between two beats of a device (300)
   --probe    seconds between two readings of a probe (300)
-  --site     the most devices of one run (1000)
+  --site     the most devices of one run (250)
   --faults   of the faults that a seed draws only these, by their words with commas between them; none: no faults
   --no-people  nobody starts a rollout or wishes anything
+  --reference  one release in each run, and what comes of it compared with a simpler model
   --calm     nothing goes wrong: one good rollout, for measuring
   --shrink   runs that a failed seed may be made smaller with (400); 0: as it is
   --output   table or json
@@ -54,11 +55,12 @@ struct Args {
 fn args() -> Result<Args, String> {
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let trial = Trial::of(1, Size::of(60, 1.0));
-    let mut args = Args { trial, seeds: 100, threads, site: 1000, shrink: 400, json: false };
+    let mut args = Args { trial, seeds: 100, threads, site: 250, shrink: 400, json: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--calm" => args.trial.calm = true,
+            "--reference" => args.trial.reference = true,
             "--no-people" => args.trial.people = false,
             "--help" | "-h" => {
                 println!("{HELP}");

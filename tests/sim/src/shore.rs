@@ -58,12 +58,15 @@ pub(crate) struct Shore {
     turns: u64,
     known: Known,
     /// What there is to be brought back from.
-    copy: Option<Box<(Helm, Mono, Known, u64, BTreeSet<RolloutId>)>>,
+    copy: Option<Box<Copied>>,
     /// Answers that are on their way.
     answers: Vec<(u64, Ticket, Option<Reply>)>,
     pub(crate) log: VecDeque<(u64, Event)>,
     wished: bool,
 }
+
+/// A copy: what was decided and when, what the server knew, its newest generation, and what it had turned.
+type Copied = (Helm, Mono, Known, u64, BTreeSet<RolloutId>);
 
 /// What a server can be held to, because it can still know it.
 #[derive(Clone, Debug, Default)]

@@ -10,6 +10,7 @@ use backstay_model::Millis;
 
 use crate::{
     fleet::{Failure, Fleet, Ran, Size},
+    sabotage::Sabotage,
     weather::{Mark, Weather},
 };
 
@@ -26,6 +27,8 @@ pub struct Trial {
     pub people: bool,
     /// Nothing goes wrong: one good rollout, for measuring.
     pub calm: bool,
+    /// One release, and what comes of it compared with the reference.
+    pub reference: bool,
     /// A test told this run, so no command line does it again.
     pub told: bool,
 }
@@ -34,7 +37,7 @@ impl Trial {
     /// With all that goes wrong in a seed.
     #[must_use]
     pub const fn of(seed: u64, size: Size) -> Self {
-        Self { seed, size, only: None, people: true, calm: false, told: false }
+        Self { seed, size, only: None, people: true, calm: false, reference: false, told: false }
     }
 
     /// Runs it.
@@ -42,12 +45,34 @@ impl Trial {
     /// # Errors
     /// What did not hold.
     pub fn run(&self) -> Result<Ran, Box<Failure>> {
+        self.run_by(None)
+    }
+
+    /// The same with a core that is broken like this.
+    ///
+    /// # Errors
+    /// What did not hold.
+    pub fn run_broken_by(&self, sabotage: Sabotage) -> Result<Ran, Box<Failure>> {
+        self.run_by(Some(sabotage))
+    }
+
+    fn run_by(&self, sabotage: Option<Sabotage>) -> Result<Ran, Box<Failure>> {
+        let broken = |fleet: Fleet| match sabotage {
+            Some(sabotage) => fleet.broken_by(sabotage),
+            None => fleet,
+        };
         if self.calm {
-            let mut fleet = Fleet::told(self.seed, self.size, Weather::calm(), &[None]).run_as(self.clone());
+            let fleet = Fleet::told(self.seed, self.size, Weather::calm(), &[None]).run_as(self.clone());
+            let mut fleet = broken(fleet);
             fleet.starts(1)?;
             return fleet.run();
         }
-        let fleet = Fleet::of_trial(self.clone());
+        if self.reference {
+            let mut fleet = broken(Fleet::for_reference(self.clone()));
+            fleet.starts(1)?;
+            return fleet.runs_as_the_reference_says();
+        }
+        let fleet = broken(Fleet::of_trial(self.clone()));
         if self.people { fleet.with_people().run() } else { fleet.run() }
     }
 
@@ -57,7 +82,9 @@ impl Trial {
     #[must_use]
     pub fn shrink(&self, failure: Box<Failure>, tries: u32) -> Box<Failure> {
         let mut shrinker = Shrinker { smallest: failure, left: tries };
-        let drawn = Fleet::of_trial(self.clone()).weather().marks();
+        let fleet =
+            if self.reference { Fleet::for_reference(self.clone()) } else { Fleet::of_trial(self.clone()) };
+        let drawn = fleet.weather().marks();
         shrinker.smallest.trial.only.get_or_insert(drawn);
         while shrinker.left > 0 && shrinker.round() {}
         shrinker.smallest
@@ -143,6 +170,7 @@ impl fmt::Display for Trial {
             write!(f, " --faults {}", if words.is_empty() { "none".into() } else { words.join(",") })?;
         }
         f.write_str(if self.people { "" } else { " --no-people" })?;
+        f.write_str(if self.reference { " --reference" } else { "" })?;
         f.write_str(if self.calm { " --calm" } else { "" })
     }
 }

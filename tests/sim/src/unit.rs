@@ -253,8 +253,9 @@ impl Unit {
         published: &Published,
         reports: &mut Vec<Report>,
     ) -> Result<(), Broken> {
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
+        // Most inputs lead to no other one, and then nothing is allocated.
+        let (mut next, mut inputs) = (Some(input), VecDeque::new());
+        while let Some(input) = next.take().or_else(|| inputs.pop_front()) {
             if self.power != Power::On {
                 return Ok(());
             }

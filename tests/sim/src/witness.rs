@@ -206,12 +206,10 @@ impl Witness {
                     })?;
                 }
                 Effect::Report(report) => {
-                    let froze = |effect: &Effect| matches!(effect, Effect::Record(Event::Froze { .. }));
                     let told = |effect: &Effect| {
                         matches!(effect, Effect::Record(Event::Told { word: Word::Thaw, .. }))
                     };
                     self.misspoke = report.standing != scene.device.standing()
-                        && effects.iter().any(froze)
                         && effects.iter().any(told)
                         && excused(Gap::ThawedWord);
                     self.reads_report(scene, report)?;
