@@ -239,6 +239,7 @@ mod tests {
             [token, "ann", "operator"],
             [token, "operator", "ann"],
             ["operator", token, "ann"],
+            ["ann:operator:0123456789ABCDEF", "and", "more"],
         ] {
             let told = Tokens::read(&words.join(" ")).unwrap_err();
             assert!(!told.to_uppercase().contains(token), "{told}");

@@ -1,6 +1,7 @@
 //! The routes, asked in this process: no socket, no server behind them.
 
 mod browsers;
+mod bytes;
 mod paths;
 mod roles;
 mod sizes;
