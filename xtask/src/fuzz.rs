@@ -222,7 +222,7 @@ impl Places {
             // What isn't there needn't go.
             let _ = fs::remove_dir_all(stale);
         }
-        let all = [&places.corpus, &places.seeds, &places.kept, &places.crashes, &places.choice];
+        let all = [&places.corpus, &places.seeds, &places.crashes, &places.choice];
         all.into_iter().try_for_each(fs::create_dir_all).map_err(|why| {
             Trouble::new(format!("cannot make the folders of target {}", target.name)).why(why)
         })?;
@@ -233,7 +233,9 @@ impl Places {
 /// Runs one target for its time, or until something breaks it.
 fn fuzz(engine: &Path, target: &Target, places: &Places, seed: u32, seconds: u64) -> Result<Came, Trouble> {
     let mut command = Command::new(engine);
-    command.args([&places.corpus, &places.seeds, &places.kept]);
+    command.args([&places.corpus, &places.seeds]);
+    // Of what was planted nothing is kept.
+    command.args(Some(&places.kept).filter(|kept| kept.is_dir()));
     command.arg(format!("-seed={seed}")).arg(format!("-max_total_time={seconds}"));
     command.arg(format!("-artifact_prefix={}/", places.crashes.display()));
     let most = Duration::from_secs(seconds) + GRACE;
@@ -300,6 +302,7 @@ fn read(target: &str, log: &str) -> Came {
 /// Chooses few small inputs that take all that is taken by what was found, and keeps them in the tree in place of those before.
 /// What has a name of its own was found once, and stays.
 fn keep(engine: &Path, target: &Target, places: &Places) -> Result<(), Trouble> {
+    fs::create_dir_all(&places.kept).map_err(|why| unreadable(&places.kept, why))?;
     let mut command = Command::new(engine);
     command.args([&places.choice, &places.seeds, &places.kept, &places.corpus]).arg("-set_cover_merge=1");
     if !start(&mut command, target, &places.choice, &places.log, CHOOSING_MAX)? {

@@ -81,7 +81,9 @@ pub const PLANTED: Target = Target {
     name: "planted",
     bytes_max: 64,
     run: |bytes| {
-        assert!(bytes.get(..6) != Some(b"buried".as_slice()), "the planted fault was found");
+        // Byte by byte: each that is right is a branch more.
+        let is_found = matches!(bytes, [b'b', b'u', b'r', b'i', b'e', b'd', ..]);
+        assert!(!is_found, "the planted fault was found");
         Came::Taken
     },
     seeds: || vec![b"b".to_vec()],
