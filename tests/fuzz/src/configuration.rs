@@ -37,7 +37,7 @@ struct Parts {
 
 pub(crate) fn run(input: &[u8]) -> Came {
     match way(input, 2) {
-        Some((PLAIN, rest)) => std::str::from_utf8(rest.0).map_or(Came::Refused, |text| reads(text)),
+        Some((PLAIN, rest)) => std::str::from_utf8(rest.0).map_or(Came::Refused, reads),
         Some((_, script)) => reads(&is_rewritten(script)),
         None => Came::Refused,
     }
