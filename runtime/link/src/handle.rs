@@ -207,7 +207,9 @@ impl Handle {
     /// Spreads the next tries to connect over `window` (100 ms to 1 h, brought to the nearest bound). It
     /// comes from signed steering.
     pub fn reconnect_within(&self, window: Millis) {
-        self.wishes.send_modify(|wishes| wishes.reconnect_within = window);
+        // It comes with each steering, and is nearly always what it was: then nobody has to wake up for it.
+        self.wishes
+            .send_if_modified(|wishes| std::mem::replace(&mut wishes.reconnect_within, window) != window);
     }
 
     /// Asks the link to send what it was handed, to say goodbye, and to end. The broker then doesn't publish

@@ -5,14 +5,19 @@
 //! taking requests (1025). A client that made no progress for a while, or that panicked on what a broker
 //! sent, is dropped in the same way. So every failure has one way out, and it is used every day.
 //!
-//! The client's future is held until it is done, and never dropped half way to look at something else: a
-//! packet that was counted as sent and not written would wait for its answer for ever.
+//! rumqttc's own loop is asked for the connection alone. From then on its parts (the state of the protocol, and the socket
+//! that packets are read from and written to) are driven here: its loop waits for a queue, a clock and the socket anew for
+//! each packet, inside of ours, which does the same.
+//!
+//! Reading may be dropped to see to something else: nothing is taken from the socket that isn't in the client's memory or
+//! told. Writing is held until it is done, or the connection is given up: a packet that was counted as sent and not written
+//! would wait for its answer for ever.
 //!
 //! Not here: what is sent again after a connection ended (the caller), how long to wait (`pause`), and which
 //! filters are left out (`filters`).
 
 use std::{
-    future::{Future, poll_fn},
+    future::{Future, poll_fn, ready},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
@@ -21,13 +26,13 @@ use std::{
 
 use backstay_model::Millis;
 use rumqttc::{
-    AsyncClient, Event, EventLoop, LastWill, MqttOptions, Packet, QoS, SubscribeFilter, SubscribeReasonCode,
-    TlsConfiguration, Transport,
+    ConnectionError, Disconnect, Event, EventLoop, LastWill, MqttOptions, Packet, PingReq, PubAck, Publish,
+    QoS, Request, StateError, Subscribe, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use tokio::{
     runtime,
     sync::{mpsc, watch},
-    time::{sleep, sleep_until},
+    time::{sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -46,15 +51,19 @@ use crate::{
 const CONNECT: Duration = Duration::from_secs(20);
 /// How long [`Handle::leave`] waits for what is under way.
 const LEAVE: Duration = Duration::from_secs(5);
-/// Two and a half keep alives without progress are a stall. rumqttc gives up after two unanswered pings by
-/// itself, so this finds the cases in which it doesn't.
+/// Two and a half keep alives without progress are a stall. rumqttc gives up at the second ping if the first is
+/// unanswered, so this finds the cases in which it doesn't.
 const STALL_HALF_KEEP_ALIVES: u64 = 5;
 /// A connection that ends earlier than this was of no use, and the next try waits longer.
 const OF_USE: Duration = Duration::from_secs(10);
 /// Most filters in one packet; some hosted brokers take no more.
 const FILTERS_PER_PACKET: usize = 8;
-/// What the client's own queue holds beside publishes: all filters one by one, and a goodbye.
-const REQUESTS_BESIDE: usize = 40;
+/// So many packets are taken together, if they are here, before they are acknowledged.
+const PACKETS_TOGETHER: usize = 10;
+/// So often some are taken before all else has its turn, if there is always something to be read.
+const READS_IN_A_ROW: u32 = 16;
+/// What rumqttc's own queue holds. Nothing is put into it.
+const REQUESTS: usize = 1;
 
 /// The link to one broker.
 #[derive(Debug)]
@@ -120,12 +129,30 @@ struct Courier {
     will: Arc<Mutex<Option<Will>>>,
 }
 
-/// One connection: the client that hands requests over, and what is under way.
+/// One connection: the client, and what is under way.
 struct Connection {
-    client: AsyncClient,
+    events: EventLoop,
     flight: Flight,
     /// When the broker last gave a sign of life.
     heard_at: Instant,
+    /// When it is asked for one.
+    ping_at: Instant,
+}
+
+/// What is next on a connection.
+enum Turn {
+    /// A packet came, or what came is none, or made the client panic.
+    Read(Option<Result<Packet, StateError>>),
+    /// The caller handed something over.
+    Handed(Outgoing),
+    /// Something is due.
+    Alarm,
+    /// The caller asked to leave.
+    Leave,
+    /// Nobody listens any more.
+    Closed,
+    /// Nothing but reading had a turn for a while, and nothing else wants one.
+    Nothing,
 }
 
 impl Courier {
@@ -187,8 +214,7 @@ impl Courier {
             Ok(options) => options,
             Err(source) => return (End::Trouble(Trouble::Files { source }), false),
         };
-        let requests = usize::from(self.settings.in_flight_max) + REQUESTS_BESIDE;
-        let (client, mut events) = AsyncClient::new(options, requests);
+        let mut events = EventLoop::new(options, REQUESTS);
         let mut network = events.network_options();
         network.set_tcp_nodelay(true);
         network.set_connection_timeout(CONNECT.as_secs());
@@ -207,127 +233,157 @@ impl Courier {
             }
             Err(why) => return (End::Trouble(why), false),
         }
-        let flight = Flight::new(self.settings.in_flight_max);
-        let connection = Connection { client, flight, heard_at: Instant::now() };
-        (self.serve(connection, &mut events).await, true)
+        let (flight, now) = (Flight::new(self.settings.in_flight_max), Instant::now());
+        let connection = Connection { events, flight, heard_at: now, ping_at: now + self.keep_alive() };
+        (self.serve(connection).await, true)
     }
 
-    async fn serve(&mut self, mut connection: Connection, events: &mut EventLoop) -> End {
+    async fn serve(&mut self, mut connection: Connection) -> End {
+        // Of these, each is there once for as long as the connection: to wait for it anew each time would cost more than
+        // most of what is waited for.
+        let (happen, mut wishes) = (self.happen.clone(), self.wishes.clone());
+        let mut closed = pin!(happen.closed());
+        let mut leave = pin!(asked_to_leave(&mut wishes));
+        let mut alarm = pin!(sleep_until(self.alarm(&connection).into()));
+        let mut leaving: Option<Instant> = None;
+
         let filters = self.filters.connected(self.now());
-        if let Err(why) = self.subscribe(&mut connection, &filters) {
-            return why.into();
+        if let Err(end) = self.subscribe(&mut connection, &filters).await {
+            return end;
         }
         let (queue, mut handed) = mpsc::channel(self.settings.queue_max);
         self.desk.set(Some(queue));
         if let Err(end) = self.tell(&mut connection, Happening::Connected).await {
             return end;
         }
-        let mut alarm = pin!(sleep_until(self.alarm(&connection).into()));
-        let mut leaving: Option<Instant> = None;
+        let mut reads = 0;
         loop {
-            let event = {
-                let mut poll = pin!(caught(events.poll()));
-                loop {
-                    if leaving.is_none() && self.wishes.borrow().stay == Stay::UntilSent {
-                        self.desk.set(None);
-                        leaving = Some(Instant::now() + LEAVE);
-                        alarm.as_mut().reset(self.alarm(&connection).min(Instant::now() + LEAVE).into());
-                    }
-                    if leaving.is_some() && handed.is_empty() && connection.flight.is_empty() {
-                        // The queue of requests has room for it; if it had not, the alarm ends this.
-                        let _ = connection.client.try_disconnect();
-                    }
-                    tokio::select! {
-                        event = &mut poll => break event,
-                        Some(outgoing) = handed.recv(), if connection.flight.has_room() => {
-                            if let Err(why) = connection.publish(outgoing) {
-                                return why.into();
-                            }
-                        }
-                        () = &mut alarm => {
-                            if leaving.is_some_and(|until| Instant::now() >= until) {
-                                return End::Wanted;
-                            }
-                            match self.look_around(&mut connection) {
-                                Ok(None) => {}
-                                Ok(Some(cured)) => {
-                                    if let Err(end) = self.tell(&mut connection, cured).await {
-                                        return end;
-                                    }
-                                }
-                                Err(why) => return why.into(),
-                            }
-                            let next = self.alarm(&connection);
-                            alarm.as_mut().reset(leaving.map_or(next, |until| until.min(next)).into());
-                        }
-                        Ok(()) = self.wishes.changed() => {}
-                        () = self.happen.closed() => return End::Wanted,
-                    }
-                }
+            if leaving.is_some() && handed.is_empty() && connection.flight.is_empty() {
+                return self
+                    .send(&mut connection, Request::Disconnect(Disconnect))
+                    .await
+                    .err()
+                    .unwrap_or(End::Wanted);
+            }
+            let turn = tokio::select! {
+                biased;
+                read = caught(connection.read()), if reads < READS_IN_A_ROW => Turn::Read(read),
+                Some(outgoing) = handed.recv(), if connection.flight.has_room() => Turn::Handed(outgoing),
+                () = &mut alarm => Turn::Alarm,
+                () = &mut leave, if leaving.is_none() => Turn::Leave,
+                () = &mut closed => Turn::Closed,
+                () = ready(()), if reads == READS_IN_A_ROW => Turn::Nothing,
             };
-            match self.understood(event) {
-                Ok(event) => {
+            reads = if matches!(turn, Turn::Read(_)) { reads + 1 } else { 0 };
+            let done = match turn {
+                Turn::Read(read) => {
                     let armed_for = self.filters.deadline();
-                    // What was read together is taken together: the client would yield it one by one, and each time all
-                    // else that can happen would be looked at as well.
-                    let mut next = Some(event);
-                    while let Some(event) = next {
-                        if leaving.is_some() && event == Event::Outgoing(rumqttc::Outgoing::Disconnect) {
-                            return End::Wanted;
-                        }
-                        if let Err(end) = self.take(&mut connection, event).await {
-                            return end;
-                        }
-                        next = events.state.events.pop_front();
-                    }
+                    let done = self.took(&mut connection, read).await;
                     // The alarm may ring early, never late: only what came nearer has to be set anew.
-                    if self.filters.deadline() != armed_for && leaving.is_none() {
-                        alarm.as_mut().reset(self.alarm(&connection).into());
+                    if self.filters.deadline() != armed_for {
+                        alarm.as_mut().reset(self.alarm_or(&connection, leaving).into());
                     }
+                    done
                 }
-                Err(why) => {
-                    // What was read together with the packet that ended it has not been told yet. Behind a
-                    // poisoned topic's message it would be lost each time.
-                    while let Some(event) = events.state.events.pop_front() {
-                        if let Err(end) = self.take(&mut connection, event).await {
-                            return end;
-                        }
-                    }
-                    return why.into();
+                Turn::Handed(outgoing) => self.publish(&mut connection, outgoing).await,
+                Turn::Alarm if leaving.is_some_and(|until| Instant::now() >= until) => Err(End::Wanted),
+                Turn::Alarm => {
+                    let done = self.look_around(&mut connection).await;
+                    alarm.as_mut().reset(self.alarm_or(&connection, leaving).into());
+                    done
                 }
+                Turn::Leave => {
+                    self.desk.set(None);
+                    leaving = Some(Instant::now() + LEAVE);
+                    alarm.as_mut().reset(self.alarm_or(&connection, leaving).into());
+                    Ok(())
+                }
+                Turn::Closed => Err(End::Wanted),
+                Turn::Nothing => Ok(()),
+            };
+            if let Err(end) = done {
+                return end;
             }
         }
     }
 
+    /// Takes a packet and those that are here behind it, in order, and sends what is answered to them. If something is wrong,
+    /// that comes last: behind a poisoned topic's message, what came with it would be lost each time.
+    async fn took(
+        &mut self,
+        connection: &mut Connection,
+        first: Option<Result<Packet, StateError>>,
+    ) -> Result<(), End> {
+        let mut next = Some(first);
+        for more in (0..PACKETS_TOGETHER).rev() {
+            let Some(read) = next else { break };
+            let packet = read.ok_or(Trouble::Panicked)?.map_err(|error| self.trouble(error))?;
+            self.take_packet(connection, packet).await?;
+            next = if more > 0 { connection.read_on().await } else { None };
+        }
+        self.flush(connection).await
+    }
+
+    /// A message is told as it is. All else the client sees to first.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "MQTT's packets, of which one is a message")]
+    async fn take_packet(&mut self, connection: &mut Connection, packet: Packet) -> Result<(), End> {
+        connection.heard_at = Instant::now();
+        let now = self.now();
+        self.filters.heard(now);
+        let answered = match packet {
+            Packet::Publish(publish) if publish.qos != QoS::ExactlyOnce => {
+                let number = (publish.qos == QoS::AtLeastOnce).then_some(publish.pkid);
+                self.tell_message(connection, publish).await?;
+                let Some(number) = number else { return Ok(()) };
+                caught(connection.acknowledge(number)).await
+            }
+            other => caught(connection.answer(other)).await,
+        };
+        answered.ok_or(Trouble::Panicked)?.map_err(|error| self.trouble(error))?;
+        self.take_all(connection).await
+    }
+
+    /// Hands a request to the client, and returns when it has written it.
+    async fn send(&mut self, connection: &mut Connection, request: Request) -> Result<(), End> {
+        let written = caught(connection.write(request)).await.ok_or(Trouble::Panicked)?;
+        written.map_err(|error| self.trouble(error))?;
+        self.flush(connection).await?;
+        self.take_all(connection).await
+    }
+
+    /// Waits until all that was written is with the kernel: at once, unless the broker doesn't read.
+    async fn flush(&mut self, connection: &mut Connection) -> Result<(), End> {
+        let flushed = tokio::select! {
+            biased;
+            flushed = timeout(CONNECT, caught(connection.flush())) => flushed,
+            () = self.happen.closed() => return Err(End::Wanted),
+            () = left(&mut self.wishes) => return Err(End::Wanted),
+        };
+        let flushed = flushed.map_err(|_| Trouble::Slow)?.ok_or(Trouble::Panicked)?;
+        flushed.map_err(|error| self.trouble(error).into())
+    }
+
+    /// What the client has to tell by now.
+    async fn take_all(&mut self, connection: &mut Connection) -> Result<(), End> {
+        while let Some(event) = connection.events.state.events.pop_front() {
+            self.take(connection, event).await?;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "MQTT's packets; the client sees to the others")]
     async fn take(&mut self, connection: &mut Connection, event: Event) -> Result<(), End> {
         match event {
             Event::Outgoing(rumqttc::Outgoing::Publish(number) | rumqttc::Outgoing::Subscribe(number)) => {
                 connection.flight.sent(number);
                 Ok(())
             }
-            Event::Outgoing(_) => Ok(()),
-            Event::Incoming(packet) => {
-                connection.heard_at = Instant::now();
-                let now = self.now();
-                self.filters.heard(now);
-                self.take_packet(connection, packet).await
-            }
-        }
-    }
-
-    #[expect(clippy::wildcard_enum_match_arm, reason = "MQTT's packets; the client sees to the others")]
-    async fn take_packet(&mut self, connection: &mut Connection, packet: Packet) -> Result<(), End> {
-        match packet {
-            Packet::Publish(publish) => {
-                let message =
-                    Message { topic: publish.topic, payload: publish.payload, retained: publish.retain };
-                self.tell(connection, Happening::Message(message)).await
-            }
-            Packet::PubAck(ack) => match connection.flight.answered(ack.pkid) {
+            Event::Incoming(Packet::Publish(publish)) => self.tell_message(connection, publish).await,
+            Event::Incoming(Packet::PubAck(ack)) => match connection.flight.answered(ack.pkid) {
                 Some(Load::Publish { token, .. }) => self.tell(connection, Happening::Acked { token }).await,
                 Some(Load::Subscribe { .. }) | None => Ok(()),
             },
-            Packet::SubAck(ack) => {
+            Event::Incoming(Packet::SubAck(ack)) => {
                 let Some(Load::Subscribe { filters }) = connection.flight.answered(ack.pkid) else {
                     return Ok(());
                 };
@@ -346,6 +402,11 @@ impl Courier {
         }
     }
 
+    async fn tell_message(&mut self, connection: &mut Connection, publish: Publish) -> Result<(), End> {
+        let message = Message { topic: publish.topic, payload: publish.payload, retained: publish.retain };
+        self.tell(connection, Happening::Message(message)).await
+    }
+
     /// Tells the caller. Waits if the caller is slow: then nothing is read from the broker either.
     async fn tell(&mut self, connection: &mut Connection, happening: Happening) -> Result<(), End> {
         let happening = match self.happen.try_send(happening) {
@@ -360,34 +421,57 @@ impl Courier {
         sent.map_err(|_| End::Wanted)
     }
 
-    /// What there is to do at a certain time: finding out that nothing goes forward, and the next filter.
-    fn look_around(&mut self, connection: &mut Connection) -> Result<Option<Happening>, Trouble> {
+    /// What there is to do at a certain time: finding out that nothing goes forward, a ping, and the next filter.
+    async fn look_around(&mut self, connection: &mut Connection) -> Result<(), End> {
         let waited = connection.waits_since().elapsed();
         if waited >= self.stall() {
             let span = Millis(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
-            return Err(Trouble::Stalled { span });
+            return Err(Trouble::Stalled { span }.into());
+        }
+        if connection.ping_at <= Instant::now() {
+            connection.ping_at = Instant::now() + self.keep_alive();
+            self.send(connection, Request::PingReq(PingReq)).await?;
         }
         let turn = self.filters.tick(self.now());
-        self.subscribe(connection, &turn.subscribe)?;
-        Ok(turn.cured.and_then(|filter| self.topics(filter)).map(|topics| Happening::Cured { topics }))
-    }
-
-    fn alarm(&self, connection: &Connection) -> Instant {
-        let stalled = connection.waits_since() + self.stall();
-        match self.filters.deadline() {
-            Some(ms) => stalled.min(self.began + Duration::from_millis(ms)),
-            None => stalled,
+        self.subscribe(connection, &turn.subscribe).await?;
+        match turn.cured.and_then(|filter| self.topics(filter)) {
+            Some(topics) => self.tell(connection, Happening::Cured { topics }).await,
+            None => Ok(()),
         }
     }
 
-    fn subscribe(&self, connection: &mut Connection, filters: &[usize]) -> Result<(), Trouble> {
+    /// When there is something to do.
+    fn alarm(&self, connection: &Connection) -> Instant {
+        let due = (connection.waits_since() + self.stall()).min(connection.ping_at);
+        match self.filters.deadline() {
+            Some(ms) => due.min(self.began + Duration::from_millis(ms)),
+            None => due,
+        }
+    }
+
+    /// The same, or when leaving takes too long.
+    fn alarm_or(&self, connection: &Connection, leaving: Option<Instant>) -> Instant {
+        let next = self.alarm(connection);
+        leaving.map_or(next, |until| until.min(next))
+    }
+
+    async fn subscribe(&mut self, connection: &mut Connection, filters: &[usize]) -> Result<(), End> {
         for some in filters.chunks(FILTERS_PER_PACKET) {
             let wanted = some.iter().filter_map(|filter| self.settings.filters.get(*filter));
             let wanted = wanted.map(|filter| SubscribeFilter::new(filter.topics.clone(), qos(filter.qos)));
-            connection.client.try_subscribe_many(wanted).map_err(not_taken)?;
+            let request = Request::Subscribe(Subscribe::new_many(wanted));
             connection.flight.hand(Load::Subscribe { filters: some.to_vec() }, Instant::now());
+            self.send(connection, request).await?;
         }
         Ok(())
+    }
+
+    async fn publish(&mut self, connection: &mut Connection, outgoing: Outgoing) -> Result<(), End> {
+        let Outgoing { topic, payload, qos: wanted, retain, token } = outgoing;
+        let mut publish = Publish::from_bytes(topic, qos(wanted), payload);
+        publish.retain = retain;
+        connection.flight.hand(Load::Publish { token, qos: wanted }, Instant::now());
+        self.send(connection, Request::Publish(publish)).await
     }
 
     fn options(&mut self) -> Result<MqttOptions, SettingsError> {
@@ -407,7 +491,7 @@ impl Courier {
         };
         let mut options = MqttOptions::new(settings.client_id.clone(), host, port);
         options.set_transport(transport);
-        options.set_keep_alive(Duration::from_secs(settings.keep_alive.0 / 1000));
+        options.set_keep_alive(self.keep_alive());
         options.set_clean_session(true);
         options.set_max_packet_size(settings.incoming_bytes_max, settings.outgoing_bytes_max);
         options.set_inflight(RING);
@@ -425,12 +509,21 @@ impl Courier {
         Ok(options)
     }
 
-    fn understood(&self, polled: Option<Result<Event, rumqttc::ConnectionError>>) -> Result<Event, Trouble> {
+    fn understood(&self, polled: Option<Result<Event, ConnectionError>>) -> Result<Event, Trouble> {
         polled.ok_or(Trouble::Panicked)?.map_err(|error| Trouble::of(error, self.settings.incoming_bytes_max))
+    }
+
+    fn trouble(&self, error: StateError) -> Trouble {
+        Trouble::of(ConnectionError::MqttState(error), self.settings.incoming_bytes_max)
     }
 
     fn topics(&self, filter: usize) -> Option<String> {
         self.settings.filters.get(filter).map(|filter| filter.topics.clone())
+    }
+
+    fn keep_alive(&self) -> Duration {
+        // Whole seconds, as the broker was told.
+        Duration::from_secs(self.settings.keep_alive.0 / 1000)
     }
 
     fn stall(&self) -> Duration {
@@ -443,11 +536,51 @@ impl Courier {
 }
 
 impl Connection {
-    fn publish(&mut self, outgoing: Outgoing) -> Result<(), Trouble> {
-        let Outgoing { topic, payload, qos: wanted, retain, token } = outgoing;
-        self.client.try_publish(topic, qos(wanted), retain, payload).map_err(not_taken)?;
-        self.flight.hand(Load::Publish { token, qos: wanted }, Instant::now());
-        Ok(())
+    /// The next packet, as soon as there is one.
+    async fn read(&mut self) -> Result<Packet, StateError> {
+        match &mut self.events.network {
+            Some(network) => network.read().await,
+            None => Err(StateError::ConnectionAborted),
+        }
+    }
+
+    /// The next packet, if it is here already.
+    async fn read_on(&mut self) -> Option<Option<Result<Packet, StateError>>> {
+        tokio::select! {
+            biased;
+            read = caught(self.read()) => Some(read),
+            () = ready(()) => None,
+        }
+    }
+
+    /// Lets the client see to a packet, and writes what it answers.
+    async fn answer(&mut self, packet: Packet) -> Result<(), StateError> {
+        let answer = self.events.state.handle_incoming_packet(packet)?;
+        self.write_packet(answer).await
+    }
+
+    async fn acknowledge(&mut self, number: u16) -> Result<(), StateError> {
+        self.write_packet(Some(Packet::PubAck(PubAck::new(number)))).await
+    }
+
+    async fn write(&mut self, request: Request) -> Result<(), StateError> {
+        let packet = self.events.state.handle_outgoing_packet(request)?;
+        self.write_packet(packet).await
+    }
+
+    async fn write_packet(&mut self, packet: Option<Packet>) -> Result<(), StateError> {
+        match (&mut self.events.network, packet) {
+            (_, None) => Ok(()),
+            (Some(network), Some(packet)) => network.write(packet).await,
+            (None, Some(_)) => Err(StateError::ConnectionAborted),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), StateError> {
+        match &mut self.events.network {
+            Some(network) => network.flush().await,
+            None => Err(StateError::ConnectionAborted),
+        }
     }
 
     /// Since when something should have come forward: the broker's last sign of life, or what waits longest.
@@ -462,11 +595,6 @@ impl Drop for Courier {
     }
 }
 
-/// The client's queue has room for all that may be under way, so one that takes nothing is stuck.
-fn not_taken(_: rumqttc::ClientError) -> Trouble {
-    Trouble::Stalled { span: Millis(0) }
-}
-
 fn qos(qos: Qos) -> QoS {
     match qos {
         Qos::AtMostOnce => QoS::AtMostOnce,
@@ -479,6 +607,12 @@ async fn asked_to_leave(wishes: &mut watch::Receiver<Wishes>) {
     if wishes.wait_for(|wishes| wishes.stay == Stay::UntilSent).await.is_err() {
         std::future::pending::<()>().await;
     }
+}
+
+/// Waits until the caller wants to leave and has waited for long enough.
+async fn left(wishes: &mut watch::Receiver<Wishes>) {
+    asked_to_leave(wishes).await;
+    sleep(LEAVE).await;
 }
 
 /// `None` if the future panicked. The client is dropped then, so what it left half done doesn't matter.

@@ -2,8 +2,10 @@
 //!
 //! Full jitter: the wait is drawn evenly from nothing to the window, so a whole fleet that lost its broker in
 //! the same second comes back spread over the window. The window is the fleet's size over the connections
-//! that the broker can take in a second; the server knows both and sends it, signed. While tries fail the
-//! window doubles, up to a multiple.
+//! that the broker can take in a second; the server knows both and sends it, signed. While tries go on to
+//! fail the window doubles, up to a multiple. The first that fails doesn't widen it: who came too early to a
+//! broker that is being started is spread over the same window once more, and so all are back one window
+//! after the broker is.
 //!
 //! Not here: a clock or the system's randomness. The seed is the caller's, so a simulated fleet repeats itself.
 
@@ -45,7 +47,7 @@ impl Pause {
     }
 
     fn draw(&mut self) -> Millis {
-        let widest = self.window.0 << self.failures.min(DOUBLINGS_MAX);
+        let widest = self.window.0 << self.failures.saturating_sub(1).min(DOUBLINGS_MAX);
         // The high half of the product is even over 0..=widest, to within 2^-64.
         let product = u128::from(self.next()) * (u128::from(widest) + 1);
         Millis(u64::try_from(product >> 64).expect("a 128-bit number has 64 bits above its lower 64"))
@@ -86,7 +88,9 @@ mod tests {
     #[test]
     fn failing_widens_to_eight_windows_and_success_narrows_again() {
         let mut pause = Pause::new(7, Millis(1000));
-        for (failures, widest) in [(0, 1000), (1, 2000), (2, 4000), (3, 8000), (4, 8000), (u32::MAX, 8000)] {
+        for (failures, widest) in
+            [(0, 1000), (1, 1000), (2, 2000), (3, 4000), (4, 8000), (5, 8000), (u32::MAX, 8000)]
+        {
             pause.failures = failures;
             let largest = (0..1000).map(|_| pause.draw().0).max().unwrap();
             assert!((widest * 9 / 10..=widest).contains(&largest), "{largest} after {failures}");
