@@ -8,8 +8,10 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use crate::Failure;
 
 /// Nothing is dropped for a slow reader, and answers go out at once: what is compared is how fast is read, not who loses
-/// what.
-const SETTINGS: &str = "max_queued_messages 0\nmax_inflight_messages 0\nset_tcp_nodelay true\n";
+/// what. Nor is it looked whether somebody has a message already, by a subscription that overlaps: for each that gets it
+/// mosquitto compares the names of all who have it, and from thousands on does little else.
+const SETTINGS: &str =
+    "max_queued_messages 0\nmax_inflight_messages 0\nset_tcp_nodelay true\nallow_duplicate_messages true\n";
 const MESSAGE_BYTES_MAX: u32 = 256 * 1024;
 
 /// Raises how many files this process and what it starts may have open to what it is allowed, and says how many.

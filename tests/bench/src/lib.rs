@@ -24,7 +24,7 @@ pub use mqtt::{Kind, Packet, Publisher, acknowledge, connect, publish, subscribe
 pub use policy::{Signed, code_bytes, component, facts};
 pub use report::{Budget, Cell, Column, Output, Report};
 pub use steering::{Director, fleet};
-pub use subscriber::{Arrival, join_client, join_socket, rumqttc, socket};
+pub use subscriber::{Arrival, join_client, join_socket, rest, rumqttc, socket};
 
 /// Why something could not be measured.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::task::{JoinHandle, spawn_blocking};
+
 use crate::Failure;
 
 /// How long a broker may take to answer before the measurement is given up.
@@ -162,6 +164,12 @@ impl Publisher {
         } else {
             Err(format!("no acknowledgement: {answer:?}").into())
         }
+    }
+
+    /// The same beside whoever listens, who gets the publisher back. A broker acknowledges when it has sent to all, so who
+    /// waited for that on the thread that reads would read nothing until then.
+    pub fn keep_beside(mut self, topic: String, payload: Vec<u8>) -> JoinHandle<Result<Self, Failure>> {
+        spawn_blocking(move || self.keep(&topic, &payload).map(|()| self))
     }
 }
 

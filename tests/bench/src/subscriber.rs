@@ -18,13 +18,22 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::Notify,
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{Failure, Packet, acknowledge, connect, subscribe};
 
 /// How long all devices may take to connect, and to have one message.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The kernel holds acknowledgements back for up to 200 ms.
+const REST: Duration = Duration::from_millis(300);
+
+/// Lets a round be over before the next. Who has nothing to do between two of them would otherwise have the kernel's
+/// acknowledgements of the first in the second.
+pub async fn rest() {
+    sleep(REST).await;
+}
 
 /// Counts who has the message of this round, and when.
 #[derive(Debug, Default)]

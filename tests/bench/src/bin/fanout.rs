@@ -14,7 +14,7 @@ use backstay_memory::{Durability, Memory, Options};
 use backstay_model::{BootId, Channel, CohortId, DeviceId, Event, Millis, Mono, SlotStatus, Steer};
 use backstay_test_bench::{
     Arguments, Arrival, Budget, Cell, Column, Count, Director, Failure, Publisher, Rank, Report, Spread,
-    Versions, broker, fleet, join_client, join_socket, median, micros, percentile, processor_seconds,
+    Versions, broker, fleet, join_client, join_socket, median, micros, percentile, processor_seconds, rest,
     rumqttc, run, socket,
 };
 use backstay_test_stories::{release, settings};
@@ -89,9 +89,11 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
                     processor_seconds(broker.pid().ok_or("no broker")?)?,
                 ])
             };
+            rest().await;
             let (before, begun) = (taken()?, Instant::now());
-            publisher.keep(&cohort.topic, &payload)?;
+            let published = publisher.keep_beside(cohort.topic.clone(), payload);
             let last = *cohort.arrival.all().await?.last().ok_or("there is no device")?;
+            publisher = published.await??;
             cohort.spans.push(last.duration_since(begun).as_secs_f64());
             for ((times, after), before) in cohort.taken.iter_mut().zip(taken()?).zip(before) {
                 times.push((after - before) * 1e6 / devices as f64);

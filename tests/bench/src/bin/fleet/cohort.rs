@@ -11,14 +11,11 @@ use std::{
 
 use backstay_model::{Channel, CohortId, Millis};
 use backstay_test_bench::{
-    Director, Failure, Publisher, Rank, fleet, join_client, join_socket, percentile, processor_seconds,
+    Director, Failure, Publisher, Rank, fleet, join_client, join_socket, percentile, processor_seconds, rest,
     rumqttc, socket,
 };
 use backstay_wire::Topic;
-use tokio::{
-    task::{JoinSet, spawn_blocking},
-    time::sleep,
-};
+use tokio::{task::JoinSet, time::sleep};
 
 use crate::device::{Device, Watch};
 
@@ -158,15 +155,15 @@ impl Cohort {
     pub async fn round(
         &mut self,
         shared: &mut Shared,
-        mut publisher: Publisher,
+        publisher: Publisher,
         rounds: &mut Rounds,
     ) -> Result<Publisher, Failure> {
         let payload = self.expect(shared)?;
         self.watch.goes_on.send_replace(false);
+        rest().await;
         let before = taken(shared.broker)?;
-        let (begun, topic) = (Instant::now(), self.topic.clone());
-        // Beside them: a broker acknowledges when it has sent to all, and until then nobody here would read.
-        let published = spawn_blocking(move || publisher.keep(&topic, &payload).map(|()| publisher));
+        let begun = Instant::now();
+        let published = publisher.keep_beside(self.topic.clone(), payload);
         let times = self.watch.arrival.all_within(PATIENCE).await?;
         let publisher = published.await??;
         // What they acknowledge is read by the broker for as long again; it belongs to the message.

@@ -54,7 +54,7 @@ const COUNTS: &[Count] = &[
     },
     Count {
         name: "rate",
-        default: 500,
+        default: 250,
         least: 0,
         most: 100_000,
         help: "devices a second that are to come back to a broker that was killed; 0: it isn't killed",
