@@ -438,6 +438,23 @@ impl Fleet {
         self.sky.outage_until = self.sky.now + span.0;
     }
 
+    /// For so long no probe can be run anywhere, what everybody depends on looks gone, and every machine says that it is in trouble.
+    pub fn alarms_falsely(&mut self, span: Millis) {
+        self.sky.alarm_until = self.sky.now + span.0;
+    }
+
+    /// Each device of a rack has a fault of its own, which so many restarts mend. Gives how many there are.
+    pub fn breaks_a_rack(&mut self, rack: usize, restarts: u32) -> usize {
+        let size = self.units.len().div_ceil(RACKS);
+        self.units.iter_mut().skip(rack * size).take(size).map(|unit| unit.falls_sick(restarts)).count()
+    }
+
+    /// How many devices have a fault of their own.
+    #[must_use]
+    pub fn that_are_sick(&self) -> usize {
+        self.units.iter().filter(|unit| unit.is_sick()).count()
+    }
+
     /// The broker is gone for so long.
     pub fn loses_the_broker(&mut self, span: Millis) {
         self.broker_stops(span.0);

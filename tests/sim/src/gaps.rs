@@ -8,13 +8,14 @@ use std::{cell::RefCell, fmt};
 pub enum Gap {
     /// A device says after a start that it doesn't know yet how it does, and once it knows says so only if it connects anew.
     HealthUntold,
-    /// A device that is thawed, and frozen or excluded again in the same step, says that it is settled.
-    ThawedWord,
+    /// What a device says in the middle of a step isn't corrected where it stands at the step's end as it stood before it: one that
+    /// is thawed and freezes again at once says that it is settled.
+    EarlyWord,
 }
 
 impl Gap {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::HealthUntold, Self::ThawedWord];
+    pub const ALL: &[Self] = &[Self::HealthUntold, Self::EarlyWord];
 
     /// For people.
     #[must_use]
@@ -23,8 +24,8 @@ impl Gap {
             Self::HealthUntold => {
                 "a rollout was held, or a freeze kept, for a health that the device never said it has again"
             }
-            Self::ThawedWord => {
-                "a device that was thawed, and frozen or excluded again in the same step, said that it is settled"
+            Self::EarlyWord => {
+                "a device that left off and began again in one step, such as one that was thawed and froze at once, said that it is settled"
             }
         }
     }

@@ -103,7 +103,7 @@ fn view(fleet: &Fleet, n: usize) -> Result<(), Broken> {
     let shore = &fleet.shores[n];
     let seen = shore.cohort.overview(shore.mono(fleet.sky.now));
     let mine: Vec<_> = fleet.units.iter().filter(|unit| unit.cohort == n).collect();
-    if mine.iter().any(|unit| unit.witness.misspoke) && excused(Gap::ThawedWord) {
+    if mine.iter().any(|unit| unit.witness.misspoke) && excused(Gap::EarlyWord) {
         return Ok(());
     }
     let sees = |what: &str, seen: u32, is: usize| {
@@ -174,7 +174,12 @@ fn ends(fleet: &Fleet, n: usize) -> Result<(), Broken> {
 fn is_untold(fleet: &Fleet, n: usize) -> bool {
     let shore = &fleet.shores[n];
     let Some(steer) = shore.cohort.helm().steer() else { return false };
-    let mut words = fleet.units.iter().filter(|unit| unit.cohort == n && unit.slots.booted == steer.release);
+    // Only of those within reach the server asks how they are.
+    let reached = |unit: &&crate::unit::Unit| {
+        steer.selector.means(unit.labels()) && Reach::to_hold(&steer.rollout, unit.id()) <= steer.reach
+    };
+    let mine = fleet.units.iter().filter(|unit| unit.cohort == n && unit.slots.booted == steer.release);
+    let mut words = mine.filter(reached);
     words.all(|unit| fleet.last_word(unit.number).is_none_or(|report| report.health == Health::Unknown))
 }
 

@@ -553,6 +553,10 @@ impl Unit {
         }
     }
 
+    pub(crate) const fn is_sick(&self) -> bool {
+        self.program.sick.is_some()
+    }
+
     /// It has a fault of its own, which so many restarts mend.
     pub(crate) const fn falls_sick(&mut self, needs: u32) {
         self.program.sick = Some(needs);
@@ -571,6 +575,8 @@ impl Unit {
         let refuses = self.behaviour(sky) == Some(Behaviour::DoesNotBoot);
         if on_trial && (refuses || sky.strikes(Mark::FlatBoot)) {
             let confirmed = self.slots.confirmed.clone();
+            // It didn't come up here, whatever the device remembers of it.
+            self.witness.failed.insert(self.slots.booted.digest);
             self.switches_to(&confirmed, now);
             self.witness.fell_back = true;
         }

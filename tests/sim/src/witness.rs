@@ -64,6 +64,8 @@ pub(crate) struct Witness {
     pub(crate) held: bool,
     /// What it said last of where it stands was not so.
     pub(crate) misspoke: bool,
+    /// Where it stood after its last step.
+    stood: Option<Standing>,
     /// Switches of release, ever.
     pub(crate) moved: u64,
     /// Rollouts whose release was left here.
@@ -117,6 +119,7 @@ impl Witness {
             excluded: None,
             held: false,
             misspoke: false,
+            stood: None,
             moved: 0,
             left: BTreeSet::new(),
             generation: 0,
@@ -206,17 +209,16 @@ impl Witness {
                     })?;
                 }
                 Effect::Report(report) => {
-                    let told = |effect: &Effect| {
-                        matches!(effect, Effect::Record(Event::Told { word: Word::Thaw, .. }))
-                    };
-                    self.misspoke = report.standing != scene.device.standing()
-                        && effects.iter().any(told)
-                        && excused(Gap::ThawedWord);
+                    let stands = scene.device.standing();
+                    // Only a change from the step before would have been said again at the end of this one.
+                    self.misspoke =
+                        report.standing != stands && self.stood == Some(stands) && excused(Gap::EarlyWord);
                     self.reads_report(scene, report)?;
                 }
                 Effect::Ask { .. } | Effect::Vet { .. } => {}
             }
         }
+        self.stood = Some(scene.device.standing());
         let generation = scene.device.steering().map_or(0, |steer| steer.generation.0);
         holds(rule::GENERATION_GROWS, generation >= self.generation, || {
             format!("{generation} came after {}", self.generation)

@@ -21,6 +21,22 @@ fn a_dependency_that_is_gone_moves_nobody() {
     fleet.run().unwrap();
 }
 
+/// Every alarm rings, and none of it is so: nobody moves. Then a whole rack has a fault of its own: all of it is mended, and
+/// nobody goes home for that.
+#[test]
+fn a_false_alarm_moves_nobody_and_a_broken_rack_is_mended() {
+    let mut fleet = Fleet::told(5, Size::of(400, 0.1), Weather::calm(), &[None]);
+    fleet.waits(hours(1)).unwrap();
+    fleet.alarms_falsely(hours(3));
+    fleet.waits(hours(6)).unwrap();
+    assert_eq!((fleet.that_moved(), fleet.run_release(0)), (0, 400));
+    assert_eq!(fleet.breaks_a_rack(3, 2), 50);
+    assert_eq!(fleet.that_are_sick(), 50);
+    fleet.waits(hours(6)).unwrap();
+    assert_eq!((fleet.that_are_sick(), fleet.that_moved()), (0, 0));
+    fleet.run().unwrap();
+}
+
 /// A release that fails an hour after it came up: the first wave meets with it, and the others never do.
 #[test]
 fn a_bad_release_stays_with_the_first_wave() {
