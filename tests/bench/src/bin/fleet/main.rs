@@ -54,10 +54,10 @@ const COUNTS: &[Count] = &[
     },
     Count {
         name: "rate",
-        default: 250,
+        default: 150,
         least: 0,
         most: 100_000,
-        help: "devices a second that are to come back to a broker that was killed; 0: it isn't killed",
+        help: "devices a second that are to come back to a broker that was killed, which is what it can take; 0: it isn't killed",
     },
 ];
 
