@@ -4,16 +4,19 @@
 //! call learns nothing from how their path or body is taken. There is no route without an [`Access`], because the router is
 //! made of these. Not here: which routes there are (`routes`, `target_routes`), and whose token is whose (`token`).
 
+use std::time::Duration;
+
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
     handler::Handler,
-    http::{HeaderValue, Method, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
 use backstay_model::Name;
+use tower_http::timeout::TimeoutLayer;
 
 use crate::{ApiError, Role, Tokens, routes::Desk};
 
@@ -29,6 +32,9 @@ pub(crate) enum Access {
     Least(Role),
 }
 
+/// How long a call may take where a route says nothing else.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// One call, and what it takes.
 pub(crate) struct Route {
     /// How it is asked. What is asked with GET may be asked with HEAD.
@@ -40,6 +46,7 @@ pub(crate) struct Route {
     pub(crate) access: Access,
     /// The largest body, in bytes.
     pub(crate) body_max: usize,
+    timeout: Duration,
     does: MethodRouter<Desk>,
 }
 
@@ -57,12 +64,17 @@ impl Route {
     }
 
     fn new(method: Method, path: &'static str, access: Access, does: MethodRouter<Desk>) -> Self {
-        Self { method, path, access, body_max: BODY_BYTES_MAX, does }
+        Self { method, path, access, body_max: BODY_BYTES_MAX, timeout: CALL_TIMEOUT, does }
     }
 
     /// The same with another bound for its body.
     pub(crate) fn body_max(self, body_max: usize) -> Self {
         Self { body_max, ..self }
+    }
+
+    /// The same with another time that it may take.
+    pub(crate) fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Adds it to a router, behind what it takes.
@@ -72,7 +84,8 @@ impl Route {
             Access::Anybody => does,
             Access::Least(least) => does.route_layer(from_fn_with_state((tokens.clone(), least), admit)),
         };
-        router.route(self.path, guarded)
+        let timeout = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, self.timeout);
+        router.route(self.path, guarded.route_layer(timeout))
     }
 }
 

@@ -11,21 +11,24 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use backstay_model::{Channel, CohortId, DeviceId, Digest};
+use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use tower::ServiceExt;
-use tower_http::{services::ServeFile, timeout::TimeoutLayer};
+use tower_http::services::ServeFile;
 
 use crate::{
-    ApiError, Call, Calls, CloseRequest, EnrolAnswer, Kind, LiftRequest, Operation, Role, Shelf,
+    ApiError, Call, Calls, CloseRequest, EnrolAnswer, Kind, LiftRequest, Operation, Role, Shelf, ShelfError,
     StartRollout, Tokens, WordRequest, front,
     route::{Access, Route},
     target_routes::target_routes,
 };
 
-/// The largest artifact that may be uploaded, in bytes.
-const ARTIFACT_BYTES_MAX: usize = 512 << 20;
-/// How long a call may take.
-const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The largest artifact that may be uploaded, in bytes: a whole system is one.
+const ARTIFACT_BYTES_MAX: usize = 4 << 30;
+/// How long an upload may take.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(3600);
+/// How long nothing may come of one.
+const UPLOAD_STALL: Duration = Duration::from_secs(30);
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -39,12 +42,7 @@ pub(crate) struct Desk {
 pub fn routes(calls: Calls, tokens: Tokens, artifacts: Shelf, statements: Shelf) -> Router {
     let desk = Desk { calls, artifacts, statements };
     let stand = |router, route: Route| route.stands_in(router, &tokens);
-    all()
-        .into_iter()
-        .fold(Router::new(), stand)
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, CALL_TIMEOUT))
-        .layer(from_fn(front::look))
-        .with_state(desk)
+    all().into_iter().fold(Router::new(), stand).layer(from_fn(front::look)).with_state(desk)
 }
 
 /// All of them: there is no other way into the router.
@@ -55,7 +53,9 @@ fn all() -> Vec<Route> {
         Route::get("/healthz", anybody, async || "ok"),
         Route::post("/v1/enrol", anybody, enrol),
         Route::get("/v1/artifacts/{digest}", anybody, artifact),
-        Route::put("/v1/artifacts/{digest}", operator, upload).body_max(ARTIFACT_BYTES_MAX),
+        Route::put("/v1/artifacts/{digest}", operator, upload)
+            .body_max(ARTIFACT_BYTES_MAX)
+            .timeout(UPLOAD_TIMEOUT),
         Route::get("/v1/releases/{digest}", anybody, statement),
         Route::get("/v1/fleet", viewer, fleet),
         Route::get("/v1/releases", viewer, releases),
@@ -112,7 +112,7 @@ async fn artifact(
 
 async fn statement(State(desk): State<Desk>, Path(digest): Path<String>) -> Result<Response, ApiError> {
     let digest = parse::<Digest>(&digest)?;
-    let unreadable = |error: crate::ShelfError| ApiError::new(Kind::Unavailable, error.to_string());
+    let unreadable = |error: ShelfError| ApiError::new(Kind::Unavailable, error.to_string());
     match desk.statements.get(&digest).map_err(unreadable)? {
         Some(statement) => Ok(statement.into_response()),
         None => Err(ApiError::new(
@@ -125,19 +125,32 @@ async fn statement(State(desk): State<Desk>, Path(digest): Path<String>) -> Resu
 async fn upload(
     State(desk): State<Desk>,
     Path(digest): Path<String>,
-    body: axum::body::Body,
+    mut body: axum::body::Body,
 ) -> Result<StatusCode, ApiError> {
     let digest = parse::<Digest>(&digest)?;
-    let bytes = axum::body::to_bytes(body, ARTIFACT_BYTES_MAX).await;
-    let bytes =
-        bytes.map_err(|error| ApiError::new(Kind::Usage, format!("the upload broke off: {error}")))?;
-    if !crate::shelf::is(&bytes, &digest) {
-        return Err(ApiError::new(Kind::Untrusted, format!("what was uploaded is not {digest}")));
-    }
-    desk.artifacts.put(&digest, &bytes).map_err(|error| {
+    let not_kept = |error: ShelfError| {
         let why = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
         ApiError::new(Kind::Unavailable, format!("{error}: {why}"))
-    })?;
+    };
+    let mut incoming = desk.artifacts.receive(&digest).await.map_err(not_kept)?;
+    let broke_off = |why: String| ApiError::new(Kind::Usage, format!("the upload broke off: {why}"));
+    let mut length = 0;
+    loop {
+        let piece = tokio::time::timeout(UPLOAD_STALL, body.frame()).await;
+        let piece = piece.map_err(|_| broke_off(format!("nothing came for {} s", UPLOAD_STALL.as_secs())))?;
+        let Some(piece) = piece.transpose().map_err(|error| broke_off(error.to_string()))? else { break };
+        // Whatever else comes behind a body says nothing of the artifact.
+        let Ok(bytes) = piece.into_data() else { continue };
+        length += bytes.len();
+        if length > ARTIFACT_BYTES_MAX {
+            let why = format!("an artifact has at most {ARTIFACT_BYTES_MAX} bytes");
+            return Err(ApiError::new(Kind::Usage, why));
+        }
+        incoming.write(&bytes).await.map_err(not_kept)?;
+    }
+    if !incoming.keep().await.map_err(not_kept)? {
+        return Err(ApiError::new(Kind::Untrusted, format!("what was uploaded is not {digest}")));
+    }
     Ok(StatusCode::CREATED)
 }
 

@@ -7,9 +7,12 @@ use std::{
     error, fmt, fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use backstay_model::Digest;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
 
 /// A folder of files by their digest.
 #[derive(Clone, Debug)]
@@ -38,13 +41,20 @@ impl error::Error for ShelfError {
 }
 
 impl Shelf {
-    /// The shelf in `dir`, made if it isn't there.
+    /// The shelf in `dir`, made if it isn't there. What never came whole is cleared away.
     ///
     /// # Errors
     /// If it can't be made.
     pub fn open(dir: impl Into<PathBuf>) -> io::Result<Self> {
         let dir = dir.into();
         fs::create_dir_all(&dir)?;
+        for entry in fs::read_dir(&dir)?.flatten() {
+            if entry.file_name().to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(".new"))
+            {
+                // It is in nobody's way.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
         Ok(Self { dir })
     }
 
@@ -77,10 +87,29 @@ impl Shelf {
             let mut file = fs::File::create(&beside)?;
             file.write_all(bytes)?;
             file.sync_all()?;
-            fs::rename(&beside, self.path(digest))?;
-            fs::File::open(&self.dir)?.sync_all()
+            self.settle(&beside, digest)
         };
         write().map_err(failed)
+    }
+
+    /// Moves what is whole and durable beside its place into it.
+    fn settle(&self, beside: &Path, digest: &Digest) -> io::Result<()> {
+        fs::rename(beside, self.path(digest))?;
+        fs::File::open(&self.dir)?.sync_all()
+    }
+
+    /// Begins to take in what is said to have this digest, a piece at a time.
+    ///
+    /// # Errors
+    /// If the disk doesn't take it.
+    pub(crate) async fn receive(&self, digest: &Digest) -> Result<Incoming, ShelfError> {
+        // Two may bring the same at the same time.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let beside = self.dir.join(format!(".{digest}.{count}.new"));
+        let file = tokio::fs::File::create(&beside).await;
+        let file = file.map_err(|source| ShelfError { what: "keep", digest: *digest, source })?;
+        Ok(Incoming { shelf: self.clone(), digest: *digest, beside, file, sum: Sha256::new() })
     }
 
     /// What is under a name; none if nothing is.
@@ -102,8 +131,51 @@ impl Shelf {
     }
 }
 
-/// Whether `bytes` have this digest.
-pub(crate) fn is(bytes: &[u8], digest: &Digest) -> bool {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(bytes).as_slice() == digest.0
+/// What is on its way onto the shelf. Dropped before it is kept, nothing of it stays.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    shelf: Shelf,
+    digest: Digest,
+    beside: PathBuf,
+    file: tokio::fs::File,
+    sum: Sha256,
+}
+
+impl Incoming {
+    fn failed(&self) -> impl Fn(io::Error) -> ShelfError + use<> {
+        let digest = self.digest;
+        move |source| ShelfError { what: "keep", digest, source }
+    }
+
+    /// Takes in the next piece.
+    ///
+    /// # Errors
+    /// If the disk doesn't take it.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result<(), ShelfError> {
+        self.sum.update(bytes);
+        self.file.write_all(bytes).await.map_err(self.failed())
+    }
+
+    /// That was all of it: whether it is what it was said to be. Only then it is on the shelf, durably.
+    ///
+    /// # Errors
+    /// If the disk doesn't take it.
+    pub(crate) async fn keep(mut self) -> Result<bool, ShelfError> {
+        let failed = self.failed();
+        let sum = std::mem::take(&mut self.sum).finalize();
+        if sum.as_slice() != self.digest.0 {
+            return Ok(false);
+        }
+        self.file.flush().await.map_err(&failed)?;
+        self.file.sync_all().await.map_err(&failed)?;
+        self.shelf.settle(&self.beside, &self.digest).map_err(&failed)?;
+        Ok(true)
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        // Once it is kept it is there under its name alone.
+        let _ = fs::remove_file(&self.beside);
+    }
 }

@@ -5,6 +5,7 @@ mod bytes;
 mod paths;
 mod roles;
 mod sizes;
+mod uploads;
 
 use axum::{
     body::Body,

@@ -26,6 +26,8 @@ use crate::{Exit, Failure, file, printer::warn};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a call may take. The server gives up after 60 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(70);
+/// How long an upload may take: a little longer than the server lets it.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(3610);
 /// The largest answer in JSON, in bytes: a fleet of 100,000 devices.
 const JSON_BYTES_MAX: u64 = 128 << 20;
 /// The most evidence of a device, in bytes: what the server keeps of one.
@@ -128,7 +130,7 @@ impl Client {
     }
 
     pub(crate) fn put_file(&self, path: &str, file: &File) -> Result<(), Failure> {
-        self.ask(Method::PUT, path, "application/octet-stream", file).map(drop)
+        self.ask_within(Some(UPLOAD_TIMEOUT), Method::PUT, path, "application/octet-stream", file).map(drop)
     }
 
     /// The bytes at `path`, and what the header `name` says.
@@ -157,6 +159,18 @@ impl Client {
         kind: &str,
         body: impl AsSendBody,
     ) -> Result<Response<Body>, Failure> {
+        self.ask_within(None, method, path, kind, body)
+    }
+
+    /// With another time for this call.
+    fn ask_within(
+        &self,
+        timeout: Option<Duration>,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: impl AsSendBody,
+    ) -> Result<Response<Body>, Failure> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.server))
@@ -167,7 +181,11 @@ impl Client {
         let request = request
             .body(body)
             .map_err(|_| Failure::new(Exit::Usage, "the token file holds what no header can carry"))?;
-        let answer = self.agent.run(request).map_err(|why| self.unreachable(why))?;
+        let answer = match timeout {
+            None => self.agent.run(request),
+            Some(_) => self.agent.run(self.agent.configure_request(request).timeout_global(timeout).build()),
+        };
+        let answer = answer.map_err(|why| self.unreachable(why))?;
         if answer.status().is_success() { Ok(answer) } else { Err(self.refused(answer)) }
     }
 
