@@ -85,7 +85,7 @@ impl Device {
     /// Takes one input at `now`, changes state, and says what is to be done, in order.
     pub fn step(&mut self, now: Mono, input: Input) -> Vec<Effect> {
         let mut out = Effects::new();
-        let before = self.standing();
+        let before = (self.standing(), self.health());
         match input {
             Input::Up { boot, slots } => self.up(now, boot, slots, &mut out),
             Input::Crashed => self.crashed(),
@@ -104,7 +104,16 @@ impl Device {
             Input::Tick => {}
         }
         self.wake(now, &mut out);
-        if self.standing() != before {
+        // What was reported in the middle of the step may be true no more.
+        let told = out.iter().rev().find_map(|effect| match effect {
+            Effect::Report(report) => Some((report.standing, report.health)),
+            Effect::Record(_)
+            | Effect::Ask { .. }
+            | Effect::Vet { .. }
+            | Effect::Run { .. }
+            | Effect::Abandon { .. } => None,
+        });
+        if (self.standing(), self.health()) != told.unwrap_or(before) {
             self.report(now, &mut out);
         }
         out

@@ -3,8 +3,8 @@
 
 use backstay_core::{Device, DeviceSettings, Freshness, Input, Watermarks};
 use backstay_model::{
-    Cause, CohortId, Direction, Event, Generation, InfraKind, Millis, Mono, Reach, Refused, Standing, Task,
-    Word,
+    Cause, CohortId, Direction, Event, Generation, Health, InfraKind, Millis, Mono, Reach, Refused, Standing,
+    Task, Word,
 };
 use backstay_test_stories::{Behaviour, Policy, Recorded, World, is_told_as, release, settings};
 
@@ -132,6 +132,37 @@ fn on_its_last_resort_a_device_turns_home_once_and_then_waits_for_somebody() {
     world.behaves("1.5.0", Behaviour::Healthy).is_rescued().waits(24 * 3600);
     assert_eq!((world.runs(), world.report.as_ref().unwrap().standing), ("1.5.0", Standing::Settled));
     assert_eq!(world.count(home), 1);
+}
+
+/// After a start nothing is known yet of how a device does. Once it is, that is said, though it stands where it stood.
+#[test]
+fn how_a_device_does_is_said_once_it_is_known_again() {
+    let mut world = World::new("1.4.0");
+    let health = |world: &World| world.report.as_ref().unwrap().health;
+    world.waits(60);
+    assert_eq!(health(&world), Health::Good);
+    world.loses_power();
+    assert_eq!(health(&world), Health::Unknown);
+    world.waits(30);
+    assert_eq!(health(&world), Health::Good);
+}
+
+/// It is told to go on, and yet it is steered to where there is no way: in one step it is thawed and freezes again. What it says
+/// last is what is so.
+#[test]
+fn a_device_that_freezes_again_at_once_says_so() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(200);
+    assert_eq!(world.confirmed(), "1.5.0");
+    let mut home = world.steer("r-1", "1.5.0", Direction::Home);
+    home.back = Some(release("1.3.0"));
+    world.hears(home, Freshness::Fresh).waits(3600);
+    let standing = |world: &World| (world.report.as_ref().unwrap().standing, world.device().standing());
+    let (told, is) = standing(&world);
+    assert_eq!(told, is);
+    world.tells(Word::Thaw);
+    let (told, is) = standing(&world);
+    assert_eq!(told, is);
 }
 
 /// Half-way through the trial the boot falls back while the agent is off.

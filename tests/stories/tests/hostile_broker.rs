@@ -408,21 +408,11 @@ fn a_thief_without_operators_turns_back_nobody_who_has_long_been_well() {
 }
 
 /// Every good release is healthy for as long as it runs here, so what left one backwards was an order.
-///
-/// Not yet (docs/security.md, T2): right after a start, before a window has been seen, nothing is known of how a release does, and the
-/// server's word alone is followed. Those turns are passed over here.
 fn turns_back_only_the_young(party: &Party) -> Result<(), String> {
-    let window = settings().window;
-    let (mut confirmed, mut started) = ((digest("1.4.0"), 0), 0);
+    let mut confirmed = (digest("1.4.0"), 0);
     for step in &party.world.steps {
         for event in &step.events {
-            if let Event::Started { .. } = event {
-                started = step.at.0;
-            }
             let Event::CameHome { from, .. } = event else { continue };
-            if step.at.0 - started <= window.0 {
-                continue;
-            }
             let long = step.at.0.saturating_sub(confirmed.1);
             // What is counted is the windows in which it was seen to be good: a few are lost with power.
             if from.digest == confirmed.0 && long > (SECOND_SECS + 600) * 1000 {

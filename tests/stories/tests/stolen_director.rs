@@ -84,6 +84,19 @@ fn a_restart_does_not_make_a_release_young() {
     assert_eq!(world.runs(), "1.5.0");
 }
 
+/// Who can cut a device's power as well has it not know, for a window, how what it runs does. That opens no way home.
+#[test]
+fn a_power_cut_does_not_stand_in_for_the_second_signature() {
+    let mut world = careful();
+    world.waits(HOUR).steers("r-1", "1.5.0", Direction::Home).waits(60);
+    for _ in 0..5 {
+        world.loses_power().waits(7);
+        assert_eq!(world.runs(), "1.5.0");
+    }
+    world.waits(HOUR);
+    assert_eq!((world.runs(), refusals(&world)), ("1.5.0", 1));
+}
+
 /// Going forward asks for one signature, however long what runs has been good.
 #[test]
 fn forward_needs_no_second_signature() {

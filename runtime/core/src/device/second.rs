@@ -2,7 +2,7 @@
 //! signature, by operators.
 //!
 //! The server's key is online, and whoever steals it can send home. While a release is young that is what it is for. One
-//! that has been confirmed for long and does well is another matter: there is no hurry, so people with keys that are
+//! that has been confirmed for long and isn't seen to do badly is another matter: there is no hurry, so people with keys that are
 //! offline have to agree. The device's own way home asks nobody, and going forward asks for one signature only.
 //!
 //! Not here: the signatures (`trust`), and where home is (`homing`).
@@ -63,7 +63,9 @@ impl Device {
             Some(_) | None => return false,
         };
         let seconded = self.state.tenure.seconded == Some(steer.generation);
-        if seconded || good_for < long || self.health() != Health::Good {
+        // Whoever can cut its power could else have it not know, for a window, how it does.
+        let does_badly = self.health() == Health::Bad || self.state.ladder.attempts() > 0;
+        if seconded || good_for < long || does_badly {
             return false;
         }
         if self.state.tenure.waits != Some(steer.generation) {
