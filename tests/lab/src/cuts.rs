@@ -340,8 +340,10 @@ impl fmt::Display for Tally {
             f,
             "  records      {acknowledged} were said to be durable; {lost} of them lost, by {losses} cuts"
         )?;
-        let told = self.told.iter().map(|(told, count)| format!("\"{told}\" {count} times")).collect();
-        writeln!(f, "  journal      said {} of what a cut tore", list(told))?;
+        let told: Vec<_> =
+            self.told.iter().map(|(told, count)| format!("\"{told}\" {count} times")).collect();
+        let told = if told.is_empty() { "nothing".into() } else { list(told) };
+        writeln!(f, "  journal      said {told} of what a cut tore")?;
         write!(f, "  wrong        {}", self.wrong.len())?;
         self.wrong.iter().take(10).try_for_each(|why| write!(f, "\n               {why}"))
     }
