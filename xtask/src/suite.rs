@@ -40,6 +40,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("stories", &["tests/stories"]),
     ("wire", &["tests/wire"]),
     ("sim", &["tests/sim"]),
+    ("models", &["tests/model"]),
     ("bench", &["tests/bench", "tests/judge"]),
     ("faults", &["tests/faults"]),
     ("attacks", &["tests/attacks"]),
