@@ -89,7 +89,20 @@ impl Device {
     /// # Errors
     /// If it can't be started.
     pub fn start(&mut self) -> Result<(), Trouble> {
-        let mut command = Command::new(&self.agent);
+        self.start_by(Command::new(&self.agent))
+    }
+
+    /// Starts the agent by a program that makes its surroundings, and becomes the agent: that is its last argument so far.
+    ///
+    /// # Errors
+    /// If it can't be started.
+    pub fn start_within(&mut self, program: &str, arguments: &[&str]) -> Result<(), Trouble> {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(&self.agent);
+        self.start_by(command)
+    }
+
+    fn start_by(&mut self, mut command: Command) -> Result<(), Trouble> {
         command.arg("--config").arg(self.dir.join("agent.toml")).arg("run");
         self.process = Some(Process::start(command, &self.log())?);
         Ok(())

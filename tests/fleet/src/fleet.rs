@@ -212,8 +212,21 @@ impl Fleet {
     /// # Errors
     /// If it doesn't.
     pub fn start_server(&mut self) -> Result<(), Trouble> {
+        self.start_server_by(Command::new(self.layout.programs.join("backstay")))
+    }
+
+    /// The same, by a program that makes its surroundings, and becomes the server: that is its last argument so far.
+    ///
+    /// # Errors
+    /// If it doesn't answer.
+    pub fn start_server_within(&mut self, program: &str, arguments: &[&str]) -> Result<(), Trouble> {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(self.layout.programs.join("backstay"));
+        self.start_server_by(command)
+    }
+
+    fn start_server_by(&mut self, mut command: Command) -> Result<(), Trouble> {
         let dir = self.layout.dir.join("server");
-        let mut command = Command::new(self.layout.programs.join("backstay"));
         command.arg("serve").arg("--config").arg(dir.join("backstay.toml"));
         self.server = Some(Process::start(command, &dir.join("log"))?);
         let cli = self.cli.clone();
@@ -251,16 +264,24 @@ impl Fleet {
     /// # Errors
     /// If that doesn't work out.
     pub fn add(&mut self, name: &str, cohort: &str) -> Result<(), Trouble> {
+        let mut device = self.make(name, cohort)?;
+        device.start()?;
+        self.devices.push(device);
+        Ok(())
+    }
+
+    /// Makes a device, with a one-time token, that isn't started and isn't one of [`Fleet::devices`] yet.
+    ///
+    /// # Errors
+    /// If that doesn't work out.
+    pub fn make(&self, name: &str, cohort: &str) -> Result<Device, Trouble> {
         if stop_wanted() {
             return Err(Trouble("stopped by a signal".into()));
         }
         let minted = self.cli.ask(&["enrol", "token", "--device", name, "--cohort", cohort])?;
         let token = minted["token"].as_str().ok_or_else(|| Trouble(format!("no token came: {minted}")))?;
         let port = free_port().map_err(trouble("no port is free"))?;
-        let mut device = Device::make(&self.layout, name, cohort, token, port)?;
-        device.start()?;
-        self.devices.push(device);
-        Ok(())
+        Device::make(&self.layout, name, cohort, token, port)
     }
 
     /// All that the server knows.

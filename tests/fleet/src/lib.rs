@@ -4,12 +4,14 @@
 //! programs that ship, told by documented settings to be quicker. Not here: a story (`demo`, and the tests).
 
 mod broker;
+mod built;
 mod cli;
 mod device;
 mod fleet;
 mod process;
 
 pub use broker::Broker;
+pub use built::{Built, built};
 pub use cli::Cli;
 pub use device::Device;
 pub use fleet::{Build, Fleet, Layout, Pace, Tls, VERSIONS};

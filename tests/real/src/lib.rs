@@ -1,14 +1,13 @@
 //! What the tests against real programs share: starting such a program, and ending it.
 //!
 //! Here: mosquitto, PostgreSQL with a table and those who write to it, Prometheus, a registry, an sshd, HAProxy, doubles of a flag
-//! server and of a pager, the programs that were built, somebody who asks our server, and what a page shows of a console. A program
+//! server and of a pager, somebody who asks our server, and what a page shows of a console. A program
 //! that isn't installed makes its tests print why they were skipped, and pass; the tier that runs them on purpose looks at the output.
 //!
 //! Not here: what is tested; that stands in `tests/`, one file for each thing outside.
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failed assumption fails the test"))]
 #![expect(clippy::panic, reason = "a program that doesn't start fails the test that needs it")]
 
-mod built;
 mod caller;
 mod certificates;
 mod console;
@@ -23,7 +22,7 @@ mod registry;
 mod sshd;
 mod writers;
 
-pub use built::{Built, built};
+pub use backstay_test_fleet::{Built, built};
 pub use caller::Caller;
 pub use certificates::Certificates;
 pub use console::{Shown, commands};
