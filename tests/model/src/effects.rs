@@ -22,7 +22,7 @@ const TICKET: Ticket = Ticket(1);
 /// What the run has to do, at once.
 const DEEDS: usize = 2;
 /// What is left after the power went in an operation.
-const SURVIVALS: [Survival; 3] = [Survival::All, Survival::Synced, Survival::Torn(100)];
+const SURVIVALS: [Survival; 3] = [Survival::All, Survival::Synced, Survival::Torn(512)];
 
 /// What is broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,17 +183,24 @@ struct Running {
     broken: Broken,
     /// Times that the power goes, or the process.
     crashes: u8,
+    /// What follows from the end of the run is recorded in the same commit, and the core's state with the last record of it.
+    more: bool,
 }
 
 /// What the core keeps of the run, with the record after which it is so.
 const OPEN: &[u8] = b"open";
 const OVER: &[u8] = b"over";
 
+/// The core's state, of the size that it has: more than a sector.
+fn state_of(run: &[u8]) -> Vec<u8> {
+    [run, &[7; 2048]].concat()
+}
+
 /// The memory, and whether the run has ended as far as it knows.
 fn open(disk: &Disk) -> (Memory<Disk>, bool) {
     let options = Options { instance: "pump-1".into(), bytes_max: 2 << 20 };
     let (memory, recalled) = Memory::open_on(disk.clone(), None, options).unwrap();
-    let is_over = recalled.snapshot.unwrap() == OVER;
+    let is_over = recalled.snapshot.unwrap().starts_with(OVER);
     (memory, is_over)
 }
 
@@ -277,8 +284,11 @@ impl Running {
         };
         if fold.is_over() {
             let (ticket, fence, outcome) = (TICKET, Fence(1), Outcome::Done);
-            let ended = [Event::Ended { ticket, fence, outcome }];
-            let durable = memory.record(Mono(1), &ended, Some(OVER.to_vec())) == Durability::Durable;
+            let mut ended = vec![Event::Ended { ticket, fence, outcome }];
+            if self.more {
+                ended.push(Event::Degraded { what: "what follows from it".into() });
+            }
+            let durable = memory.record(Mono(1), &ended, Some(state_of(OVER))) == Durability::Durable;
             durable.then_some(())?;
             (state.over, state.fold) = (true, None);
             return Some(());
@@ -351,7 +361,7 @@ impl Model for Running {
         let task = Task::Heal { playbook: Name::parse("restart").unwrap() };
         let order = Order { ticket: TICKET, fence: Fence(1), task };
         let ordered = Event::Ordered { order, cause: Cause::IsCondemned };
-        assert_eq!(memory.record(Mono(0), &[ordered], Some(OPEN.to_vec())), Durability::Durable);
+        assert_eq!(memory.record(Mono(0), &[ordered], Some(state_of(OPEN))), Durability::Durable);
         vec![State {
             image: Image::of(&disk.survivor(Survival::Synced)),
             older: None,
@@ -451,14 +461,23 @@ const ALL_DONE: &str = "a run that has ended has done all of it, once";
 #[test]
 fn each_effect_is_done_once() {
     let crashes = if is_long() { 2 } else { 1 };
-    exhausts("effects", Running { broken: Broken::Nothing, crashes });
+    exhausts("effects", Running { broken: Broken::Nothing, crashes, more: false });
 }
 
 #[test]
 fn a_broken_order_is_found_out() {
-    let of = |broken| Running { broken, crashes: 1 };
+    let of = |broken| Running { broken, crashes: 1, more: false };
     breaks("effects, an effect before its record", of(Broken::EffectFirst), NOT_FORGOTTEN);
     breaks("effects, an effect before its record", of(Broken::EffectFirst), ONCE);
     breaks("effects, doubt is taken for no", of(Broken::DoubtIsNo), ONCE);
     breaks("effects, a disk that lies", of(Broken::DiskLies), NOT_FORGOTTEN);
+}
+
+/// What agent and server do: the end of a run, what follows from it, and the state in one commit. A cut in that write can leave the end without
+/// the state. Then the run is open, none of its steps is remembered, and it begins anew. Where memory keeps the steps of a
+/// run until the state behind its end is there, this becomes a search that finds nothing.
+#[test]
+fn an_end_that_outlives_its_state_is_found_out() {
+    let cut = Running { broken: Broken::Nothing, crashes: 1, more: true };
+    breaks("effects, an end without its state", cut, ONCE);
 }
