@@ -63,6 +63,7 @@ pub struct Deeds {
 /// # Errors
 /// If an effect began or ended twice, if one is said to be done that isn't, or if something was done that no effect accounts
 /// for: a deed that was done twice leaves a line too many.
+#[expect(clippy::wildcard_enum_match_arm, reason = "of the many kinds of event two are about effects")]
 pub fn once(entries: &[Entry], lines: &[&str]) -> Result<Deeds, String> {
     let places: HashMap<&[u8], usize> =
         lines.iter().enumerate().map(|(at, line)| (line.as_bytes(), at)).collect();
