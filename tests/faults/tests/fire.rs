@@ -26,7 +26,7 @@ struct Plan {
     server: usize,
 }
 
-const SHORT: Plan = Plan { devices: 4, records: 1_500, broker: 4, store_lost: 1, agents: 4, server: 1 };
+const SHORT: Plan = Plan { devices: 4, records: 800, broker: 4, store_lost: 1, agents: 4, server: 1 };
 const LONG: Plan = Plan { devices: 12, records: 100_000, broker: 50, store_lost: 5, agents: 50, server: 5 };
 
 /// The longest that a broker or a server is away.
