@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use backstay_test_sim::{Checks, Failure, Gap, Mark, Marks, Met, Ran, Trial, invariants};
+use backstay_test_sim::{Checks, Failure, Mark, Marks, Ran, Trial, invariants};
 use serde_json::{Value, json};
 
 /// Failures that are told whole and made smaller; of the others one line each.
@@ -19,7 +19,6 @@ pub struct Account {
     digest: u64,
     marks: Marks,
     checks: Checks,
-    met: Met,
     failures: Vec<Failure>,
     shrunk: Vec<Failure>,
 }
@@ -36,7 +35,6 @@ impl Account {
                 self.turns += ran.turns;
                 self.marks.add(&ran.marks);
                 self.checks.add(&ran.checks);
-                self.met.add(&ran.met);
                 // Seeds end in any order, and a sum doesn't mind.
                 self.digest = self.digest.wrapping_add(ran.digest);
             }
@@ -109,7 +107,6 @@ impl Account {
                 invariant.says
             );
         }
-        let _ = write!(out, "\nknown gaps of the core, and how often they were met:\n{}", self.met);
         let _ = writeln!(out, "digest {:016x}", self.digest);
         out
     }
@@ -143,9 +140,6 @@ impl Account {
             "invariants": invariants::ALL.iter().map(|&invariant| json!({
                 "name": invariant.name, "says": invariant.says,
                 "checked": self.checks.of(invariant), "broken": self.violations(invariant),
-            })).collect::<Vec<_>>(),
-            "known_gaps": Gap::ALL.iter().map(|&gap| json!({
-                "says": gap.says(), "met": self.met.of(gap),
             })).collect::<Vec<_>>(),
             "failures": self.failures.iter().map(told).collect::<Vec<_>>(),
             "shrunk": self.shrunk.iter().map(told).collect::<Vec<_>>(),

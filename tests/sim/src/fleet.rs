@@ -18,7 +18,6 @@ use backstay_model::{
 
 use crate::{
     broker::{Broker, Presence, Words},
-    gaps::{Met, take_met},
     invariants::{self as rule, Broken, Checks, holds, take_checks},
     poison,
     product::Product,
@@ -214,8 +213,6 @@ pub struct Ran {
     pub marks: Marks,
     /// How often each invariant was checked.
     pub checks: Checks,
-    /// How often each known gap was met.
-    pub met: Met,
     /// Of all that was recorded, in its order.
     pub digest: u64,
 }
@@ -342,7 +339,6 @@ impl Fleet {
     fn with(trial: Trial, weather: Weather, products: Vec<Product>, mut rng: Rng) -> Self {
         let (seed, size) = (trial.seed, trial.size);
         take_checks();
-        take_met();
         let settings = unit::settings(&mut rng);
         let mut sky = Sky {
             now: 0,
@@ -596,6 +592,9 @@ impl Fleet {
     fn after_unit(&mut self, n: usize, reports: Vec<Report>) -> Result<(), Broken> {
         if self.units[n].power != Power::On && self.units[n].link.session.is_some() {
             self.disconnects(n);
+        }
+        if self.sky.sabotage.is_some_and(Sabotage::is_mute) {
+            return Ok(());
         }
         for report in reports {
             self.says(n, report)?;
@@ -1187,7 +1186,6 @@ impl Fleet {
             turns: self.shores.iter().map(Shore::turns).sum(),
             marks: self.sky.marks.clone(),
             checks: take_checks(),
-            met: take_met(),
             digest: self.sky.digest,
         }
     }

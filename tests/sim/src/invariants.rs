@@ -91,7 +91,7 @@ invariants! {
     STEERED_HOME = "steered-home": "nobody is steered home but by a home message that the server published";
     GENERATION_GROWS = "generation-grows": "the steering that a device follows never gets older";
     REPORTS_GROW = "reports-grow": "the numbers of a device's reports only grow";
-    TRUE_WORD = "true-word": "a report says what runs";
+    TRUE_WORD = "true-word": "a report says what runs; and what a device said last since it started, of where it stands and how it does, is so after every step";
     MEANT = "only-the-meant": "a device starts only what a forward message within whose reach it is asks of it, at that moment";
     SIGNED = "signed-only": "bytes that were changed, or that somebody else signed, are refused";
     SITS_OUT = "exclusion-respected": "who sits a rollout out doesn't start it before its time";

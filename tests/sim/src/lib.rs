@@ -15,7 +15,6 @@
 
 mod broker;
 mod fleet;
-mod gaps;
 pub mod invariants;
 mod poison;
 mod policy;
@@ -30,7 +29,6 @@ mod weather;
 mod witness;
 
 pub use fleet::{Failure, Fleet, Ran, Size};
-pub use gaps::{Gap, Met};
 pub use invariants::Checks;
 pub use product::Behaviour;
 pub use sabotage::Sabotage;

@@ -1,11 +1,10 @@
 //! What is demanded once nothing goes wrong any more.
 
 use backstay_core::Stage;
-use backstay_model::{Cause, Direction, Health, Reach, Reading, Standing};
+use backstay_model::{Cause, Direction, Reach, Reading, Standing};
 
 use crate::{
     fleet::Fleet,
-    gaps::{Gap, excused},
     invariants::{self as rule, Broken, holds},
     shore::{self, Shore},
     unit::Power,
@@ -103,8 +102,12 @@ fn view(fleet: &Fleet, n: usize) -> Result<(), Broken> {
     let shore = &fleet.shores[n];
     let seen = shore.cohort.overview(shore.mono(fleet.sky.now));
     let mine: Vec<_> = fleet.units.iter().filter(|unit| unit.cohort == n).collect();
-    if mine.iter().any(|unit| unit.witness.misspoke) && excused(Gap::EarlyWord) {
-        return Ok(());
+    for unit in &mine {
+        let said = fleet.last_word(unit.number).map(|report| (report.standing, report.health));
+        let is = (unit.device.standing(), unit.device.health());
+        holds(rule::TRUE_VIEW, said == Some(is), || {
+            format!("{} said last {said:?}, and is {is:?}", unit.id())
+        })?;
     }
     let sees = |what: &str, seen: u32, is: usize| {
         holds(rule::TRUE_VIEW, seen as usize == is, || format!("it sees {seen} {what}, and {is} are so"))
@@ -136,13 +139,15 @@ fn ends(fleet: &Fleet, n: usize) -> Result<(), Broken> {
     let says = || format!("{} is {:?} for {:?}", shore.id, seen.stage, seen.frozen);
     match seen.stage {
         Stage::Idle | Stage::Arrived | Stage::Ended => Ok(()),
-        // Whoever can't end a trial can't be judged, and neither can a wave in which nobody could begin.
+        // Whoever can't end a trial can't be judged, and neither can a wave in which nobody could begin. A server that was put
+        // back to an old copy may go on with what it had turned: whoever it was turned on doesn't follow.
         Stage::Forward | Stage::Held => {
+            let rollout = shore.cohort.helm().steer().map(|steer| steer.rollout);
             let open = fleet.units.iter().filter(|unit| unit.cohort == n).any(|unit| {
                 matches!(
                     unit.device.standing(),
                     Standing::OnTrial | Standing::Excluded | Standing::Frozen | Standing::Stranded
-                )
+                ) || rollout.as_ref().is_some_and(|rollout| unit.witness.was_turned_from(rollout))
             });
             // A verdict that is neither good nor bad enough waits for a person.
             let tried = seen.confirmed + seen.failed;
@@ -151,11 +156,7 @@ fn ends(fleet: &Fleet, n: usize) -> Result<(), Broken> {
                     < u64::from(shore::plan(fleet.sky.size.beat).success_min.get()) * u64::from(tried);
             // Where nobody in reach has tried, there is nothing to judge by.
             let nothing = tried == 0;
-            holds(
-                rule::COHORT_ENDS,
-                open || undecided || nothing || is_untold(fleet, n) && excused(Gap::HealthUntold),
-                says,
-            )
+            holds(rule::COHORT_ENDS, open || undecided || nothing, says)
         }
         Stage::Home => {
             let stuck = fleet.units.iter().filter(|unit| unit.cohort == n).any(|unit| {
@@ -163,30 +164,9 @@ fn ends(fleet: &Fleet, n: usize) -> Result<(), Broken> {
             });
             let by_person = matches!(seen.frozen, Some(Cause::Operator { .. } | Cause::Steering { .. }));
             let rests = seen.frozen.is_none() || stuck || by_person;
-            let excused = || is_said_unwell(fleet, n) && excused(Gap::HealthUntold);
-            holds(rule::COHORT_ENDS, rests || excused(), says)
+            holds(rule::COHORT_ENDS, rests, says)
         }
     }
-}
-
-/// Whether all who run what is rolled out said last that they don't know yet how it does. A device says so after a start, and
-/// once it knows better only if it connects anew.
-fn is_untold(fleet: &Fleet, n: usize) -> bool {
-    let shore = &fleet.shores[n];
-    let Some(steer) = shore.cohort.helm().steer() else { return false };
-    // Only of those within reach the server asks how they are.
-    let reached = |unit: &&crate::unit::Unit| {
-        steer.selector.means(unit.labels()) && Reach::to_hold(&steer.rollout, unit.id()) <= steer.reach
-    };
-    let mine = fleet.units.iter().filter(|unit| unit.cohort == n && unit.slots.booted == steer.release);
-    let mut words = mine.filter(reached);
-    words.all(|unit| fleet.last_word(unit.number).is_none_or(|report| report.health == Health::Unknown))
-}
-
-/// Whether somebody who is well said last that it isn't. The same gap.
-fn is_said_unwell(fleet: &Fleet, n: usize) -> bool {
-    let mut mine = fleet.units.iter().filter(|unit| unit.cohort == n && unit.device.health() == Health::Good);
-    mine.any(|unit| fleet.last_word(unit.number).is_some_and(|report| report.health == Health::Bad))
 }
 
 /// Whether a person held the cohort, and nobody else lets it go on.

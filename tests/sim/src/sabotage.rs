@@ -17,6 +17,8 @@ pub enum Sabotage {
     Forgetful,
     /// A core says that its time has come, and that again.
     Stuck,
+    /// What a device says between two connections reaches nobody.
+    Mute,
 }
 
 impl Sabotage {
@@ -38,5 +40,9 @@ impl Sabotage {
 
     pub(crate) const fn is_stuck(self) -> bool {
         matches!(self, Self::Stuck)
+    }
+
+    pub(crate) const fn is_mute(self) -> bool {
+        matches!(self, Self::Mute)
     }
 }

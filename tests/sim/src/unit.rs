@@ -265,6 +265,7 @@ impl Unit {
                 sabotage.device(&mut effects, now);
             }
             if effects.is_empty() {
+                self.witness.keeps_its_word(&self.device)?;
                 continue;
             }
             let records = effects.iter().any(|effect| matches!(effect, Effect::Record(_)));
@@ -289,6 +290,7 @@ impl Unit {
                 published,
             };
             self.witness.sees(&scene, &effects)?;
+            self.witness.keeps_its_word(&self.device)?;
             if records && !full {
                 self.writes_down(now);
             }
@@ -571,6 +573,7 @@ impl Unit {
         let now = sky.now;
         self.power = Power::On;
         self.boots += 1;
+        self.witness.starts();
         let on_trial = self.slots.booted.digest != self.slots.confirmed.digest;
         let refuses = self.behaviour(sky) == Some(Behaviour::DoesNotBoot);
         if on_trial && (refuses || sky.strikes(Mark::FlatBoot)) {

@@ -11,12 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use backstay_core::{Device, DeviceSettings, Effect};
 use backstay_model::{
-    Cause, DeviceId, Digest, Direction, Event, Label, Mono, Order, Outcome, Reach, Reading, Release, Report,
-    RolloutId, Selector, SlotStatus, Standing, Steer, Task, Transience, Word,
+    Cause, DeviceId, Digest, Direction, Event, Health, Label, Mono, Order, Outcome, Reach, Reading, Release,
+    Report, RolloutId, Selector, SlotStatus, Standing, Steer, Task, Transience, Word,
 };
 
 use crate::{
-    gaps::{Gap, excused},
     invariants::{self as rule, Broken, holds},
     product::Product,
     shore::Published,
@@ -62,10 +61,8 @@ pub(crate) struct Witness {
     trial: Option<Trial>,
     excluded: Option<(RolloutId, Option<Mono>)>,
     pub(crate) held: bool,
-    /// What it said last of where it stands was not so.
-    pub(crate) misspoke: bool,
-    /// Where it stood after its last step.
-    stood: Option<Standing>,
+    /// What it said last, since it started, of where it stands and how it does.
+    said: Option<(Standing, Health)>,
     /// Switches of release, ever.
     pub(crate) moved: u64,
     /// Rollouts whose release was left here.
@@ -118,8 +115,7 @@ impl Witness {
             trial: None,
             excluded: None,
             held: false,
-            misspoke: false,
-            stood: None,
+            said: None,
             moved: 0,
             left: BTreeSet::new(),
             generation: 0,
@@ -145,6 +141,11 @@ impl Witness {
         self.failed.extend(now.failed);
         self.passed.extend(now.passed);
         self.left.extend(now.left);
+    }
+
+    /// It starts, and has said nothing yet.
+    pub(crate) fn starts(&mut self) {
+        self.said = None;
     }
 
     /// What is on trial crashed: its healthy time begins anew.
@@ -208,17 +209,10 @@ impl Witness {
                         format!("{ticket} is let go of, and {:?} is open", self.order)
                     })?;
                 }
-                Effect::Report(report) => {
-                    let stands = scene.device.standing();
-                    // Only a change from the step before would have been said again at the end of this one.
-                    self.misspoke =
-                        report.standing != stands && self.stood == Some(stands) && excused(Gap::EarlyWord);
-                    self.reads_report(scene, report)?;
-                }
+                Effect::Report(report) => self.reads_report(scene, report)?,
                 Effect::Ask { .. } | Effect::Vet { .. } => {}
             }
         }
-        self.stood = Some(scene.device.standing());
         let generation = scene.device.steering().map_or(0, |steer| steer.generation.0);
         holds(rule::GENERATION_GROWS, generation >= self.generation, || {
             format!("{generation} came after {}", self.generation)
@@ -244,24 +238,26 @@ impl Witness {
             format!("{} came after {}", report.sequence, self.report)
         })?;
         self.report = report.sequence;
-        self.misspoke = false;
+        self.said = Some((report.standing, report.health));
         Ok(())
     }
 
+    /// A step is over: what it said last holds until it says something else.
+    pub(crate) fn keeps_its_word(&self, device: &Device) -> Result<(), Broken> {
+        let is = (device.standing(), device.health());
+        holds(rule::TRUE_WORD, self.said.is_none_or(|said| said == is), || {
+            format!("it said last {:?}, and is {is:?}", self.said)
+        })
+    }
+
     fn reads_report(&mut self, scene: &Scene<'_>, report: &Report) -> Result<(), Broken> {
-        let misspoke = self.misspoke;
         self.counts(report)?;
-        self.misspoke = misspoke;
         let settled = report.standing != Standing::Settled || report.booted == report.confirmed;
         holds(rule::EARNED, settled, || {
             format!("it is settled on {}, and {} is confirmed", report.booted, report.confirmed)
         })?;
         let kept = self.passed.contains(&report.confirmed.digest);
         holds(rule::SLOT_LEFT, kept, || format!("{} was never confirmed here", report.confirmed))?;
-        let stands = scene.device.standing();
-        holds(rule::TRUE_WORD, report.standing == stands || self.misspoke, || {
-            format!("it says {:?}, and is {stands:?}", report.standing)
-        })?;
         holds(rule::TRUE_WORD, report.booted == scene.slots.booted, || {
             format!("it says {}, and {} runs", report.booted, scene.slots.booted)
         })

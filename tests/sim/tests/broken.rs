@@ -9,7 +9,7 @@ use backstay_model::{
 };
 use backstay_test_sim::{
     Fleet, Sabotage,
-    Sabotage::{Cohort, Device, Forgetful, Stuck},
+    Sabotage::{Cohort, Device, Forgetful, Mute, Stuck},
     Size, invariants,
 };
 
@@ -86,7 +86,7 @@ fn heal() -> Task {
     Task::Heal { playbook: Name::parse("restart").unwrap() }
 }
 
-/// A bug for each invariant.
+/// A bug for each invariant, or several.
 const BUGS: &[(&str, Sabotage)] = &[
     ("recorded-first", Device(|out, _| records(out, |event| !matches!(event, Event::Ordered { .. })))),
     (
@@ -256,6 +256,29 @@ const BUGS: &[(&str, Sabotage)] = &[
                 if let Effect::Report(report) = effect {
                     report.booted.length += 1;
                     report.confirmed.length += 1;
+                }
+            }
+        }),
+    ),
+    // It says how it does only where there is something to write down, too.
+    (
+        "true-word",
+        Device(|out, _| {
+            if !out.iter().any(|effect| matches!(effect, Effect::Record(_))) {
+                out.retain(|effect| !matches!(effect, Effect::Report(_)));
+            }
+        }),
+    ),
+    // It says too early that it is settled.
+    (
+        "true-word",
+        Device(|out, _| {
+            for effect in out {
+                if let Effect::Report(report) = effect
+                    && report.standing == Standing::Frozen
+                    && report.booted == report.confirmed
+                {
+                    report.standing = Standing::Settled;
                 }
             }
         }),
@@ -465,7 +488,7 @@ const BUGS: &[(&str, Sabotage)] = &[
         }),
     ),
     ("progress", Device(|out, _| out.retain(|effect| !matches!(effect, Effect::Vet { .. })))),
-    ("true-view", Device(|out, _| out.retain(|effect| !matches!(effect, Effect::Report(_))))),
+    ("true-view", Mute),
     ("cohort-ends", Cohort(|out| out.retain(|effect| !matches!(effect, CohortEffect::Ask { .. })))),
 ];
 
@@ -475,9 +498,8 @@ const ELSEWHERE: &[&str] = &["signed-only", "as-the-reference-says"];
 #[test]
 fn every_invariant_has_its_bug() {
     for invariant in invariants::ALL {
-        let bugs = BUGS.iter().filter(|(name, _)| *name == invariant.name).count();
-        let elsewhere = ELSEWHERE.contains(&invariant.name);
-        assert_eq!(bugs + usize::from(elsewhere), 1, "{}", invariant.name);
+        let has_one = BUGS.iter().any(|(name, _)| *name == invariant.name);
+        assert_ne!(has_one, ELSEWHERE.contains(&invariant.name), "{}", invariant.name);
     }
 }
 
