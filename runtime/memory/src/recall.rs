@@ -53,13 +53,16 @@ impl State {
         changes.push(Change::put(Tree::State, CLOCK, self.clock.0.to_le_bytes()));
         self.runs.take(&entry.event);
         let key = |ticket: &Ticket| ticket.0.to_be_bytes();
+        if entry.snapshot.is_some() {
+            changes.extend(self.runs.settle().iter().map(|ended| Change::remove(Tree::Runs, key(ended))));
+        }
         match &entry.event {
             Event::EffectBegan { ticket, .. } | Event::EffectEnded { ticket, .. }
                 if !self.runs.of(*ticket).is_empty() =>
             {
                 changes.push(Change::put(Tree::Runs, key(ticket), self.runs.encode(*ticket)));
             }
-            Event::Ended { ticket, .. } | Event::Ordered { order: Order { ticket, .. }, .. } => {
+            Event::Ordered { order: Order { ticket, .. }, .. } => {
                 changes.push(Change::remove(Tree::Runs, key(ticket)))
             }
             _ => {}

@@ -62,7 +62,12 @@ impl Step {
 
 /// The steps of all runs that have begun and not ended, by ticket.
 #[derive(Debug, Default)]
-pub(crate) struct Runs(BTreeMap<Ticket, Vec<Step>>);
+pub(crate) struct Runs {
+    steps: BTreeMap<Ticket, Vec<Step>>,
+    /// Runs whose end is recorded, and the state that knows of it isn't yet. A cut between the two leaves a state in which the
+    /// run is open: from its steps it comes to the same end, and does nothing twice.
+    ended: Vec<Ticket>,
+}
 
 impl Runs {
     /// Takes in what a record says about runs.
@@ -71,30 +76,36 @@ impl Runs {
         match event {
             // A ticket may come again when what was remembered was lost: nothing of then is of this run.
             Event::Ordered { order, .. } => {
-                self.0.remove(&order.ticket);
+                self.steps.remove(&order.ticket);
+                self.ended.retain(|ended| *ended != order.ticket);
             }
             Event::EffectBegan { ticket, ordinal, .. } => {
-                self.0.entry(*ticket).or_default().push(Step::Began { ordinal: *ordinal });
+                self.steps.entry(*ticket).or_default().push(Step::Began { ordinal: *ordinal });
             }
             Event::EffectEnded { ticket, ordinal, outcome } => {
                 // An effect may outlast its run. That opens nothing that nobody would ever end.
-                if let Some(steps) = self.0.get_mut(ticket) {
+                if let Some(steps) = self.steps.get_mut(ticket) {
                     steps.push(Step::Ended { ordinal: *ordinal, answer: outcome.clone() });
                 }
             }
-            Event::Ended { ticket, .. } => {
-                self.0.remove(ticket);
-            }
+            Event::Ended { ticket, .. } => self.ended.push(*ticket),
             _ => {}
         }
     }
 
+    /// A state is recorded that knows of all ends before it: which runs' steps nobody needs any more.
+    pub(crate) fn settle(&mut self) -> Vec<Ticket> {
+        let ended = std::mem::take(&mut self.ended);
+        ended.iter().for_each(|ticket| drop(self.steps.remove(ticket)));
+        ended
+    }
+
     pub(crate) fn of(&self, ticket: Ticket) -> &[Step] {
-        self.0.get(&ticket).map_or(&[], Vec::as_slice)
+        self.steps.get(&ticket).map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.steps.is_empty()
     }
 
     /// As bytes for the view.
@@ -138,7 +149,7 @@ impl Runs {
                 _ => return None,
             });
         }
-        self.0.insert(ticket, steps);
+        self.steps.insert(ticket, steps);
         Some(())
     }
 }

@@ -474,10 +474,8 @@ fn a_broken_order_is_found_out() {
 }
 
 /// What agent and server do: the end of a run, what follows from it, and the state in one commit. A cut in that write can leave the end without
-/// the state. Then the run is open, none of its steps is remembered, and it begins anew. Where memory keeps the steps of a
-/// run until the state behind its end is there, this becomes a search that finds nothing.
+/// the state. Then the run is open, and its steps are still there: it comes to the same end, and does nothing twice.
 #[test]
-fn an_end_that_outlives_its_state_is_found_out() {
-    let cut = Running { broken: Broken::Nothing, crashes: 1, more: true };
-    breaks("effects, an end without its state", cut, ONCE);
+fn an_end_that_outlives_its_state_does_nothing_twice() {
+    exhausts("effects, an end with its state", Running { broken: Broken::Nothing, crashes: 1, more: true });
 }
