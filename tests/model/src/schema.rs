@@ -210,8 +210,9 @@ impl Migrating {
             look.old_code = Some(false);
         }
         let at_rest = state.world.at_work.is_none();
-        let in_doubt = state.gate.is_in_doubt() && state.gate.step() != Some(Step::Contract);
-        // Of all steps but a contract it is taken that they are at rest when their run has ended.
+        let takes_away = matches!(state.gate.step(), Some(Step::Contract | Step::ExpandUndo));
+        let in_doubt = state.gate.is_in_doubt() && !takes_away;
+        // Of all steps that take nothing away it is taken that they are at rest when their run has ended.
         if in_doubt && !at_rest && !state.world.is_done && self.broken != Broken::LateSteps {
             return None;
         }

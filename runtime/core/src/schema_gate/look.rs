@@ -100,13 +100,27 @@ impl SchemaLook {
     }
 }
 
+/// Whether a step takes columns away.
+fn takes_away(step: Step) -> bool {
+    match step {
+        Step::Contract | Step::ExpandUndo => true,
+        Step::Expand
+        | Step::DualWriteOn
+        | Step::DualWriteOff
+        | Step::Backfill
+        | Step::ReadNew
+        | Step::ReadOld => false,
+    }
+}
+
 impl SchemaGate {
     /// Takes a look that began after the last deployment ended and, where a step is in doubt, after its run did. With `at_rest`
-    /// nothing of the step can be at work any more: until then a contract that isn't seen to be done may still come about.
+    /// nothing of the step can be at work any more: until then one that takes something away, and isn't seen to be done, may still
+    /// come about, under whatever was built on what it takes.
     pub fn sees(&mut self, look: &SchemaLook, at_rest: bool) -> Sight {
         let in_doubt = self.step().filter(|_| self.is_in_doubt());
         let settled = in_doubt.and_then(|step| look.shows(step).map(|done| (step, done)));
-        let settled = settled.filter(|(step, done)| *done || at_rest || *step != Step::Contract);
+        let settled = settled.filter(|(step, done)| *done || at_rest || !takes_away(*step));
         if let Some((_, done)) = settled {
             self.looked(done);
         }
