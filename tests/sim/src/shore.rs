@@ -16,9 +16,9 @@ use backstay_model::{
 };
 
 use crate::{
-    fleet::Sky,
     invariants::{self as rule, Broken, holds},
     policy,
+    sky::Sky,
     unit::Unit,
     weather::Mark,
 };

@@ -9,8 +9,9 @@ use backstay_core::Rng;
 use backstay_model::Millis;
 
 use crate::{
-    fleet::{Failure, Fleet, Ran, Size},
+    fleet::{Failure, Fleet, Ran},
     sabotage::Sabotage,
+    size::Size,
     weather::{Mark, Weather},
 };
 

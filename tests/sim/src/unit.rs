@@ -17,12 +17,12 @@ use backstay_model::{
 
 use crate::{
     broker::Presence,
-    fleet::Sky,
     invariants::{self as rule, Broken, holds},
     policy,
     product::{self, Behaviour},
     sabotage::Sabotage,
     shore::Published,
+    sky::Sky,
     weather::Mark,
     witness::{Scene, Witness},
 };
