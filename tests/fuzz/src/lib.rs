@@ -6,7 +6,7 @@
 //! is kept in `corpus/` without it.
 //!
 //! *Input*: bytes. The first byte says how the rest is meant: as it stands, or as a script by which something valid is made
-//! and damaged ([`script`]). So an engine that knows nothing of signatures and checksums gets behind them.
+//! and damaged (`script`). So an engine that knows nothing of signatures and checksums gets behind them.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
