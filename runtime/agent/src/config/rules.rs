@@ -106,13 +106,13 @@ impl Config {
         if !(1..=64).contains(&self.budget.switches) {
             wrong("budget.switches", "expected 1 to 64");
         }
-        if self.server.as_ref().is_some_and(|server| !(1..=65_536).contains(&server.cache_mib_max)) {
-            wrong("server.cache_mib_max", "expected 1 to 65536");
-        }
         if !(2048..=1_048_576).contains(&self.journal.kib_max) {
             wrong("journal.kib_max", "expected 2048 to 1048576");
         }
         if let Some(server) = &self.server {
+            if !(1..=65_536).contains(&server.cache_mib_max) {
+                wrong("server.cache_mib_max", "expected 1 to 65536");
+            }
             if server.urls.is_empty() {
                 wrong("server.urls", "expected at least one address");
             }

@@ -7,10 +7,16 @@ mod roles;
 mod sizes;
 mod uploads;
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use axum::{
     body::Body,
     http::{Request, header},
 };
+use http_body::{Body as HttpBody, Frame};
 
 use super::*;
 
@@ -35,6 +41,38 @@ fn desk() -> (Router, tempfile::TempDir) {
     let (calls, _) = Calls::new(1);
     let tokens = Tokens::single("0123456789abcdef").unwrap();
     (routes(calls, tokens, shelf("artifacts"), shelf("statements")), dir)
+}
+
+/// A body of which a piece comes each so often, and then its end, or nothing for ever.
+struct Pieces {
+    wait: Pin<Box<tokio::time::Sleep>>,
+    every: Duration,
+    left: usize,
+    ends: bool,
+}
+
+impl Pieces {
+    fn new(every: u64, left: usize, ends: bool) -> Self {
+        let every = Duration::from_secs(every);
+        Self { wait: Box::pin(tokio::time::sleep(every)), every, left, ends }
+    }
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.left == 0 {
+            return if self.ends { Poll::Ready(None) } else { Poll::Pending };
+        }
+        std::task::ready!(self.wait.as_mut().poll(context));
+        self.wait = Box::pin(tokio::time::sleep(self.every));
+        self.left -= 1;
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[7; 1000])))))
+    }
 }
 
 async fn ask(method: &str, path: &str, token: Option<&str>, body: &str) -> (StatusCode, String) {

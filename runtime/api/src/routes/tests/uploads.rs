@@ -1,48 +1,10 @@
 //! Artifacts come in pieces, as long as it takes; what breaks off leaves nothing.
 
-use std::{
-    fs,
-    path::Path as Folder,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::{fs, path::Path as Folder};
 
-use http_body::{Body as HttpBody, Frame};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-
-/// A piece each so often, and then the end, or nothing for ever.
-struct Pieces {
-    wait: Pin<Box<tokio::time::Sleep>>,
-    every: Duration,
-    left: usize,
-    ends: bool,
-}
-
-impl Pieces {
-    fn new(every: u64, left: usize, ends: bool) -> Self {
-        let every = Duration::from_secs(every);
-        Self { wait: Box::pin(tokio::time::sleep(every)), every, left, ends }
-    }
-}
-
-impl HttpBody for Pieces {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        if self.left == 0 {
-            return if self.ends { Poll::Ready(None) } else { Poll::Pending };
-        }
-        std::task::ready!(self.wait.as_mut().poll(context));
-        self.wait = Box::pin(tokio::time::sleep(self.every));
-        self.left -= 1;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[7; 1000])))))
-    }
-}
 
 fn names(dir: &Folder) -> Vec<String> {
     let entries = fs::read_dir(dir.join("artifacts")).unwrap();
