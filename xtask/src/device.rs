@@ -25,8 +25,9 @@ const UNIT: &str = "backstay-agent.service";
 const UNIT_PLACE: &str = "usr/lib/systemd/system";
 /// The unit that no device has.
 const OF_SERVERS: &str = "backstay-server.service";
-/// Where the other units and drop-ins go: which of them a device wants, whoever builds it knows.
-pub(crate) const EXAMPLES: &str = "usr/share/doc/backstay-agent/examples";
+/// Where the other units and drop-ins go: which of them a device wants, whoever builds it knows. Not below
+/// `usr/share/doc`, which small images leave out.
+pub(crate) const EXAMPLES: &str = "usr/share/backstay/examples";
 
 /// What the archive has beside what every device has: from the root of the tree, and where it lies on a device.
 const BESIDE: &[(&str, &str)] =

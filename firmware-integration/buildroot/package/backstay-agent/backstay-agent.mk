@@ -22,7 +22,7 @@ define BACKSTAY_AGENT_INSTALL_SLOTS
 	$(INSTALL) -D -m 0755 $(@D)/usr/bin/backstay-slots \
 		$(TARGET_DIR)/usr/bin/backstay-slots
 	# What the agent's unit takes away and this program needs.
-	$(INSTALL) -D -m 0644 $(@D)/usr/share/doc/backstay-agent/examples/backstay-agent.service.d/slots.conf \
+	$(INSTALL) -D -m 0644 $(@D)/usr/share/backstay/examples/backstay-agent.service.d/slots.conf \
 		$(TARGET_DIR)/usr/lib/systemd/system/backstay-agent.service.d/slots.conf
 endef
 endif

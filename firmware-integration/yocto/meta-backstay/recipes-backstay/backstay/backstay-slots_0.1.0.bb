@@ -11,7 +11,7 @@ SYSTEMD_AUTO_ENABLE:${PN} = "disable"
 # What slots.toml says is the board's: a bbappend of the board's layer brings it, with fw_env.config.
 do_install() {
     install -D -m 0755 ${S}/usr/bin/backstay-slots ${D}${bindir}/backstay-slots
-    examples=${S}/usr/share/doc/backstay-agent/examples
+    examples=${S}/usr/share/backstay/examples
     install -D -m 0644 $examples/backstay-confirm.service ${D}${systemd_system_unitdir}/backstay-confirm.service
     # What the agent's unit takes away and this program needs.
     install -D -m 0644 $examples/backstay-agent.service.d/slots.conf ${D}${systemd_system_unitdir}/backstay-agent.service.d/slots.conf
