@@ -1,7 +1,7 @@
 //! One device: what it runs, what it is asked to run, and the way home that it finds alone.
 //!
 //! Here: the order of things. In `device/`: what goes in (`input`) and comes out (`effect`), what is remembered
-//! (`state`), the phases and what leads from one to the next (`phase`), the run that is open (`run`), what a policy's
+//! (`state`), also apart from the rest (`watermarks`), the phases and what leads from one to the next (`phase`), the run that is open (`run`), what a policy's
 //! answer leads to (`judging`), whom to believe and what steering leads to (`steering`), where home is (`homing`), and
 //! what is left when nothing is left to try (`stranded`). Not here: how anything is done, and the clock.
 //!
@@ -28,6 +28,8 @@ mod settings;
 mod state;
 mod steering;
 mod stranded;
+mod trusting;
+mod watermarks;
 
 use alloc::vec::Vec;
 
@@ -42,15 +44,19 @@ pub use self::{
     input::{Identity, Input, Vetted},
     second::Second,
     settings::DeviceSettings,
-    state::{DeviceState, StateTail, Watermarks},
+    state::{DeviceHeights, DeviceState, StateTail},
     steering::{Freshness, Steered},
+    watermarks::Watermarks,
 };
 use self::{
     phase::{Healing, Homing, Phase, Trial},
     run::Run,
     state::REMEMBERED_MAX,
 };
-use crate::setback::{Retries, Setback};
+use crate::{
+    Heights,
+    setback::{Retries, Setback},
+};
 
 /// The state machine of one device.
 #[derive(Clone, Debug)]
@@ -99,7 +105,11 @@ impl Device {
             Input::Halted { ticket, why } => self.halted(ticket, why, &mut out),
             Input::Ended { ticket, outcome, slots } => self.ended(now, ticket, outcome, slots, &mut out),
             Input::Steered(steered) => self.steered(now, steered, &mut out),
-            Input::Told { sequence, words } => self.told(now, sequence, &words, &mut out),
+            Input::Told { sequence, words, by } => self.told(now, sequence, by, &words, &mut out),
+            Input::Trusts { directors } => {
+                out.append(&mut self.trust(&directors));
+                self.report(now, &mut out);
+            }
             Input::Refused(refused) => self.refuse(refused, &mut out),
             Input::Tick => {}
         }
@@ -123,21 +133,11 @@ impl Device {
     #[must_use]
     pub fn deadline(&self) -> Option<Mono> {
         let window = self.state.windows.closes(self.settings.window);
-        let own = match &self.state.phase {
-            Phase::Leaving(leaving) => Some(leaving.at),
-            Phase::Homing(homing) => homing.again_at,
-            Phase::Seeking(seeking) => seeking.again_at,
-            Phase::Trial(trial) => Some(trial.began.after(self.settings.trial_limit)),
-            Phase::Settled
-            | Phase::Vetting(_)
-            | Phase::Installing(_)
-            | Phase::Confirming(_)
-            | Phase::Healing(_)
-            | Phase::Frozen(_) => None,
-        };
+        let waits = self.state.phase.waits_until();
+        let trial = self.state.phase.trial().map(|trial| trial.began.after(self.settings.trial_limit));
         let again = self.state.setback.as_ref().and_then(Setback::until);
         let run = self.state.run.as_ref().and_then(Run::deadline);
-        [Some(window), own, again, run].into_iter().flatten().min()
+        [Some(window), waits, trial, again, run].into_iter().flatten().min()
     }
 
     /// What a device says of itself.
@@ -247,36 +247,6 @@ impl Device {
         self.state.floor
     }
 
-    /// Takes over what was kept apart from the rest, because the rest may be lost: only where it is stricter.
-    pub fn remember(&mut self, kept: &Watermarks) {
-        for digest in kept.condemned.iter().rev() {
-            self.state.condemn(*digest);
-        }
-        if self.state.last_known_good.is_none() {
-            self.state.last_known_good.clone_from(&kept.last_known_good);
-        }
-        self.state.floor = self.state.floor.max(kept.floor);
-        self.state.least = self.state.least.max(kept.generation);
-        if self.steering().is_some_and(|steer| steer.generation < kept.generation) {
-            // It was left behind long ago; what took its place comes again with the next connection.
-            self.state.steering = None;
-        }
-        self.state.told = self.state.told.max(kept.told);
-    }
-
-    /// What is to be kept apart.
-    #[must_use]
-    pub fn watermarks(&self) -> Watermarks {
-        let steered = self.steering().map_or(Generation(0), |steer| steer.generation);
-        Watermarks {
-            condemned: self.state.condemned.clone(),
-            floor: self.state.floor,
-            generation: self.state.least.max(steered),
-            told: self.state.told,
-            last_known_good: self.state.last_known_good.clone(),
-        }
-    }
-
     /// The run that was begun and has not ended.
     #[must_use]
     pub fn order(&self) -> Option<&Order> {
@@ -298,6 +268,7 @@ impl Device {
             // Generations are counted by cohort, so what one cohort was told says nothing in another.
             self.state.steering = None;
             self.state.least = Generation(0);
+            self.state.heights.steering = Heights::default();
         }
         self.state.identity = Some(identity);
         self.report(now, out);
@@ -356,8 +327,13 @@ impl Device {
         }
     }
 
-    fn told(&mut self, now: Mono, sequence: u64, words: &[Word], out: &mut Effects) {
-        if sequence <= self.state.told {
+    fn told(&mut self, now: Mono, sequence: u64, by: Digest, words: &[Word], out: &mut Effects) {
+        if sequence < self.state.told {
+            return;
+        }
+        // Said again with another key it is no news, and still as old once the first key is gone.
+        self.state.heights.words.note(by, sequence);
+        if sequence == self.state.told {
             return;
         }
         self.state.told = sequence;
@@ -432,7 +408,7 @@ impl Device {
         }
     }
 
-    /// Counts a failure for a passing or a lasting reason against a rollout.
+    /// Heights a failure for a passing or a lasting reason against a rollout.
     fn set_back(
         &mut self,
         now: Mono,

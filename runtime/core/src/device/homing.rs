@@ -201,23 +201,19 @@ impl Device {
 
     /// Leaves, or tries once more to get home, if that is due.
     pub(super) fn set_out(&mut self, now: Mono, out: &mut Effects) {
+        if self.state.phase.waits_until().is_none_or(|at| now < at) {
+            return;
+        }
         match self.state.phase.clone() {
-            Phase::Leaving(leaving) if leaving.at <= now => {
+            Phase::Leaving(leaving) => {
                 self.turn_home(now, leaving.to, leaving.cause, Verdict::Condemned, out);
                 if let Phase::Homing(homing) = &mut self.state.phase {
                     homing.decided = leaving.decided;
                 }
             }
-            Phase::Homing(homing) if homing.again_at.is_some_and(|at| at <= now) => {
-                self.head_home(now, homing, out)
-            }
-            Phase::Seeking(seeking) if seeking.again_at.is_some_and(|at| at <= now) => {
-                self.ask_again(seeking, out);
-            }
-            Phase::Leaving(_)
-            | Phase::Homing(_)
-            | Phase::Seeking(_)
-            | Phase::Settled
+            Phase::Homing(homing) => self.head_home(now, homing, out),
+            Phase::Seeking(seeking) => self.ask_again(seeking, out),
+            Phase::Settled
             | Phase::Vetting(_)
             | Phase::Installing(_)
             | Phase::Trial(_)

@@ -87,10 +87,8 @@ impl Device {
     /// What time alone leads to: a trial that was never passed, and a way that waited.
     pub(super) fn overdue(&mut self, now: Mono, out: &mut Effects) {
         self.set_out(now, out);
-        let Phase::Trial(trial) = self.state.phase.clone() else { return };
-        if trial.began.after(self.settings.trial_limit) > now {
-            return;
-        }
+        let is_over = |trial: &&Trial| trial.began.after(self.settings.trial_limit) <= now;
+        let Some(trial) = self.state.phase.trial().filter(is_over).cloned() else { return };
         if self.state.windows.has_local_failure() {
             let cause = Cause::TrialFailed { after: now.since(trial.began) };
             return self.fail_trial(now, trial, cause, out);

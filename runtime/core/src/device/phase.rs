@@ -38,6 +38,27 @@ pub(super) enum Phase {
 }
 
 impl Phase {
+    /// The trial that is on.
+    pub(super) fn trial(&self) -> Option<&Trial> {
+        if let Self::Trial(trial) = self { Some(trial) } else { None }
+    }
+
+    /// When it goes on by itself, where it waits for that on the way home.
+    pub(super) fn waits_until(&self) -> Option<Mono> {
+        match self {
+            Self::Leaving(leaving) => Some(leaving.at),
+            Self::Homing(homing) => homing.again_at,
+            Self::Seeking(seeking) => seeking.again_at,
+            Self::Settled
+            | Self::Vetting(_)
+            | Self::Installing(_)
+            | Self::Trial(_)
+            | Self::Confirming(_)
+            | Self::Healing(_)
+            | Self::Frozen(_) => None,
+        }
+    }
+
     /// As the first version of the state has it. It knows no seeking: a device that is asked to go home and has not begun
     /// to is settled there.
     pub(super) fn first_form<S: Serializer>(phase: &Self, to: S) -> Result<S::Ok, S::Error> {

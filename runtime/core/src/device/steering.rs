@@ -28,6 +28,8 @@ pub struct Steered {
     pub freshness: Freshness,
     /// Whether operators have signed it, too.
     pub second: Second,
+    /// Whose signature it bears, by the key's digest.
+    pub by: Digest,
 }
 
 /// Whether the time of a message has passed. That blocks new moves forward only: hold and home don't expire.
@@ -62,6 +64,7 @@ impl Device {
         match (heed(steer, &identity.cohort, self.state.least, known), &mut self.state.steering) {
             (Err(why), _) => return self.refuse(Refused { what, why, count: 1 }, out),
             (Ok(Heard::Again), Some(known)) => {
+                self.state.heights.steering.note(steered.by, steered.steer.generation.0);
                 (known.digest, known.freshness) = (steered.digest, steered.freshness);
                 return self.second(steered.steer.generation, steered.second);
             }
@@ -82,6 +85,7 @@ impl Device {
             self.state.setback = None;
         }
         self.second(generation, steered.second);
+        self.state.heights.steering.note(steered.by, generation.0);
         self.state.steering = Some(Steering::of(steered));
         self.report(now, out);
     }
@@ -93,46 +97,59 @@ impl Device {
         {
             self.state.phase = Phase::Settled;
         }
-        let Some(Steering { steer, freshness, .. }) = self.state.steering.clone() else { return };
+        // After nearly every input it asks for nothing, and then nothing of it is copied.
+        let asks = self.state.steering.as_ref().filter(|steering| self.is_asked(steering));
+        let Some(steer) = asks.map(|steering| steering.steer.clone()) else { return };
         match steer.direction {
             Direction::Hold => {}
             Direction::Home => self.obey_home(now, &steer, out),
+            Direction::Forward => self.follow(now, &steer, out),
+        }
+    }
+
+    /// Whether steering asks for anything of a device that stands where this one does.
+    fn is_asked(&self, Steering { steer, freshness, .. }: &Steering) -> bool {
+        let is_on = self.state.on.release.digest == steer.release.digest;
+        match steer.direction {
+            Direction::Hold => false,
+            Direction::Home => match &self.state.phase {
+                Phase::Installing(run) => run.to.release.digest == steer.release.digest,
+                Phase::Settled | Phase::Trial(_) | Phase::Leaving(_) => is_on,
+                // A run is brought to its end first, and it has one; frozen means frozen.
+                Phase::Vetting(_)
+                | Phase::Confirming(_)
+                | Phase::Healing(_)
+                | Phase::Homing(_)
+                | Phase::Seeking(_)
+                | Phase::Frozen(_) => false,
+            },
             Direction::Forward => {
-                if freshness == Freshness::Fresh {
-                    self.follow(now, &steer, out);
-                }
+                let is_free = matches!(self.state.phase, Phase::Settled);
+                is_free && *freshness == Freshness::Fresh && self.is_wanted(steer)
             }
         }
     }
 
     fn obey_home(&mut self, now: Mono, steer: &Steer, out: &mut Effects) {
         let cause = || Cause::Steering { rollout: steer.rollout.clone(), generation: steer.generation };
-        let is_on = self.state.on.release.digest == steer.release.digest;
         match self.state.phase.clone() {
             // What nobody wants any more is not brought in to its end.
-            Phase::Installing(run) if run.to.release.digest == steer.release.digest => {
-                self.abandon("it was called off".into(), out);
-            }
-            Phase::Trial(trial) if is_on => {
+            Phase::Installing(_) => self.abandon("it was called off".into(), out),
+            Phase::Trial(trial) => {
                 let to = match self.way_home(steer.back.as_ref()) {
                     Way::Known(to) => to,
                     Way::Unknown(_) | Way::None => trial.back,
                 };
                 self.turn_home(now, to, cause(), Verdict::Unwanted, out);
             }
-            Phase::Settled if is_on && self.rests(now) => {}
-            Phase::Settled | Phase::Leaving(_) if is_on && self.lacks_second(now, steer, out) => {}
-            Phase::Settled | Phase::Leaving(_) if is_on => match self.way_home(steer.back.as_ref()) {
+            Phase::Settled if self.rests(now) => {}
+            Phase::Settled | Phase::Leaving(_) if self.lacks_second(now, steer, out) => {}
+            Phase::Settled | Phase::Leaving(_) => match self.way_home(steer.back.as_ref()) {
                 Way::Known(to) => self.leave(now, to, cause(), Verdict::Unwanted, out),
                 Way::Unknown(back) => self.seek(now, back, cause(), out),
                 Way::None => self.freeze(Cause::NoWayHome, out),
             },
-            // A run is brought to its end first, and it has one; frozen means frozen.
-            Phase::Settled
-            | Phase::Trial(_)
-            | Phase::Leaving(_)
-            | Phase::Vetting(_)
-            | Phase::Installing(_)
+            Phase::Vetting(_)
             | Phase::Confirming(_)
             | Phase::Healing(_)
             | Phase::Homing(_)
@@ -153,9 +170,6 @@ impl Device {
     }
 
     fn follow(&mut self, now: Mono, steer: &Steer, out: &mut Effects) {
-        if !matches!(self.state.phase, Phase::Settled) || !self.is_wanted(steer) {
-            return;
-        }
         if let Err(cause) = self.may_start(steer) {
             return self.set_back(now, &steer.rollout, backstay_model::Transience::Permanent, cause, out);
         }
@@ -171,12 +185,12 @@ impl Device {
         let Some(identity) = &self.state.identity else { return false };
         let setback = self.state.setback.as_ref();
         let sits_out = setback.is_some_and(|setback| setback.keeps_from(&steer.rollout));
-        reaches(steer, identity)
+        steer.release.digest != self.state.on.release.digest
             && !sits_out
             && !self.state.held
             && !steer.frozen
-            && steer.release.digest != self.state.on.release.digest
             && !self.state.turned.contains(&steer.rollout)
+            && reaches(steer, identity)
     }
 
     /// Whether what was asked for is still asked for: while a release was looked into, a hold or a turn may have come.
