@@ -1,7 +1,7 @@
 //! One device: what it runs, what it is asked to run, and the way home that it finds alone.
 //!
 //! Here: the order of things. In `device/`: what goes in (`input`) and comes out (`effect`), what is remembered
-//! (`state`), also apart from the rest (`watermarks`), the phases and what leads from one to the next (`phase`), the run that is open (`run`), what a policy's
+//! (`state`), the phases and what leads from one to the next (`phase`), the run that is open (`run`), what a policy's
 //! answer leads to (`judging`), whom to believe and what steering leads to (`steering`), where home is (`homing`), and
 //! what is left when nothing is left to try (`stranded`). Not here: how anything is done, and the clock.
 //!
@@ -28,8 +28,6 @@ mod settings;
 mod state;
 mod steering;
 mod stranded;
-mod trusting;
-mod watermarks;
 
 use alloc::vec::Vec;
 
@@ -44,19 +42,15 @@ pub use self::{
     input::{Identity, Input, Vetted},
     second::Second,
     settings::DeviceSettings,
-    state::{DeviceHeights, DeviceState, StateTail},
+    state::{DeviceState, StateTail, Watermarks},
     steering::{Freshness, Steered},
-    watermarks::Watermarks,
 };
 use self::{
     phase::{Healing, Homing, Phase, Trial},
     run::Run,
     state::REMEMBERED_MAX,
 };
-use crate::{
-    Heights,
-    setback::{Retries, Setback},
-};
+use crate::setback::{Retries, Setback};
 
 /// The state machine of one device.
 #[derive(Clone, Debug)]
@@ -105,11 +99,7 @@ impl Device {
             Input::Halted { ticket, why } => self.halted(ticket, why, &mut out),
             Input::Ended { ticket, outcome, slots } => self.ended(now, ticket, outcome, slots, &mut out),
             Input::Steered(steered) => self.steered(now, steered, &mut out),
-            Input::Told { sequence, words, by } => self.told(now, sequence, by, &words, &mut out),
-            Input::Trusts { directors } => {
-                out.append(&mut self.trust(&directors));
-                self.report(now, &mut out);
-            }
+            Input::Told { sequence, words } => self.told(now, sequence, &words, &mut out),
             Input::Refused(refused) => self.refuse(refused, &mut out),
             Input::Tick => {}
         }
@@ -247,6 +237,36 @@ impl Device {
         self.state.floor
     }
 
+    /// Takes over what was kept apart from the rest, because the rest may be lost: only where it is stricter.
+    pub fn remember(&mut self, kept: &Watermarks) {
+        for digest in kept.condemned.iter().rev() {
+            self.state.condemn(*digest);
+        }
+        if self.state.last_known_good.is_none() {
+            self.state.last_known_good.clone_from(&kept.last_known_good);
+        }
+        self.state.floor = self.state.floor.max(kept.floor);
+        self.state.least = self.state.least.max(kept.generation);
+        if self.steering().is_some_and(|steer| steer.generation < kept.generation) {
+            // It was left behind long ago; what took its place comes again with the next connection.
+            self.state.steering = None;
+        }
+        self.state.told = self.state.told.max(kept.told);
+    }
+
+    /// What is to be kept apart.
+    #[must_use]
+    pub fn watermarks(&self) -> Watermarks {
+        let steered = self.steering().map_or(Generation(0), |steer| steer.generation);
+        Watermarks {
+            condemned: self.state.condemned.clone(),
+            floor: self.state.floor,
+            generation: self.state.least.max(steered),
+            told: self.state.told,
+            last_known_good: self.state.last_known_good.clone(),
+        }
+    }
+
     /// The run that was begun and has not ended.
     #[must_use]
     pub fn order(&self) -> Option<&Order> {
@@ -268,7 +288,6 @@ impl Device {
             // Generations are counted by cohort, so what one cohort was told says nothing in another.
             self.state.steering = None;
             self.state.least = Generation(0);
-            self.state.heights.steering = Heights::default();
         }
         self.state.identity = Some(identity);
         self.report(now, out);
@@ -327,13 +346,8 @@ impl Device {
         }
     }
 
-    fn told(&mut self, now: Mono, sequence: u64, by: Digest, words: &[Word], out: &mut Effects) {
-        if sequence < self.state.told {
-            return;
-        }
-        // Said again with another key it is no news, and still as old once the first key is gone.
-        self.state.heights.words.note(by, sequence);
-        if sequence == self.state.told {
+    fn told(&mut self, now: Mono, sequence: u64, words: &[Word], out: &mut Effects) {
+        if sequence <= self.state.told {
             return;
         }
         self.state.told = sequence;
@@ -408,7 +422,7 @@ impl Device {
         }
     }
 
-    /// Heights a failure for a passing or a lasting reason against a rollout.
+    /// Counts a failure for a passing or a lasting reason against a rollout.
     fn set_back(
         &mut self,
         now: Mono,

@@ -19,7 +19,7 @@ use super::{
     steering::Steering,
     stranded::Stranded,
 };
-use crate::{Budget, Heights, Ladder, Rng, Windows, setback::Setback};
+use crate::{Budget, Ladder, Rng, Windows, setback::Setback};
 
 /// The most digests that a device remembers having condemned, and rollouts that it was turned away from.
 pub(super) const REMEMBERED_MAX: usize = 32;
@@ -93,18 +93,6 @@ pub struct DeviceState {
     /// How long what is confirmed has been so, and what was said about leaving it.
     #[serde(skip)]
     pub(super) tenure: Tenure,
-    /// Who has said how far `least`, `told` and the steering are.
-    #[serde(skip)]
-    pub(super) heights: DeviceHeights,
-}
-
-/// How far was heard from whom. Kept beside the state and its tail, both of which older agents read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceHeights {
-    /// Generations of steering.
-    pub(super) steering: Heights,
-    /// Sequences of words for this device alone.
-    pub(super) words: Heights,
 }
 
 /// What a device remembers beyond what the first version of its state holds.
@@ -153,7 +141,6 @@ impl DeviceState {
             stranded: None,
             sought: None,
             tenure: Tenure::default(),
-            heights: DeviceHeights::default(),
         }
     }
 
@@ -206,21 +193,25 @@ impl DeviceState {
         Self { stranded, last_known_good, sought, tenure, ..self }
     }
 
-    /// How far was heard from whom. Keep it with the state.
-    #[must_use]
-    pub fn heights(&self) -> &DeviceHeights {
-        &self.heights
-    }
-
-    /// This state, with the heights that were kept with it.
-    #[must_use]
-    pub fn with_heights(self, heights: DeviceHeights) -> Self {
-        Self { heights, ..self }
-    }
-
     pub(super) fn condemn(&mut self, digest: Digest) {
         self.condemned.retain(|condemned| *condemned != digest);
         self.condemned.insert(0, digest);
         self.condemned.truncate(REMEMBERED_MAX);
     }
+}
+
+/// The highest of what only ever grows. Kept twice, apart from the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Digests that the device will not run again by itself, newest first.
+    pub condemned: Vec<Digest>,
+    /// The lowest security epoch that it takes.
+    pub floor: u32,
+    /// Steering of a lower generation is of the past.
+    pub generation: Generation,
+    /// The highest word that it was told.
+    pub told: u64,
+    /// The release that passed its trial here before the one that is confirmed now. It grows no more than the others
+    /// go back: it is kept with them because a way home has to be known without the rest.
+    pub last_known_good: Option<Release>,
 }

@@ -28,8 +28,6 @@ pub struct Steered {
     pub freshness: Freshness,
     /// Whether operators have signed it, too.
     pub second: Second,
-    /// Whose signature it bears, by the key's digest.
-    pub by: Digest,
 }
 
 /// Whether the time of a message has passed. That blocks new moves forward only: hold and home don't expire.
@@ -64,7 +62,6 @@ impl Device {
         match (heed(steer, &identity.cohort, self.state.least, known), &mut self.state.steering) {
             (Err(why), _) => return self.refuse(Refused { what, why, count: 1 }, out),
             (Ok(Heard::Again), Some(known)) => {
-                self.state.heights.steering.note(steered.by, steered.steer.generation.0);
                 (known.digest, known.freshness) = (steered.digest, steered.freshness);
                 return self.second(steered.steer.generation, steered.second);
             }
@@ -85,7 +82,6 @@ impl Device {
             self.state.setback = None;
         }
         self.second(generation, steered.second);
-        self.state.heights.steering.note(steered.by, generation.0);
         self.state.steering = Some(Steering::of(steered));
         self.report(now, out);
     }
