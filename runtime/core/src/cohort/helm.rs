@@ -72,7 +72,7 @@ pub struct Helm {
     pub(super) begun: Vec<RolloutId>,
     /// The release that the cohort was brought to last: where the next rollout leads back to.
     pub(super) settled: Option<Release>,
-    /// What there was to judge by when a rollout was held because its wave came to no end.
+    /// The most that there was to judge by when the rollout was held because its wave came to no end.
     pub(super) stuck: Option<Stuck>,
     /// Whether nothing newer can have been said: something was decided since the start, or the broker has just this.
     #[serde(skip)]
@@ -88,8 +88,18 @@ pub struct Helm {
 /// What there was to judge by. Only more than this is news.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stuck {
-    pub(super) live: u32,
+    /// Devices that are there and not done.
+    pub(super) open: u32,
+    /// Those who finished a try.
     pub(super) tried: u32,
+}
+
+impl Stuck {
+    /// The same, or what there was `before` where that is more: who comes and goes is news once.
+    pub(super) fn or_more(self, before: Option<Self>) -> Self {
+        let before = before.unwrap_or(self);
+        Self { open: self.open.max(before.open), tried: self.tried.max(before.tried) }
+    }
 }
 
 /// Where a cohort stands.

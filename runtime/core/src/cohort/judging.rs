@@ -7,13 +7,14 @@
 //! - "proceed" counts only if the wave can be judged, its share of successes is enough, and its newest devices
 //!   have something to say.
 //!
-//! A freeze that no person put there is lifted by good windows in a row.
+//! A freeze that no person put there is lifted by good windows in a row. Where a wave came to no end there has to be more to
+//! judge by, too: else it would come to no end again, with two messages to everybody each time.
 
 use backstay_model::{Action, Breaker, Cause, Decision, Event, Mono, Ticket};
 
 use super::{
     Cohort, CohortEffect, Effects, Reply,
-    helm::{Course, Freeze, Held, Home, Phase, Question, Stuck, Underway},
+    helm::{Course, Freeze, Held, Home, Phase, Question, Underway},
     operating::clip,
     roster::Pulse,
     tally::Tally,
@@ -63,13 +64,13 @@ impl Cohort {
         } else {
             None
         };
-        let is_spent = under.wave.windows >= plan.windows_max;
+        let (is_spent, stuck) = (under.wave.windows >= plan.windows_max, self.helm.stuck);
         match hold {
             Some(why) => self.hold(under, why, out),
             None => self.widen(under, out),
         }
         if is_spent && matches!(self.helm.phase, Phase::Held(_)) {
-            self.helm.stuck = Some(Stuck { live: tally.live, tried: tally.tried() });
+            self.helm.stuck = Some(tally.stuck().or_more(stuck));
         }
         self.ask(now, tally, out);
     }
@@ -93,7 +94,8 @@ impl Cohort {
     /// Whether there is more to judge by than when a wave came to no end. Without that, going on would only come to
     /// no end again.
     fn is_news(&self, tally: &Tally) -> bool {
-        self.helm.stuck.is_none_or(|stuck| tally.live > stuck.live || tally.tried() > stuck.tried)
+        let now = tally.stuck();
+        self.helm.stuck.is_none_or(|stuck| now.open > stuck.open || now.tried > stuck.tried)
     }
 
     /// Closes the window that is open and opens the next. Also says which question nobody answered in it.
@@ -273,7 +275,7 @@ impl Cohort {
 
     fn calmer_if(&mut self, now: Mono, mut held: Held, tally: &Tally, out: &mut Effects) {
         let plan = &held.under.course.plan.plan;
-        if tally.succeeds(plan) && !tally.is_silent(plan) && (tally.has_data() || self.is_news(tally)) {
+        if tally.succeeds(plan) && !tally.is_silent(plan) && self.is_news(tally) {
             return self.calmer(now, held, out);
         }
         held.calm = 0;

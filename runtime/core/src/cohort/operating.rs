@@ -62,6 +62,7 @@ impl Cohort {
             reach,
         }));
         self.helm.phase = Phase::Forward(under);
+        self.helm.stuck = None;
         self.helm.publish(out);
     }
 

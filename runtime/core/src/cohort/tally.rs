@@ -13,6 +13,7 @@ use backstay_model::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    helm::Stuck,
     plan::Plan,
     roster::{Mark, Pulse, Roster},
 };
@@ -108,6 +109,11 @@ impl Tally {
     /// Those who finished a try.
     pub(super) fn tried(&self) -> u32 {
         self.settled + self.failed
+    }
+
+    /// What there is to judge by, as it is remembered where a wave comes to no end.
+    pub(super) fn stuck(&self) -> Stuck {
+        Stuck { open: self.live.saturating_sub(self.fresh), tried: self.tried() }
     }
 
     /// Whether there is anything to judge by, and none of it merely old.

@@ -231,6 +231,14 @@ impl World {
         self.gadgets.get_mut(&device(n)).unwrap().fate = fate;
     }
 
+    /// The device is done with `version` after all, whatever its fate was.
+    pub(super) fn settles(&mut self, n: usize, version: &str) {
+        let gadget = self.gadgets.get_mut(&device(n)).unwrap();
+        (gadget.runs, gadget.confirmed) = (release(version), release(version));
+        (gadget.standing, gadget.next) = (Standing::Settled, None);
+        self.tells(&device(n));
+    }
+
     /// The device takes longer to bring something in than the others take in all.
     pub(super) fn is_slow(&mut self, n: usize) {
         self.gadgets.get_mut(&device(n)).unwrap().install = Millis::from_secs(500);

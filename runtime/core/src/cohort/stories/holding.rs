@@ -6,8 +6,8 @@ use backstay_model::{Action, Cause, Direction, Event};
 
 use super::{A_GOOD_DAY, ROLL_BACK, froze, turned};
 use crate::cohort::{
-    CohortInput, Reply, Stage,
-    world::{Fate, Voice, World, decision, device, release},
+    CohortInput, Reply, Stage, Wish,
+    world::{Fate, Voice, World, decision},
 };
 
 /// The broker is gone. Nobody knows how the devices are, so nobody is moved, in either direction; and when they
@@ -168,10 +168,7 @@ fn a_rollout_without_anybody_to_judge_by_is_held_once() {
     assert_eq!((world.stage(), world.sees().frozen), (Stage::Held, Some(Cause::NoData)));
     assert_eq!((world.count(froze), world.directions()), (1, [Direction::Forward, Direction::Hold].into()));
     // One of them is done after all: that is data, and the rollout goes on.
-    let mut report = world.last_report[&device(0)].clone();
-    (report.sequence, report.booted) = (report.sequence + 1, release("1.5.0"));
-    (report.confirmed, report.standing) = (report.booted.clone(), backstay_model::Standing::Settled);
-    world.step(CohortInput::Report { device: device(0), report, labels: [].into() });
+    world.settles(0, "1.5.0");
     world.waits(world.windows(6));
     assert_eq!((world.stage(), world.count(turned)), (Stage::Forward, 0));
 }
@@ -187,4 +184,46 @@ fn a_rollout_that_is_held_for_sleepers_goes_on_when_they_wake() {
     (0..3).for_each(|n| world.comes(n));
     world.waits(A_GOOD_DAY);
     assert_eq!((world.stage(), world.run("1.5.0"), world.count(froze)), (Stage::Arrived, 3, 1));
+}
+
+/// Some settle, and one brings the release in for ever. There is enough to judge by, and yet the wave comes to no end: the
+/// rollout is held, that is said once, and it stays so. It would only come to no end again.
+#[test]
+fn a_rollout_that_some_never_follow_is_held_once() {
+    let mut world = World::new(20);
+    let late = world.in_order("r-1")[19];
+    world.fate(late, Fate::Hangs);
+    world.starts("r-1", "1.5.0");
+    world.waits(world.windows(world.plan.windows_max) + A_GOOD_DAY);
+    assert_eq!((world.stage(), world.sees().frozen), (Stage::Held, Some(Cause::NoData)));
+    let said = world.publishes.len();
+    world.waits(10 * world.windows(world.plan.windows_max));
+    assert_eq!((world.stage(), world.run("1.5.0"), world.count(froze)), (Stage::Held, 19, 1));
+    assert_eq!(world.publishes.len(), said, "nothing changed, so there is nothing to say");
+    // A person who looks at it lets it go on, once.
+    world.wishes(Wish::Resume);
+    world.waits(3 * world.windows(world.plan.windows_max));
+    assert_eq!((world.stage(), world.count(froze), world.publishes.len()), (Stage::Held, 2, said + 2));
+    // It is done after all: the rollout goes on by itself, and arrives.
+    world.settles(late, "1.5.0");
+    world.waits(A_GOOD_DAY);
+    assert_eq!((world.stage(), world.count(froze), world.count(turned)), (Stage::Arrived, 2, 0));
+}
+
+/// Those who are done go to sleep and wake up each day. They have nothing to add, so nobody hears of it.
+#[test]
+fn who_is_done_is_no_news() {
+    let mut world = World::new(20);
+    let order = world.in_order("r-1");
+    world.fate(order[19], Fate::Hangs);
+    world.starts("r-1", "1.5.0");
+    world.waits(world.windows(world.plan.windows_max) + A_GOOD_DAY);
+    let said = world.publishes.len();
+    for _ in 0..10 {
+        order[..3].iter().for_each(|&n| world.goes(n));
+        world.waits(world.windows(72));
+        order[..3].iter().for_each(|&n| world.comes(n));
+        world.waits(world.windows(72));
+    }
+    assert_eq!((world.stage(), world.count(froze), world.publishes.len()), (Stage::Held, 1, said));
 }
