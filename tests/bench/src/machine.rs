@@ -54,7 +54,12 @@ impl Machine {
 pub fn processor_seconds(process: u32) -> Result<f64, Failure> {
     let mut nanos = 0;
     for thread in fs::read_dir(format!("/proc/{process}/task"))? {
-        let told = fs::read_to_string(thread?.path().join("schedstat"))?;
+        let thread = thread?.path();
+        let told = match fs::read_to_string(thread.join("schedstat")) {
+            // It has ended since it was listed, and has taken its time with it.
+            Err(_) if !thread.exists() => continue,
+            read => read?,
+        };
         let ran = told.split_whitespace().next().and_then(|text| text.parse::<u64>().ok());
         nanos += ran.ok_or("the kernel does not tell how long a thread ran")?;
     }

@@ -106,7 +106,7 @@ fn measure(asked: &Arguments) -> Result<(), Failure> {
     let began = Instant::now();
     while began.elapsed() < span {
         for one in &mut watched {
-            one.look()?;
+            one.look().map_err(|why| format!("cannot look at {}: {why}", one.name))?;
         }
         rest(LOOK_EVERY.min(span.saturating_sub(began.elapsed())))?;
     }
@@ -306,14 +306,14 @@ struct Taken {
 
 impl Watched {
     fn begin(name: &'static str, root: u32) -> Result<Self, Failure> {
-        Ok(Self { name, root, seconds: seconds(&family(root)?)?, memory: Memory::default(), processes: 0 })
+        Ok(Self { name, root, seconds: seconds(root)?, memory: Memory::default(), processes: 0 })
     }
 
     fn look(&mut self) -> Result<(), Failure> {
         let mut now = Memory::default();
         let family = family(self.root)?;
         for process in &family {
-            let memory = memory(*process)?;
+            let Some(memory) = unless_ended(self.root, *process, memory(*process))? else { continue };
             now.resident += memory.resident;
             now.pss += memory.pss;
             now.own += memory.own;
@@ -327,7 +327,7 @@ impl Watched {
 
     fn end(self, span: Duration) -> Result<Taken, Failure> {
         // A thread that has ended meanwhile has taken its time with it.
-        let seconds = (seconds(&family(self.root)?)? - self.seconds).max(0.0);
+        let seconds = (seconds(self.root)? - self.seconds).max(0.0);
         let Self { name, memory, processes, .. } = self;
         Ok(Taken {
             name,
@@ -374,17 +374,29 @@ fn stat(process: u32) -> Result<Vec<i64>, Failure> {
     Ok(rest.split_whitespace().take(ENDED.end).map(|field| field.parse().unwrap_or(0)).collect())
 }
 
-/// The processor time that they have taken, and that their children took that have ended.
-fn seconds(family: &[u32]) -> Result<f64, Failure> {
+/// The processor time that a process and its family have taken, and that their children took that have ended.
+fn seconds(root: u32) -> Result<f64, Failure> {
     let mut seconds = 0.0;
-    for process in family {
-        let fields = stat(*process)?;
-        let ended = fields.get(ENDED).ok_or("the kernel does not tell processor times")?;
-        let ticks = ended.iter().filter_map(|time| u64::try_from(*time).ok()).sum::<u64>();
-        seconds += processor_seconds(*process)?;
-        seconds += ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+    for process in family(root)? {
+        seconds += unless_ended(root, process, taken(process))?.unwrap_or(0.0);
     }
     Ok(seconds)
+}
+
+fn taken(process: u32) -> Result<f64, Failure> {
+    let fields = stat(process)?;
+    let ended = fields.get(ENDED).ok_or("the kernel does not tell processor times")?;
+    let ticks = ended.iter().filter_map(|time| u64::try_from(*time).ok()).sum::<u64>();
+    Ok(processor_seconds(process)? + ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// What was read of one of a family; nothing if it has ended since, as what a process starts does: until it has loaded its program it is one of the family.
+fn unless_ended<T>(root: u32, process: u32, read: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match read {
+        // One that has ended and wasn't waited for has a folder, but no program.
+        Err(_) if process != root && fs::read_link(format!("/proc/{process}/exe")).is_err() => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 fn memory(process: u32) -> Result<Memory, Failure> {
@@ -423,13 +435,25 @@ mod tests {
     }
 
     #[test]
+    fn one_that_has_ended_since_the_look_is_no_error_and_the_one_that_is_measured_is() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let ended = child.id();
+        while fs::read_link(format!("/proc/{ended}/exe")).is_ok() {
+            thread::yield_now();
+        }
+        assert!(unless_ended(std::process::id(), ended, memory(ended)).unwrap().is_none());
+        assert!(unless_ended(ended, ended, memory(ended)).is_err());
+        child.wait().unwrap();
+    }
+
+    #[test]
     fn work_is_counted_whoever_did_it() {
-        let own = [std::process::id()];
-        let before = seconds(&own).unwrap();
+        let own = std::process::id();
+        let before = seconds(own).unwrap();
         // Counted when it has ended.
         let done =
             Command::new("sh").args(["-c", "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"]).status();
         assert!(done.unwrap().success());
-        assert!(seconds(&own).unwrap() >= before + 0.01);
+        assert!(seconds(own).unwrap() >= before + 0.01);
     }
 }
