@@ -86,6 +86,8 @@ pub(crate) enum Need {
     Groovy,
     /// Looks into what comes in from outside: licences, sources, advisories.
     SupplyChain,
+    /// Breaks the core at one place after the other.
+    Mutants,
     /// The engine that fuzzes is C++.
     CompilerOfCpp,
 }
@@ -116,6 +118,7 @@ impl Need {
             Need::Registry,
             Need::Groovy,
             Need::SupplyChain,
+            Need::Mutants,
         ];
         let tiers: [&[Need]; 6] =
             [&alone, &Need::SERVICES, &Need::BOARD, &Need::FIRMWARE, &Need::FAULTS, &Need::LANGUAGES];
@@ -193,6 +196,7 @@ impl Need {
             Need::Registry => "registry",
             Need::Groovy => "groovy",
             Need::SupplyChain => "cargo-deny",
+            Need::Mutants => "cargo-mutants",
             Need::CompilerOfCpp => "c++",
             Need::PluginsInC => "ziglang",
             Need::PluginsInPython => "componentize-py",
@@ -225,6 +229,7 @@ impl Need {
             Need::Registry => "cargo xtask test",
             Need::Groovy => "tests/gate (else: skipped)",
             Need::SupplyChain => "cargo xtask check --supply-chain",
+            Need::Mutants => "cargo xtask mutants",
             Need::CompilerOfCpp => "cargo xtask fuzz",
             Need::PluginsInC | Need::PluginsInPython | Need::PluginsInJs => "cargo xtask test plugins",
         }
@@ -247,6 +252,7 @@ impl Need {
             Need::Registry => toolchain::of_languages("go/registry"),
             Need::Groovy => toolchain::of_languages(GROOVY_FILE),
             Need::SupplyChain => works("deny"),
+            Need::Mutants => works("mutants"),
             Need::ArmCompiler => on_path(self.name()).filter(|compiler| finds_headers(compiler)),
             Need::ArmRunner | Need::Broker | Need::BrokerClients | Need::Mender => on_path(self.name()),
             Need::Metrics | Need::Ssh | Need::LoadBalancer => on_path(self.name()),
@@ -273,7 +279,7 @@ impl Need {
     fn debian(self) -> &'static [&'static str] {
         match self {
             Need::Formatter | Need::Linter | Need::Wasm | Need::Arm | Need::ArmGnu => &[],
-            Need::IntelMusl | Need::LibrarySource | Need::SupplyChain => &[],
+            Need::IntelMusl | Need::LibrarySource | Need::SupplyChain | Need::Mutants => &[],
             // Its own is built for an older Go than the one that the registry asks for.
             Need::Registry => &[],
             Need::Groovy => &["maven"],
@@ -321,6 +327,7 @@ impl Need {
             Need::Registry => vec![Attempt::go(REGISTRY)],
             Need::Groovy => self.or_after_debian(|| Attempt::maven(GROOVY, "jenkins")),
             Need::SupplyChain => vec![Attempt::cargo("cargo-deny@^0.20")],
+            Need::Mutants => vec![Attempt::cargo("cargo-mutants@^27.1")],
             Need::ArmCompiler | Need::ArmRunner | Need::Broker | Need::BrokerClients => {
                 vec![Attempt::apt(&[], self.debian())]
             }

@@ -143,6 +143,24 @@ fn a_flag_that_was_turned_off_is_turned_on_again_before_anything_else() {
     assert_eq!(gate.wish(Mono(0), Ticket(1), GateWish::Back).unwrap_err().why(), &Hindrance::FlagUnknown);
 }
 
+/// Code is about to read the new columns when somebody turns the flag off, and on again, and then the step fails. What was written
+/// in between is in the old columns alone: nobody reads the new ones before they were filled again.
+#[test]
+fn what_was_written_past_a_step_that_failed_is_filled_in_again() {
+    let mut gate = gate(DualWriter::Database);
+    for step in [Step::Expand, Step::DualWriteOn, Step::Backfill] {
+        does(&mut gate, GateWish::Next, step);
+    }
+    new_code_alone(&mut gate);
+    assert_eq!(gate.wish(Mono(0), Ticket(1), GateWish::Next), Ok(GateMove::Run(Step::ReadNew)));
+    gate.sees_flag(FlagState::Off);
+    gate.sees_flag(FlagState::On);
+    assert!(gate.ended(Ticket(1), StepEnd::Failed));
+    assert_eq!(gate.phase(), Phase::DualWrite);
+    does(&mut gate, GateWish::Next, Step::Backfill);
+    does(&mut gate, GateWish::Next, Step::ReadNew);
+}
+
 #[test]
 fn where_only_new_code_writes_to_both_a_backfill_beside_old_code_proves_nothing() {
     let mut gate = gate(DualWriter::Application);

@@ -7,7 +7,7 @@ use backstay_model::{
 
 use super::{
     Hold, SharedData, TargetInput, TargetSettings, Wish,
-    world::{ROLL_BACK, World, name, release, settings},
+    world::{ROLL_BACK, World, name, release, settings, target},
 };
 use crate::Rung;
 
@@ -32,6 +32,7 @@ fn a_bad_canary_goes_home_and_stays_out() {
     world.waits(Millis::from_secs(46 * 60));
     world.windows("shop", 1);
     assert_eq!(world.advice("shop", "3.0", Some(50)).action, Action::Proceed, "a small stage");
+    assert_eq!(world.advice("shop", "3.0", Some(100)).action, Action::Proceed, "the largest small one");
     assert!(matches!(world.advice("shop", "3.0", Some(500)).action, Action::Slow { .. }), "no large one");
     assert!(
         matches!(world.advice("shop", "3.0", None).action, Action::Slow { .. }),
@@ -40,6 +41,22 @@ fn a_bad_canary_goes_home_and_stays_out() {
     world.deploys("shop", "3.0", 100);
     world.windows("shop", 3);
     assert_eq!(world.heard("the promotion breaker closed"), 1);
+}
+
+/// Before a person presses the button they are shown what it would do, also while something keeps it from being done; and to be
+/// shown it does nothing.
+#[test]
+fn what_would_be_done_is_shown_before_it_is() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.wishes("shop", Wish::Freeze);
+    let shown = |wanted: &Action| world.estate.task(world.now, &target("shop"), wanted);
+    assert_eq!(shown(&ROLL_BACK), Some(Task::GoHome { release: release("1.0") }));
+    assert_eq!(shown(&Action::Heal { playbook: None }), Some(Task::Heal { playbook: name("restart") }));
+    assert_eq!(shown(&Action::Proceed), None);
+    assert_eq!(world.estate.task(world.now, &target("cart"), &ROLL_BACK), None, "nobody watches it");
+    assert!(world.runs.is_empty() && world.runs_version("shop") == "2.0");
 }
 
 /// Some playbooks mend nothing by themselves: those are done for who asks for them, and never climbed to.

@@ -13,7 +13,10 @@ use super::super::{
     Hold, SharedData, TargetInput, TargetSettings, Wish, Work,
     world::{ROLL_BACK, World, release, settings, target},
 };
-use crate::{Columns, DualWriter, FlagState, GateMove, GateWish, Migration, Phase, Query, SchemaLook, Step};
+use crate::{
+    Allowance, Allowances, Columns, DualWriter, Estate, FlagState, GateMove, GateWish, Migration, Phase,
+    Query, SchemaLook, Step,
+};
 
 const OLD: SchemaRange = SchemaRange { from: 6, to: 7 };
 const NEW: SchemaRange = SchemaRange { from: 7, to: 8 };
@@ -99,6 +102,17 @@ impl Data {
             Step::ReadOld => self.look.read_new = FlagState::Off,
             Step::Contract => self.look.columns = Some(Columns::Contracted),
         }
+    }
+
+    /// The server starts again with what it knew of the migration, and without what it knew of the data base.
+    fn loses_the_targets_state(&mut self) {
+        let (estate, span) = (&self.world.estate, Millis::from_secs(3600));
+        let allowed = |switches| Allowance { switches, span };
+        let allowances = Allowances { estate: allowed(20), domain: allowed(5) };
+        let states = estate.states().filter(|(id, _)| **id != target("data"));
+        let states = states.map(|(id, state)| (id.clone(), state.clone())).collect();
+        self.world.estate = Estate::restore(estate.shared(), states, estate.migrations().clone(), allowances);
+        self.world.restarts();
     }
 
     fn goes(&mut self, step: Step) {
@@ -283,6 +297,21 @@ fn a_killed_server_goes_on_with_the_step_and_what_nobody_knows_of_is_in_doubt() 
     data.looks();
     assert_eq!(data.phase(), Phase::DualWrite);
     assert!(matches!(data.world.state("data").work(), Work::Idle));
+}
+
+/// What a server knew of the data base is lost in the middle of a step, and what it knew of the migration is not. It doesn't
+/// take the step for done, nor for not done: it looks.
+#[test]
+fn a_step_whose_run_was_forgotten_is_in_doubt_until_a_look_shows() {
+    let mut data = Data::base();
+    data.orders(GateWish::Next);
+    data.loses_the_targets_state();
+    assert!(data.world.runs.is_empty(), "nobody knows of it any more");
+    assert!(data.world.estate.gate(&target("data")).unwrap().is_in_doubt());
+    data.shows(Step::Expand);
+    data.looks();
+    assert_eq!(data.phase(), Phase::Expanded);
+    data.goes(Step::DualWriteOn);
 }
 
 #[test]

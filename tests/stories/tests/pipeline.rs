@@ -1,0 +1,70 @@
+//! Stories about a build at its gate: the server's verdict in one hand, its own clock in the other.
+#![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
+
+use backstay_core::{Asked, Gate, Heard, Patience, Stop, Unheard};
+use backstay_model::{BuildId, Millis, Nonce, Reason, TargetId, UnixMs, Verdict, VerdictAction};
+
+const NOON: UnixMs = UnixMs(1_800_000_000_000);
+
+/// A build of the shop, as it asks.
+fn asks() -> Asked {
+    Asked {
+        service: TargetId::parse("shop").unwrap(),
+        build: BuildId::parse("77").unwrap(),
+        digest: None,
+        version: None,
+        nonce: Nonce([7; 16]),
+    }
+}
+
+/// What the server says to whoever asked like that.
+fn says(asked: &Asked, action: VerdictAction) -> Verdict {
+    Verdict {
+        service: asked.service.clone(),
+        build: asked.build.clone(),
+        nonce: asked.nonce,
+        action,
+        wait_secs: 60,
+        digest: asked.digest,
+        version: asked.version.clone(),
+        reasons: vec![Reason::new("the story says so".into())],
+        evidence: None,
+    }
+}
+
+/// The gate of a build, `late` after the verdict was given, which is good for `life`.
+fn gate(verdict: &Verdict, life: Millis, late: Millis) -> Gate {
+    let heard = Heard { verdict, issued: NOON, expires: UnixMs(NOON.0 + life.0) };
+    asks().gate(Ok(heard), UnixMs(NOON.0 + late.0), &mut Patience::new(3, Patience::TOTAL_MAX))
+}
+
+/// A service with a slow pipeline has its verdicts signed for the hour that is the most. They are as good as any, to the last
+/// moment and no longer.
+#[test]
+fn a_verdict_for_an_hour_is_good_for_an_hour() {
+    let (hour, verdict) = (Millis::from_secs(3600), says(&asks(), VerdictAction::Proceed));
+    assert_eq!(gate(&verdict, hour, Millis(hour.0 - 1)), Gate::Deploy);
+    assert_eq!(gate(&verdict, hour, hour), Gate::Stop { why: Stop::Late { by: Millis(0) } });
+    let life = Millis(hour.0 + 1);
+    assert_eq!(gate(&verdict, life, Millis(0)), Gate::Stop { why: Stop::TooLong { life } });
+}
+
+/// Whoever looks into a build that ended wants to know first whether the service is ill or the way to the verdict is: the one is
+/// for who runs the service, the other for who runs the pipeline.
+#[test]
+fn who_is_called_after_a_stop_depends_on_whether_there_was_a_verdict() {
+    let stop = |gate| if let Gate::Stop { why } = gate { Some(why) } else { None };
+    let minute = Millis::from_secs(60);
+    for action in [VerdictAction::Heal, VerdictAction::Rollback, VerdictAction::Freeze, VerdictAction::Pause]
+    {
+        let why = stop(gate(&says(&asks(), action), minute, Millis(0))).unwrap();
+        assert!(why.is_told(), "the service: {why}");
+    }
+    let other = Asked { service: TargetId::parse("cart").unwrap(), ..asks() };
+    let crossed = stop(gate(&says(&other, VerdictAction::Proceed), minute, Millis(0))).unwrap();
+    let late = stop(gate(&says(&asks(), VerdictAction::Proceed), minute, minute)).unwrap();
+    let none = asks().gate(Err(Unheard::Missing), NOON, &mut Patience::new(3, minute));
+    for why in [crossed, late, stop(none).unwrap()] {
+        assert!(!why.is_told(), "the pipeline: {why}");
+    }
+}
