@@ -239,6 +239,27 @@ fn a_step_in_doubt_is_settled_by_what_a_look_shows() {
     assert_eq!(gate.phase(), Phase::Expanded);
 }
 
+/// On the way back the server that had code read the old columns again is killed, and nobody knows if it did. A look shows it.
+#[test]
+fn a_step_back_in_doubt_is_settled_by_what_code_reads() {
+    let reads = |read_new| SchemaLook {
+        columns: Some(Columns::InStep),
+        dual_write: FlagState::On,
+        read_new,
+        old_code: Some(false),
+        new_code: Some(true),
+    };
+    for (flag, done, phase) in
+        [(FlagState::Off, true, Phase::Backfilled), (FlagState::On, false, Phase::ReadNew)]
+    {
+        let mut gate = soaking();
+        assert_eq!(gate.wish(Mono(0), Ticket(1), GateWish::Back), Ok(GateMove::Run(Step::ReadOld)));
+        gate.ended(Ticket(1), StepEnd::InDoubt);
+        assert_eq!(gate.sees(&reads(flag), true).settled, Some((Step::ReadOld, done)));
+        assert!(!gate.is_in_doubt() && (gate.phase() == phase || !done), "{:?}", gate.phase());
+    }
+}
+
 #[test]
 fn whoever_changes_the_schema_by_hand_is_noticed() {
     let mut gate = soaking();

@@ -6,10 +6,10 @@ use backstay_model::{
 };
 
 use super::{
-    Hold, SharedData, TargetInput, TargetSettings, Wish,
+    Hold, Incident, SharedData, TargetInput, TargetSettings, Wish,
     world::{ROLL_BACK, World, name, release, settings, target},
 };
-use crate::Rung;
+use crate::{Breaker, Rung};
 
 /// A canary is bad. It goes home, is never let out again by itself, and nothing is promoted for a while.
 #[test]
@@ -22,6 +22,9 @@ fn a_bad_canary_goes_home_and_stays_out() {
     assert!(world.state("shop").is_quarantined(&release("2.0").digest), "before the run begins");
     assert_eq!(world.advice("shop", "2.0", None).action, ROLL_BACK);
     assert_eq!(world.run_ends(), Task::GoHome { release: release("1.0") });
+    let left = world.state("shop").incident().and_then(Incident::left);
+    assert_eq!(left, Some(&release("2.0")), "it is being looked at whether that helped");
+    assert_eq!(world.heard("the promotion breaker closed"), 0, "it had never been open");
     assert_eq!(world.runs_version("shop"), "1.0");
     world.says("shop", Some(Action::Proceed));
     world.windows("shop", 3);
@@ -41,6 +44,87 @@ fn a_bad_canary_goes_home_and_stays_out() {
     world.deploys("shop", "3.0", 100);
     world.windows("shop", 3);
     assert_eq!(world.heard("the promotion breaker closed"), 1);
+    assert_eq!(world.state("shop").breaker(), &Breaker::Closed);
+}
+
+/// A service falls ill every hour and a half, and a restart mends it each time. That is no cure: the fourth time a person is called.
+#[test]
+fn what_comes_back_within_hours_is_not_mended_for_ever() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    for _ in 0..3 {
+        world.says("shop", Some(Action::Heal { playbook: None }));
+        world.windows("shop", 1);
+        assert_eq!(world.run_ends(), Task::Heal { playbook: name("restart") });
+        world.says("shop", Some(Action::Proceed));
+        world.windows("shop", 3);
+        assert!(world.pages.is_empty(), "{:?}", world.pages);
+        world.waits(Millis::from_secs(90 * 60));
+    }
+    world.says("shop", Some(Action::Heal { playbook: None }));
+    world.windows("shop", 1);
+    assert!(world.runs.is_empty(), "{:?}", world.runs);
+    assert_eq!(world.pages.len(), 1, "{:#?}", world.told);
+}
+
+/// While a service is being mended the time of its breaker comes. That ends nothing: the run has as long as any.
+#[test]
+fn a_run_is_not_cut_short_by_what_else_has_its_time() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    world.run_ends();
+    world.says("shop", Some(Action::Proceed));
+    world.windows("shop", 42);
+    world.says("shop", Some(Action::Heal { playbook: None }));
+    world.windows("shop", 1);
+    assert_eq!(world.runs.len(), 1);
+    world.waits(Millis::from_secs(5 * 60));
+    assert_eq!(world.heard("took longer"), 0, "{:#?}", world.told);
+    world.run_ends();
+    world.windows("shop", 1);
+    assert_eq!(world.state("shop").breaker(), &Breaker::HalfOpen, "its time came in between");
+}
+
+/// Whoever reads the evidence later has to find why nothing was promoted: an answer is left out only where it says once more that all
+/// is well.
+#[test]
+fn what_the_policy_says_is_written_down_unless_it_is_well_once_more() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    let written = world.heard("said proceed");
+    world.windows("shop", 5);
+    assert_eq!(world.heard("said proceed"), written, "well, and well again");
+    world.says("shop", Some(Action::Slow { windows: 2 }));
+    world.windows("shop", 2);
+    assert_eq!(world.heard("said slow"), 2, "{:#?}", world.told);
+    world.says("shop", Some(Action::Freeze));
+    world.windows("shop", 1);
+    world.says("shop", Some(Action::Proceed));
+    world.windows("shop", 2);
+    assert_eq!(
+        world.heard("said proceed"),
+        written + 2,
+        "an incident is open: it counts how long it is well"
+    );
+}
+
+/// A person is told before they do it that it would change nothing.
+#[test]
+fn what_would_change_nothing_is_said_beforehand() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    let heeds = |world: &World, wish: &Wish| world.estate.target(&target("shop")).unwrap().heeds(wish);
+    assert_eq!(heeds(&world, &Wish::CloseBreaker), Some("its breaker is closed"));
+    assert_eq!(heeds(&world, &Wish::Thaw), Some("it is not frozen"));
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    world.run_ends();
+    world.wishes("shop", Wish::Freeze);
+    assert_eq!((heeds(&world, &Wish::CloseBreaker), heeds(&world, &Wish::Thaw)), (None, None));
 }
 
 /// Before a person presses the button they are shown what it would do, also while something keeps it from being done; and to be
