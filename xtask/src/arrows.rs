@@ -38,6 +38,7 @@ const JOURNAL: &str = "backstay-journal";
 const STORE: &str = "backstay-store";
 const LINK: &str = "backstay-link";
 const HOST: &str = "backstay-host";
+const BLOCKS: &str = "backstay-blocks";
 const HANDS: &str = "backstay-hands";
 const SIGNALS: &str = "backstay-signals";
 const API: &str = "backstay-api";
@@ -50,8 +51,8 @@ const SERVER: &str = "backstay";
 
 /// All that the two programs join.
 const PARTS: &[&str] = &[
-    MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, MEMORY, LINK, HOST, PLUGINS, HANDS, SIGNALS,
-    API, SLOTS, KIT, TARGETS,
+    MODEL, CONFIG, CORE, WIRE, EVIDENCE, TRUST, JOURNAL, STORE, MEMORY, LINK, HOST, PLUGINS, BLOCKS, HANDS,
+    SIGNALS, API, SLOTS, KIT, TARGETS,
 ];
 
 const WORDS: &str = "`model` is the words that all share; whatever it needs, all need";
@@ -86,14 +87,16 @@ const TABLE: &[Row] = &[
     row(LINK, &[MODEL, WIRE, CONFIG], &[], None, OUTSIDE),
     // A verdict is a document around signed bytes: both sides read it by one function, which checks the two against each other.
     // What a pipeline measured is a field of its question, and has one reader.
-    row(API, &[MODEL, WIRE, TRUST, SIGNALS], &[], None, OUTSIDE),
+    row(API, &[MODEL, WIRE, TRUST, SIGNALS, BLOCKS], &[], None, OUTSIDE),
     // Its tests hold what a plugin does in the sandbox against the same plugin compiled natively.
     row(HOST, &[MODEL, TRUST], &[SDK, "policy-tree", "executor-ota"], None, OUTSIDE),
     // From a configuration to a plugin that can be asked; who is asked after a failure, `core` says.
     row(PLUGINS, &[MODEL, CONFIG, CORE, TRUST, HOST], &[], None, OUTSIDE),
     // Plugins held against what they promise, and recorded calls made again: by the fold and the digests of `plugins`.
     row(KIT, &[MODEL, WIRE, EVIDENCE, TRUST, HOST, PLUGINS], &[SDK, "executor-ota"], None, OUTSIDE),
-    row(HANDS, &[MODEL], &[], None, OUTSIDE),
+    row(BLOCKS, &[MODEL], &[], Some(&["miniz_oxide", "sha2"]), PURE),
+    // Who fetches an artifact by its blocks, and who makes them, mean the same file.
+    row(HANDS, &[MODEL, BLOCKS], &[], None, OUTSIDE),
     row(SIGNALS, &[MODEL], &[], None, OUTSIDE),
     row(SLOTS, &[MODEL], &[], None, OUTSIDE),
     // It keeps what `slots` promises, in the same words, and by few other packages: it may touch raw devices. RAUC and SWUpdate are

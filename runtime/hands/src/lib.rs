@@ -60,7 +60,7 @@ use backstay_model::{Answer, Deed};
 pub use command::{Command, CommandError, Commands, ExtraArgs};
 pub use depot::{Answered, Depot, DepotError};
 pub use endpoint::{Endpoint, EndpointError, Endpoints};
-pub use fetch::{Fetch, FetchError, Fetched, SourceError, Sources};
+pub use fetch::{BlocksError, Carriage, Fetch, FetchError, Fetched, SourceError, Sources};
 pub use file::{Granted, Paths};
 pub use http::{Roots, RootsError};
 pub use probe::{FileAge, HttpProbe, Probe, ProbeError, ProbeKind, Probes, Sample};

@@ -51,6 +51,11 @@ impl Reply {
         Self { then: Then::Close, ..self }
     }
 
+    /// The connection may be used again, whatever was said.
+    pub(crate) fn then_keeps(self) -> Self {
+        Self { then: Then::Keep, ..self }
+    }
+
     /// Nothing follows, and no end.
     pub(crate) fn then_holds(self) -> Self {
         Self { then: Then::Hold, ..self }
