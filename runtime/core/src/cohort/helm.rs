@@ -25,6 +25,8 @@ const REMEMBERED_MAX: usize = 256;
 /// A generation this far beyond the newest is not believed: counters that go up by one don't get there, and
 /// whoever makes numbers up could use up all of them in one message.
 const GENERATION_LEAD_MAX: u64 = 1 << 32;
+/// Where a wave comes to no end, the wait is doubled so often: with a day of windows it is four days at most.
+const AGAIN_MAX: u32 = 2;
 /// The shortest time between two publishes that are due only because somebody has seen a larger generation: a
 /// device that makes them up costs the cohort one message in this time.
 const REASSERT_SPAN: Millis = Millis::from_secs(60);
@@ -92,13 +94,26 @@ pub(super) struct Stuck {
     pub(super) open: u32,
     /// Those who finished a try.
     pub(super) tried: u32,
+    /// How often the wave came to no end again, without any news. A restart begins to count anew.
+    #[serde(skip)]
+    pub(super) again: u32,
 }
 
 impl Stuck {
     /// The same, or what there was `before` where that is more: who comes and goes is news once.
     pub(super) fn or_more(self, before: Option<Self>) -> Self {
-        let before = before.unwrap_or(self);
-        Self { open: self.open.max(before.open), tried: self.tried.max(before.tried) }
+        let Some(before) = before else { return self };
+        let is_news = self.open > before.open || self.tried > before.tried;
+        Self {
+            open: self.open.max(before.open),
+            tried: self.tried.max(before.tried),
+            again: if is_news { 0 } else { before.again.saturating_add(1) },
+        }
+    }
+
+    /// Good windows until it goes on without any news.
+    pub(super) fn waits(self, plan: &Plan) -> u32 {
+        plan.windows_max.saturating_mul(1 << self.again.min(AGAIN_MAX))
     }
 }
 

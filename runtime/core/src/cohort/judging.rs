@@ -7,8 +7,9 @@
 //! - "proceed" counts only if the wave can be judged, its share of successes is enough, and its newest devices
 //!   have something to say.
 //!
-//! A freeze that no person put there is lifted by good windows in a row. Where a wave came to no end there has to be more to
-//! judge by, too: else it would come to no end again, with two messages to everybody each time.
+//! A freeze that no person put there is lifted by good windows in a row. Where a wave came to no end, and there is no more to
+//! judge by, it takes as many as the wave had, then twice, then four times as many: else it would come to no end again and
+//! again, with two messages to everybody each time.
 
 use backstay_model::{Action, Breaker, Cause, Decision, Event, Mono, Ticket};
 
@@ -85,14 +86,14 @@ impl Cohort {
             held.calm = 0;
         } else if !tally.has_data() && held.why == Cause::NoData && tally.live > 0 && self.is_news(&tally) {
             // What was missing was signs of life, and they are back. There is nothing yet to ask about.
-            return self.calmer(now, held, out);
+            return self.calmer(now, held, &tally, out);
         }
         self.helm.phase = Phase::Held(held);
         self.ask(now, tally, out);
     }
 
-    /// Whether there is more to judge by than when a wave came to no end. Without that, going on would only come to
-    /// no end again.
+    /// Whether there is more to judge by than when a wave came to no end. Without that, going on would most likely come
+    /// to no end again.
     fn is_news(&self, tally: &Tally) -> bool {
         let now = tally.stuck();
         self.helm.stuck.is_none_or(|stuck| now.open > stuck.open || now.tried > stuck.tried)
@@ -275,18 +276,23 @@ impl Cohort {
 
     fn calmer_if(&mut self, now: Mono, mut held: Held, tally: &Tally, out: &mut Effects) {
         let plan = &held.under.course.plan.plan;
-        if tally.succeeds(plan) && !tally.is_silent(plan) && self.is_news(tally) {
-            return self.calmer(now, held, out);
+        if tally.succeeds(plan) && !tally.is_silent(plan) && (tally.has_data() || self.is_news(tally)) {
+            return self.calmer(now, held, tally, out);
         }
         held.calm = 0;
         self.helm.phase = Phase::Held(held);
     }
 
     /// One good window more. Enough of them lift a freeze, unless a person put it there.
-    fn calmer(&mut self, now: Mono, mut held: Held, out: &mut Effects) {
+    fn calmer(&mut self, now: Mono, mut held: Held, tally: &Tally, out: &mut Effects) {
         held.calm = held.calm.saturating_add(1);
-        let needed = held.under.course.plan.plan.thaw_windows;
-        let by_itself = needed > 0 && !is_lifted_by_a_person_alone(&held.why);
+        let plan = &held.under.course.plan.plan;
+        let by_itself = plan.thaw_windows > 0 && !is_lifted_by_a_person_alone(&held.why);
+        let needed = match self.helm.stuck {
+            // What kept devices from following may have passed without a word.
+            Some(stuck) if !self.is_news(tally) => stuck.waits(plan).max(plan.thaw_windows),
+            Some(_) | None => plan.thaw_windows,
+        };
         let is_open = matches!(self.helm.breaker.at(now), Breaker::Open { .. });
         if by_itself && held.calm >= needed && !is_open {
             self.go_on(now, held, out);

@@ -113,7 +113,7 @@ impl Tally {
 
     /// What there is to judge by, as it is remembered where a wave comes to no end.
     pub(super) fn stuck(&self) -> Stuck {
-        Stuck { open: self.live.saturating_sub(self.fresh), tried: self.tried() }
+        Stuck { open: self.live.saturating_sub(self.fresh), tried: self.tried(), again: 0 }
     }
 
     /// Whether there is anything to judge by, and none of it merely old.

@@ -186,44 +186,75 @@ fn a_rollout_that_is_held_for_sleepers_goes_on_when_they_wake() {
     assert_eq!((world.stage(), world.run("1.5.0"), world.count(froze)), (Stage::Arrived, 3, 1));
 }
 
-/// Some settle, and one brings the release in for ever. There is enough to judge by, and yet the wave comes to no end: the
-/// rollout is held, that is said once, and it stays so. It would only come to no end again.
-#[test]
-fn a_rollout_that_some_never_follow_is_held_once() {
+/// Waits until the rollout stands there. Gives how many windows that took.
+fn waits_for(world: &mut World, stage: Stage) -> u64 {
+    let a_window = world.windows(1);
+    let windows = (0..).take(1000).find(|_| {
+        let is_there = world.stage() == stage;
+        if !is_there {
+            world.waits(a_window);
+        }
+        is_there
+    });
+    windows.unwrap()
+}
+
+/// A world in which all but one settle, and that one brings the release in for ever; told until the rollout is held.
+fn with_one_that_never_follows() -> (World, usize) {
     let mut world = World::new(20);
     let late = world.in_order("r-1")[19];
     world.fate(late, Fate::Hangs);
     world.starts("r-1", "1.5.0");
-    world.waits(world.windows(world.plan.windows_max) + A_GOOD_DAY);
-    assert_eq!((world.stage(), world.sees().frozen), (Stage::Held, Some(Cause::NoData)));
-    let said = world.publishes.len();
-    world.waits(10 * world.windows(world.plan.windows_max));
-    assert_eq!((world.stage(), world.run("1.5.0"), world.count(froze)), (Stage::Held, 19, 1));
-    assert_eq!(world.publishes.len(), said, "nothing changed, so there is nothing to say");
-    // A person who looks at it lets it go on, once.
-    world.wishes(Wish::Resume);
-    world.waits(3 * world.windows(world.plan.windows_max));
-    assert_eq!((world.stage(), world.count(froze), world.publishes.len()), (Stage::Held, 2, said + 2));
-    // It is done after all: the rollout goes on by itself, and arrives.
-    world.settles(late, "1.5.0");
-    world.waits(A_GOOD_DAY);
-    assert_eq!((world.stage(), world.count(froze), world.count(turned)), (Stage::Arrived, 2, 0));
+    waits_for(&mut world, Stage::Held);
+    assert_eq!((world.sees().frozen, world.run("1.5.0")), (Some(Cause::NoData), 19));
+    (world, late)
 }
 
-/// Those who are done go to sleep and wake up each day. They have nothing to add, so nobody hears of it.
+/// There is enough to judge by, and yet the wave comes to no end. What keeps the last one may pass without a word, so the
+/// rollout is tried again, and ever more seldom: to be let go on only to be held again helps nobody, and everybody hears of it.
+#[test]
+fn a_rollout_that_some_never_follow_goes_on_ever_more_seldom() {
+    let (mut world, late) = with_one_that_never_follows();
+    let a_wave = u64::from(world.plan.windows_max);
+    for waves in [1, 2, 4, 4] {
+        let said = world.publishes.len();
+        let held = waits_for(&mut world, Stage::Forward);
+        assert!(
+            held.abs_diff(waves * a_wave) < 3,
+            "held for {held} windows, and {waves} waves have {a_wave} each"
+        );
+        let forward = waits_for(&mut world, Stage::Held);
+        assert!(forward.abs_diff(a_wave) < 3, "forward for {forward} windows");
+        assert_eq!(world.publishes.len(), said + 2);
+    }
+    // It is done after all: that is news, and the rollout arrives by itself.
+    world.settles(late, "1.5.0");
+    world.waits(A_GOOD_DAY);
+    assert_eq!((world.stage(), world.count(turned)), (Stage::Arrived, 0));
+}
+
+/// Those who are done go to sleep and wake up each day. They have nothing to add, so nobody hears more for that.
 #[test]
 fn who_is_done_is_no_news() {
-    let mut world = World::new(20);
-    let order = world.in_order("r-1");
-    world.fate(order[19], Fate::Hangs);
-    world.starts("r-1", "1.5.0");
-    world.waits(world.windows(world.plan.windows_max) + A_GOOD_DAY);
-    let said = world.publishes.len();
+    let (mut steady, _) = with_one_that_never_follows();
+    let (mut sleepy, _) = with_one_that_never_follows();
+    let order = sleepy.in_order("r-1");
+    let half_a_day = sleepy.windows(72);
     for _ in 0..10 {
-        order[..3].iter().for_each(|&n| world.goes(n));
-        world.waits(world.windows(72));
-        order[..3].iter().for_each(|&n| world.comes(n));
-        world.waits(world.windows(72));
+        order[..3].iter().for_each(|&n| sleepy.goes(n));
+        sleepy.waits(half_a_day);
+        order[..3].iter().for_each(|&n| sleepy.comes(n));
+        sleepy.waits(half_a_day);
+        steady.waits(2 * half_a_day);
     }
-    assert_eq!((world.stage(), world.count(froze), world.publishes.len()), (Stage::Held, 1, said));
+    assert_eq!(sleepy.generations(), steady.generations());
+}
+
+/// A person need not wait for any of that.
+#[test]
+fn a_person_lets_it_go_on_at_once() {
+    let (mut world, _) = with_one_that_never_follows();
+    world.wishes(Wish::Resume);
+    world.waits(1);
+    assert_eq!(world.stage(), Stage::Forward);
 }
