@@ -75,6 +75,45 @@ fn missing_data_freezes_a_trial_and_never_ends_it_badly() {
     assert_eq!(world.confirmed(), "1.5.0", "with data the trial goes on");
 }
 
+/// What is on trial fails and takes its own probe with it. That nothing is heard any more is no excuse for what was: it is mended as
+/// long as the policy wants that.
+#[test]
+fn what_failed_before_it_fell_silent_is_mended_all_the_same() {
+    let mut world = World::new("1.4.0");
+    world.policy(Policy::Heals).signs("1.5.0", &["1.4.0"]);
+    world.behaves("1.5.0", Behaviour::FailsAfter(Millis(0)));
+    world.steers("r-1", "1.5.0", Direction::Forward);
+    let heals = |world: &World| {
+        world.count(
+            |event| matches!(event, Event::Ordered { order, .. } if matches!(order.task, Task::Heal { .. })),
+        )
+    };
+    while heals(&world) == 0 {
+        world.waits(1);
+    }
+    world.behaves("1.5.0", Behaviour::Silent).waits(120);
+    assert!(heals(&world) >= 2, "{:#?}", world.events);
+}
+
+/// A device has decided to leave what it runs, and waits a moment, so that not all of a fleet leave at once. Power goes in that moment,
+/// and what was decided still holds.
+#[test]
+fn a_device_that_is_about_to_leave_leaves_after_a_power_cut() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!(world.confirmed(), "1.5.0");
+    world.behaves("1.5.0", Behaviour::FailsAfter(Millis(0)));
+    let standing = |world: &World| world.report.as_ref().unwrap().standing;
+    while standing(&world) != Standing::GoingHome {
+        world.waits(1);
+    }
+    assert_eq!(world.runs(), "1.5.0", "it waits");
+    world.loses_power();
+    assert_eq!(standing(&world), Standing::GoingHome);
+    world.waits(40);
+    assert_eq!(world.runs(), "1.4.0");
+}
+
 /// A backend is down for everybody. Going home would cure nothing, so nobody moves.
 #[test]
 fn a_failing_dependency_moves_nobody() {

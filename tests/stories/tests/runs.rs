@@ -100,6 +100,22 @@ fn a_run_keeps_the_executor_that_it_began_with() {
     assert_eq!(taken, 1, "and took it once");
 }
 
+/// Bundles that nobody needs are thrown away. The executor of a run that is open is needed, over a restart, too, and not a moment
+/// longer.
+#[test]
+fn the_executor_of_an_open_run_is_kept() {
+    let mut world = World::new("1.4.0");
+    let kept = |world: &World| world.device().state().run_taken_by();
+    assert_eq!(kept(&world), None);
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::Hangs);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(60);
+    assert_eq!(kept(&world), Some(backstay_model::Digest([1; 32])));
+    world.has_executor(2).loses_power().waits(10);
+    assert_eq!(kept(&world), Some(backstay_model::Digest([1; 32])), "it may come back");
+    world.has_executor(1).behaves("1.5.0", Behaviour::Healthy).loses_power().waits(1);
+    assert_eq!((world.runs(), kept(&world)), ("1.5.0", None));
+}
+
 /// The same, and the executor never comes back. The run is ended, and what follows is another one's to begin.
 #[test]
 fn a_run_whose_executor_is_gone_is_ended_in_its_time() {

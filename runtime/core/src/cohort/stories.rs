@@ -1,5 +1,6 @@
 //! What happens to a cohort, told in virtual time; a file for each theme.
 
+mod calm;
 mod holding;
 mod memory;
 mod people;

@@ -86,6 +86,61 @@ fn a_larger_generation_that_shows_up_later_is_passed() {
     assert_eq!(world.stage(), Stage::Forward, "a start is newer than whatever was said before it");
 }
 
+/// The same long after the last word: how long it has been quiet is no reason to wait any less for words that may still come.
+#[test]
+fn a_larger_generation_is_waited_for_however_long_it_was_quiet() {
+    let mut world = World::new(10);
+    world.starts("r-1", "1.5.0");
+    world.restarts();
+    world.waits(3);
+    let said = world.generations();
+    world.has_seen(0, 40);
+    assert_eq!(world.generations(), said, "its words may still come");
+    world.waits(1);
+    assert_eq!(world.generations().last(), Some(&41));
+}
+
+/// A broker that was brought back from a copy has words of ours from long ago. They say nothing by now, and nobody is told anything.
+#[test]
+fn old_words_of_ours_change_nothing() {
+    let mut world = World::new(50);
+    world.starts("r-1", "1.5.0");
+    world.waits(5);
+    let old = world.retained.clone().unwrap();
+    world.waits(A_GOOD_DAY);
+    for is_restarted in [false, true] {
+        if is_restarted {
+            world.restarts();
+        }
+        let (helm, events) = (world.cohort.helm().clone(), world.events.len());
+        let said = world.generations();
+        world.step(CohortInput::OwnWords { steer: old.clone(), plan: world.plan.clone() });
+        assert_eq!((world.cohort.helm(), world.events.len()), (&helm, events));
+        assert_eq!(world.generations(), said);
+    }
+    assert_eq!((world.stage(), world.run("1.5.0")), (Stage::Arrived, 50));
+}
+
+/// Whoever has the key calls a rollout home that was followed by another one long ago. That can't be so; it is told once, and
+/// nobody moves.
+#[test]
+fn a_thief_who_calls_home_what_is_over_is_told_of_once() {
+    let mut world = World::new(20);
+    world.starts("r-1", "1.5.0");
+    world.waits(A_GOOD_DAY);
+    let first = world.retained.clone().unwrap();
+    world.starts("r-2", "1.6.0");
+    world.waits(A_GOOD_DAY);
+    let refused = |world: &World| world.count(|event| matches!(event, backstay_model::Event::Refused(_)));
+    let before = refused(&world);
+    let generation = Generation(world.sees().generation.0 + 5);
+    let theirs = Steer { generation, direction: Direction::Home, ..first };
+    world.step(CohortInput::OwnWords { steer: theirs, plan: world.plan.clone() });
+    assert_eq!((refused(&world) - before, world.stage()), (1, Stage::Arrived));
+    world.waits(60);
+    assert_eq!((world.run("1.6.0"), world.count(turned)), (20, 0));
+}
+
 #[test]
 fn a_restart_says_again_what_is_in_force_and_goes_on() {
     let mut world = World::new(100);
@@ -109,8 +164,10 @@ fn a_lost_roster_is_learnt_again() {
     let mut world = World::new(100);
     world.starts("r-1", "1.5.0");
     world.waits(50);
+    assert_eq!(world.cohort.roster().len(), 100);
     world.cohort = Cohort::restore(world.cohort.helm().clone(), Roster::default());
     world.step(CohortInput::Restarted);
+    assert_eq!(world.cohort.roster().len(), 0);
     for n in 0..100 {
         world.step(CohortInput::Enrolled { device: device(n), labels: Vec::new() });
         world.comes(n);
