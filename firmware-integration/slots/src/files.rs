@@ -442,6 +442,10 @@ fn word(environment: &Environment, active: Slot) -> BootWord {
 }
 
 impl<D: Disk> Slots for Files<D> {
+    fn running(&mut self) -> Result<Option<PathBuf>, SlotError> {
+        Ok(Some(artifact_path(&self.slot(self.active))))
+    }
+
     fn status(&mut self) -> Result<SlotStatus, SlotError> {
         let booted =
             self.holds(self.active).ok_or_else(|| SlotError::NothingToRun { dir: self.dir.clone() })?;

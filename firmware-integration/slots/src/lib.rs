@@ -35,6 +35,9 @@ mod memory;
 #[cfg(test)]
 mod power_cut;
 pub mod program;
+mod running;
+
+use std::path::PathBuf;
 
 use backstay_model::{Release, SlotStatus};
 
@@ -48,6 +51,7 @@ pub use error::{ProvisionError, SlotError};
 pub use files::{Boot, Files, Finding, provision};
 pub use group::Group;
 pub use program::{Program, ProgramFault};
+pub use running::RunningAnswer;
 
 /// Two slots, whatever it is that switches between them.
 ///
@@ -59,6 +63,15 @@ pub trait Slots {
     /// # Errors
     /// What runs can't be told.
     fn status(&mut self) -> Result<SlotStatus, SlotError>;
+
+    /// Where what runs can be read: a file or a block device, in which there may be blocks of another release. It is only to be read,
+    /// and may change meanwhile. `None`: nobody says.
+    ///
+    /// # Errors
+    /// Whoever works the slots can't say it, or doesn't know the question.
+    fn running(&mut self) -> Result<Option<PathBuf>, SlotError> {
+        Ok(None)
+    }
 
     /// Writes a release into the slot that doesn't run; what was there is kept until the new one is whole.
     /// `artifact` is read only if it isn't there already, and no further than one byte past its length.

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! PROGRAM status                      answers on standard output (`answer`)
+//! PROGRAM running                     answers on standard output (`running`); not every program knows it
 //! PROGRAM stage RELEASE               the artifact is standard input: an open file, at its start
 //! PROGRAM try-next | confirm | go-home | condemn | provision RELEASE
 //! PROGRAM note-boot | check
@@ -19,6 +20,7 @@ use std::{
     fmt,
     io::{self, PipeReader, Read as _, Seek as _},
     os::unix::process::ExitStatusExt as _,
+    path::PathBuf,
     process::{Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -32,6 +34,7 @@ use crate::{
     environment::{BootWord, ReleaseWords, WORDS_BYTES_MAX},
     error::SlotError,
     group::Group,
+    running::RunningAnswer,
 };
 
 /// Exit code: done.
@@ -128,7 +131,7 @@ impl fmt::Display for ProgramFault {
             Self::Exited(code) => write!(f, "exit code {code}"),
             Self::Killed(signal) => write!(f, "it was killed by signal {signal}"),
             Self::TimedOut(span) => write!(f, "not done within {} s, and killed", span.as_secs_f32()),
-            Self::Altered => f.write_str("what it answered is not a whole status"),
+            Self::Altered => f.write_str("what it answered is not a whole answer"),
             Self::NoFile => f.write_str("the release's bytes are in no file that it could be handed"),
         }
     }
@@ -228,6 +231,7 @@ impl Program {
 
 const STAGE: &str = "stage";
 const CHECK: &str = "check";
+const RUNNING: &str = "running";
 
 /// What becomes of its standard output.
 #[derive(Clone, Copy)]
@@ -326,6 +330,18 @@ impl Slots for Program {
         self.word = word;
         self.found(findings.join("\n"));
         Ok(status)
+    }
+
+    fn running(&mut self) -> Result<Option<PathBuf>, SlotError> {
+        let bytes = self.run(RUNNING, None, Stdio::null(), Sink::Answer)?;
+        match RunningAnswer::from_bytes(&bytes) {
+            Some(answer) => Ok(Some(answer.path())),
+            None => Err(SlotError::Program {
+                asked: RUNNING,
+                fault: Box::new(ProgramFault::Altered),
+                said: String::new(),
+            }),
+        }
     }
 
     fn stage(&mut self, release: &Release, artifact: &mut dyn Artifact) -> Result<(), SlotError> {

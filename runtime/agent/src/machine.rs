@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use backstay_hands::{Ended, Fetch, FetchError, Hands, Supervised, beside, spawn};
+use backstay_hands::{Carriage, Ended, Fetch, FetchError, Fetched, Hands, Supervised, beside, spawn};
 use backstay_model::{
     Answer, Deed, Name, Outcome, Output, Reason, Release, SlotDeed, SlotStatus, Transience, causes,
 };
@@ -160,12 +160,24 @@ impl Machine {
         let Some(fetch) = &self.fetch else {
             return Answer::Refused("no [server] is configured to fetch from".into());
         };
+        let fetching = async {
+            // It saves bytes, and nothing hangs on it.
+            let old = self.with_slots(|slots| slots.running()).await;
+            let old = old.inspect_err(|error| {
+                let why = causes::in_one_line(error);
+                tracing::info!(why, "what runs can't be read, so nothing of a release is taken from there");
+            });
+            fetch.get_beside(release.digest, release.length, old.ok().flatten()).await
+        };
         let fetched = tokio::select! {
-            fetched = fetch.get(release.digest, release.length) => fetched,
+            fetched = fetching => fetched,
             () = broken_off => return Answer::InDoubt,
         };
         let mut file = match fetched {
-            Ok(fetched) => fetched.file,
+            Ok(fetched) => {
+                tell(&release, &fetched);
+                fetched.file
+            }
             Err(error) => return failed(FetchError::transience(&error), &error),
         };
         answer(self.with_slots(move |slots| slots.stage(&release, &mut file)).await)
@@ -238,6 +250,16 @@ async fn keep_running(
         }
     }
     service.stop().await;
+}
+
+/// What a release cost the network. Nobody pays for what was here already.
+fn tell(release: &Release, Fetched { carriage, said, .. }: &Fetched) {
+    for why in said {
+        tracing::warn!(why, "a source did not give the release, or not by its blocks");
+    }
+    let Carriage { carried, found, left_over } = carriage;
+    let (version, length) = (&release.version, release.length);
+    tracing::info!(%version, length, carried, found, left_over, "fetched a release");
 }
 
 fn answer(done: Result<(), SlotError>) -> Answer {

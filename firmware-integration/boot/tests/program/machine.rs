@@ -14,7 +14,7 @@ use backstay_boot::{
     environment::{Environment, Place},
 };
 use backstay_model::{Digest, Release, Version};
-use backstay_slots::{ReleaseWords, Slot, SlotAnswer, Tries};
+use backstay_slots::{ReleaseWords, RunningAnswer, Slot, SlotAnswer, Tries};
 use sha2::{Digest as _, Sha256};
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_backstay-slots");
@@ -176,6 +176,13 @@ impl Machine {
         let is_killed = output.status.signal() == Some(9) || output.status.code() == Some(128 + 9);
         assert!(is_killed || output.status.success(), "{command} at {at}: {}", said(&output));
         is_killed
+    }
+
+    /// Where what runs lies, as the agent is told.
+    pub fn running(&self) -> PathBuf {
+        let output = self.asks(&["running"]);
+        assert!(output.status.success(), "{}", said(&output));
+        RunningAnswer::from_bytes(&output.stdout).unwrap().path()
     }
 
     pub fn answer(&self) -> SlotAnswer {

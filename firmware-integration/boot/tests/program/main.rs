@@ -28,6 +28,7 @@ fn a_release_is_staged_tried_confirmed_and_taken_back() {
         let answer = machine.answer();
         assert_eq!((&answer.status.booted, &answer.status.other), (&release("1.0"), &None));
         assert_eq!((answer.word, answer.findings), (BootWord::Confirmed, vec![]), "the factory said it");
+        assert!(fs::read(machine.running()).unwrap().starts_with(&bytes("1.0")), "what runs can be read");
         machine.does("stage", "1.1");
         assert_eq!(machine.holds(Slot::B), Some("1.1"));
         assert_eq!(machine.answer().status.other, Some(release("1.1")));
@@ -35,6 +36,7 @@ fn a_release_is_staged_tried_confirmed_and_taken_back() {
         assert_eq!(machine.answer().status.trying, Some(release("1.1")));
         assert_eq!(machine.boots(), "1.1");
         assert_eq!(machine.answer().word, BootWord::Trial { tries_left: 1 });
+        assert!(fs::read(machine.running()).unwrap().starts_with(&bytes("1.1")));
         for _ in 0..3 {
             assert!(machine.asks(&["note-boot"]).status.success());
             assert_eq!(machine.boots(), "1.1", "a boot that was fine uses nothing up");

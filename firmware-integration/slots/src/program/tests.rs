@@ -106,6 +106,22 @@ fn each_word_reaches_the_program_and_its_answer_comes_back() {
 }
 
 /// What the documentation shows to who writes such a program in a shell is believed.
+/// A program of before doesn't know the word; it says so, and that is all.
+#[test]
+fn where_what_runs_lies_is_asked_and_not_every_program_knows() {
+    let world = World::new();
+    let device = std::path::Path::new("/dev/disk/by-partlabel/slot-a");
+    world.answers(&RunningAnswer::new(device).unwrap().to_bytes());
+    let mut program = world.program("case $1 in running) cat $here/answer ;; *) exit 64 ;; esac", PATIENT);
+    assert_eq!(program.running().unwrap().as_deref(), Some(device));
+    world.answers(b"/dev/sda1\n");
+    let error = program.running().unwrap_err();
+    assert_eq!(error.to_string(), "`running` of the slot program failed");
+    let mut older = world.program("echo \"there is no command $1\" >&2; exit 64", PATIENT);
+    let error = older.running().unwrap_err();
+    assert_eq!(error.to_string(), "`running` of the slot program failed: there is no command running");
+}
+
 #[test]
 fn the_shell_of_the_documentation_speaks_the_words() {
     let page = include_str!("../../../../docs/firmware.md");

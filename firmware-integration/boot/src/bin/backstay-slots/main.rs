@@ -22,7 +22,9 @@ use std::{
 
 use backstay_config::Document;
 use backstay_model::{Release, causes};
-use backstay_slots::{Artifact, Slot, SlotAnswer, SlotError, Slots as _, program, release_from_words};
+use backstay_slots::{
+    Artifact, RunningAnswer, Slot, SlotAnswer, SlotError, Slots as _, program, release_from_words,
+};
 
 use crate::{config::Config, trouble::Trouble};
 
@@ -33,6 +35,7 @@ Usage: backstay-slots [--config FILE] [--output lines|json] COMMAND
 
 Commands:
   status             What runs, what a restart brings back, what is in the other slot, what is being tried
+  running            Where what runs can be read: its device. Who fetches a release fetches only what isn't there
   check              Say what is wrong with configuration, devices and boot loader, by file, line and key
   stage RELEASE      Write the release that is on standard input into the slot that doesn't run:
                        backstay-slots stage 1.5.0 9f86...0a08 1048576 1 < pump-1.5.0.img
@@ -49,7 +52,7 @@ given again: done before, it changes nothing. None of them restarts the machine.
 
 Options:
   --config FILE      The configuration [default: /etc/backstay/slots.toml]
-  --output FORMAT    Of status and check: lines (what the agent reads, with a checksum) or json
+  --output FORMAT    Of status, running and check: lines (what the agent reads, with a checksum) or json
   --version          Print the version
 
 Exit codes, with a line on stderr that says what, why and what to do:
@@ -70,6 +73,7 @@ enum Output {
 #[derive(Debug, PartialEq, Eq)]
 enum Command {
     Status,
+    Running,
     Check,
     Stage(Release),
     TryNext(Release),
@@ -143,6 +147,7 @@ fn asked(arguments: impl Iterator<Item = OsString>) -> Result<Asked, Trouble> {
     };
     let command = match name.as_str() {
         "status" => alone(Command::Status)?,
+        "running" => alone(Command::Running)?,
         "check" => alone(Command::Check)?,
         "note-boot" => alone(Command::NoteBoot)?,
         "help" => alone(Command::Help)?,
@@ -165,6 +170,7 @@ fn carry_out(Asked { config, output, command }: Asked) -> Result<(), Trouble> {
             let (document, config) = read(&config)?;
             tell(&check::check(&document, &config), output)
         }
+        Command::Running => tell_running(&read(&config)?.1, output),
         Command::Status
         | Command::Stage(_)
         | Command::TryNext(_)
@@ -201,6 +207,20 @@ fn tell(checked: &check::Checked, output: Output) -> Result<(), Trouble> {
     Err(Trouble::found(problems))
 }
 
+/// Where what runs lies. Nothing is opened for it.
+fn tell_running(config: &Config, output: Output) -> Result<(), Trouble> {
+    let (slot, _) = running::look(&config.running)?;
+    let device = config.write.devices()[slot as usize];
+    let answer = RunningAnswer::new(device).ok_or_else(|| {
+        let what = format!("slot {slot}'s device can't be told: {}", device.display());
+        Trouble::wrong(what, "name it by its full path in write.a or write.b")
+    })?;
+    match output {
+        Output::Lines => say(&answer.to_bytes()),
+        Output::Json => say((status::running(slot, &answer.path()) + "\n").as_bytes()),
+    }
+}
+
 /// Does what is about the slots themselves.
 fn work(config: &Config, output: Output, command: &Command) -> Result<(), Trouble> {
     let mut of_factory = None;
@@ -220,7 +240,7 @@ fn work(config: &Config, output: Output, command: &Command) -> Result<(), Troubl
         Command::Condemn(release) => slots.condemn(release),
         Command::NoteBoot => slots.note_boot(),
         Command::Provision(release) => return provisioned(&mut slots, on, release),
-        Command::Status | Command::Check | Command::Help | Command::Version => Ok(()),
+        Command::Status | Command::Running | Command::Check | Command::Help | Command::Version => Ok(()),
     };
     if *command == Command::Status {
         let status = slots.status()?;
@@ -309,6 +329,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_read_and_its_mistakes_are_told() {
+        assert_eq!(told("running"), "/etc/backstay/slots.toml Lines Running");
         assert_eq!(told("status"), "/etc/backstay/slots.toml Lines Status");
         assert_eq!(told("--config a.toml --output json status"), "a.toml Json Status");
         assert_eq!(told("note-boot --config=b.toml"), "b.toml Lines NoteBoot");

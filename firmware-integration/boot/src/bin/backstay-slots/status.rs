@@ -2,10 +2,10 @@
 //!
 //! Not here: the sealed lines that the agent reads (`backstay_slots::SlotAnswer`).
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
 
 use backstay_model::Release;
-use backstay_slots::{BootWord, SlotAnswer};
+use backstay_slots::{BootWord, Slot, SlotAnswer};
 
 /// What is in the slots, in one line.
 pub fn json(answer: &SlotAnswer) -> String {
@@ -25,6 +25,12 @@ pub fn json(answer: &SlotAnswer) -> String {
          \"word\":\"{word}\",\"tries_left\":{left},\"fell_back_from\":{from},\"findings\":{}}}",
         texts(findings)
     )
+}
+
+/// Where what runs lies, in one line.
+pub fn running(slot: Slot, device: &Path) -> String {
+    let device = text(&device.display().to_string());
+    format!("{{\"format\":1,\"slot\":\"{slot}\",\"from\":{device}}}")
 }
 
 /// A list of texts.
