@@ -7,10 +7,10 @@ use alloc::{
     vec::Vec,
 };
 
-use backstay_model::{Action, Millis, Name, Outcome, SchemaRange, Task, Transience, Version};
+use backstay_model::{Action, Millis, Name, Outcome, Schema, SchemaRange, Task, Transience, Version};
 
 use super::super::{
-    Hold, SharedData, TargetInput, TargetSettings, Wish, Work,
+    Hold, SharedData, Signals, TargetEffect, TargetInput, TargetSettings, Wish, Work,
     world::{ROLL_BACK, World, release, settings, target},
 };
 use crate::{
@@ -181,6 +181,22 @@ fn the_release_before_can_be_brought_back_until_the_contract_and_then_the_way_ou
         "release 2.1 can't live with schema 8; the way out: keep 2.2 and switch off the flag of the feature";
     assert!(data.world.runs.is_empty());
     assert!(data.world.pages.iter().any(|page| page.starts_with(expected)), "{:#?}", data.world.pages);
+}
+
+/// A policy that would have the shop brought back is shown what that would meet: before the contract a schema that the release before
+/// lives with, after it one that nothing leads back from.
+#[test]
+fn a_policy_is_shown_whether_a_way_leads_back() {
+    let shown = |mut data: Data| {
+        data.world.waits(Millis::from_secs(60));
+        let (now, input) = (data.world.now, TargetInput::Window(Signals::default()));
+        let effects = data.world.estate.step(now, &target("shop"), input);
+        effects.into_iter().find_map(|effect| {
+            if let TargetEffect::Ask { facts, .. } = effect { Some(facts.schema) } else { None }
+        })
+    };
+    assert_eq!(shown(Data::soaks()), Some(Schema::Compatible(7)));
+    assert_eq!(shown(Data::contracted()), Some(Schema::OneWay(8)));
 }
 
 #[test]
