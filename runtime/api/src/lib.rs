@@ -22,7 +22,7 @@ mod verdict;
 pub use call::{Call, Calls, Reply};
 pub use error::{ApiError, Kind};
 pub use routes::routes;
-pub use shelf::{Shelf, ShelfError};
+pub use shelf::{Shelf, ShelfError, make_blocks};
 pub use targets::{
     AlertsTaken, Deployment, DryRunView, IncidentStory, IncidentView, JudgedView, LastStep, MarkRequest,
     MigrationView, OperateRequest, OutView, PageBody, Planned, PlannedEffect, TargetCall, TargetOperation,

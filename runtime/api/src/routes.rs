@@ -10,6 +10,7 @@ use axum::{
     middleware::from_fn,
     response::{IntoResponse, Response},
 };
+use backstay_blocks::EXTENSION;
 use backstay_model::{Channel, CohortId, DeviceId, Digest};
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
@@ -101,12 +102,19 @@ async fn artifact(
     Path(digest): Path<String>,
     request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
-    let digest = parse::<Digest>(&digest)?;
-    if !desk.artifacts.has(&digest) {
-        return Err(ApiError::new(Kind::NotFound, format!("there is no artifact {digest} here")));
+    let (digest, its_blocks) = match digest.strip_suffix(EXTENSION).and_then(|name| name.strip_suffix('.')) {
+        Some(digest) => (parse::<Digest>(digest)?, true),
+        None => (parse::<Digest>(&digest)?, false),
+    };
+    let (path, what) = match its_blocks {
+        true => (desk.artifacts.blocks_path(&digest), "are no blocks of"),
+        false => (desk.artifacts.path(&digest), "is no artifact"),
+    };
+    if !path.is_file() {
+        return Err(ApiError::new(Kind::NotFound, format!("there {what} {digest} here")));
     }
-    // Knows ranges, so that a device goes on where its connection broke.
-    let served = ServeFile::new(desk.artifacts.path(&digest)).oneshot(request).await;
+    // Knows ranges, so that a device goes on where its connection broke, and fetches no block that it has.
+    let served = ServeFile::new(path).oneshot(request).await;
     Ok(served.map_err(|never| match never {})?.map(axum::body::Body::new))
 }
 

@@ -1,7 +1,8 @@
 //! Files by their digest: artifacts and signed statements.
 //!
 //! A name is 64 hexadecimal digits and nothing else, so no name is ever a path. What is put here is written
-//! beside, checked against its digest, and moved into place whole.
+//! beside, checked against its digest, and moved into place whole. Beside an artifact lie its blocks (`backstay-blocks`),
+//! made when it comes in; who doesn't find them fetches all of it.
 
 use std::{
     error, fmt, fs,
@@ -10,7 +11,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use backstay_model::Digest;
+use backstay_blocks::{EXTENSION, Shape, WriteError, Written};
+use backstay_model::{Digest, causes};
 use sha2::{Digest as _, Sha256};
 use tokio::io::AsyncWriteExt as _;
 
@@ -76,6 +78,22 @@ impl Shelf {
         self.dir.join(digest.to_string())
     }
 
+    /// Where its blocks are, or would be.
+    #[must_use]
+    pub fn blocks_path(&self, digest: &Digest) -> PathBuf {
+        self.dir.join(format!("{digest}.{EXTENSION}"))
+    }
+
+    /// Makes the blocks of what is here, unless they are or it is too small for them.
+    fn make_blocks(&self, digest: &Digest) -> Result<(), WriteError> {
+        let path = self.path(digest);
+        let length = fs::metadata(&path).map_err(|source| WriteError::Read { source })?.len();
+        if self.blocks_path(digest).is_file() || Shape::of(length).is_none() {
+            return Ok(());
+        }
+        make_blocks(&path, &self.dir).map(|_| ())
+    }
+
     /// Puts `bytes` under a name that the caller has checked.
     ///
     /// # Errors
@@ -131,6 +149,32 @@ impl Shelf {
     }
 }
 
+/// Makes the file of blocks of an artifact, in the folder `dir` and by the artifact's digest: whole, or not at all. Reads all of
+/// it, and compresses it.
+///
+/// # Errors
+/// It is too short or too long to have blocks, or a file failed.
+pub fn make_blocks(artifact: &Path, dir: &Path) -> Result<(PathBuf, Written), WriteError> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    // Its name is known when all of the artifact was read.
+    let beside = dir.join(format!(".{process}-{count}.{EXTENSION}.new"));
+    let make = || {
+        let read = |source| WriteError::Read { source };
+        let failed = |source| WriteError::Write { source };
+        let mut artifact = fs::File::open(artifact).map_err(read)?;
+        let length = artifact.metadata().map_err(read)?.len();
+        let mut file = io::BufWriter::new(fs::File::create(&beside).map_err(failed)?);
+        let written = backstay_blocks::write(&mut artifact, length, &mut file)?;
+        file.get_ref().sync_all().map_err(failed)?;
+        let path = dir.join(format!("{}.{EXTENSION}", written.digest));
+        fs::rename(&beside, &path).map_err(failed)?;
+        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        Ok((path, written))
+    };
+    make().inspect_err(|_| drop(fs::remove_file(&beside)))
+}
+
 /// What is on its way onto the shelf. Dropped before it is kept, nothing of it stays.
 #[derive(Debug)]
 pub(crate) struct Incoming {
@@ -169,6 +213,13 @@ impl Incoming {
         self.file.flush().await.map_err(&failed)?;
         self.file.sync_all().await.map_err(&failed)?;
         self.shelf.settle(&self.beside, &self.digest).map_err(&failed)?;
+        let (shelf, digest) = (self.shelf.clone(), self.digest);
+        // Whoever published it starts a rollout next, and the first wave asks for them. It is whole without.
+        let made = tokio::task::spawn_blocking(move || shelf.make_blocks(&digest)).await;
+        if let Ok(Err(error)) = made {
+            let why = causes::in_one_line(&error);
+            tracing::warn!(%digest, why, "an artifact has no blocks, so devices fetch all of it");
+        }
         Ok(true)
     }
 }
