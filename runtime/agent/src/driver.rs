@@ -13,7 +13,7 @@ pub(crate) mod upgrading;
 use std::time::Duration;
 
 use backstay_core::{
-    Confidence, Device, Effect, Input, Upgrade, UpgradeEffect, UpgradeInput, Vetted, Watermarks,
+    Confidence, Device, Effect, Heights, Input, Upgrade, UpgradeEffect, UpgradeInput, Vetted, Watermarks,
 };
 use backstay_hands::{Depot, Ended, Fetch, Probes, Sample, spawn};
 use backstay_host::{Engine, Executor};
@@ -37,7 +37,7 @@ use crate::{
     lkg::Lkg,
     machine::Machine,
     reset::Start,
-    trust::{FetchError, Fetched, Heard},
+    trust::{FetchError, Fetched, Heard, latest},
     uplink::{Came, Uplink},
 };
 
@@ -130,8 +130,8 @@ pub struct Driver {
     pub key: SecretKey,
     /// Where key and enrolment are.
     pub papers: Papers,
-    /// The latest time that the server signed for, as it was kept.
-    pub attested: Option<backstay_model::UnixMs>,
+    /// The latest times that the server signed for, as they were kept.
+    pub attested: Heights,
     /// The newest grants that were accepted.
     pub floors: std::collections::BTreeMap<backstay_model::PluginId, backstay_trust::Floor>,
 }
@@ -165,6 +165,8 @@ struct Loop {
     captures_at: Mono,
 }
 
+    /// When an announcement of trust that is older than the last one is looked into again.
+    looks_at: Mono,
 impl Driver {
     /// Runs until it is told to stop.
     pub async fn drive(self, first: Vec<Event>, upgrade: Vec<UpgradeEffect>, up: Input) {
@@ -194,6 +196,7 @@ impl Driver {
         work.seat_again();
         work.take(up).await;
         if work.all.start.comes_from_a_crash() {
+            looks_at: Mono(0),
             work.take(Input::Crashed).await;
         }
         work.tidy_bundles();
@@ -316,7 +319,7 @@ impl Loop {
         }
         let Driver { device, confidence, floors, heard, upgrade, pinned, .. } = &self.all;
         let plugins = (upgrade, pinned.as_slice());
-        let kept = Keep::of(device.state(), confidence, floors, self.attested(), *heard, plugins);
+        let kept = Keep::of(device.state(), confidence, floors, self.attested_by(), *heard, plugins);
         // A disk that takes nothing stops nobody from going home; it is said, where anybody can hear it.
         if let Durability::Degraded(why) = self.all.memory.record(now, events, kept.encode()) {
             tracing::error!(why, "what happens is not recorded any more; the device goes on deciding");
@@ -340,7 +343,11 @@ impl Loop {
     }
 
     fn attested(&self) -> Option<backstay_model::UnixMs> {
-        self.uplink.as_ref().and_then(Uplink::attested).max(self.all.attested)
+        latest(self.attested_by())
+    }
+
+    fn attested_by(&self) -> &Heights {
+        self.uplink.as_ref().map_or(&self.all.attested, Uplink::attested)
     }
 
     fn words(&self, now: Mono) -> AnchorWords {
@@ -504,7 +511,12 @@ impl Loop {
 
     async fn heard(&mut self, happening: backstay_link::Happening) {
         let Some(uplink) = &mut self.uplink else { return };
-        match uplink.take(happening) {
+        let came = uplink.take(happening);
+        self.came(came).await;
+    }
+
+    async fn came(&mut self, came: Came) {
+        match came {
             Came::Nothing => {}
             Came::Input(input) => {
                 self.take(*input).await;

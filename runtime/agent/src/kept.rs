@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use backstay_core::{Confidence, DeviceState, Quarantine, StateTail, Succession, Upgrade};
+use backstay_core::{
+    Confidence, DeviceHeights, DeviceState, Heights, Quarantine, StateTail, Succession, Upgrade,
+};
 use backstay_model::{PluginId, UnixMs};
 use backstay_trust::{Accepted, Floor};
 use backstay_wire::{Body, DecodeError, Schema, decode, encode_as};
 use serde::{Deserialize, Serialize};
 
-use crate::trust::Heard;
+use crate::trust::{Heard, latest};
 
 /// All of it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -33,17 +35,24 @@ pub struct Kept {
     pub upgrade: Option<Upgrade>,
     /// The newest grants that the configuration has brought: they stay good beside what came by steering since.
     pub pinned: Vec<(PluginId, Accepted)>,
+    /// Which key has steered and told `device` how far. Since version 4.
+    heights: DeviceHeights,
+    /// Which key has steered plugins how far.
+    plugins: Heights,
+    /// Which key has signed for which time.
+    pub attested_by: Heights,
 }
 
 impl Body for Kept {
     const SCHEMA: Schema = Schema(256);
-    const VERSION: u16 = 3;
+    const VERSION: u16 = 4;
     const OPTIONAL: bool = false;
     const BYTES_MAX: usize = 64 * 1024;
 
     fn from_previous(_: u16, body: &[u8]) -> Result<Self, DecodeError> {
-        // It had all but the last two fields, and nothing of either is a zero: no other form to read, and less of a program.
-        Self::from_body(Self::VERSION, &[body, &[0, 0]].concat())
+        // It had all but the heights, of which there are four, and none of each is a zero: no other form to read, and less of a
+        // program.
+        Self::from_body(Self::VERSION, &[body, &[0; 4]].concat())
     }
 }
 
@@ -60,6 +69,9 @@ pub struct Keep<'a> {
     succession: &'a Succession,
     upgrade: Option<&'a Upgrade>,
     pinned: &'a [(PluginId, Accepted)],
+    heights: &'a DeviceHeights,
+    plugins: &'a Heights,
+    attested_by: &'a Heights,
 }
 
 impl<'a> Keep<'a> {
@@ -69,15 +81,30 @@ impl<'a> Keep<'a> {
         device: &'a DeviceState,
         confidence: &'a Confidence,
         accepted: &'a BTreeMap<PluginId, Floor>,
-        attested: Option<UnixMs>,
+        attested_by: &'a Heights,
         heard: Option<Heard>,
         (upgrade, pinned): (&'a Upgrade, &'a [(PluginId, Accepted)]),
     ) -> Self {
         let mut floors = BTreeMap::new();
         floors.extend(accepted.iter().map(|(plugin, floor)| (plugin, floor.newest.sequence)));
         let (quarantine, succession) = (&confidence.quarantine, &confidence.succession);
-        let (tail, upgrade) = (device.tail(), Some(upgrade));
-        Self { device, quarantine, floors, attested, tail, accepted, heard, succession, upgrade, pinned }
+        let (heights, plugins) = (device.heights(), upgrade.heights());
+        let (tail, upgrade, attested) = (device.tail(), Some(upgrade), latest(attested_by));
+        Self {
+            device,
+            quarantine,
+            floors,
+            attested,
+            tail,
+            accepted,
+            heard,
+            succession,
+            upgrade,
+            pinned,
+            heights,
+            plugins,
+            attested_by,
+        }
     }
 
     /// As bytes; none where they would be too many, which a later record makes good.
@@ -93,7 +120,8 @@ impl Kept {
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut kept: Self = decode(bytes, usize::MAX).ok()?;
-        kept.device = kept.device.with_tail(kept.tail.clone());
+        kept.device = kept.device.with_tail(kept.tail.clone()).with_heights(kept.heights.clone());
+        kept.upgrade = kept.upgrade.map(|upgrade| upgrade.with_heights(kept.plugins.clone()));
         Some(kept)
     }
 }
@@ -111,9 +139,9 @@ mod tests {
     use super::*;
     use crate::config::{Config, tests::SMALL};
 
-    /// All of it, as version 2 had it.
+    /// All of it, as version 3 had it.
     #[derive(Debug, Serialize, Deserialize)]
-    struct Second {
+    struct Third {
         device: DeviceState,
         quarantine: Quarantine,
         floors: BTreeMap<PluginId, u64>,
@@ -122,11 +150,13 @@ mod tests {
         accepted: BTreeMap<PluginId, Floor>,
         heard: Option<Heard>,
         succession: Succession,
+        upgrade: Option<Upgrade>,
+        pinned: Vec<(PluginId, Accepted)>,
     }
 
-    impl Body for Second {
+    impl Body for Third {
         const SCHEMA: Schema = Kept::SCHEMA;
-        const VERSION: u16 = 2;
+        const VERSION: u16 = 3;
         const OPTIONAL: bool = Kept::OPTIONAL;
         const BYTES_MAX: usize = Kept::BYTES_MAX;
     }
@@ -149,7 +179,7 @@ mod tests {
         let floors = BTreeMap::from([(PluginId::parse("acme/pump").unwrap(), 7)]);
         let config = Config::of(&Document::new(Path::new("agent.toml"), SMALL)).unwrap();
         let device = Device::new(config.device_settings(), Mono(0), &slots, 42).state().clone();
-        let old = Second {
+        let old = Third {
             tail: device.tail(),
             device,
             quarantine: quarantine.clone(),
@@ -158,6 +188,8 @@ mod tests {
             accepted: BTreeMap::new(),
             heard: None,
             succession: Succession::default(),
+            upgrade: None,
+            pinned: Vec::new(),
         };
         let kept = Kept::decode(&encode(&old).unwrap()).unwrap();
         assert_eq!((&kept.quarantine, &kept.floors, kept.attested), (&quarantine, &floors, Some(UnixMs(5))));
@@ -165,10 +197,13 @@ mod tests {
         // And back: the older one reads what this one writes, without what it doesn't know.
         let (confidence, upgrade) = (Confidence::default(), Upgrade::new(7));
         let accepted = kept.accepted.clone();
-        let keep = Keep::of(&kept.device, &confidence, &accepted, kept.attested, None, (&upgrade, &[]));
+        let mut attested = Heights::default();
+        attested.note(Digest([3; 32]), 5);
+        let keep = Keep::of(&kept.device, &confidence, &accepted, &attested, None, (&upgrade, &[]));
         let written = keep.encode().unwrap();
-        assert_eq!(Kept::decode(&written).unwrap().upgrade, Some(upgrade.clone()));
-        let read: Second = decode(&written, usize::MAX).unwrap();
-        assert_eq!(read.accepted, accepted);
+        let again = Kept::decode(&written).unwrap();
+        assert_eq!((again.upgrade, again.attested_by), (Some(upgrade.clone()), attested));
+        let read: Third = decode(&written, usize::MAX).unwrap();
+        assert_eq!((read.accepted, read.attested, read.upgrade), (accepted, Some(UnixMs(5)), Some(upgrade)));
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use backstay_config::Document;
-use backstay_core::{Confidence, Device, Identity, Input, Upgrade};
+use backstay_core::{Confidence, Device, Heights, Identity, Input, Upgrade};
 use backstay_memory::{Durability, Memory, Options, Recalled, Step};
 use backstay_model::{
     Answer, BootId, CohortId, DeviceId, Digest, Event, Fence, Generation, Mono, Order, Release, SlotStatus,
@@ -71,7 +71,9 @@ fn snapshot(device: &Device) -> Vec<u8> {
     let mut upgrade = Upgrade::new(7);
     upgrade.remember(Generation(3));
     let pinned = [("acme/executor".parse_id(), accepted)];
-    let keep = Keep::of(device.state(), &confidence, &floors, Some(UnixMs(5)), None, (&upgrade, &pinned));
+    let mut attested = Heights::default();
+    attested.note(Digest([3; 32]), 5);
+    let keep = Keep::of(device.state(), &confidence, &floors, &attested, None, (&upgrade, &pinned));
     keep.encode().unwrap()
 }
 

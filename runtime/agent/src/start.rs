@@ -13,7 +13,7 @@ use std::{
 
 use backstay_config::Span;
 use backstay_core::{
-    Bundle, Confidence, Configured, Device, Input, Upgrade, UpgradeEffect, UpgradeInput, Wanted,
+    Bundle, Confidence, Configured, Device, Effect, Input, Upgrade, UpgradeEffect, UpgradeInput, Wanted,
 };
 use backstay_hands::{
     Command as HandsCommand, Commands, Depot, ExtraArgs, Fetch, FileAge, Hands, HttpProbe, Probe, ProbeKind,
@@ -44,7 +44,7 @@ use crate::{
     machine::Machine,
     reset::Start,
     slots::{self, Backend},
-    trust::keyring_at,
+    trust::{keyring_at, latest},
 };
 
 type Fallible<T> = Result<T, Box<dyn Error>>;
@@ -128,6 +128,12 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
     if let Some(mark) = words.as_ref().and_then(|words| words.mark(Stream::Plugins)) {
         upgrade.remember(Generation(mark.counter));
     }
+    let directors = keyring.directors();
+    for effect in upgrade.trust(&directors) {
+        if let UpgradeEffect::Refuse(refused) = effect {
+            first.push(Event::Refused(refused));
+        }
+    }
     let retries = config.retries();
     let mut follow = Vec::new();
     let mark = match Mark::open(&mark_file(&config.state), boot_id()) {
@@ -150,8 +156,11 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
         }
     };
     let floors = kept.as_ref().map(|kept| kept.accepted.clone()).unwrap_or_default();
-    let attested = kept.as_ref().and_then(|kept| kept.attested);
-    let attested = attested.max(words.as_ref().and_then(|words| words.attested));
+    let known = kept.as_ref().and_then(|kept| kept.attested);
+    let known = known.max(words.as_ref().and_then(|words| words.attested)).map_or(0, |known| known.0);
+    let mut attested_by = kept.as_ref().map(|kept| kept.attested_by.clone()).unwrap_or_default();
+    attested_by.trust(known, &directors);
+    let attested = latest(&attested_by);
     let engine = Engine::new()?;
     let held = Some(&confidence);
     let tier = Tier::Device;
@@ -220,6 +229,11 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
             last_known_good: words.last_known_good.clone(),
         });
     }
+    for effect in device.trust(&directors) {
+        if let Effect::Record(event) = effect {
+            first.push(event);
+        }
+    }
     let up = Input::Up { boot: boot_id(), slots: status };
     let driver = Driver {
         config,
@@ -247,7 +261,7 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
         heard,
         key,
         papers,
-        attested,
+        attested: attested_by,
         floors,
     };
     Ok((driver, first, follow, up))

@@ -5,6 +5,7 @@
 
 use std::{error::Error, fmt};
 
+use backstay_core::Heights;
 use backstay_hands::Depot;
 use backstay_memory::{Trusted, TrustedError};
 use backstay_model::{Digest, Millis, Mono, UnixMs};
@@ -28,6 +29,13 @@ pub struct Heard {
     pub at: Mono,
 }
 
+/// The latest time that is known for certain: a signature attests it. Whoever steals a key can sign any, so that is kept for
+/// each key apart.
+#[must_use]
+pub fn latest(attested: &Heights) -> Option<UnixMs> {
+    Some(UnixMs(attested.highest())).filter(|latest| latest.0 > 0)
+}
+
 /// The keyring that is trusted, as it lets something new in at `now`: for how long nothing was heard of it counts.
 #[must_use]
 pub fn keyring_at(
@@ -45,6 +53,8 @@ pub fn keyring_at(
 pub struct Missing {
     /// The digest of the newest keyring, and of the one that is trusted here.
     pub keyring: Option<(Digest, Digest)>,
+    /// The number of that one.
+    pub number: u64,
     /// The digest of the newest revocation.
     pub revocation: Option<Digest>,
 }
@@ -84,11 +94,11 @@ impl Missing {
     /// What `floor` names and `keyring` isn't or hasn't heeded.
     #[must_use]
     pub fn of(floor: &TrustFloor, keyring: &Keyring) -> Option<Self> {
-        let ours = *keyring.digest();
+        let (ours, number) = (*keyring.digest(), keyring.parts().number);
         let heeded = keyring.revocation().map(|heeded| *heeded.digest());
         let keyring = (floor.keyring != ours).then_some((floor.keyring, ours));
         let revocation = floor.revocation.filter(|digest| heeded != Some(*digest));
-        (keyring.is_some() || revocation.is_some()).then_some(Self { keyring, revocation })
+        (keyring.is_some() || revocation.is_some()).then_some(Self { keyring, number, revocation })
     }
 }
 
@@ -112,6 +122,13 @@ impl Fetched {
                 let claim = Claim::of(&answered.body).map_err(failed(&what))?;
                 if claim.keyring != wanted {
                     return Err(failed(what)(format!("keyring {} came", claim.keyring)));
+                }
+                if claim.number <= missing.number {
+                    let why = format!(
+                        "keyring {} is trusted here already, or another one of its number",
+                        missing.number
+                    );
+                    return Err(failed(what)(why));
                 }
                 fetched.links.insert(0, answered.body);
                 let why = "it follows none, and is not the one that is trusted here";

@@ -4,10 +4,10 @@
 //! beats and journal records become signed messages. Not here: what steering leads to (`core`), the
 //! connection itself (`link`), and what has a receipt (`memory`).
 
-use std::error::Error;
+use std::{collections::BTreeMap, error::Error};
 
 use backstay_config::Broker;
-use backstay_core::{Freshness, Input, Second, Steered};
+use backstay_core::{Freshness, Heights, Input, Second, Steered};
 use backstay_link::{
     Filter, Happening, Incoming, Link, Message, Outgoing, Qos, Settings, Token, Trouble, Will,
 };
@@ -17,9 +17,11 @@ use backstay_trust::{
     sign_word,
 };
 use backstay_wire::{
-    Body, DeviceOrder, Leaf, LogBatch, Presence, Receipt, Sender, Topic, TopicFilter, TopicKind, TrustFloor,
-    decode, encode,
+    Body, DeviceOrder, Leaf, LogBatch, Presence, Receipt, Retain, Sender, Topic, TopicFilter, TopicKind,
+    TrustFloor, decode, encode,
 };
+
+use crate::trust::latest;
 
 /// Tokens of what the broker acknowledges. They are hints, so one for each kind is enough.
 const TOKEN: Token = Token(0);
@@ -37,7 +39,10 @@ pub struct Uplink {
     log_due: Option<Mono>,
     beats: u64,
     connected: bool,
-    attested: Option<UnixMs>,
+    /// The latest times that the server has signed for.
+    attested: Heights,
+    /// The last of what the broker keeps, as it came, of each kind: what another keyring makes of it is another matter.
+    newest: BTreeMap<(TopicKind, Option<Channel>), Message>,
     /// When the first session began, on the device's clock.
     began: Mono,
 }
@@ -93,7 +98,7 @@ impl Uplink {
         keyring: Keyring,
         enrolment: Enrolment,
         now: Mono,
-        attested: Option<UnixMs>,
+        attested: Heights,
         (seed, nonce): (u64, u64),
     ) -> Result<Self, Box<dyn Error>> {
         let voice = Voice { key, keyring, enrolment, nonce };
@@ -108,7 +113,17 @@ impl Uplink {
             .collect();
         settings.will = Some(voice.will(now)?);
         let (handle, incoming) = Link::start(settings)?;
-        Ok(Self { handle, incoming, voice, log_due: None, beats: 0, connected: false, attested, began: now })
+        Ok(Self {
+            handle,
+            incoming,
+            voice,
+            log_due: None,
+            beats: 0,
+            connected: false,
+            attested,
+            newest: BTreeMap::new(),
+            began: now,
+        })
     }
 
     /// The next thing that happens on the link. May be dropped while it waits.
@@ -134,7 +149,7 @@ impl Uplink {
                 tracing::debug!(%why, %again, "cannot reach the broker");
                 oversized(&why)
             }
-            Happening::Message(message) => self.hear(&message),
+            Happening::Message(message) => self.hear(message),
             Happening::Acked { .. } => Came::Nothing,
             Happening::Declined { topics } => refused(&topics, "the broker does not let this device listen"),
             Happening::Poisoned { topics, .. } => {
@@ -217,8 +232,9 @@ impl Uplink {
         self.handle.reconnect_within(window);
     }
 
-    /// Believes what these keys sign from now on.
+    /// Believes what these keys sign from now on. The time that another one has signed for is not known for certain any more.
     pub fn trust(&mut self, keyring: Keyring) {
+        self.attested.trust(0, &keyring.directors());
         self.voice.keyring = keyring;
     }
 
@@ -231,17 +247,32 @@ impl Uplink {
         while self.incoming.next().await.is_some() {}
     }
 
-    /// The latest time that the server has signed for.
-    #[must_use]
-    pub fn attested(&self) -> Option<UnixMs> {
-        self.attested
+    /// What the broker has kept and brought, once more: it means something else to another keyring.
+    pub fn hear_again(&mut self) -> Vec<Came> {
+        // In the order of their kinds, which is none of time; nor is that in which a broker brings them.
+        let newest = std::mem::take(&mut self.newest);
+        newest.into_values().map(|message| self.hear(message)).collect()
     }
 
-    fn hear(&mut self, message: &Message) -> Came {
-        match self.voice.understand(message, &mut self.attested) {
+    /// The latest times that the server has signed for.
+    #[must_use]
+    pub fn attested(&self) -> &Heights {
+        &self.attested
+    }
+
+    fn hear(&mut self, message: Message) -> Came {
+        let came = match self.voice.understand(&message, &mut self.attested) {
             Ok(came) => came,
             Err(why) => refused(&message.topic, &why),
+        };
+        if let Ok(topic) = Topic::parse(&message.topic)
+            && topic.kind().retain() == Retain::Keep
+            && message.payload.len() <= topic.bytes_max()
+        {
+            let channel = if let Topic::Steer { channel, .. } = topic { Some(channel) } else { None };
+            self.newest.insert((topic.kind(), channel), message);
         }
+        came
     }
 
     fn say<E: std::fmt::Display>(
@@ -309,7 +340,7 @@ impl Voice {
     }
 
     /// Size, topic, signature, content: in this order, and what fails at one says so.
-    fn understand(&self, message: &Message, attested: &mut Option<UnixMs>) -> Result<Came, String> {
+    fn understand(&self, message: &Message, attested: &mut Heights) -> Result<Came, String> {
         let topic = Topic::parse(&message.topic).map_err(|error| error.to_string())?;
         if message.payload.is_empty() {
             return Err("it is empty".into());
@@ -337,7 +368,8 @@ impl Voice {
                     return Err("its sequence is another than that of its envelope".into());
                 }
                 let DeviceOrder { sequence, words } = told;
-                Ok(Came::Input(Box::new(Input::Told { sequence, words })))
+                let by = order.key().0;
+                Ok(Came::Input(Box::new(Input::Told { sequence, words, by })))
             }
             (_, TopicKind::Receipt) => Ok(Came::Receipt(read(&order(OrderKind::Receipt)?)?)),
             (_, TopicKind::Trust) => {
@@ -369,15 +401,15 @@ impl Voice {
         &self,
         payload: &[u8],
         kind: OrderKind,
-        attested: &mut Option<UnixMs>,
+        attested: &mut Heights,
     ) -> Result<VerifiedOrder, String> {
         let listener =
             Listener { cohort: Some(&self.enrolment.cohort), device: Some(&self.enrolment.device) };
         let order = self
             .keyring
-            .verify_order(payload, kind, listener, *attested)
+            .verify_order(payload, kind, listener, latest(attested))
             .map_err(|error| error.to_string())?;
-        *attested = (*attested).max(Some(order.stamp().issued));
+        attested.note(order.key().0, order.stamp().issued.0);
         Ok(order)
     }
 }
@@ -392,7 +424,7 @@ fn steered(order: &VerifiedOrder) -> Result<Steered, String> {
         backstay_trust::Freshness::Expired { .. } => Freshness::Expired,
     };
     let second = if order.is_seconded() { Second::Given } else { Second::Missing };
-    Ok(Steered { steer, digest: *order.content(), freshness, second })
+    Ok(Steered { steer, digest: *order.content(), freshness, second, by: order.key().0 })
 }
 
 fn read<T: Body>(order: &VerifiedOrder) -> Result<T, String> {

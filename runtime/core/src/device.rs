@@ -28,6 +28,7 @@ mod settings;
 mod state;
 mod steering;
 mod stranded;
+mod trusting;
 
 use alloc::vec::Vec;
 
@@ -42,7 +43,7 @@ pub use self::{
     input::{Identity, Input, Vetted},
     second::Second,
     settings::DeviceSettings,
-    state::{DeviceState, StateTail, Watermarks},
+    state::{DeviceHeights, DeviceState, StateTail, Watermarks},
     steering::{Freshness, Steered},
 };
 use self::{
@@ -50,7 +51,10 @@ use self::{
     run::Run,
     state::REMEMBERED_MAX,
 };
-use crate::setback::{Retries, Setback};
+use crate::{
+    Heights,
+    setback::{Retries, Setback},
+};
 
 /// The state machine of one device.
 #[derive(Clone, Debug)]
@@ -99,7 +103,11 @@ impl Device {
             Input::Halted { ticket, why } => self.halted(ticket, why, &mut out),
             Input::Ended { ticket, outcome, slots } => self.ended(now, ticket, outcome, slots, &mut out),
             Input::Steered(steered) => self.steered(now, steered, &mut out),
-            Input::Told { sequence, words } => self.told(now, sequence, &words, &mut out),
+            Input::Told { sequence, words, by } => self.told(now, sequence, by, &words, &mut out),
+            Input::Trusts { directors } => {
+                out.append(&mut self.trust(&directors));
+                self.report(now, &mut out);
+            }
             Input::Refused(refused) => self.refuse(refused, &mut out),
             Input::Tick => {}
         }
@@ -288,6 +296,7 @@ impl Device {
             // Generations are counted by cohort, so what one cohort was told says nothing in another.
             self.state.steering = None;
             self.state.least = Generation(0);
+            self.state.heights.steering = Heights::default();
         }
         self.state.identity = Some(identity);
         self.report(now, out);
@@ -346,8 +355,13 @@ impl Device {
         }
     }
 
-    fn told(&mut self, now: Mono, sequence: u64, words: &[Word], out: &mut Effects) {
-        if sequence <= self.state.told {
+    fn told(&mut self, now: Mono, sequence: u64, by: Digest, words: &[Word], out: &mut Effects) {
+        if sequence < self.state.told {
+            return;
+        }
+        // Said again with another key it is no news, and still as old once the first key is gone.
+        self.state.heights.words.note(by, sequence);
+        if sequence == self.state.told {
             return;
         }
         self.state.told = sequence;

@@ -18,6 +18,7 @@ mod device;
 mod estate;
 mod gate;
 mod hearing;
+mod heights;
 mod ladder;
 mod lock;
 mod migrations;
@@ -41,11 +42,12 @@ pub use cohort::{
     Rollout, Roster, Stage, StartError, Startable, WAVES_MAX, WaveView, Wish, WishError,
 };
 pub use device::{
-    Device, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Second, StateTail, Steered,
-    Vetted, Watermarks,
+    Device, DeviceHeights, DeviceSettings, DeviceState, Effect, Freshness, Identity, Input, Second,
+    StateTail, Steered, Vetted, Watermarks,
 };
 pub use estate::{Allowances, Brakes, Estate, Shared, Spent};
 pub use gate::{Asked, Gate, Heard, Patience, Stop, Unheard};
+pub use heights::Heights;
 pub use ladder::{Climb, Ladder, Outlook, RUNGS_MAX, Rung};
 pub use lock::{Lock, Locked, Stale};
 pub use migrations::{Migrating, Migrations, Ordered};

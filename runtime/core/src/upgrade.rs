@@ -23,11 +23,11 @@ mod steering;
 mod stories;
 mod trial;
 
-use alloc::vec::Vec;
+use alloc::{format, vec::Vec};
 
 use backstay_model::{
     BootId, Cause, Compared, Digest, Event, Generation, Millis, Mono, PluginReport, PluginRole,
-    PluginUpgrade, Release, RolloutId, Standing, Steer, Ticket, UpgradeStep, Word,
+    PluginUpgrade, Refused, Release, RolloutId, Standing, Steer, Ticket, UpgradeStep, Word,
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,7 @@ pub use self::{
     seat::Bundle,
 };
 use crate::{
-    Allowance, Budget, Freshness, Identity, Rng,
+    Allowance, Budget, Freshness, Heights, Identity, Rng,
     setback::{Retries, Setback},
     succession,
 };
@@ -87,6 +87,9 @@ pub struct Upgrade {
     ticket: Ticket,
     reports: u64,
     rng: Rng,
+    /// Who has said how far `least` and the steering are. Kept beside, since older agents read the rest.
+    #[serde(skip)]
+    heights: Heights,
 }
 
 impl Upgrade {
@@ -109,6 +112,7 @@ impl Upgrade {
             ticket: Ticket(0),
             reports: 0,
             rng: Rng::new(seed),
+            heights: Heights::default(),
         }
     }
 
@@ -117,6 +121,33 @@ impl Upgrade {
         self.least = self.least.max(generation);
         // What was left behind long ago is not followed; what took its place comes again with the next connection.
         self.steering.take_if(|steer| steer.generation < generation);
+    }
+
+    /// How far was heard from whom. Keep it with the rest.
+    #[must_use]
+    pub fn heights(&self) -> &Heights {
+        &self.heights
+    }
+
+    /// The same, with the heights that were kept with it.
+    #[must_use]
+    pub fn with_heights(self, heights: Heights) -> Self {
+        Self { heights, ..self }
+    }
+
+    /// These are the keys that may steer by now. What another one has said binds nobody any more. Only refusals come of it.
+    pub fn trust(&mut self, directors: &[Digest]) -> Vec<UpgradeEffect> {
+        let known = self.generation().0;
+        let newest = self.heights.trust(known, directors);
+        if newest != known {
+            self.least = Generation(newest);
+        }
+        self.steering.take_if(|steer| steer.generation.0 > newest);
+        let why = format!(
+            "generation {known} was signed with a key that is not trusted any more: it does not count"
+        );
+        let refused = Refused { what: "steering of plugins".into(), why, count: 1 };
+        (newest < known).then_some(UpgradeEffect::Refuse(refused)).into_iter().collect()
     }
 
     /// The highest generation that was accepted.
@@ -218,7 +249,10 @@ impl Upgrade {
             UpgradeInput::Quarantined { grant, why } => self.failed(&grant, &why, &mut out),
             UpgradeInput::Alone => self.alone(&mut out),
             // What wasn't to be trusted may be now.
-            UpgradeInput::TrustChanged => self.setback = None,
+            UpgradeInput::TrustChanged { directors } => {
+                self.setback = None;
+                out.append(&mut self.trust(&directors));
+            }
             UpgradeInput::Told(word) => self.told(word, &mut out),
             UpgradeInput::Tick => {}
         }
@@ -278,6 +312,7 @@ impl Upgrade {
             Word::Thaw => {
                 self.held = false;
                 self.setback = None;
+            self.heights = Heights::default();
             }
             Word::Lift(digest) => {
                 self.condemned.retain(|condemned| {

@@ -267,6 +267,13 @@ impl Keyring {
         &self.parts
     }
 
+    /// The director's keys, by the digests that name them, revoked or not: a revocation may stop being heeded, and what was said
+    /// before it is old all the same.
+    #[must_use]
+    pub fn directors(&self) -> Vec<Digest> {
+        self.parts.director.keys.iter().map(|key| key.id().0).collect()
+    }
+
     /// Whose it is.
     #[must_use]
     pub fn fleet(&self) -> &FleetId {

@@ -9,19 +9,19 @@ pub mod guests;
 
 use std::error::Error;
 
-use backstay_core::{Device, Effect, Freshness, Identity, Input, Second, Steered, Watermarks};
+use backstay_core::{Device, Effect, Identity, Input};
 use backstay_host::{Machine, engine_profile, machine, world_policy};
 use backstay_model::{
     BootId, Channel, CohortId, DeviceId, Digest, Direction, Event, FleetId, Generation, Millis, Mono, Name,
-    Order, PluginId, Reach, Refused, Release, RolloutId, Selector, SlotStatus, Standing, Steer, UnixMs,
-    Version,
+    PluginId, Reach, RolloutId, Selector, SlotStatus, Steer, UnixMs, Version,
 };
-use backstay_test_stories::{release, settings};
+pub use backstay_test_stories::Stands;
+use backstay_test_stories::{Ears, release, settings};
 use backstay_trust::{
-    Artifact, Audience, Bundle, Chain, Grant, Keyring, KeyringParts, Limits, Listener, OrderKind,
-    Permissions, PluginRelease, Revocation, Role, SecretKey, Stamp, Vendor, VerifiedOrder, sign_order,
+    Artifact, Audience, Bundle, Chain, Grant, Keyring, KeyringParts, Limits, OrderKind, Permissions,
+    PluginRelease, Revocation, Role, SecretKey, Stamp, Vendor, sign_order,
 };
-use backstay_wire::{Topic, decode, encode};
+use backstay_wire::{Topic, encode};
 
 /// The keys of a fleet, all made from numbers.
 pub struct Keys {
@@ -98,9 +98,22 @@ impl Keys {
     /// The keyring that follows, says the same, and is for no longer than this.
     #[must_use]
     pub fn expiring(&self, expires: UnixMs) -> Keyring {
+        self.next(self.keyring.parts().clone(), Some(expires))
+    }
+
+    /// The keyring that follows, with another director: the server's key was stolen.
+    #[must_use]
+    pub fn with_director(&self, director: &SecretKey) -> Keyring {
+        self.next(
+            KeyringParts { director: Role::of(director.public()), ..self.keyring.parts().clone() },
+            None,
+        )
+    }
+
+    fn next(&self, parts: KeyringParts, expires: Option<UnixMs>) -> Keyring {
         let (number, before) = (self.keyring.parts().number + 1, Some(*self.keyring.digest()));
-        let next = KeyringParts { number, before, ..self.keyring.parts().clone() };
-        let mut link = Keyring::new(next).unwrap().link(UnixMs(1), Some(expires)).unwrap();
+        let next = KeyringParts { number, before, ..parts };
+        let mut link = Keyring::new(next).unwrap().link(UnixMs(1), expires).unwrap();
         link.sign(&self.root).unwrap();
         let mut chain = Chain::new(self.keyring.clone());
         chain.follow(&link.encode().unwrap()).unwrap();
@@ -229,28 +242,10 @@ pub fn signed(keys: &Keys, steer: &Steer, expires: Option<UnixMs>) -> Vec<u8> {
     sign_order(&keys.director, OrderKind::SteerProduct, audience, stamp, &encode(steer).unwrap()).unwrap()
 }
 
-/// Where a device stands.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stands {
-    /// What runs.
-    pub runs: Release,
-    /// What a restart brings back.
-    pub confirmed: Release,
-    /// What it says of itself.
-    pub standing: Standing,
-    /// What it goes by.
-    pub steering: Option<Steer>,
-    /// What only ever grows.
-    pub watermarks: Watermarks,
-    /// The run that is open.
-    pub order: Option<Order>,
-}
-
 /// A device that is up and enrolled, and what stands between it and the broker.
 pub struct Target {
-    keys: Keys,
     device: Device,
-    attested: Option<UnixMs>,
+    ears: Ears,
     /// All that it wrote down.
     pub events: Vec<Event>,
 }
@@ -262,68 +257,38 @@ impl Target {
         let on = release("1.4.0");
         let slots = SlotStatus { booted: on.clone(), confirmed: on, other: None, trying: None };
         let device = Device::new(settings(), Mono(0), &slots, 42);
-        let mut target = Self { keys: Keys::new(), device, attested: None, events: Vec::new() };
+        let name = DeviceId::parse("pump-7").unwrap();
+        let ears = Ears::new(Keys::new().keyring, cohort(), name.clone());
+        let mut target = Self { device, ears, events: Vec::new() };
         target.step(Input::Up { boot: BootId(1), slots });
-        let device = DeviceId::parse("pump-7").unwrap();
-        target.step(Input::Enrolled(Identity { device, cohort: cohort(), labels: Vec::new() }));
+        target.step(Input::Enrolled(Identity { device: name, cohort: cohort(), labels: Vec::new() }));
         target.events.clear();
         target
     }
 
     /// The latest time that the server signed for is this.
     pub fn attests(&mut self, now: UnixMs) {
-        self.attested = Some(now);
+        self.ears.attest(now);
     }
 
-    /// Where the device stands: all but how many messages it did not believe.
+    /// Where the device stands.
     #[must_use]
     pub fn stands(&self) -> Stands {
-        let device = &self.device;
-        Stands {
-            runs: device.running().clone(),
-            confirmed: device.confirmed().clone(),
-            standing: device.standing(),
-            steering: device.steering().cloned(),
-            watermarks: device.watermarks(),
-            order: device.order().cloned(),
-        }
+        Stands::of(&self.device)
+    }
+
+    /// The device follows to another keyring.
+    pub fn follows(&mut self, keyring: Keyring) {
+        let input = self.ears.trust(keyring);
+        self.step(input);
     }
 
     /// Takes a message from the steering topic as the agent does: its size, its signature, its content, and only then
     /// its meaning. What was done because of it, other than writing down.
     pub fn hears(&mut self, payload: &[u8]) -> Vec<Effect> {
         let topic = Topic::Steer { fleet: fleet(), cohort: cohort(), channel: Channel::Product };
-        let input = self
-            .understand(&topic, payload)
-            .unwrap_or_else(|why| Input::Refused(Refused { what: topic.to_string(), why, count: 1 }));
+        let input = self.ears.hear(&topic.to_string(), payload);
         self.step(input)
-    }
-
-    fn understand(&self, topic: &Topic, payload: &[u8]) -> Result<Input, String> {
-        if payload.is_empty() {
-            return Err("it is empty".into());
-        }
-        if payload.len() > topic.bytes_max() {
-            let (has, max) = (payload.len(), topic.bytes_max());
-            return Err(format!("{has} bytes are more than the {max} that it may have"));
-        }
-        let order = self.verify(payload).map_err(|error| chain(&error))?;
-        let steer: Steer = decode(order.payload(), usize::MAX).map_err(|error| chain(&error))?;
-        if steer.generation.0 != order.stamp().sequence {
-            return Err("its generation is another than that of its envelope".into());
-        }
-        let freshness = match order.freshness() {
-            backstay_trust::Freshness::Fresh => Freshness::Fresh,
-            backstay_trust::Freshness::Expired { .. } => Freshness::Expired,
-        };
-        let second = if order.is_seconded() { Second::Given } else { Second::Missing };
-        Ok(Input::Steered(Steered { steer, digest: *order.content(), freshness, second }))
-    }
-
-    fn verify(&self, payload: &[u8]) -> Result<VerifiedOrder, backstay_trust::Refusal> {
-        let (cohort, device) = (cohort(), DeviceId::parse("pump-7").unwrap());
-        let listener = Listener { cohort: Some(&cohort), device: Some(&device) };
-        self.keys.keyring.verify_order(payload, OrderKind::SteerProduct, listener, self.attested)
     }
 
     fn step(&mut self, input: Input) -> Vec<Effect> {

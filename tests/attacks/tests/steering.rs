@@ -32,6 +32,59 @@ fn sign_as(keys: &SecretKey, kind: OrderKind, audience: Audience, steer: &Steer)
     sign_order(keys, kind, audience, stamp, &encode(steer).unwrap()).unwrap()
 }
 
+/// The key is stolen, and the thief has used up all generations. Once a keyring has another director, what that one says is heard
+/// whatever its number; nothing that the stolen key signed comes again, nor what the new one said before.
+#[test]
+fn who_has_counted_to_the_end_is_out_with_the_key() {
+    let (keys, mut device) = steered();
+    let honest = SecretKey::from_random(&[8; 32]);
+    let says = |generation, direction| {
+        let steer = Steer { direction, ..steer(generation, "1.5.0") };
+        sign_as(&honest, OrderKind::SteerProduct, Audience::Cohort(fleet(), cohort()), &steer)
+    };
+    let thiefs = signed(&keys, &Steer { direction: Direction::Hold, ..steer(u64::MAX, "1.5.0") }, None);
+    device.hears(&thiefs);
+    assert_eq!(device.stands().watermarks.generation, Generation(u64::MAX));
+    device.follows(keys.expiring(UnixMs(u64::MAX)));
+    assert_eq!(device.stands().watermarks.generation, Generation(u64::MAX), "the key is still there");
+    device.events.clear();
+
+    device.follows(keys.with_director(&honest));
+    assert_eq!((device.stands().watermarks.generation, device.stands().steering), (Generation(0), None));
+    let [Event::Refused(refused)] = device.events.as_slice() else { panic!("{:?}", device.events) };
+    assert!(refused.why.contains(&u64::MAX.to_string()), "{}", refused.why);
+    device.events.clear();
+    device.hears(&says(6, Direction::Hold));
+    device.hears(&says(7, Direction::Hold));
+    assert_eq!(device.stands().watermarks.generation, Generation(7));
+    device.events.clear();
+    assert!(refuses(&mut device, &thiefs).ends_with("which is not trusted with it here"));
+    assert!(refuses(&mut device, &says(7, Direction::Home)).starts_with("another message already came"));
+    device.hears(&says(6, Direction::Hold));
+    assert_eq!(device.stands().watermarks.generation, Generation(7));
+}
+
+/// The thief has signed for a time at the end of all times, and all that expires had expired.
+#[test]
+fn the_time_that_a_thief_has_signed_for_is_out_with_the_key() {
+    let (keys, mut device) = steered();
+    let honest = SecretKey::from_random(&[8; 32]);
+    let audience = || Audience::Cohort(fleet(), cohort());
+    let at = |key: &SecretKey, generation, direction, issued, expires| {
+        let stamp = Stamp { sequence: generation, issued: UnixMs(issued), expires };
+        let steer = Steer { direction, ..steer(generation, "1.5.0") };
+        sign_order(key, OrderKind::SteerProduct, audience(), stamp, &encode(&steer).unwrap()).unwrap()
+    };
+    device.hears(&at(&keys.director, 6, Direction::Hold, u64::MAX, None));
+    let starts = |done: &[backstay_core::Effect]| {
+        done.iter().any(|effect| matches!(effect, backstay_core::Effect::Vet { .. }))
+    };
+    let forward = |key, generation| at(key, generation, Direction::Forward, 2_000, Some(UnixMs(5_000)));
+    assert!(!starts(&device.hears(&forward(&keys.director, 7))), "nothing is in time any more");
+    device.follows(keys.with_director(&honest));
+    assert!(starts(&device.hears(&forward(&honest, 8))));
+}
+
 /// Recorded once, in good faith, and handed out again later.
 #[test]
 fn a_replayed_message_is_of_the_past() {

@@ -21,3 +21,5 @@ mod lock;
 mod schema;
 #[cfg(test)]
 mod search;
+#[cfg(test)]
+mod thief;

@@ -2,8 +2,10 @@
 //!
 //! Here: a device on the real core, two slots, a program that behaves as the story wants, a policy with the
 //! document's two-window rule, and a clock that is a number. It keeps what a journal would keep, so power can
-//! be cut at any step. Not here: the real policy (`policy-tree` has its own tables), bytes, sockets, files.
+//! be cut at any step. In `ears`: what a broker's bytes mean to it. Not here: the real policy (`policy-tree` has its own tables), bytes, sockets, files.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
+
+mod ears;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,6 +18,8 @@ use backstay_model::{
     Label, Millis, Mono, Name, Order, Outcome, Reach, Reading, Reason, Release, Report, RolloutId, Scope,
     Selector, SlotStatus, Steer, Task, Transience, Version, WayHome, Word,
 };
+
+pub use self::ears::{Ears, Stands};
 
 /// How a release behaves when it runs.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +108,10 @@ pub struct World {
     vetting: Vetting,
     verdict: Option<Input>,
     executor: Executor,
+    /// The keys that the device trusts with steering, where that was ever said.
+    directors: Option<Vec<Digest>>,
+    /// Whose signature the server's messages bear.
+    signer: u8,
     taken: Option<Order>,
     /// Releases that somebody asked the release keys about.
     pub vetted: Vec<Digest>,
@@ -232,6 +240,8 @@ impl World {
             vetting: Vetting::AtOnce,
             verdict: None,
             executor: Executor::Is(Digest([1; 32])),
+            directors: None,
+            signer: 3,
             taken: None,
             vetted: Vec::new(),
             events: Vec::new(),
@@ -309,15 +319,42 @@ impl World {
     /// The same, and operators may have signed it, too.
     pub fn hears_with(&mut self, steer: Steer, freshness: Freshness, second: Second) -> &mut Self {
         let digest = Digest([steer.generation.0 as u8; 32]);
-        self.give(Input::Steered(Steered { steer, digest, freshness, second }));
+        let by = Digest([self.signer; 32]);
+        self.give(Input::Steered(Steered { steer, digest, freshness, second, by }));
         self
     }
 
     /// The server has a word for this device alone.
     pub fn tells(&mut self, word: Word) -> &mut Self {
         self.words += 1;
-        self.give(Input::Told { sequence: self.words, words: vec![word] });
+        let by = Digest([self.signer; 32]);
+        self.give(Input::Told { sequence: self.words, words: vec![word], by });
         self
+    }
+
+    /// From now on messages for the device bear this key's signature. It began with key 3.
+    pub fn signs_with(&mut self, key: u8) -> &mut Self {
+        self.signer = key;
+        self
+    }
+
+    /// The next message and the next word are counted on from this.
+    pub fn counts_from(&mut self, generation: u64, words: u64) -> &mut Self {
+        (self.generation, self.words) = (generation, words);
+        self
+    }
+
+    /// The device has followed to a keyring that has these keys as the director's.
+    pub fn trusts(&mut self, directors: &[u8]) -> &mut Self {
+        let directors: Vec<Digest> = directors.iter().map(|key| Digest([*key; 32])).collect();
+        self.give(Input::Trusts { directors });
+        self
+    }
+
+    /// The same, and power goes before anything follows from it.
+    pub fn trusts_and_loses_power(&mut self, directors: &[u8]) -> &mut Self {
+        self.directors = Some(directors.iter().map(|key| Digest([*key; 32])).collect());
+        self.loses_power()
     }
 
     /// What is confirmed doesn't start any more: the boot loader starts what is in the other slot.
@@ -345,6 +382,9 @@ impl World {
         }
         self.up_since = self.now;
         self.device = Device::restore(self.settings.clone(), self.durable.clone());
+        if let Some(directors) = self.directors.clone() {
+            self.device.trust(&directors).into_iter().for_each(|effect| self.perform(effect));
+        }
         self.give(Input::Up { boot: BootId(self.boots), slots: self.slots.clone() });
         self
     }
@@ -469,6 +509,9 @@ impl World {
         self.inputs.push_back(input);
         while let Some(input) = self.inputs.pop_front() {
             let is_taken = matches!(input, Input::Taken { .. });
+            if let Input::Trusts { directors } = &input {
+                self.directors = Some(directors.clone());
+            }
             let effects = self.device.step(self.now, input);
             let before = self.events.len();
             for effect in effects {

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 
 use backstay_core::{Allowance, DeviceSettings, Rng};
 use backstay_model::{Direction, Event, Millis, Reach, Release, Selector, Steer, UnixMs, Word};
-use backstay_test_stories::{Behaviour, World, release, settings};
+use backstay_test_stories::{Behaviour, Stands, World, release, settings};
 use backstay_trust::OrderKind;
 use backstay_wire::Topic;
 use hostile::{
     Broker, Mischief, OURS, Party, Post, cohort, digest, key, orders, seal, steer, steers,
-    witness::{INVARIANTS, Witness, stands},
+    witness::{INVARIANTS, Witness},
     word,
 };
 
@@ -56,6 +56,10 @@ struct Life {
     now: UnixMs,
     generations: BTreeMap<&'static str, u64>,
     words: u64,
+    /// The director's key.
+    signer: u8,
+    /// What was published before this was signed with a key that nobody trusts any more.
+    trusted_since: usize,
     refused: usize,
 }
 
@@ -85,6 +89,8 @@ impl Life {
             now: UnixMs(1_000_000),
             generations: BTreeMap::new(),
             words: 0,
+            signer: 3,
+            trusted_since: 0,
             refused: 0,
         }
     }
@@ -111,14 +117,14 @@ impl Life {
                 witness.called.insert(steer.release.digest);
             }
         }
-        let bytes = seal(OURS, &key(OURS, 3), OrderKind::SteerProduct, steer, self.now);
+        let bytes = seal(OURS, &key(OURS, self.signer), OrderKind::SteerProduct, steer, self.now);
         self.broker.publish(&steers(&steer.cohort), bytes)
     }
 
     fn tells(&mut self, at: usize, words: &[Word]) -> Post {
-        self.words += 1;
+        self.words = self.words.saturating_add(1);
         let device = self.parties[at].0.name.clone();
-        let bytes = word(&key(OURS, 3), &device, self.words, words, self.now);
+        let bytes = word(&key(OURS, self.signer), &device, self.words, words, self.now);
         self.broker.publish(&orders(&device), bytes)
     }
 
@@ -133,9 +139,9 @@ impl Life {
     }
 
     fn hands(&mut self, at: usize, post: &Post) -> Result<(), String> {
-        let is_for = is_for(&self.parties[at].0, post, &self.broker.archive);
+        let is_for = is_for(&self.parties[at].0, post, &self.broker.archive[self.trusted_since..]);
         let (party, witness) = &mut self.parties[at];
-        let (before, heard) = (stands(party), party.world.events.len());
+        let (before, heard) = (Stands::of(party.world.device()), party.world.events.len());
         let told = party.world.device().last_told();
         party.hears(post);
         let events = &party.world.events[heard..];
@@ -149,6 +155,42 @@ impl Life {
             witness.refused(&before, party, events)?;
         }
         witness.looks(party)
+    }
+
+    /// The roots replace the director's key, and all hear of it. Whoever has the new one knows how far it was counted before the theft.
+    fn replaces_the_key(&mut self, generation: u64, words: u64) {
+        self.signer = 4;
+        self.trusted_since = self.broker.archive.len();
+        self.words = words;
+        for of in COHORTS {
+            self.generations.insert(of, generation);
+        }
+        for (party, witness) in &mut self.parties {
+            party.follows(self.signer);
+            witness.counts_anew();
+        }
+    }
+
+    /// The broker hands out what was said last, as it is, and all follow to a good release.
+    fn comes_to_a_good_end(&mut self) -> Result<(), String> {
+        for at in 0..self.parties.len() {
+            let thaw = self.tells(at, &[Word::Thaw, Word::Lift(digest("9.0.0"))]);
+            self.hands(at, &thaw)?;
+        }
+        for of in COHORTS {
+            let last = self.next(of, "9.0.0", Direction::Forward);
+            let post = self.publishes(&last);
+            for at in (0..self.parties.len()).filter(|at| [0, 0, 1][*at] == usize::from(of == "field")) {
+                self.hands(at, &post)?;
+            }
+        }
+        for _ in 0..6 {
+            self.waits(SPAN_SECS / 4)?;
+        }
+        for (party, witness) in &self.parties {
+            witness.ends(party, |release| release.digest == digest("9.0.0"))?;
+        }
+        Ok(())
     }
 
     /// Time goes on for everybody.
@@ -287,24 +329,8 @@ fn whatever_the_broker_does_devices_do_what_was_signed_for_them() {
                 life.loses_power(at)?;
             }
         }
-        // From here on the broker is honest: it hands out what was said last.
-        for at in 0..life.parties.len() {
-            let thaw = life.tells(at, &[Word::Thaw, Word::Lift(digest("9.0.0"))]);
-            life.hands(at, &thaw)?;
-        }
-        for of in COHORTS {
-            let last = life.next(of, "9.0.0", Direction::Forward);
-            let post = life.publishes(&last);
-            for at in (0..life.parties.len()).filter(|at| [0, 0, 1][*at] == usize::from(of == "field")) {
-                life.hands(at, &post)?;
-            }
-        }
-        for _ in 0..6 {
-            life.waits(SPAN_SECS / 4)?;
-        }
-        for (party, witness) in &life.parties {
-            witness.ends(party, |release| release.digest == digest("9.0.0"))?;
-        }
+        // From here on the broker is honest.
+        life.comes_to_a_good_end()?;
         Ok(life)
     });
 }
@@ -403,6 +429,45 @@ fn a_thief_without_operators_turns_back_nobody_who_has_long_been_well() {
         for (party, _) in &life.parties {
             turns_back_only_the_young(party)?;
         }
+        Ok(life)
+    });
+}
+
+/// The thief uses up all numbers before the key is replaced, and keeps the broker for a while after that. Nothing that it had signed
+/// moves anybody then, and who has the new key is followed.
+#[test]
+fn once_the_key_is_replaced_all_follow_who_has_the_new_one() {
+    let name = "once_the_key_is_replaced_all_follow_who_has_the_new_one";
+    lives(name, 12, |seed| {
+        let mut life = thief(seed, &hasty())?;
+        for of in COHORTS {
+            life.generations.insert(of, u64::MAX - life.rng.below(2));
+            let last = life.next(of, "1.4.0", Direction::Hold);
+            let post = life.publishes(&last);
+            (0..3).try_for_each(|at| life.hands(at, &post))?;
+        }
+        for at in 0..3 {
+            life.words = u64::MAX - 1;
+            let post = life.tells(at, &[Word::Hold]);
+            life.hands(at, &post)?;
+        }
+        // The thief's rollouts are called by the first thousand numbers.
+        life.replaces_the_key(5000, 50);
+        for _ in 0..ROUNDS / 5 {
+            let of = life.pick(&COHORTS);
+            let version = life.pick(&SIGNED[1..7]).0;
+            let direction = life.pick(&[Direction::Forward, Direction::Hold, Direction::Home]);
+            let steer = life.next(of, version, direction);
+            let post = life.publishes(&steer);
+            life.spreads(&post)?;
+            let secs = life.rng.below(300);
+            life.waits(secs)?;
+            if life.one_in(4) {
+                let at = life.rng.below(3) as usize;
+                life.loses_power(at)?;
+            }
+        }
+        life.comes_to_a_good_end()?;
         Ok(life)
     });
 }

@@ -62,9 +62,9 @@ fn what_was_frozen_stays_frozen() {
     assert_eq!(world.device().standing(), Standing::Settled);
 }
 
-/// The tail holds what the first form leaves out, and the two together are the whole state.
+/// The tail holds what the first form leaves out, the heights who has said how far, and the three together are the whole state.
 #[test]
-fn state_and_tail_are_all_of_it() {
+fn state_tail_and_heights_are_all_of_it() {
     let mut world = World::new("1.4.0");
     world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::Hangs);
     world.steers("r-1", "1.5.0", backstay_model::Direction::Forward).waits(60);
@@ -72,7 +72,9 @@ fn state_and_tail_are_all_of_it() {
     for step in &world.steps {
         let first = postcard::to_allocvec(&step.state).unwrap();
         let tail = postcard::to_allocvec(&step.state.tail()).unwrap();
+        let heights = postcard::to_allocvec(step.state.heights()).unwrap();
         let read: DeviceState = postcard::from_bytes(&first).unwrap();
-        assert_eq!(read.with_tail(postcard::from_bytes(&tail).unwrap()), step.state);
+        let read = read.with_tail(postcard::from_bytes(&tail).unwrap());
+        assert_eq!(read.with_heights(postcard::from_bytes(&heights).unwrap()), step.state);
     }
 }

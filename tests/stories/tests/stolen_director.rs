@@ -145,3 +145,78 @@ fn an_epoch_that_the_server_made_up_opens_no_way_down() {
     world.hears(home, Freshness::Fresh).waits(60);
     assert_eq!(world.runs(), "1.5.0");
 }
+
+/// The thief has counted to the end: all that the server says later is older. A new key beside the stolen one mends nothing yet; a
+/// keyring without the stolen one does.
+#[test]
+fn who_has_counted_to_the_end_is_out_with_the_key() {
+    let mut world = World::with(settings(), "1.4.0");
+    world.trusts(&[3]).signs("1.5.0", &["1.4.0"]).signs("1.6.0", &["1.5.0"]).signs("1.7.0", &["1.6.0"]);
+    world.steers("r-1", "1.5.0", Direction::Forward).tells(Word::Thaw).waits(200);
+    assert_eq!(world.confirmed(), "1.5.0");
+    world.counts_from(u64::MAX - 1, u64::MAX - 1).steers("r-9", "1.5.0", Direction::Hold).tells(Word::Hold);
+
+    world.trusts(&[3, 4]).signs_with(4).counts_from(1, 1);
+    world.steers("r-2", "1.6.0", Direction::Forward).tells(Word::Thaw).waits(200);
+    assert_eq!((world.confirmed(), world.device().last_told()), ("1.5.0", u64::MAX), "it counts as old");
+
+    world.trusts(&[4]).counts_from(1, 1);
+    assert_eq!((world.device().watermarks().generation.0, world.device().last_told()), (0, 0));
+    world.steers("r-2", "1.6.0", Direction::Forward).waits(200);
+    assert_eq!(world.confirmed(), "1.5.0", "the thief's word held it, and that was heard");
+    world.tells(Word::Thaw).waits(200);
+    assert_eq!(world.confirmed(), "1.6.0");
+    // And from here on numbers are what they were.
+    world.counts_from(0, 0).tells(Word::Hold).steers("r-1", "1.5.0", Direction::Home).waits(200);
+    assert_eq!((world.confirmed(), world.device().last_told()), ("1.6.0", 2));
+    world.counts_from(2, 2).steers("r-3", "1.7.0", Direction::Forward).waits(200);
+    assert_eq!(world.confirmed(), "1.7.0");
+}
+
+/// Nobody stole anything, or this device didn't hear it: the key changes, and nothing else does.
+#[test]
+fn who_has_not_seen_the_thief_goes_on_as_it_was() {
+    let mut world = World::with(settings(), "1.4.0");
+    world.trusts(&[3]).signs("1.5.0", &["1.4.0"]);
+    let old = world.steer("r-0", "1.5.0", Direction::Home);
+    let newest = world.steer("r-1", "1.5.0", Direction::Forward);
+    world.hears(newest.clone(), Freshness::Fresh).trusts(&[3, 4]);
+    // The server signs what it says afresh, with its new key.
+    world.signs_with(4).hears(newest.clone(), Freshness::Fresh).trusts(&[4]).waits(200);
+    assert_eq!((world.confirmed(), world.device().steering()), ("1.5.0", Some(&newest)));
+    world.hears(old, Freshness::Fresh).waits(60);
+    assert_eq!(world.confirmed(), "1.5.0", "what is old is old");
+    let told = world.count(|event| matches!(event, Event::Refused(_)));
+    assert_eq!(told, 1, "{}", world.told());
+}
+
+/// Power goes between the new keyring and what follows from it, and a second time; also where an agent of before kept how far
+/// it had heard, and not from whom.
+#[test]
+fn a_power_cut_brings_no_thief_back() {
+    for is_of_before in [false, true] {
+        let mut world = World::with(settings(), "1.4.0");
+        world.trusts(&[3]).counts_from(u64::MAX - 1, 0).steers("r-9", "1.4.0", Direction::Hold);
+        if is_of_before {
+            world.forgets_the_tail().loses_power().trusts(&[3, 4]);
+        }
+        world.trusts_and_loses_power(&[4]);
+        assert_eq!((world.device().watermarks().generation.0, world.device().steering()), (0, None));
+        world.loses_power().signs("1.5.0", &["1.4.0"]).signs_with(4).counts_from(1, 1);
+        world.steers("r-2", "1.5.0", Direction::Forward).waits(200);
+        assert_eq!(world.confirmed(), "1.5.0");
+    }
+}
+
+/// A generation may be given twice, once by the thief. What operators have signed of the one is not signed of the other.
+#[test]
+fn a_second_signature_goes_with_the_key() {
+    let mut world = careful();
+    world.trusts(&[3]).waits(HOUR);
+    let hold = world.steer("r-1", "1.5.0", Direction::Hold);
+    let mut home = hold.clone();
+    home.direction = Direction::Home;
+    world.hears_with(hold, Freshness::Fresh, Second::Given).trusts(&[4]).signs_with(4);
+    world.hears(home, Freshness::Fresh).waits(HOUR);
+    assert_eq!((world.runs(), refusals(&world)), ("1.5.0", 1));
+}

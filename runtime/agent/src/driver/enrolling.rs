@@ -101,7 +101,8 @@ impl Loop {
         if let Some(broker) = &self.all.config.broker {
             let (key, keyring) = (self.all.key.clone(), self.all.keyring.clone());
             let seeds = (random(), random());
-            match Uplink::start(broker, key, keyring, enrolment.clone(), now, self.all.attested, seeds) {
+            let attested = self.attested_by().clone();
+            match Uplink::start(broker, key, keyring, enrolment.clone(), now, attested, seeds) {
                 Ok(uplink) => self.uplink = Some(uplink),
                 Err(error) => tracing::error!(%error, "works without the broker"),
             }

@@ -5,34 +5,42 @@
 
 use backstay_core::{Input, UpgradeInput};
 use backstay_hands::spawn;
-use backstay_model::{Reason, Refused, causes};
+use backstay_model::{Millis, Reason, Refused, causes};
 use backstay_plugins::taken_back;
 use backstay_trust::{Succession, Watermark};
 
 use super::{Done, Loop};
 use crate::{
     trust::{FetchError, Fetched, Heard, Missing},
-    uplink,
+    uplink::{self, Uplink},
 };
+
+/// How often an announcement is looked into that is older than the last one. What it names may be newer than what is trusted
+/// all the same: whoever stole the server's key can use up all sequences, and else nobody would ever hear that it was
+/// replaced. Each look costs a request.
+const LOOK_EVERY: Millis = Millis::from_secs(10);
 
 impl Loop {
     /// The server says what the fleet trusts: what isn't here is fetched. Only the roots and revokers are believed.
     pub(super) async fn told_of_trust(&mut self, said: uplink::Floor) {
         let uplink::Floor { floor, mark, issued } = said;
         let last = self.all.heard.map(|heard| Watermark { sequence: heard.sequence, digest: heard.digest });
-        let refused = |why: String| Input::Refused(Refused { what: "trust".into(), why, count: 1 });
-        match mark.after(last.as_ref()) {
-            Succession::Newer | Succession::Same => {}
+        let why = match mark.after(last.as_ref()) {
+            Succession::Newer | Succession::Same => None,
             Succession::Older => {
                 let last = last.map_or(0, |last| last.sequence);
-                return self.take(refused(format!("sequence {} is older than {last}", mark.sequence))).await;
+                Some(format!("sequence {} is older than {last}", mark.sequence))
             }
-            Succession::Forked => {
-                let why = format!("another message already came as sequence {}", mark.sequence);
-                return self.take(refused(why)).await;
+            Succession::Forked => Some(format!("another message already came as sequence {}", mark.sequence)),
+        };
+        if let Some(why) = why {
+            let now = self.all.clock.now();
+            let is_news = Missing::of(&floor, &self.all.trust.keyring()).is_some() && self.looks_at <= now;
+            self.looks_at = if is_news { now.after(LOOK_EVERY) } else { self.looks_at };
+            if !is_news {
+                return self.take(Input::Refused(Refused { what: "trust".into(), why, count: 1 })).await;
             }
-        }
-        if self.all.heard.is_none_or(|heard| issued > heard.issued) {
+        } else if self.all.heard.is_none_or(|heard| issued > heard.issued) {
             let (sequence, digest, at) = (mark.sequence, mark.digest, self.all.clock.now());
             self.all.heard = Some(Heard { sequence, digest, issued, at });
         }
@@ -71,6 +79,8 @@ impl Loop {
             // Another director may count anew.
             self.all.heard = None;
         }
+        let directors = keyring.directors();
+        self.all.attested.trust(0, &directors);
         if let Some(uplink) = &mut self.uplink {
             uplink.trust(keyring.clone());
         }
@@ -94,6 +104,11 @@ impl Loop {
             self.see_off();
             self.take(Input::Halted { ticket, why: "its executor was revoked".into() }).await;
         }
-        self.upgrade(UpgradeInput::TrustChanged).await;
+        self.take(Input::Trusts { directors: directors.clone() }).await;
+        self.upgrade(UpgradeInput::TrustChanged { directors }).await;
+        // What was not to be believed may be now, and what counted as old be new. The broker has no reason to say it again.
+        for came in self.uplink.as_mut().map(Uplink::hear_again).unwrap_or_default() {
+            self.came(came).await;
+        }
     }
 }

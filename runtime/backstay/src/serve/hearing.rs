@@ -123,11 +123,12 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 if self.orders.seen(&device, sequence) {
                     // Ours was lost. What it said is lost, too; the next one is heard.
                     tracing::warn!(%device, sequence, ours, "the broker has a newer order than is known here");
-                } else if sequence < ours {
+                } else if sequence != ours {
+                    // An echo of the one before, an old one that somebody has put back, or what nobody can have counted to.
                     self.post.repair(now.mono);
                 }
             }
-            Mail::Trust(floor) => self.heard_trust(now, &floor),
+            Mail::Trust(floor, by) => self.heard_trust(now, &floor, by),
         }
     }
 

@@ -5,7 +5,7 @@
 
 use backstay_link::Message;
 use backstay_model::{Beat, Channel, CohortId, DeviceId, Digest, PluginReport, Report, Steer};
-use backstay_trust::{DeviceKind, Listener, OrderKind, VerifiedOrder, VerifiedWord, verify_word};
+use backstay_trust::{DeviceKind, KeyId, Listener, OrderKind, VerifiedOrder, VerifiedWord, verify_word};
 use backstay_wire::{Body, DeviceOrder, Leaf, LogBatch, Presence, Topic, TopicKind, TrustFloor, decode};
 
 use super::{
@@ -32,8 +32,8 @@ pub(crate) enum Mail {
     Steer(Lane, Box<Steer>),
     /// An order of this director, as the broker has it.
     Order(DeviceId, u64),
-    /// Whom the fleet trusts, as the broker has it from this director.
-    Trust(TrustFloor),
+    /// Whom the fleet trusts, as the broker has it from a director, and with which of the director's keys it was signed.
+    Trust(TrustFloor, KeyId),
 }
 
 /// A message that was not.
@@ -71,7 +71,8 @@ pub(crate) fn read(message: &Message, director: &Director, register: &Register) 
             Topic::Steer { cohort, channel, .. } => steer(payload, cohort, *channel, director),
             Topic::Trust { .. } => {
                 let listener = Listener { cohort: None, device: None };
-                content(order(payload, OrderKind::TrustFloor, listener, director)?.payload()).map(Mail::Trust)
+                let order = order(payload, OrderKind::TrustFloor, listener, director)?;
+                Ok(Mail::Trust(content(order.payload())?, order.key()))
             }
             Topic::Device { device, leaf, .. } => of_device(payload, device, *leaf, director, register),
         }

@@ -9,6 +9,10 @@ use backstay_model::{DeviceId, Word};
 use backstay_wire::DeviceOrder;
 use serde::{Deserialize, Serialize};
 
+/// A sequence this far beyond the newest is not believed: what goes up by one doesn't get there, and whoever stole the server's
+/// key could else use up all of them in one message. The server would count no further, also with a key of its own again.
+const SEQUENCE_LEAD_MAX: u64 = 1 << 32;
+
 /// The orders of all devices that were ever told something.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Orders(BTreeMap<DeviceId, Standing>);
@@ -55,11 +59,15 @@ impl Orders {
         !std::mem::take(&mut standing.open).is_empty()
     }
 
-    /// Somebody has seen an order of ours with this sequence: the next one is larger. Says if it was beyond ours.
+    /// Somebody has seen an order of ours with this sequence: the next one is larger. Says if it was beyond ours, and not so far
+    /// that we can't have said it.
     pub(crate) fn seen(&mut self, device: &DeviceId, sequence: u64) -> bool {
         let standing = self.0.entry(device.clone()).or_default();
-        let ahead = sequence > standing.sequence;
-        standing.sequence = standing.sequence.max(sequence);
+        let lead = sequence.saturating_sub(standing.sequence);
+        let ahead = (1..=SEQUENCE_LEAD_MAX).contains(&lead);
+        if ahead {
+            standing.sequence = sequence;
+        }
         ahead
     }
 
@@ -114,6 +122,15 @@ mod tests {
         let mut orders = Orders::default();
         assert!(orders.seen(&device(), 41) && !orders.seen(&device(), 7));
         assert_eq!(orders.tell(&device(), &[Word::Hold]).unwrap().sequence, 42);
+    }
+
+    /// A thief has told a device the last that there is. Whoever has the next key goes on from what was counted.
+    #[test]
+    fn a_number_that_nobody_can_have_counted_to_is_not_believed() {
+        let mut orders = Orders::default();
+        assert!(!orders.seen(&device(), u64::MAX) && !orders.seen(&device(), SEQUENCE_LEAD_MAX + 1));
+        assert_eq!(orders.tell(&device(), &[Word::Hold]).unwrap().sequence, 1);
+        assert!(orders.seen(&device(), SEQUENCE_LEAD_MAX + 1));
     }
 
     #[test]

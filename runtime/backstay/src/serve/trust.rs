@@ -11,7 +11,8 @@ use backstay_link::Outgoing;
 use backstay_memory::Trusted;
 use backstay_model::{Channel, CohortId, Digest, Direction, Steer, causes};
 use backstay_trust::{
-    Audience, Domain, Keyring, Listener, OrderKind, Refusal, Statement, VerifiedOrder, VerifiedRevocation,
+    Audience, Domain, KeyId, Keyring, Listener, OrderKind, Refusal, Statement, VerifiedOrder,
+    VerifiedRevocation,
 };
 use backstay_wire::{TrustFloor, encode};
 use sha2::{Digest as _, Sha256};
@@ -141,6 +142,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
         // What another director announced doesn't count any more.
         self.trust.heard = 0;
         let mut events = vec![self.trust.trusted.told()];
+        if self.director.keyring().directors() != keyring.directors() {
+            // What somebody with a key that is gone has put over our words is no word of ours any more.
+            self.post.repair(now.mono);
+        }
         events.extend(self.judge.heed(&keyring));
         events.extend(self.targets.heed(&keyring));
         events.extend(self.catalogue.look_again(&keyring).into_iter().map(degraded));
@@ -231,9 +236,10 @@ impl<D: Diary, P: Ask> Server<D, P> {
     }
 
     /// What the broker has as our announcement: mostly what was just said.
-    pub(super) fn heard_trust(&mut self, now: Now, said: &TrustFloor) {
+    pub(super) fn heard_trust(&mut self, now: Now, said: &TrustFloor, by: KeyId) {
         let ours = self.trust.floor();
-        if said.sequence > ours.sequence {
+        // With another key than this server's it is a word of before, or a thief's; neither silences whoever has the new one.
+        if said.sequence > ours.sequence && by == self.director.key().id() {
             if said.sequence > self.trust.heard {
                 self.trust.heard = said.sequence;
                 let (number, here) = (said.sequence >> REVOCATION_BITS, ours.sequence >> REVOCATION_BITS);

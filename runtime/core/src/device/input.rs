@@ -85,6 +85,13 @@ pub enum Input {
         sequence: u64,
         /// What, in this order.
         words: Vec<Word>,
+        /// Whose signature they bear, by the key's digest.
+        by: Digest,
+    },
+    /// Who may steer from now on: another keyring is trusted. What other keys have said counts no more.
+    Trusts {
+        /// The director's keys, by their digests.
+        directors: Vec<Digest>,
     },
     /// Something came in that wasn't believed or understood.
     Refused(Refused),

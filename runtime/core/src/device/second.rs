@@ -54,6 +54,12 @@ impl Device {
         }
     }
 
+    /// What was said about leaving it was about steering that counts no more.
+    pub(super) fn forget_seconds(&mut self) {
+        let tenure = &mut self.state.tenure;
+        (tenure.seconded, tenure.waits) = (None, None);
+    }
+
     /// Whether `steer` leads away from what has long been good, and nobody but the server says so. Said once.
     pub(super) fn lacks_second(&mut self, now: Mono, steer: &Steer, out: &mut Effects) -> bool {
         let Some(long) = self.settings.second_after else { return false };

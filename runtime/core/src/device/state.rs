@@ -19,7 +19,7 @@ use super::{
     steering::Steering,
     stranded::Stranded,
 };
-use crate::{Budget, Ladder, Rng, Windows, setback::Setback};
+use crate::{Budget, Heights, Ladder, Rng, Windows, setback::Setback};
 
 /// The most digests that a device remembers having condemned, and rollouts that it was turned away from.
 pub(super) const REMEMBERED_MAX: usize = 32;
@@ -93,6 +93,18 @@ pub struct DeviceState {
     /// How long what is confirmed has been so, and what was said about leaving it.
     #[serde(skip)]
     pub(super) tenure: Tenure,
+    /// Who has said how far `least`, `told` and the steering are.
+    #[serde(skip)]
+    pub(super) heights: DeviceHeights,
+}
+
+/// How far was heard from whom. Kept beside the state and its tail, both of which older agents read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceHeights {
+    /// Generations of steering.
+    pub(super) steering: Heights,
+    /// Sequences of words for this device alone.
+    pub(super) words: Heights,
 }
 
 /// What a device remembers beyond what the first version of its state holds.
@@ -141,6 +153,7 @@ impl DeviceState {
             stranded: None,
             sought: None,
             tenure: Tenure::default(),
+            heights: DeviceHeights::default(),
         }
     }
 
@@ -191,6 +204,18 @@ impl DeviceState {
             self.phase = Phase::Seeking(seeking);
         }
         Self { stranded, last_known_good, sought, tenure, ..self }
+    }
+
+    /// How far was heard from whom. Keep it with the state.
+    #[must_use]
+    pub fn heights(&self) -> &DeviceHeights {
+        &self.heights
+    }
+
+    /// This state, with the heights that were kept with it.
+    #[must_use]
+    pub fn with_heights(self, heights: DeviceHeights) -> Self {
+        Self { heights, ..self }
     }
 
     pub(super) fn condemn(&mut self, digest: Digest) {

@@ -28,6 +28,8 @@ pub struct Steered {
     pub freshness: Freshness,
     /// Whether operators have signed it, too.
     pub second: Second,
+    /// Whose signature it bears, by the key's digest.
+    pub by: Digest,
 }
 
 /// Whether the time of a message has passed. That blocks new moves forward only: hold and home don't expire.
@@ -63,18 +65,17 @@ impl Device {
             (Err(why), _) => return self.refuse(Refused { what, why, count: 1 }, out),
             (Ok(Heard::Again), Some(known)) => {
                 (known.digest, known.freshness) = (steered.digest, steered.freshness);
+                if self.state.heights.steering.note(steered.by, steered.steer.generation.0) {
+                    // It is no news, but who has said it is, and has to outlive a power cut: else what the same key said before could
+                    // come again once the other key is gone.
+                    out.push(told(&steered.steer));
+                }
                 return self.second(steered.steer.generation, steered.second);
             }
             (Ok(_), _) => {}
         }
-        let Steer { rollout, generation, direction, release, reach, .. } = steer.clone();
-        out.push(Effect::Record(Event::Steered {
-            rollout: rollout.clone(),
-            generation,
-            direction,
-            release,
-            reach,
-        }));
+        let Steer { rollout, generation, direction, .. } = steer.clone();
+        out.push(told(steer));
         if direction == Direction::Home {
             self.turn_away(&rollout);
         }
@@ -82,6 +83,7 @@ impl Device {
             self.state.setback = None;
         }
         self.second(generation, steered.second);
+        self.state.heights.steering.note(steered.by, generation.0);
         self.state.steering = Some(Steering::of(steered));
         self.report(now, out);
     }
@@ -208,4 +210,10 @@ impl Device {
         }
         Ok(())
     }
+}
+
+/// How steering is told.
+fn told(steer: &Steer) -> Effect {
+    let Steer { rollout, generation, direction, release, reach, .. } = steer.clone();
+    Effect::Record(Event::Steered { rollout, generation, direction, release, reach })
 }

@@ -53,7 +53,10 @@ pub enum UpgradeInput {
     /// Nobody has the job any more that the bundle on trial is to take over: it can't be compared.
     Alone,
     /// Another keyring, or another revocation, is heeded.
-    TrustChanged,
+    TrustChanged {
+        /// The director's keys by now, by their digests.
+        directors: Vec<Digest>,
+    },
     /// A signed word for this device.
     Told(Word),
     /// The time of [`crate::Upgrade::deadline`] has come.

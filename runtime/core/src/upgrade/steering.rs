@@ -16,24 +16,28 @@ use crate::{
 };
 
 impl Upgrade {
-    pub(super) fn steered(&mut self, Steered { steer, freshness, .. }: Steered, out: &mut Effects) {
+    pub(super) fn steered(&mut self, Steered { steer, freshness, by, .. }: Steered, out: &mut Effects) {
         let Some(identity) = &self.identity else { return };
         let refuse = |why| {
             let what = format!("steering of plugins of {}", steer.cohort);
             UpgradeEffect::Refuse(Refused { what, why, count: 1 })
         };
+        let (rollout, generation) = (steer.rollout.clone(), steer.generation);
+        let (direction, reach) = (steer.direction, steer.reach);
+        let told =
+            record(steer.release.clone(), UpgradeStep::Steered { rollout, generation, direction, reach });
         match heed(&steer, &identity.cohort, self.least, self.steering.as_ref()) {
             Err(why) => return out.push(refuse(why)),
             Ok(Heard::Again) => {
                 self.freshness = freshness;
+                // Who has said it may be news, and has to outlive a power cut.
+                out.extend(self.heights.note(by, generation.0).then_some(told));
                 return;
             }
             Ok(Heard::New) => {}
         }
-        let generation = steer.generation;
-        let (rollout, direction, reach) = (steer.rollout.clone(), steer.direction, steer.reach);
-        let step = UpgradeStep::Steered { rollout, generation, direction, reach };
-        out.push(record(steer.release.clone(), step));
+        self.heights.note(by, generation.0);
+        out.push(told);
         if self.setback.as_ref().is_some_and(|setback| setback.rollout != steer.rollout) {
             self.setback = None;
         }

@@ -12,6 +12,9 @@ use crate::{Backoff, Second, Steered, succession};
 
 const RETRIES: Retries = Retries { attempts: 3, backoff: Backoff { base: Millis(1000), cap: Millis(8000) } };
 
+/// The director's key.
+const DIRECTOR: Digest = Digest([3; 32]);
+
 fn release(byte: u8) -> Release {
     let version = Version::parse(&format!("{byte}.0")).unwrap();
     Release { version, digest: Digest([byte; 32]), length: 1000, security_epoch: 0 }
@@ -82,8 +85,12 @@ impl Pump {
     }
 
     fn hears(&mut self, steer: Steer) -> &[UpgradeEffect] {
+        self.hears_from(DIRECTOR, steer)
+    }
+
+    fn hears_from(&mut self, by: Digest, steer: Steer) -> &[UpgradeEffect] {
         let (digest, freshness, second) = (Digest([9; 32]), Freshness::Fresh, Second::Missing);
-        self.gives(UpgradeInput::Steered(Box::new(Steered { steer, digest, freshness, second })))
+        self.gives(UpgradeInput::Steered(Box::new(Steered { steer, digest, freshness, second, by })))
     }
 
     fn is_steered(&mut self, direction: Direction, rollout: &str, to: u8) -> &[UpgradeEffect] {
@@ -376,7 +383,7 @@ fn what_can_not_be_had_is_tried_again_and_then_sat_out() {
     let report = pump.upgrade.report_at(pump.now, 0, None).unwrap();
     assert_eq!((report.standing, report.condemned), (Standing::Excluded, vec![]));
     // It may be signed by keys that are heard of later.
-    pump.gives(UpgradeInput::TrustChanged);
+    pump.gives(UpgradeInput::TrustChanged { directors: vec![DIRECTOR] });
     assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(2));
 }
 
@@ -410,6 +417,33 @@ fn old_and_contradicting_messages_change_nothing() {
     // Also where all is lost but the mark beside the journal.
     pump.upgrade.remember(Generation(50));
     assert_eq!((pump.upgrade.steering.clone(), pump.upgrade.generation()), (None, Generation(50)));
+}
+
+/// Whoever stole the director's key has counted to the end. Once the key is replaced, the next one is heard, and what was
+/// said before with a key that stayed is as old as it was.
+#[test]
+fn what_a_key_that_is_gone_has_counted_binds_nobody() {
+    let mut pump = Pump::new();
+    let (thief, honest) = (DIRECTOR, Digest([4; 32]));
+    let old = pump.steer(Direction::Forward, "p-1", 2);
+    let newest = pump.steer(Direction::Hold, "p-1", 2);
+    pump.hears_from(honest, newest.clone());
+    let last = Steer { generation: Generation(u64::MAX), ..pump.steer(Direction::Home, "p-9", 1) };
+    pump.hears_from(thief, last);
+    let next = pump.steer(Direction::Forward, "p-2", 2);
+    pump.hears_from(honest, next.clone());
+    assert_eq!(pump.upgrade.generation(), Generation(u64::MAX));
+    pump.gives(UpgradeInput::TrustChanged { directors: vec![thief, honest] });
+    assert_eq!(pump.upgrade.generation(), Generation(u64::MAX), "a keyring that keeps the key");
+    let [UpgradeEffect::Refuse(refused)] = pump.gives(UpgradeInput::TrustChanged { directors: vec![honest] })
+    else {
+        panic!("{:?}", pump.told)
+    };
+    assert!(refused.why.contains("not trusted any more"), "{}", refused.why);
+    assert_eq!(pump.upgrade.generation(), newest.generation);
+    assert!(matches!(pump.hears_from(honest, old), [UpgradeEffect::Refuse(_)]), "no way back to what is old");
+    pump.hears_from(honest, next.clone());
+    assert_eq!((pump.upgrade.generation(), pump.fetches().map(|(_, byte)| byte)), (next.generation, Some(2)));
 }
 
 #[test]

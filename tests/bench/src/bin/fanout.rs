@@ -278,6 +278,7 @@ fn alone(
             digest: *order.content(),
             freshness: Freshness::Fresh,
             second: Second::Missing,
+            by: order.key().0,
         };
         let begun = Instant::now();
         let effects = device.step(Mono(1000), Input::Steered(steered));

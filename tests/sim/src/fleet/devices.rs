@@ -14,6 +14,8 @@ use crate::{
     weather::Mark,
 };
 
+/// The director's key. It stays: how devices go on with another one is told elsewhere (`tests/model`: `thief`).
+const DIRECTOR: Digest = Digest([3; 32]);
 /// For so long steering may start something, by a device's clock.
 const VALID: i64 = 7 * 24 * HOUR as i64;
 
@@ -157,9 +159,12 @@ impl Fleet {
                 let expired = ahead || self.sky.strikes(Mark::Expired);
                 let freshness = if expired { Freshness::Expired } else { Freshness::Fresh };
                 let digest = Digest([steer.generation.0 as u8; 32]);
-                self.give(n, Input::Steered(Steered { steer, digest, freshness, second: Second::Missing }))
+                let (second, by) = (Second::Missing, DIRECTOR);
+                self.give(n, Input::Steered(Steered { steer, digest, freshness, second, by }))
             }
-            Parcel::Words(Words { sequence, words }) => self.give(n, Input::Told { sequence, words }),
+            Parcel::Words(Words { sequence, words }) => {
+                self.give(n, Input::Told { sequence, words, by: DIRECTOR })
+            }
             Parcel::Poisoned(taken) => {
                 let refused = taken.map_err(Some).map_or_else(|why| why, |_| None);
                 holds(rule::SIGNED, refused.is_some(), || "a forged message was taken".into())?;

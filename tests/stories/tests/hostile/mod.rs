@@ -2,23 +2,21 @@
 //! likes, to whom it likes, as often as it likes, under any topic.
 //!
 //! Here: the keys of two fleets, what their directors publish, as the bytes that go over the wire, what a broker makes of it,
-//! and a device's ears, which read bytes as the agent's uplink does. Behind the ears is a [`World`]: the real core. What has
+//! and a device: [`Ears`] that read bytes as the agent's uplink does, and behind them a [`World`], the real core. What has
 //! to hold is [`witness`]'s. Not here: a broker's protocol, and the server's side of it.
 
 pub mod witness;
 
 use std::collections::BTreeMap;
 
-use backstay_core::{Freshness, Identity, Input, Rng, Second, Steered};
+use backstay_core::{Identity, Input, Rng};
 use backstay_model::{
-    Channel, CohortId, DeviceId, Digest, Direction, FleetId, Generation, Millis, Reach, Refused, Release,
-    RolloutId, Selector, Steer, UnixMs, Word,
+    Channel, CohortId, DeviceId, Digest, Direction, FleetId, Generation, Millis, Reach, Release, RolloutId,
+    Selector, Steer, UnixMs, Word,
 };
-use backstay_test_stories::{World, release};
-use backstay_trust::{
-    Audience, Keyring, KeyringParts, Listener, OrderKind, Role, SecretKey, Stamp, VerifiedOrder, sign_order,
-};
-use backstay_wire::{DeviceOrder, Leaf, Topic, TopicKind, decode, encode};
+use backstay_test_stories::{Ears, World, release};
+use backstay_trust::{Audience, Keyring, KeyringParts, OrderKind, Role, SecretKey, Stamp, sign_order};
+use backstay_wire::{DeviceOrder, Leaf, Topic, encode};
 
 /// One of ours. The numbers name keys: 1 operators', 2 the release keys', 3 the director's.
 pub const OURS: u8 = 0;
@@ -33,8 +31,8 @@ pub fn fleet(which: u8) -> FleetId {
     FleetId::parse(if which == OURS { "pumps" } else { "valves" }).unwrap()
 }
 
-fn keyring(which: u8) -> Keyring {
-    let [operator, release, director] = [1, 2, 3].map(|of| Role::of(key(which, of).public()));
+fn keyring(which: u8, director: u8) -> Keyring {
+    let [operator, release, director] = [1, 2, director].map(|of| Role::of(key(which, of).public()));
     Keyring::new(KeyringParts::first(fleet(which), operator, release, director)).unwrap()
 }
 
@@ -98,8 +96,7 @@ pub struct Party {
     pub world: World,
     pub name: DeviceId,
     pub cohort: CohortId,
-    keyring: Keyring,
-    attested: Option<UnixMs>,
+    ears: Ears,
 }
 
 impl Party {
@@ -107,7 +104,14 @@ impl Party {
         let (name, cohort) = (DeviceId::parse(name).unwrap(), cohort.clone());
         let identity = Identity { device: name.clone(), cohort: cohort.clone(), labels: Vec::new() };
         world.give(Input::Enrolled(identity));
-        Self { world, name, cohort, keyring: keyring(OURS), attested: None }
+        let ears = Ears::new(keyring(OURS, 3), cohort.clone(), name.clone());
+        Self { world, name, cohort, ears }
+    }
+
+    /// It follows to a keyring that has this key as the director's, and no other.
+    pub fn follows(&mut self, director: u8) {
+        let input = self.ears.trust(keyring(OURS, director));
+        self.world.give(input);
     }
 
     /// What it subscribes to.
@@ -117,53 +121,8 @@ impl Party {
 
     /// Takes what the broker hands it: topic, size, signature, content, and only then what it means.
     pub fn hears(&mut self, post: &Post) {
-        let input = self
-            .understand(post)
-            .unwrap_or_else(|why| Input::Refused(Refused { what: post.topic.clone(), why, count: 1 }));
+        let input = self.ears.hear(&post.topic, &post.bytes);
         self.world.give(input);
-    }
-
-    fn understand(&mut self, post: &Post) -> Result<Input, String> {
-        let topic = Topic::parse(&post.topic).map_err(|error| error.to_string())?;
-        if post.bytes.is_empty() {
-            return Err("it is empty".into());
-        }
-        if post.bytes.len() > topic.bytes_max() {
-            return Err(format!("{} bytes are more than it may have", post.bytes.len()));
-        }
-        match (&topic, topic.kind()) {
-            (Topic::Steer { channel: Channel::Product, .. }, _) => {
-                let order = self.verify(&post.bytes, OrderKind::SteerProduct)?;
-                let steer: Steer = decode(order.payload(), usize::MAX).map_err(|error| error.to_string())?;
-                if steer.generation.0 != order.stamp().sequence {
-                    return Err("its generation is another than that of its envelope".into());
-                }
-                let freshness = match order.freshness() {
-                    backstay_trust::Freshness::Fresh => Freshness::Fresh,
-                    backstay_trust::Freshness::Expired { .. } => Freshness::Expired,
-                };
-                let second = if order.is_seconded() { Second::Given } else { Second::Missing };
-                Ok(Input::Steered(Steered { steer, digest: *order.content(), freshness, second }))
-            }
-            (_, TopicKind::Order) => {
-                let order = self.verify(&post.bytes, OrderKind::DeviceOrder)?;
-                let told: DeviceOrder =
-                    decode(order.payload(), usize::MAX).map_err(|error| error.to_string())?;
-                if told.sequence != order.stamp().sequence {
-                    return Err("its sequence is another than that of its envelope".into());
-                }
-                Ok(Input::Told { sequence: told.sequence, words: told.words })
-            }
-            _ => Err("nobody here listens to that".into()),
-        }
-    }
-
-    fn verify(&mut self, bytes: &[u8], kind: OrderKind) -> Result<VerifiedOrder, String> {
-        let listener = Listener { cohort: Some(&self.cohort), device: Some(&self.name) };
-        let order =
-            self.keyring.verify_order(bytes, kind, listener, self.attested).map_err(|why| why.to_string())?;
-        self.attested = self.attested.max(Some(order.stamp().issued));
-        Ok(order)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use backstay_core::{Device, DeviceSettings, Watermarks};
-use backstay_model::{Digest, Event, Mono, Order, Release, Standing, Steer};
+use backstay_model::{Digest, Event, Generation, Mono, Release};
+use backstay_test_stories::Stands;
 
 use super::Party;
 
@@ -13,7 +14,10 @@ pub const INVARIANTS: [(&str, &str); 8] = [
         "only-signed",
         "what the director did not sign for this device changes nothing, and is recorded as refused",
     ),
-    ("never-back", "generation, words and the security epoch only grow"),
+    (
+        "never-back",
+        "generation and words only grow for as long as the key is trusted that counts them, and the security epoch always",
+    ),
     (
         "allowed-ways",
         "what runs changes only to a release that the release keys signed; back only by a way that they allow",
@@ -24,29 +28,6 @@ pub const INVARIANTS: [(&str, &str); 8] = [
     ("epoch", "nothing below the security epoch that was reached is started"),
     ("ends-well", "in the end a device runs what it has confirmed, and that is healthy"),
 ];
-
-/// What stands still when a message is refused.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Stands {
-    runs: Release,
-    confirmed: Release,
-    standing: Standing,
-    steering: Option<Steer>,
-    watermarks: Watermarks,
-    order: Option<Order>,
-}
-
-pub fn stands(party: &Party) -> Stands {
-    let device = party.world.device();
-    Stands {
-        runs: device.running().clone(),
-        confirmed: device.confirmed().clone(),
-        standing: device.standing(),
-        steering: device.steering().cloned(),
-        watermarks: device.watermarks(),
-        order: device.order().cloned(),
-    }
-}
 
 /// Remembers of a device what it may have forgotten.
 pub struct Witness {
@@ -91,18 +72,20 @@ impl Witness {
 
     /// A message that nobody signed for this device was handed to it.
     pub fn refused(&self, before: &Stands, party: &Party, events: &[Event]) -> Result<(), String> {
-        if *before != stands(party) {
-            return Err(format!(
-                "only-signed: it stands otherwise: {:?} and then {:?}",
-                before,
-                stands(party)
-            ));
+        let stands = Stands::of(party.world.device());
+        if *before != stands {
+            return Err(format!("only-signed: it stands otherwise: {:?} and then {:?}", before, stands));
         }
         // The first of a kind, and then ever fewer of them, are written down.
         match events.iter().find(|event| !matches!(event, Event::Refused(_))) {
             None => Ok(()),
             Some(event) => Err(format!("only-signed: it did something: {event}")),
         }
+    }
+
+    /// The director's key was replaced: what was counted with the old one binds nobody any more. The security epoch does.
+    pub fn counts_anew(&mut self) {
+        (self.marks.generation, self.marks.told) = (Generation(0), 0);
     }
 
     /// Looks at all that the device did since the last time.

@@ -3,9 +3,10 @@
 use backstay_api::{Call, Kind, Operation, TrustView};
 use backstay_model::{Channel, Digest, Direction, Event, Standing, UnixMs};
 use backstay_trust::{
-    Keyring, KeyringParts, Listener, OrderKind, Revocation, Role, SecretKey, Stamp, Statement,
+    Audience, Keyring, KeyringParts, Listener, OrderKind, Revocation, Role, SecretKey, Stamp, Statement,
+    sign_order,
 };
-use backstay_wire::{TrustFloor, decode};
+use backstay_wire::{TrustFloor, decode, encode};
 
 use super::fleet_of_three;
 use crate::serve::world::{NEW, World, cohort, digest, fleet, key, keyring};
@@ -147,6 +148,24 @@ fn an_older_announcement_does_not_cover_a_newer_one() {
     publishes(&mut world, &to_two).unwrap();
     assert_ne!(world.broker[PLACE], before, "signed afresh");
     assert_eq!(announced(&world, &two).keyring, *two.digest());
+}
+
+/// Another of the director's keys is in other hands, and announces what comes after everything: this server is not silenced.
+#[test]
+fn an_announcement_with_another_key_silences_nobody() {
+    let mut world = World::new();
+    let (two, to_two) = next(&keyring(), 6);
+    publishes(&mut world, &to_two).unwrap();
+    let floor = announced(&world, &two);
+    let last = TrustFloor { sequence: u64::MAX, keyring: Digest([9; 32]), ..floor };
+    let stamp = Stamp { sequence: last.sequence, issued: UnixMs(u64::MAX), expires: None };
+    let audience = Audience::Fleet(fleet());
+    let payload = encode(&last).unwrap();
+    let thiefs = sign_order(&key(6), OrderKind::TrustFloor, audience, stamp, &payload).unwrap();
+    world.broker.insert(PLACE.into(), thiefs.clone());
+    world.brings(PLACE, thiefs);
+    world.waits_secs(120);
+    assert_eq!(announced(&world, &two), floor);
 }
 
 /// Somebody puts an old announcement back, or erases it.

@@ -238,8 +238,9 @@ fn record(shared: &mut Shared, dir: &Path, devices: usize) -> Result<Vec<f64>, F
         let order =
             shared.director.keyring.verify_order(&payload, OrderKind::SteerProduct, listener, None)?;
         let steer: Steer = decode(order.payload(), usize::MAX)?;
-        let steered =
-            Steered { steer, digest: *order.content(), freshness: Freshness::Fresh, second: Second::Missing };
+        let (digest, by) = (*order.content(), order.key().0);
+        let (freshness, second) = (Freshness::Fresh, Second::Missing);
+        let steered = Steered { steer, digest, freshness, second, by };
         let mut core = device::core(name.clone(), &cohort, number);
         let events = device::records(core.step(Mono(1000), Input::Steered(steered)));
         let options = Options { instance: name.to_string(), bytes_max: 64 << 20 };

@@ -145,7 +145,8 @@ fn steer(generation: u64, rollout: &str, release: Release, direction: Direction)
         reconnect_window: Millis::from_secs(10),
     };
     let digest = Digest([generation as u8; 32]);
-    Steered { steer, digest, freshness: Freshness::Fresh, second: Second::Missing }
+    let by = Digest([3; 32]);
+    Steered { steer, digest, freshness: Freshness::Fresh, second: Second::Missing, by }
 }
 
 /// As the agent keeps what was fetched: its bytes are durable, and get a second name in a folder of their own.
