@@ -2,7 +2,7 @@
 
 use alloc::{vec, vec::Vec};
 
-use backstay_model::{Breaker, Cause, Direction, Generation, Reach, Steer};
+use backstay_model::{Beat, Breaker, Cause, Direction, Generation, Health, Reach, Steer};
 
 use super::{A_GOOD_DAY, froze, turned};
 use crate::cohort::{
@@ -40,6 +40,23 @@ fn a_late_farewell_does_not_end_the_session_after_its_own() {
     assert_eq!(world.sees().live, 3);
     world.step(bye(2, world.now));
     assert_eq!(world.sees().live, 2);
+}
+
+/// A device's agent starts again and counts its beats from one. They count at once, however many it had sent before.
+#[test]
+fn a_new_session_counts_its_beats_from_the_start() {
+    let mut world = World::new(1);
+    world.waits(30);
+    let ignored = world.sees().ignored;
+    let (nonce, began) = (77, world.now);
+    world.step(CohortInput::Presence { device: device(0), nonce, began, contact: Contact::Online });
+    for count in 1..3 {
+        let beat = Beat { nonce, count, health: Health::Good };
+        world.step(CohortInput::Beat { device: device(0), beat });
+    }
+    assert_eq!(world.sees().ignored, ignored);
+    world.step(CohortInput::Beat { device: device(0), beat: Beat { nonce, count: 2, health: Health::Good } });
+    assert_eq!(world.sees().ignored, ignored + 1, "each counts once");
 }
 
 /// The server comes back on an empty disk. The broker still has its last words: they are taken over, and the count goes

@@ -10,6 +10,23 @@ use crate::cohort::{
     world::{Fate, World, device, release, rollout_id, who},
 };
 
+/// A policy is asked about a cohort by how those do who run the release, beside how many settled: what settles may fall ill later.
+#[test]
+fn a_policy_is_shown_how_those_do_who_run_the_release() {
+    let mut world = World::new(100);
+    world.starts("r-1", "1.5.0");
+    world.waits(30);
+    let facts = world
+        .events
+        .iter()
+        .rev()
+        .find_map(|event| if let Event::Asked { facts, .. } = event { Some(facts) } else { None });
+    let mut shown = facts.unwrap().objectives.iter();
+    let health = shown.find(|objective| objective.name.as_str() == "health").unwrap();
+    let newest = health.candidate.last().unwrap();
+    assert!(newest.samples > 0 && newest.bad == 0, "{newest:?}");
+}
+
 #[test]
 fn a_good_release_reaches_everybody_wave_by_wave() {
     let mut world = World::new(200);
