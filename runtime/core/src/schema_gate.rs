@@ -553,6 +553,4 @@ impl Code {
 }
 
 #[cfg(test)]
-mod model_check;
-#[cfg(test)]
 mod stories;

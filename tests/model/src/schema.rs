@@ -2,8 +2,8 @@
 //!
 //! The real [`SchemaGate`], asked as the server asks it, and around it a data base and services that obey nobody: steps take
 //! effect at any moment after they were ordered, also after their run has ended; instances start while they are being brought
-//! in and stop whenever they like; the server starts again, or loses the gate. Not here: looks that are late (the server throws
-//! them away), flags that somebody turns by hand (the gate's own search in `core`), and a real data base (`tests/real`).
+//! in and stop whenever they like; looks see all, a part or nothing; somebody turns the flag by hand; the server starts again, or
+//! loses the gate. Not here: looks that are late (the server throws them away), and a real data base (`tests/real`).
 
 use backstay_core::{
     Code, Columns, DualWriter, FlagState, GateMove, GateWish, Migration, Phase, SchemaGate, SchemaLook, Step,
@@ -12,7 +12,7 @@ use backstay_core::{
 use backstay_model::{Millis, Mono, Name, SchemaRange, Ticket, Version};
 use stateright::{Model, Property};
 
-use crate::search::{Real, breaks, exhausts};
+use crate::search::{Real, breaks, exhausts, is_long};
 
 const SOAK: u64 = 10;
 const OLD: SchemaRange = SchemaRange { from: 6, to: 7 };
@@ -36,6 +36,8 @@ enum Broken {
     OrderedBeforeKept,
     /// It is said that the data base writes to both columns, and it doesn't.
     NobodyMirrors,
+    /// Somebody turns the flag without asking, and it is held to do no harm at all.
+    Drifts,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,6 +90,12 @@ enum Action {
     Looks,
     /// Nobody answers who is asked.
     LooksInVain,
+    /// Of all that is asked only which code runs is answered, or not even that.
+    SeesCode(Code),
+    /// The same of the flag.
+    SeesFlag(FlagState),
+    /// Somebody turns the flag by hand.
+    Drifts,
     SoakPasses,
     Restarts,
     Loses,
@@ -98,6 +106,8 @@ struct Migrating {
     runs: usize,
     instances: u8,
     writer: DualWriter,
+    /// Whether the flag is turned by hand.
+    drift: bool,
     broken: Broken,
 }
 
@@ -158,6 +168,15 @@ impl World {
             new_code: Some(self.new_code > 0),
             dual_write: flag(self.dual_write),
             read_new: flag(self.read_new),
+        }
+    }
+
+    fn code(&self) -> Code {
+        match (self.old_code > 0, self.new_code > 0) {
+            (true, true) => Code::Both,
+            (true, false) => Code::Old,
+            (false, true) => Code::New,
+            (false, false) => Code::Unknown,
         }
     }
 
@@ -270,7 +289,7 @@ impl Model for Migrating {
         vec![State { gate, kept, ticket: 1, now: 0, coming, world, early: false, beside_old: false }]
     }
 
-    fn actions(&self, _: &State, actions: &mut Vec<Action>) {
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
         actions.extend([GateWish::Next, GateWish::Contract, GateWish::Back].map(Action::Wishes));
         actions.extend([StepEnd::Done, StepEnd::Failed, StepEnd::InDoubt].map(Action::Ends));
         for code in [Code::Old, Code::New] {
@@ -283,6 +302,11 @@ impl Model for Migrating {
             Action::ComesToNothing,
             Action::Looks,
             Action::LooksInVain,
+            Action::SeesCode(state.world.code()),
+            Action::SeesCode(Code::Unknown),
+            Action::SeesFlag(flag(state.world.dual_write)),
+            Action::SeesFlag(FlagState::Unknown),
+            Action::Drifts,
             Action::SoakPasses,
             Action::Restarts,
             Action::Loses,
@@ -336,6 +360,12 @@ impl Model for Migrating {
             }
             Action::Looks => self.looks(&mut state)?,
             Action::LooksInVain => drop(state.gate.sees(&SchemaLook::NOTHING, last.world.at_work.is_none())),
+            Action::SeesCode(code) => state.gate.sees_code(code),
+            Action::SeesFlag(flag) => state.gate.sees_flag(flag),
+            Action::Drifts => {
+                self.drift.then_some(())?;
+                state.world.dual_write ^= true;
+            }
             Action::SoakPasses => {
                 matches!(state.gate.phase(), Phase::Soaking { .. }).then_some(())?;
                 (state.now, state.world.quiet) = (SOAK, true);
@@ -362,19 +392,101 @@ impl Model for Migrating {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
+        let mut all = vec![
             Property::always(NO_CONTRACT, |_, state: &State| {
                 let contract =
                     state.gate.step() == Some(Step::Contract) || state.world.at_work == Some(Step::Contract);
                 !state.beside_old && !(contract && (state.world.old_code > 0 || state.may_start(Code::Old)))
             }),
+            Property::always(HAS_COLUMNS, |_, state: &State| {
+                let World { old_code, new_code, read_new, old_columns, new_columns, .. } = state.world;
+                let is_there = if read_new { new_columns } else { old_columns };
+                (old_code == 0 || old_columns) && (new_code == 0 || is_there)
+            }),
+            Property::always("the gate believes in the columns that there are", |_, state: &State| {
+                let phase = state.gate.phase();
+                let believed = (phase != Phase::Before, phase != Phase::Contracted);
+                let knows = state.gate.is_seen() && state.gate.step().is_none();
+                !knows || (state.world.new_columns, state.world.old_columns) == believed
+            }),
+            Property::always(UNKNOWN, |_, state: &State| state.moves_by_what_is_known()),
+            Property::always(WAY_BACK, |model: &Self, state: &State| {
+                !state.world.old_columns
+                    || state.world.at_work == Some(Step::Contract)
+                    || model.goes_back(state).is_some_and(|back| {
+                        !back.world.new_columns && (back.world.old_complete || model.forgives_drift())
+                    })
+            }),
+            Property::always(
+                "that a step ended is heard once, and of the newest alone",
+                |_, state: &State| {
+                    let mut gate = state.gate.0.clone();
+                    let of_the_one_before = gate.ended(Ticket(3 - state.ticket), StepEnd::Done);
+                    !of_the_one_before && gate == state.gate.0
+                },
+            ),
+        ];
+        if !self.forgives_drift() {
+            all.extend(Self::where_nobody_turns_the_flag());
+        }
+        if self.runs > 1 {
+            all.push(Property::sometimes(
+                "two runs bring old and new code in at once, and both codes run",
+                |_, state: &State| {
+                    let both = state.world.old_code > 0 && state.world.new_code > 0;
+                    both && state.may_start(Code::Old) && state.may_start(Code::New)
+                },
+            ));
+        }
+        all.extend(Self::reached());
+        all
+    }
+}
+
+impl State {
+    /// Whether no wish leads on where what it takes is not known, or is known to be otherwise.
+    fn moves_by_what_is_known(&self) -> bool {
+        let wishes = [GateWish::Next, GateWish::Contract, GateWish::Back];
+        let ordered = |gate: &SchemaGate| {
+            wishes.map(|wish| match gate.preview(Mono(self.now), wish) {
+                Ok(GateMove::Run(step)) => Some(step),
+                Ok(GateMove::Stands(_)) | Err(_) => None,
+            })
+        };
+        if let Some(step) = self.gate.step() {
+            // Only the same step, and only where nobody knows how it ended.
+            return ordered(&self.gate)
+                .into_iter()
+                .flatten()
+                .all(|again| again == step && self.gate.is_in_doubt());
+        }
+        let forward = |step: &Step| matches!(step, Step::Backfill | Step::ReadNew | Step::Contract);
+        let with = |see: &dyn Fn(&mut SchemaGate)| {
+            let mut gate = self.gate.0.clone();
+            see(&mut gate);
+            ordered(&gate)
+        };
+        let is_contract = |step: &Step| *step == Step::Contract;
+        with(&|gate| gate.sees_flag(FlagState::Unknown)) == [None; 3]
+            && !with(&|gate| gate.sees_flag(FlagState::Off)).iter().flatten().any(forward)
+            && [Code::Unknown, Code::Old, Code::Both]
+                .into_iter()
+                .all(|code| !with(&move |gate| gate.sees_code(code)).iter().flatten().any(is_contract))
+    }
+}
+
+impl Migrating {
+    /// Where somebody turns the flag, no gate can prevent what comes of it at once. Columns it costs nobody.
+    fn forgives_drift(&self) -> bool {
+        self.drift && self.broken != Broken::Drifts
+    }
+
+    fn where_nobody_turns_the_flag() -> Vec<Property<Self>> {
+        vec![
             Property::always(
                 "a contract is ordered only after a whole soak of new code alone",
                 |_, state: &State| !state.early,
             ),
-            Property::always(OLD_HAS, |_, state: &State| {
-                state.world.old_code == 0 || state.world.old_columns
-            }),
             Property::always(EXPAND_FIRST, |_, state: &State| {
                 let World { new_code, read_new, dual_write, new_columns, .. } = state.world;
                 new_code == 0 || new_columns || !(read_new || dual_write)
@@ -388,21 +500,25 @@ impl Model for Migrating {
                 let World { old_columns, new_columns, old_complete, new_complete, .. } = state.world;
                 old_columns && old_complete || new_columns && new_complete
             }),
-            Property::always(WAY_BACK, |model: &Self, state: &State| {
-                !state.world.old_columns
-                    || state.world.at_work == Some(Step::Contract)
-                    || model
-                        .goes_back(state)
-                        .is_some_and(|back| back.world.old_complete && !back.world.new_columns)
-            }),
             Property::always(
-                "that a step ended is heard once, and of the newest alone",
+                "while a backfill counts as done and both codes run, all is written to both columns",
                 |_, state: &State| {
-                    let mut gate = state.gate.0.clone();
-                    let of_the_one_before = gate.ended(Ticket(3 - state.ticket), StepEnd::Done);
-                    !of_the_one_before && gate == state.gate.0
+                    let World { old_code, new_code, dual_write, .. } = state.world;
+                    let phase = state.gate.phase();
+                    let counts = matches!(phase, Phase::Backfilled | Phase::ReadNew | Phase::Soaking { .. });
+                    let turning = state.gate.step() == Some(Step::DualWriteOff);
+                    old_code == 0 || new_code == 0 || dual_write || !counts || turning
                 },
             ),
+            Property::always("a backfill that counts as done is done", |_, state: &State| {
+                let counts = state.gate.phase() == Phase::Backfilled && state.gate.step().is_none();
+                !counts || state.world.new_complete
+            }),
+        ]
+    }
+
+    fn reached() -> Vec<Property<Self>> {
+        vec![
             Property::sometimes("the contract is done", |_, state: &State| {
                 state.gate.phase() == Phase::Contracted
             }),
@@ -417,13 +533,6 @@ impl Model for Migrating {
                     state.world.read_new && (beside_old || model.writer == DualWriter::Application)
                 },
             ),
-            Property::sometimes(
-                "two runs bring old and new code in at once, and both codes run",
-                |_, state: &State| {
-                    let both = state.world.old_code > 0 && state.world.new_code > 0;
-                    both && state.may_start(Code::Old) && state.may_start(Code::New)
-                },
-            ),
             Property::sometimes("nobody knows a thing of the data base", |_, state: &State| {
                 !state.gate.is_seen()
             }),
@@ -432,7 +541,8 @@ impl Model for Migrating {
 }
 
 const NO_CONTRACT: &str = "no contract is ordered or at work while old code runs or may start";
-const OLD_HAS: &str = "old code never runs without its columns";
+const HAS_COLUMNS: &str = "no code runs without the columns that it reads";
+const UNKNOWN: &str = "what is not known, or known to be otherwise, moves nothing";
 const EXPAND_FIRST: &str = "nothing new is used before it is there";
 const WHOLE: &str = "whatever is read holds all that was written";
 const NOTHING_LOST: &str = "all that was written is somewhere";
@@ -443,16 +553,34 @@ fn no_contract_beside_old_code() {
     for (name, writer) in
         [("gate, by the data base", DualWriter::Database), ("gate, by new code", DualWriter::Application)]
     {
-        exhausts(name, Migrating { runs: 2, instances: 2, writer, broken: Broken::Nothing });
+        let (drift, broken) = (false, Broken::Nothing);
+        exhausts(name, Migrating { runs: 2, instances: 2, writer, drift, broken });
+    }
+}
+
+#[test]
+fn whoever_turns_the_flag_without_asking_costs_no_columns() {
+    for (name, writer) in [
+        ("gate, turned by hand, by the data base", DualWriter::Database),
+        ("gate, turned by hand, by new code", DualWriter::Application),
+    ] {
+        let (drift, broken) = (true, Broken::Nothing);
+        // With two runs there are ten times as many states.
+        let runs = if is_long() { 2 } else { 1 };
+        exhausts(name, Migrating { runs, instances: 1, writer, drift, broken });
     }
 }
 
 #[test]
 fn a_broken_gate_is_found_out() {
-    let of = |broken| Migrating { runs: 1, instances: 1, writer: DualWriter::Database, broken };
+    let of = |broken| {
+        let drift = broken == Broken::Drifts;
+        Migrating { runs: 1, instances: 1, writer: DualWriter::Database, drift, broken }
+    };
     breaks("gate, nobody asks", of(Broken::NobodyAsks), NO_CONTRACT);
     breaks("gate, the look misses old code", of(Broken::LookMissesOldCode), NO_CONTRACT);
     breaks("gate, ordered before it is kept", of(Broken::OrderedBeforeKept), NO_CONTRACT);
     breaks("gate, nobody mirrors", of(Broken::NobodyMirrors), WHOLE);
     breaks("gate, late steps", of(Broken::LateSteps), EXPAND_FIRST);
+    breaks("gate, turned by hand", of(Broken::Drifts), WHOLE);
 }

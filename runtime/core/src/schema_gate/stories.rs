@@ -1,6 +1,6 @@
 //! A migration, told as a person would.
 //!
-//! Not here: all the other ways that it can go (`model_check`).
+//! Not here: all the other ways that it can go (`tests/model`: `schema`).
 
 use alloc::string::ToString;
 
