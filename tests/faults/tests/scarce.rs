@@ -14,7 +14,7 @@ use std::{
 
 use backstay_test_faults::fire::{
     account::entries,
-    herd::{Herd, Kind, Store, journal},
+    herd::{Herd, Kind, Store, Sum, journal},
     surroundings::{Disk, WallClock, give_descriptors, missing, start_elsewhen, take_descriptors},
 };
 use backstay_test_fleet::Broker;
@@ -61,6 +61,26 @@ fn one(dir: &Path) -> Herd {
     herd
 }
 
+/// The same on a disk of its own, which can be taken from it.
+fn one_on_a_disk(dir: &Path) -> (Herd, Disk) {
+    let mut herd = one(dir);
+    herd.fleet.devices[0].stop();
+    let disk = Disk::under(&herd.fleet.devices[0], DISK_MIB).unwrap();
+    disk.start(&mut herd.fleet.devices[0]).unwrap();
+    is_heard(&mut herd);
+    (herd, disk)
+}
+
+/// What it has to say is heard, and it leaves that disk; what was done is held against what is told.
+fn settles_off(herd: &mut Herd, disk: Disk) -> Sum {
+    is_heard(herd);
+    herd.fleet.devices[0].stop();
+    disk.leave().unwrap();
+    herd.excuse(0);
+    herd.fleet.devices[0].start().unwrap();
+    herd.settle().unwrap()
+}
+
 /// The device goes on mending itself, so many times, and its agent stays the same process.
 fn goes_on(herd: &mut Herd) {
     let (pid, before) = (herd.fleet.devices[0].pid(), herd.deeds(0));
@@ -80,11 +100,7 @@ const NOT_RECORDED: &str = "what happens is not recorded any more";
 fn a_full_disk_stops_nobody_and_what_happened_meanwhile_is_recorded_late() {
     let Some(_alone) = can_run() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let mut herd = one(dir.path());
-    herd.fleet.devices[0].stop();
-    let disk = Disk::under(&herd.fleet.devices[0], DISK_MIB).unwrap();
-    disk.start(&mut herd.fleet.devices[0]).unwrap();
-    is_heard(&mut herd);
+    let (mut herd, disk) = one_on_a_disk(dir.path());
     disk.fill(&herd.fleet.devices[0]).unwrap();
     // What the journal keeps free for that lets it record on for a while; then that is taken as well.
     until("it says that nothing is recorded", || said(&herd, NOT_RECORDED) > 0);
@@ -97,12 +113,7 @@ fn a_full_disk_stops_nobody_and_what_happened_meanwhile_is_recorded_late() {
         last == before
     });
     disk.make_room(&herd.fleet.devices[0]).unwrap();
-    is_heard(&mut herd);
-    herd.fleet.devices[0].stop();
-    disk.leave().unwrap();
-    herd.excuse(0);
-    herd.fleet.devices[0].start().unwrap();
-    let sum = herd.settle().unwrap();
+    let sum = settles_off(&mut herd, disk);
     println!(
         "summary: a full disk: {} records, {} deeds: what happened meanwhile came late, and nothing is missing",
         sum.records, sum.deeds.done
@@ -113,11 +124,7 @@ fn a_full_disk_stops_nobody_and_what_happened_meanwhile_is_recorded_late() {
 fn a_disk_that_turned_read_only_stops_nobody_and_a_start_on_it_mended_goes_on() {
     let Some(_alone) = can_run() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let mut herd = one(dir.path());
-    herd.fleet.devices[0].stop();
-    let disk = Disk::under(&herd.fleet.devices[0], DISK_MIB).unwrap();
-    disk.start(&mut herd.fleet.devices[0]).unwrap();
-    is_heard(&mut herd);
+    let (mut herd, disk) = one_on_a_disk(dir.path());
     disk.becomes_read_only(&herd.fleet.devices[0]).unwrap();
     let from = herd.deeds(0);
     until("it says that nothing is recorded", || said(&herd, NOT_RECORDED) > 0);
@@ -127,12 +134,7 @@ fn a_disk_that_turned_read_only_stops_nobody_and_a_start_on_it_mended_goes_on() 
     disk.check().unwrap();
     let lost = herd.forget_deeds(0, from).unwrap();
     disk.start(&mut herd.fleet.devices[0]).unwrap();
-    is_heard(&mut herd);
-    herd.fleet.devices[0].stop();
-    disk.leave().unwrap();
-    herd.excuse(0);
-    herd.fleet.devices[0].start().unwrap();
-    let sum = herd.settle().unwrap();
+    let sum = settles_off(&mut herd, disk);
     println!(
         "summary: a disk that turned read-only: {} records, {} deeds, and {lost} while nothing could be recorded",
         sum.records, sum.deeds.done
