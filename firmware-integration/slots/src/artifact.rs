@@ -16,6 +16,7 @@ use std::{
 };
 
 use backstay_model::{Digest, Release};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -85,18 +86,40 @@ pub fn read_words<D: Disk>(disk: &D, path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What was read; `None` where the disk gave nothing, which is damage. That nothing can be opened now says nothing of the disk.
+pub(crate) fn known<T>(read: io::Result<T>, path: &Path) -> Result<Option<T>, SlotError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(source) if is_out_of_descriptors(&source) => {
+            Err(SlotError::NoDescriptor { path: path.to_owned(), source })
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+/// Whether this process, or the machine, has as many files open as it may.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
 /// Which release a slot says it holds; `None` where it says nothing that can be believed.
-pub(crate) fn claimed<D: Disk>(disk: &D, slot: &Path) -> Option<Release> {
-    let bytes = read_words(disk, &manifest_path(slot)).ok()?;
-    let (heading, rest) = unsealed(&bytes)?.split_once('\n')?;
+pub(crate) fn claimed<D: Disk>(disk: &D, slot: &Path) -> Result<Option<Release>, SlotError> {
+    let path = manifest_path(slot);
+    Ok(known(read_words(disk, &path), &path)?.and_then(|bytes| release_in(&bytes)))
+}
+
+fn release_in(manifest: &[u8]) -> Option<Release> {
+    let (heading, rest) = unsealed(manifest)?.split_once('\n')?;
     (heading == HEADING).then(|| release_from_words(rest.strip_suffix('\n')?))?
 }
 
 /// Which release a slot holds whole, and its artifact: the very descriptor that was verified, at its start.
-pub(crate) fn verified<D: Disk>(disk: &D, slot: &Path) -> Option<(Release, D::File)> {
-    let release = claimed(disk, slot)?;
-    let mut file = disk.open(&artifact_path(slot)).ok()?;
-    is_release(&mut file, &release).ok()?.then_some((release, file))
+pub(crate) fn verified<D: Disk>(disk: &D, slot: &Path) -> Result<Option<(Release, D::File)>, SlotError> {
+    let Some(release) = claimed(disk, slot)? else { return Ok(None) };
+    let path = artifact_path(slot);
+    let Some(mut file) = known(disk.open(&path), &path)? else { return Ok(None) };
+    Ok(is_release(&mut file, &release).is_ok_and(|is| is).then_some((release, file)))
 }
 
 /// Reads a file from its start and leaves it there; whether it is `release`, byte for byte.

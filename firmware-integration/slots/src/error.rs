@@ -6,6 +6,10 @@ use backstay_model::{Outcome, Reason, Release, Transience, causes};
 
 use crate::{environment::Slot, program::ProgramFault};
 
+/// What to do where no file descriptor is left.
+pub const RAISE_THE_LIMIT: &str =
+    "raise the limit of open files (LimitNOFILE= of the unit), or end what holds so many";
+
 /// An operation on slots that was not done. The slots are as they were; only after [`Disk`](Self::Disk) it may
 /// have been done all the same, for nobody knows what reached the disk: do it again, or ask for the status.
 #[derive(Debug)]
@@ -80,6 +84,13 @@ pub enum SlotError {
         /// Why.
         source: io::Error,
     },
+    /// Nothing can be opened any more, so nothing is known of what is on the disk.
+    NoDescriptor {
+        /// What was to be opened.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The program that works the slots did not do it.
     Program {
         /// What it was asked for: "stage".
@@ -107,6 +118,7 @@ impl SlotError {
             Self::Busy { .. } => Some("stop the other process, or ask the agent that runs"),
             Self::Writer { help, .. } => Some(help),
             Self::Disk { .. } => Some("look at the disk: full, read-only or worn out"),
+            Self::NoDescriptor { .. } => Some(RAISE_THE_LIMIT),
             Self::Program { fault, .. } => Some(fault.help()),
         }
     }
@@ -119,6 +131,7 @@ impl SlotError {
             | Self::HoldsConfirmed { .. }
             | Self::Source { .. }
             | Self::Busy { .. }
+            | Self::NoDescriptor { .. }
             | Self::Disk { .. } => Transience::Transient,
             // The bytes are fetched by digest and checked before: if they change on the way from there to the
             // slot, it is memory or disk that lies, and the next try reads them anew.
@@ -159,6 +172,9 @@ impl fmt::Display for SlotError {
             Self::Busy { dir } => write!(f, "another process works on the slots in {}", dir.display()),
             Self::Writer { slot, .. } => write!(f, "slot {slot} was not written"),
             Self::Disk { doing, path, .. } => write!(f, "{doing} {}", path.display()),
+            Self::NoDescriptor { path, .. } => {
+                write!(f, "no file descriptor is left to open {}", path.display())
+            }
             Self::Program { asked, said, .. } if said.is_empty() => {
                 write!(f, "`{asked}` of the slot program failed")
             }
@@ -172,7 +188,9 @@ impl fmt::Display for SlotError {
 impl std::error::Error for SlotError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Source { source } | Self::Disk { source, .. } => Some(source),
+            Self::Source { source } | Self::Disk { source, .. } | Self::NoDescriptor { source, .. } => {
+                Some(source)
+            }
             Self::Writer { source, .. } => Some(&**source),
             Self::Program { fault, .. } => Some(&**fault),
             Self::TryOpen { .. }

@@ -20,7 +20,7 @@ use backstay_model::{Release, SlotStatus};
 
 use crate::{
     Artifact, Slots,
-    artifact::{self, artifact_path, failed, read_words, replace, verified},
+    artifact::{self, artifact_path, failed, known, read_words, replace, verified},
     disk::{Disk, System},
     environment::{BootWord, Environment, Last, Slot, Tries, Trying},
     error::{ProvisionError, SlotError},
@@ -155,7 +155,7 @@ impl<D: Disk> Files<D> {
         let lock = lock(&mut disk, dir)?;
         let mut findings = Vec::new();
         let link = read_link(&disk, dir);
-        let copies = read_copies(&disk, dir);
+        let copies = read_copies(&disk, dir)?;
         let same = copies[0].is_some() && copies[0] == copies[1];
         for (copy, _) in copies.iter().enumerate().filter(|(_, words)| words.is_none()) {
             findings.push(Finding::CopyLost { copy });
@@ -165,11 +165,12 @@ impl<D: Disk> Files<D> {
         let environment = match copies.into_iter().nth(holder).flatten() {
             Some(environment) => environment,
             None => {
-                let runs = [link, link.map(Slot::other)].into_iter().flatten();
-                let confirmed = runs
-                    .into_iter()
-                    .find(|slot| verified(&disk, &dir.join(slot.as_str())).is_some())
-                    .ok_or_else(|| SlotError::NothingToRun { dir: dir.to_owned() })?;
+                let mut confirmed = None;
+                for slot in [link, link.map(Slot::other)].into_iter().flatten() {
+                    let is_whole = verified(&disk, &dir.join(slot.as_str()))?.is_some();
+                    confirmed = confirmed.or(is_whole.then_some(slot));
+                }
+                let confirmed = confirmed.ok_or_else(|| SlotError::NothingToRun { dir: dir.to_owned() })?;
                 findings = vec![Finding::EnvironmentLost { confirmed }];
                 Environment::new(confirmed)
             }
@@ -199,7 +200,8 @@ impl<D: Disk> Files<D> {
     ) -> Result<(), ProvisionError> {
         make_dirs(&mut disk, dir).map_err(ProvisionError::Slots)?;
         // Words or a link: provisioning was done, or was cut after the slot was whole.
-        let begun = read_link(&disk, dir).is_some() || read_copies(&disk, dir).iter().any(Option::is_some);
+        let copies = read_copies(&disk, dir).map_err(ProvisionError::Slots)?;
+        let begun = read_link(&disk, dir).is_some() || copies.iter().any(Option::is_some);
         if !begun {
             let lock = lock(&mut disk, dir).map_err(ProvisionError::Slots)?;
             let mut slots = Self {
@@ -218,10 +220,12 @@ impl<D: Disk> Files<D> {
         }
         let (mut slots, _) = Self::open_on(disk, dir, Tries::default()).map_err(ProvisionError::Slots)?;
         let confirmed = slots.environment.confirmed;
-        let with = [confirmed, confirmed.other()]
-            .into_iter()
-            .find_map(|slot| verified(&slots.disk, &slots.slot(slot)).map(|(with, _)| with))
-            .ok_or_else(|| ProvisionError::Slots(SlotError::NothingToRun { dir: dir.to_owned() }))?;
+        let mut with = slots.whole(confirmed).map_err(ProvisionError::Slots)?;
+        if with.is_none() {
+            with = slots.whole(confirmed.other()).map_err(ProvisionError::Slots)?;
+        }
+        let (with, _) =
+            with.ok_or_else(|| ProvisionError::Slots(SlotError::NothingToRun { dir: dir.to_owned() }))?;
         if with.digest != release.digest {
             return Err(ProvisionError::Occupied { dir: dir.to_owned(), with: Box::new(with) });
         }
@@ -250,7 +254,7 @@ impl<D: Disk> Files<D> {
                 Ok(Some((release, file))) => {
                     // The way home is looked at while there still is somebody to say that it is gone.
                     let home = self.environment.confirmed;
-                    if verified(&self.disk, &self.slot(home)).is_none() {
+                    if self.whole(home).is_ok_and(|whole| whole.is_none()) {
                         findings.push(Finding::ConfirmedDamaged { slot: home });
                     }
                     return Ok(self.boot(slot, release, file, findings));
@@ -260,13 +264,13 @@ impl<D: Disk> Files<D> {
             }
         }
         let slot = self.environment.confirmed;
-        if let Some((release, file)) = verified(&self.disk, &self.slot(slot)) {
+        if let Some((release, file)) = self.whole(slot)? {
             return Ok(self.boot(slot, release, file, findings));
         }
         findings.push(Finding::ConfirmedDamaged { slot });
         let rescue = slot.other();
-        let (release, file) = verified(&self.disk, &self.slot(rescue))
-            .ok_or_else(|| SlotError::NothingToRun { dir: self.dir.clone() })?;
+        let (release, file) =
+            self.whole(rescue)?.ok_or_else(|| SlotError::NothingToRun { dir: self.dir.clone() })?;
         let words =
             Environment { confirmed: rescue, trying: None, last: Last::Rescued, ..self.environment.clone() };
         if let Err(error) = self.save(words) {
@@ -282,7 +286,7 @@ impl<D: Disk> Files<D> {
         trying: Trying,
         findings: &mut Vec<Finding>,
     ) -> Result<Option<(Release, D::File)>, SlotError> {
-        let whole = verified(&self.disk, &self.slot(slot));
+        let whole = self.whole(slot)?;
         if whole.is_none() {
             findings.push(Finding::TryDamaged { slot });
         }
@@ -326,12 +330,20 @@ impl<D: Disk> Files<D> {
         self.dir.join(slot.as_str())
     }
 
-    fn holds(&self, slot: Slot) -> Option<Release> {
+    fn claimed(&self, slot: Slot) -> Result<Option<Release>, SlotError> {
         artifact::claimed(&self.disk, &self.slot(slot))
     }
 
-    fn holds_whole(&self, slot: Slot, release: &Release) -> bool {
-        verified(&self.disk, &self.slot(slot)).is_some_and(|(held, _)| held.digest == release.digest)
+    fn whole(&self, slot: Slot) -> Result<Option<(Release, D::File)>, SlotError> {
+        verified(&self.disk, &self.slot(slot))
+    }
+
+    fn holds(&self, slot: Slot, release: &Release) -> Result<bool, SlotError> {
+        Ok(self.claimed(slot)?.is_some_and(|held| held.digest == release.digest))
+    }
+
+    fn holds_whole(&self, slot: Slot, release: &Release) -> Result<bool, SlotError> {
+        Ok(self.whole(slot)?.is_some_and(|(held, _)| held.digest == release.digest))
     }
 
     /// What is being tried, and where.
@@ -340,7 +352,8 @@ impl<D: Disk> Files<D> {
     }
 
     fn try_is_open(&self, slot: Slot, wanted: &Release) -> SlotError {
-        SlotError::TryOpen { trying: self.holds(slot).unwrap_or_else(|| wanted.clone()) }
+        let trying = self.claimed(slot).ok().flatten();
+        SlotError::TryOpen { trying: trying.unwrap_or_else(|| wanted.clone()) }
     }
 
     /// Makes both copies say what holds, so that losing one never brings back an older word.
@@ -423,8 +436,12 @@ fn make_dirs<D: Disk>(disk: &mut D, dir: &Path) -> Result<(), SlotError> {
     }
 }
 
-fn read_copies<D: Disk>(disk: &D, dir: &Path) -> [Option<Environment>; 2] {
-    COPIES.map(|copy| Environment::from_bytes(&read_words(disk, &dir.join(copy)).ok()?))
+fn read_copies<D: Disk>(disk: &D, dir: &Path) -> Result<[Option<Environment>; 2], SlotError> {
+    let [one, two] = COPIES.map(|copy| {
+        let path = dir.join(copy);
+        Ok(known(read_words(disk, &path), &path)?.and_then(|bytes| Environment::from_bytes(&bytes)))
+    });
+    Ok([one?, two?])
 }
 
 fn read_link<D: Disk>(disk: &D, dir: &Path) -> Option<Slot> {
@@ -448,22 +465,20 @@ impl<D: Disk> Slots for Files<D> {
 
     fn status(&mut self) -> Result<SlotStatus, SlotError> {
         let booted =
-            self.holds(self.active).ok_or_else(|| SlotError::NothingToRun { dir: self.dir.clone() })?;
+            self.claimed(self.active)?.ok_or_else(|| SlotError::NothingToRun { dir: self.dir.clone() })?;
         // Where the confirmed slot has no words left, a restart is rescued by what runs.
-        let confirmed = self.holds(self.environment.confirmed).unwrap_or_else(|| booted.clone());
-        let other = verified(&self.disk, &self.slot(self.active.other())).map(|(release, _)| release);
-        let trying = self
-            .environment
-            .trying
-            .filter(|trying| trying.left > 0)
-            .and_then(|_| self.holds(self.environment.confirmed.other()));
+        let confirmed = self.claimed(self.environment.confirmed)?.unwrap_or_else(|| booted.clone());
+        let other = self.whole(self.active.other())?.map(|(release, _)| release);
+        let trying = match self.environment.trying.filter(|trying| trying.left > 0) {
+            Some(_) => self.claimed(self.environment.confirmed.other())?,
+            None => None,
+        };
         Ok(SlotStatus { booted, confirmed, other, trying })
     }
 
     fn stage(&mut self, release: &Release, artifact: &mut dyn Artifact) -> Result<(), SlotError> {
         let slot = self.active.other();
-        let runs = self.holds(self.active).is_some_and(|held| held.digest == release.digest);
-        if runs || self.holds_whole(slot, release) {
+        if self.holds(self.active, release)? || self.holds_whole(slot, release)? {
             return Ok(());
         }
         if let Some(tried) = self.open_try() {
@@ -480,18 +495,18 @@ impl<D: Disk> Slots for Files<D> {
 
     fn try_next(&mut self, release: &Release) -> Result<(), SlotError> {
         if let Some(tried) = self.open_try() {
-            let same = self.holds(tried).is_some_and(|held| held.digest == release.digest);
+            let same = self.holds(tried, release)?;
             return if same { Ok(()) } else { Err(self.try_is_open(tried, release)) };
         }
         let confirmed = self.environment.confirmed;
-        if self.holds(confirmed).is_some_and(|held| held.digest == release.digest) {
+        if self.holds(confirmed, release)? {
             return Ok(());
         }
         if confirmed != self.active {
             return Err(SlotError::HoldsConfirmed { slot: confirmed });
         }
         let slot = confirmed.other();
-        if !self.holds_whole(slot, release) {
+        if !self.holds_whole(slot, release)? {
             return Err(SlotError::NotThere { release: release.clone(), slot });
         }
         let trying = Some(Trying { left: self.tries.get(), given: self.tries });
@@ -500,8 +515,9 @@ impl<D: Disk> Slots for Files<D> {
 
     fn confirm(&mut self, release: &Release) -> Result<(), SlotError> {
         let not_running = || SlotError::NotRunning { release: release.clone() };
-        let runs = self.holds(self.active).filter(|held| held.digest == release.digest);
-        runs.ok_or_else(not_running)?;
+        if !self.holds(self.active, release)? {
+            return Err(not_running());
+        }
         if self.environment.confirmed == self.active {
             return Ok(());
         }
@@ -516,21 +532,20 @@ impl<D: Disk> Slots for Files<D> {
 
     fn go_home(&mut self, release: &Release) -> Result<(), SlotError> {
         let (confirmed, other) = (self.environment.confirmed, self.environment.confirmed.other());
-        let is_confirmed = self.holds(confirmed).is_some_and(|held| held.digest == release.digest);
+        let is_confirmed = self.holds(confirmed, release)?;
         if self.open_try().is_some() && !is_confirmed {
-            let tried = self.holds(other).is_some_and(|held| held.digest == release.digest);
-            return Err(match tried {
+            return Err(match self.holds(other, release)? {
                 true => SlotError::OnTrial { release: release.clone() },
                 false => SlotError::NotThere { release: release.clone(), slot: confirmed },
             });
         }
         let home = if is_confirmed { confirmed } else { other };
-        if home != self.active && !self.holds_whole(home, release) {
+        if home != self.active && !self.holds_whole(home, release)? {
             return Err(SlotError::NotThere { release: release.clone(), slot: home });
         }
         // Not confirmed and yet what runs: it was given up for the confirmed one, and stays so.
         if home == self.active && !is_confirmed {
-            return Err(match self.holds(home).is_some_and(|held| held.digest == release.digest) {
+            return Err(match self.holds(home, release)? {
                 true => SlotError::NotRunning { release: release.clone() },
                 false => SlotError::NotThere { release: release.clone(), slot: confirmed },
             });

@@ -42,12 +42,12 @@ use std::path::PathBuf;
 use backstay_model::{Release, SlotStatus};
 
 pub use answer::{FINDING_BYTES_MAX, FINDINGS_MAX, SlotAnswer};
-pub use artifact::{Artifact, read_words, replace};
+pub use artifact::{Artifact, is_out_of_descriptors, read_words, replace};
 pub use disk::{Disk, System};
 pub use environment::{
     BootWord, ReleaseWords, Slot, TRIES_MAX, Tries, WORDS_BYTES_MAX, release_from_words, sealed, unsealed,
 };
-pub use error::{ProvisionError, SlotError};
+pub use error::{ProvisionError, RAISE_THE_LIMIT, SlotError};
 pub use files::{Boot, Files, Finding, provision};
 pub use group::Group;
 pub use program::{Program, ProgramFault};

@@ -8,6 +8,8 @@ use std::{
     rc::Rc,
 };
 
+use rustix::io::Errno;
+
 use crate::disk::Disk;
 
 type Bytes = Rc<RefCell<Content>>;
@@ -47,6 +49,8 @@ struct State {
     /// Operations that may still be done; then the power is gone.
     left: usize,
     done: usize,
+    /// Files that can still be opened; then no descriptor is left.
+    openings: usize,
 }
 
 /// The disk. Clones are the same disk.
@@ -84,12 +88,17 @@ impl Memory {
 
     fn with(entries: Entries) -> Self {
         let (seen, durable) = (entries.clone(), entries);
-        Self(Rc::new(RefCell::new(State { seen, durable, left: usize::MAX, done: 0 })))
+        Self(Rc::new(RefCell::new(State { seen, durable, left: usize::MAX, done: 0, openings: usize::MAX })))
     }
 
     /// Cuts the power after `left` more changing operations.
     pub(crate) fn lasts(&self, left: usize) {
         self.0.borrow_mut().left = left;
+    }
+
+    /// From now on so many more files can be opened.
+    pub(crate) fn opens(&self, openings: usize) {
+        self.0.borrow_mut().openings = openings;
     }
 
     /// Changing operations so far.
@@ -210,7 +219,10 @@ impl Disk for Memory {
     }
 
     fn open(&self, path: &Path) -> io::Result<Open> {
-        match self.0.borrow().seen.get(path) {
+        let mut state = self.0.borrow_mut();
+        let too_many = || io::Error::from(Errno::MFILE);
+        state.openings = state.openings.checked_sub(1).ok_or_else(too_many)?;
+        match state.seen.get(path) {
             Some(Node::File(bytes)) => Ok(Open { bytes: Rc::clone(bytes), at: 0 }),
             Some(Node::Link(_)) | None => Err(io::ErrorKind::NotFound.into()),
         }

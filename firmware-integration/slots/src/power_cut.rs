@@ -86,7 +86,7 @@ impl World {
     /// What the link on disk leads to, whole.
     fn current(&self) -> Option<String> {
         let slot = self.disk.read_link(Path::new("/slots/current")).ok()?;
-        let (release, _) = verified(&self.disk, &Path::new(DIR).join(slot))?;
+        let (release, _) = verified(&self.disk, &Path::new(DIR).join(slot)).ok()??;
         Some(release.version.to_string())
     }
 }
@@ -292,6 +292,44 @@ fn a_disk_that_cannot_be_written_runs_the_confirmed_release() {
     world.runs();
     world.disk.lasts(0);
     assert_eq!(world.restarts().unwrap(), ("1.0".into(), BootWord::FellBack { from: Some(release("1.1")) }));
+}
+
+/// Files that can't be opened for want of a descriptor are not damaged: nothing is given up for them, and what is missing is
+/// said.
+#[test]
+fn without_descriptors_nothing_is_taken_for_damaged() {
+    let tried = || {
+        let mut world = World::provisioned().updated_to("1.1");
+        world.stages("1.2").unwrap();
+        world.slots().try_next(&release("1.2")).unwrap();
+        world
+    };
+    let mut refused = 0;
+    for openings in 0.. {
+        let mut world = tried();
+        world.disk.opens(openings);
+        let restarted = world.restarts();
+        match &restarted {
+            Err(SlotError::NoDescriptor { .. }) => refused += 1,
+            Err(error) => panic!("after {openings}: {error}"),
+            // What can't be looked at for the moment may be left for later.
+            Ok((version, _)) => assert!(["1.1", "1.2"].contains(&version.as_str()), "{version}"),
+        }
+        let is_whole = matches!(&restarted, Ok((version, _)) if version == "1.2");
+        if restarted.is_ok() {
+            world.disk.opens(0);
+            let error = world.slots().status().unwrap_err();
+            assert!(error.to_string().starts_with("no file descriptor is left to open /slots/"), "{error}");
+            assert!(error.help().is_some_and(|help| help.contains("LimitNOFILE=")), "{error:?}");
+        }
+        world.disk.opens(usize::MAX);
+        let (version, word) = world.restarts().unwrap();
+        assert!(version == "1.2" && matches!(word, BootWord::Trial { .. }), "after {openings}: {word:?}");
+        if is_whole {
+            break;
+        }
+    }
+    assert!(refused > 3, "{refused}");
 }
 
 /// An error in the middle, and the process lives on: what it does next has to win over what it left half done.

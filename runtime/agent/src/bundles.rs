@@ -13,6 +13,7 @@ use std::{
 use backstay_hands::{Fetch, FetchError};
 use backstay_memory::{keep_file, keep_folder};
 use backstay_model::{Digest, Release, Transience, causes};
+use backstay_slots::{RAISE_THE_LIMIT, is_out_of_descriptors};
 use backstay_trust::Bundle;
 
 /// The folder.
@@ -96,15 +97,17 @@ impl Bundles {
     /// If none of the files is that bundle any more, or it can't be kept.
     pub fn keep_for_run(&self, grant: &Digest, bundle: &Digest, files: &[&Path]) -> io::Result<()> {
         let path = self.path_of_run(grant);
-        let whole = |path: &Path| read(path).ok().filter(|bytes| Bundle::digest(bytes) == *bundle);
-        if whole(&path).is_some() {
+        if whole(&path, bundle)?.is_some() {
             return Ok(());
         }
-        let gone =
-            || io::Error::new(io::ErrorKind::NotFound, "the file that it was loaded from is another one now");
-        let bytes = files.iter().find_map(|file| whole(file)).ok_or_else(gone)?;
-        keep_folder(&self.0)?;
-        keep_file(&path, &bytes)
+        for file in files {
+            if let Some(bytes) = whole(file, bundle)? {
+                keep_folder(&self.0)?;
+                return keep_file(&path, &bytes);
+            }
+        }
+        let gone = "the file that it was loaded from is another one now";
+        Err(io::Error::new(io::ErrorKind::NotFound, gone))
     }
 
     /// Removes all but these bundles, and those of runs under these grants.
@@ -116,6 +119,18 @@ impl Bundles {
             // One that stays takes a little room, and is tried again with the next.
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+/// The bytes of a file, where they are this bundle. That nothing can be opened now says nothing of the file.
+fn whole(path: &Path, bundle: &Digest) -> io::Result<Option<Vec<u8>>> {
+    match read(path) {
+        Ok(bytes) => Ok((Bundle::digest(&bytes) == *bundle).then_some(bytes)),
+        Err(error) if is_out_of_descriptors(&error) => {
+            let why = format!("no file descriptor is left to open {}: {RAISE_THE_LIMIT}", path.display());
+            Err(io::Error::new(error.kind(), why))
+        }
+        Err(_) => Ok(None),
     }
 }
 

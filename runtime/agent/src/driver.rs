@@ -55,8 +55,8 @@ const CONDEMN_EVERY: Millis = Millis::from_secs(600);
 enum Done {
     /// An effect of a run.
     Effect { ticket: Ticket, ordinal: u32, answer: Answer },
-    /// A run, and what the slots say of where it left them.
-    Run { ticket: Ticket, outcome: Outcome, slots: Result<SlotStatus, String>, look: Look },
+    /// A run, and what the slots say of where it left them, after they were waited for so long. Zero: at the first look.
+    Run { ticket: Ticket, outcome: Outcome, slots: Result<SlotStatus, String>, waited: Duration },
     /// A release was looked into.
     Vetted { ticket: Ticket, verdict: Vetted },
     /// The server was asked to enrol this device.
@@ -71,7 +71,7 @@ enum Done {
     Bundle { ticket: Ticket, bundle: Digest, came: Result<(), Missing> },
 }
 
-/// Whether slots are looked at for the first time after a run.
+/// Whether something that the disk didn't take is tried for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Look {
     First,
@@ -155,23 +155,28 @@ struct Loop {
     uplink: Option<Uplink>,
     done: mpsc::Sender<Done>,
     results: mpsc::Receiver<Done>,
+    /// The highest word of which it is durable what it led to: after a power cut, one above it is to be heard again.
+    told: u64,
+    /// Whether what happened last was recorded, or at least what is kept apart was kept.
+    is_kept: bool,
     boot_noted: bool,
     /// What the boot loader was told is condemned, and when it may be told again.
     condemned: Option<Digest>,
     condemns_at: Mono,
     next_beat: Mono,
     fetches_trust: bool,
+    /// When an announcement of trust that is older than the last one is looked into again.
+    looks_at: Mono,
     /// When a capture that failed is tried again.
     captures_at: Mono,
 }
 
-    /// When an announcement of trust that is older than the last one is looked into again.
-    looks_at: Mono,
 impl Driver {
     /// Runs until it is told to stop.
     pub async fn drive(self, first: Vec<Event>, upgrade: Vec<UpgradeEffect>, up: Input) {
         let (done, results) = mpsc::channel(WAITING_MAX);
         let (next_beat, outgoing) = (self.clock.now(), self.outgoing);
+        let told = self.device.last_told();
         let mut work = Loop {
             all: self,
             run: None,
@@ -184,11 +189,14 @@ impl Driver {
             uplink: None,
             done,
             results,
+            told,
+            is_kept: true,
             boot_noted: false,
             condemned: None,
             condemns_at: Mono(0),
             next_beat,
             fetches_trust: false,
+            looks_at: Mono(0),
             captures_at: Mono(0),
         };
         work.record(&first);
@@ -196,7 +204,6 @@ impl Driver {
         work.seat_again();
         work.take(up).await;
         if work.all.start.comes_from_a_crash() {
-            looks_at: Mono(0),
             work.take(Input::Crashed).await;
         }
         work.tidy_bundles();
@@ -321,12 +328,22 @@ impl Loop {
         let plugins = (upgrade, pinned.as_slice());
         let kept = Keep::of(device.state(), confidence, floors, self.attested_by(), *heard, plugins);
         // A disk that takes nothing stops nobody from going home; it is said, where anybody can hear it.
-        if let Durability::Degraded(why) = self.all.memory.record(now, events, kept.encode()) {
-            tracing::error!(why, "what happens is not recorded any more; the device goes on deciding");
+        let recorded = self.all.memory.record(now, events, kept.encode());
+        self.is_kept = recorded == Durability::Durable;
+        match recorded {
+            Durability::Durable => self.told = self.all.device.last_told(),
+            Durability::Degraded(why) => {
+                tracing::error!(why, "what happens is not recorded any more; the device goes on deciding");
+            }
+            Durability::StillDegraded => {}
         }
         let words = self.words(now);
-        if let Durability::Degraded(why) = self.all.memory.anchor(&words) {
-            tracing::error!(why, "the words that decide about booting can't be kept");
+        match self.all.memory.anchor(&words) {
+            Durability::Durable => self.is_kept = true,
+            Durability::Degraded(why) => {
+                tracing::error!(why, "the words that decide about booting can't be kept");
+            }
+            Durability::StillDegraded => {}
         }
     }
 
@@ -351,14 +368,15 @@ impl Loop {
     }
 
     fn words(&self, now: Mono) -> AnchorWords {
-        let Watermarks { condemned, floor, generation, told, last_known_good } = self.all.device.watermarks();
+        let Watermarks { condemned, floor, generation, last_known_good, starts, ways, .. } =
+            self.all.device.watermarks();
         let mark = |stream, counter| Mark { stream, counter, digest: Digest([0; 32]) };
         AnchorWords {
             clock: now,
             attested: self.attested(),
             confirmed: self.all.device.confirmed().clone(),
             last_known_good,
-            marks: [mark(Stream::Product, generation.0), mark(Stream::Order, told)]
+            marks: [mark(Stream::Product, generation.0), mark(Stream::Order, self.told)]
                 .into_iter()
                 .chain([mark(Stream::Plugins, self.all.upgrade.generation().0)])
                 .chain(self.all.heard.map(|heard| Mark {
@@ -371,6 +389,8 @@ impl Loop {
             security_floor: floor,
             breaker_until: None,
             receipt_epoch: 0,
+            starts: starts.max(self.all.upgrade.starts()),
+            ways,
         }
     }
 
@@ -424,13 +444,14 @@ impl Loop {
             Done::Run { ticket, outcome, slots: Ok(slots), .. } => {
                 self.take(Input::Ended { ticket, outcome, slots }).await;
             }
-            Done::Run { ticket, outcome, slots: Err(why), look } => {
+            Done::Run { ticket, outcome, slots: Err(why), waited } => {
                 // Nothing is known of the slots, so nothing can be said of the run; it may not stay open for ever.
-                match look {
-                    Look::First => self.record(&[Event::Degraded { what: Reason::new(why).0 }]),
-                    Look::Again => tracing::warn!(why, "cannot tell what is in the slots"),
+                if waited.is_zero() {
+                    self.record(&[Event::Degraded { what: Reason::new(why).0 }]);
+                } else {
+                    tracing::warn!(why, "cannot tell what is in the slots");
                 }
-                self.look(ticket, outcome, Look::Again);
+                self.look(ticket, outcome, running::longer(waited));
             }
             Done::Vetted { ticket, verdict } => self.take(Input::Vetted { ticket, verdict }).await,
             Done::Effect { ticket, ordinal, answer } => self.answered(ticket, ordinal, answer),

@@ -57,6 +57,8 @@ fn words(device: &Device) -> AnchorWords {
         security_floor: 1,
         breaker_until: None,
         receipt_epoch: 0,
+        starts: device.watermarks().starts,
+        ways: device.watermarks().ways,
     }
 }
 

@@ -125,8 +125,10 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
     };
     let mut upgrade =
         kept.as_ref().and_then(|kept| kept.upgrade.clone()).unwrap_or_else(|| Upgrade::new(seed()));
-    if let Some(mark) = words.as_ref().and_then(|words| words.mark(Stream::Plugins)) {
-        upgrade.remember(Generation(mark.counter));
+    if let Some(words) = &words {
+        let generation = words.mark(Stream::Plugins).map_or(0, |mark| mark.counter);
+        upgrade.remember(Generation(generation));
+        upgrade.remember_starts(words.starts);
     }
     let directors = keyring.directors();
     for effect in upgrade.trust(&directors) {
@@ -227,6 +229,8 @@ async fn assemble(config: Config) -> Fallible<(Driver, Vec<Event>, Vec<UpgradeEf
             generation: Generation(words.mark(Stream::Product).map_or(0, |mark| mark.counter)),
             told: words.mark(Stream::Order).map_or(0, |mark| mark.counter),
             last_known_good: words.last_known_good.clone(),
+            starts: words.starts,
+            ways: words.ways.clone(),
         });
     }
     for effect in device.trust(&directors) {

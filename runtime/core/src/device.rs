@@ -1,8 +1,8 @@
 //! One device: what it runs, what it is asked to run, and the way home that it finds alone.
 //!
 //! Here: the order of things. In `device/`: what goes in (`input`) and comes out (`effect`), what is remembered
-//! (`state`), the phases and what leads from one to the next (`phase`), the run that is open (`run`), what a policy's
-//! answer leads to (`judging`), whom to believe and what steering leads to (`steering`), where home is (`homing`), and
+//! (`state`), also apart from the rest (`watermarks`), the phases and what leads from one to the next (`phase`), the run that
+//! is open (`run`), what a policy's answer leads to (`judging`), whom to believe and what steering leads to (`steering`), where home is (`homing`), and
 //! what is left when nothing is left to try (`stranded`). Not here: how anything is done, and the clock.
 //!
 //! ```text
@@ -29,6 +29,7 @@ mod state;
 mod steering;
 mod stranded;
 mod trusting;
+mod watermarks;
 
 use alloc::vec::Vec;
 
@@ -43,8 +44,9 @@ pub use self::{
     input::{Identity, Input, Vetted},
     second::Second,
     settings::DeviceSettings,
-    state::{DeviceHeights, DeviceState, StateTail, Watermarks},
+    state::{DeviceHeights, DeviceState, StateTail},
     steering::{Freshness, Steered},
+    watermarks::Watermarks,
 };
 use self::{
     phase::{Healing, Homing, Phase, Trial},
@@ -243,36 +245,6 @@ impl Device {
     #[must_use]
     pub fn floor(&self) -> u32 {
         self.state.floor
-    }
-
-    /// Takes over what was kept apart from the rest, because the rest may be lost: only where it is stricter.
-    pub fn remember(&mut self, kept: &Watermarks) {
-        for digest in kept.condemned.iter().rev() {
-            self.state.condemn(*digest);
-        }
-        if self.state.last_known_good.is_none() {
-            self.state.last_known_good.clone_from(&kept.last_known_good);
-        }
-        self.state.floor = self.state.floor.max(kept.floor);
-        self.state.least = self.state.least.max(kept.generation);
-        if self.steering().is_some_and(|steer| steer.generation < kept.generation) {
-            // It was left behind long ago; what took its place comes again with the next connection.
-            self.state.steering = None;
-        }
-        self.state.told = self.state.told.max(kept.told);
-    }
-
-    /// What is to be kept apart.
-    #[must_use]
-    pub fn watermarks(&self) -> Watermarks {
-        let steered = self.steering().map_or(Generation(0), |steer| steer.generation);
-        Watermarks {
-            condemned: self.state.condemned.clone(),
-            floor: self.state.floor,
-            generation: self.state.least.max(steered),
-            told: self.state.told,
-            last_known_good: self.state.last_known_good.clone(),
-        }
     }
 
     /// The run that was begun and has not ended.

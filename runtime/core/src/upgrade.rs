@@ -156,6 +156,17 @@ impl Upgrade {
         self.steering.as_ref().map_or(self.least, |steer| steer.generation.max(self.least))
     }
 
+    /// The numbers of reports of so many starts are of the past.
+    pub fn remember_starts(&mut self, starts: u32) {
+        self.reports = self.reports.max(u64::from(starts) << 32);
+    }
+
+    /// How often it has started, as its reports are counted by it.
+    #[must_use]
+    pub fn starts(&self) -> u32 {
+        u32::try_from(self.reports >> 32).unwrap_or(u32::MAX)
+    }
+
     /// What is to be there: at the start, after [`UpgradeInput::Up`], it is to be loaded; later the rest may go.
     #[must_use]
     pub fn wanted(&self) -> Wanted {
@@ -301,6 +312,7 @@ impl Upgrade {
             // Generations are counted by cohort, so what one cohort was told says nothing in another.
             self.steering = None;
             self.least = Generation(0);
+            self.heights = Heights::default();
         }
         self.identity = Some(identity);
         out.push(UpgradeEffect::Report);
@@ -312,7 +324,6 @@ impl Upgrade {
             Word::Thaw => {
                 self.held = false;
                 self.setback = None;
-            self.heights = Heights::default();
             }
             Word::Lift(digest) => {
                 self.condemned.retain(|condemned| {

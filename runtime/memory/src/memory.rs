@@ -243,11 +243,16 @@ impl<D: Disk> Memory<D> {
     /// Appends what waits, and entries behind it, and makes them durable. Those that the disk does not take wait.
     fn put_all(&mut self, at: Mono, entries: Vec<Entry>) -> Durability {
         let (mut lost, mut full): (Option<String>, Option<String>) = (None, None);
-        while let Some(entry) = self.waiting.next() {
+        if self.waiting.has_refused() {
+            // What was appended then comes first, and is late by now: nothing is put behind it before it is durable.
+            full = self.commit(at).err();
+        }
+        while full.is_none()
+            && let Some(entry) = self.waiting.next()
+        {
             if let Err(NotPut::Now(entry, why)) = self.put(entry) {
                 self.waiting.put_back(*entry);
                 full = Some(why);
-                break;
             }
         }
         if full.is_none()
@@ -273,16 +278,10 @@ impl<D: Disk> Memory<D> {
                 }
             }
         }
-        if let Err(error) = self.journal.commit() {
-            self.fails(at);
-            return self.degrade(chain_of(&error));
-        }
-        if !self.pending.is_empty() {
-            self.begun.keep();
-        }
-        for (seq, entry) in std::mem::take(&mut self.pending) {
-            let changes = self.state.take(seq, &entry);
-            self.show(seq, &changes);
+        if !self.waiting.has_refused()
+            && let Err(why) = self.commit(at)
+        {
+            return self.degrade(why);
         }
         match &full {
             Some(_) => self.fails(at),
@@ -295,6 +294,25 @@ impl<D: Disk> Memory<D> {
                 Durability::Durable
             }
         }
+    }
+
+    /// Makes durable what was appended, or notes that it will come late.
+    fn commit(&mut self, at: Mono) -> Result<(), String> {
+        if let Err(error) = self.journal.commit() {
+            let why = chain_of(&error);
+            self.waiting.refused(self.pending.len() as u64, &why);
+            self.fails(at);
+            return Err(why);
+        }
+        self.waiting.taken();
+        if !self.pending.is_empty() {
+            self.begun.keep();
+        }
+        for (seq, entry) in std::mem::take(&mut self.pending) {
+            let changes = self.state.take(seq, &entry);
+            self.show(seq, &changes);
+        }
+        Ok(())
     }
 
     /// Appends an entry; where a record can't hold it with the state, without.

@@ -20,6 +20,8 @@ const WAIT_MS_MAX: u64 = 600_000;
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     entries: VecDeque<Entry>,
+    /// Entries that were appended and that the disk did not take then: they come with the next commit that it does take.
+    refused: u64,
     /// Entries that were appended late, and that this was not told of yet.
     late: u64,
     /// Entries that were given up for want of space.
@@ -44,17 +46,36 @@ impl Waiting {
         self.entries.push_back(entry);
     }
 
+    /// So many entries were appended, and the disk did not take them.
+    pub(crate) fn refused(&mut self, entries: u64, why: &str) {
+        if self.is_empty() {
+            why.clone_into(&mut self.why);
+        }
+        self.refused = entries;
+    }
+
+    /// Whether the disk has yet to take what was appended.
+    pub(crate) fn has_refused(&self) -> bool {
+        self.refused > 0
+    }
+
+    /// The disk took what was appended: what it had refused is there, late.
+    pub(crate) fn taken(&mut self) {
+        self.late += std::mem::take(&mut self.refused);
+    }
+
     /// After the journal was opened again: what it had taken and lost was before all that waits, and behind what was
     /// found.
     pub(crate) fn keep_before(&mut self, missed: Vec<Entry>, found: Vec<Event>, at: Mono) {
         let found = found.into_iter().map(|event| Entry { at, event, snapshot: None });
+        self.refused = 0;
         for entry in missed.into_iter().rev().chain(found.rev()) {
             self.entries.push_front(entry);
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.late == 0 && self.lost == 0
+        self.entries.is_empty() && self.refused == 0 && self.late == 0 && self.lost == 0
     }
 
     /// The oldest that waits, to be appended now.

@@ -5,7 +5,7 @@ use std::io;
 
 use backstay_journal::testing::{Memory as Disk, Survival};
 use backstay_memory::{ANCHOR_EVERY, Durability, Memory, Options, Recalled, Step};
-use backstay_model::{Digest, Event, Millis, Mono, Release, Ticket, Version};
+use backstay_model::{Digest, Event, Millis, Mono, Release, Ticket, Version, WayHome};
 use backstay_wire::{AnchorWords, Mark, Receipt, Stream};
 
 fn open(disk: &Disk) -> (Memory<Disk>, Recalled) {
@@ -33,6 +33,8 @@ fn words(clock: Mono) -> AnchorWords {
         security_floor: 1,
         breaker_until: None,
         receipt_epoch: 0,
+        starts: 0,
+        ways: Default::default(),
     }
 }
 
@@ -104,6 +106,50 @@ fn what_happens_next_tries_the_disk_again() {
     let told = story(&memory);
     assert!(told[2].contains("1 records came late"), "{told:?}");
     assert_eq!([&told[0], &told[1], &told[3]], ["degraded: a", "degraded: b", "degraded: c"]);
+}
+
+/// What was appended before the disk said no is as late as what comes after it, and is counted with it.
+#[test]
+fn what_the_disk_refused_to_take_is_told_as_late() {
+    let disk = Disk::default();
+    let (mut memory, _) = open(&disk);
+    memory.record(Mono(0), &[degraded("before")], None);
+    disk.refuse_writes(Some(io::ErrorKind::ReadOnlyFilesystem));
+    let kept = memory.record(Mono(1), &[degraded("a"), degraded("b")], Some(vec![1]));
+    assert!(matches!(kept, Durability::Degraded(_)), "{kept:?}");
+    disk.refuse_writes(None);
+    let now = memory.deadline();
+    assert_eq!(memory.tend(now, &words(now)), Durability::Durable);
+    let told = story(&memory);
+    assert_eq!(told[..3], ["degraded: before", "degraded: a", "degraded: b"]);
+    assert!(told[3].contains("2 records came late: ") && told.len() == 4, "{told:?}");
+    assert_eq!(open(&disk.survivor(Survival::Synced)).1.snapshot, Some(vec![1]));
+    // Once it is told it is told.
+    assert_eq!(memory.record(now, &[degraded("after")], None), Durability::Durable);
+    assert_eq!(story(&memory).len(), 5);
+}
+
+/// A disk that is full takes no record any more, and power goes. What is kept apart has its place, so it is the newest.
+#[test]
+fn on_a_full_disk_the_words_are_kept_all_the_same() {
+    let disk = Disk::default();
+    let (mut memory, _) = open(&disk);
+    memory.record(Mono(0), &[degraded("before")], Some(vec![1]));
+    memory.anchor(&words(Mono(0)));
+    disk.bound(Some(disk.bytes()));
+    let fills = || degraded(&"x".repeat(900));
+    let mut now = 0;
+    while memory.record(Mono(now), &vec![fills(); 100], Some(vec![2])) == Durability::Durable {
+        now += 1;
+        assert!(now < 1000, "the disk never was full");
+    }
+    let way = WayHome(vec![Digest([3; 32])]);
+    let newest = AnchorWords { starts: 7, ways: [(Digest([4; 32]), way)].into(), ..words(Mono(now)) };
+    assert_eq!(memory.anchor(&newest), Durability::Durable);
+    assert_ne!(memory.record(Mono(now + 1), &[degraded("more")], Some(vec![3])), Durability::Durable);
+
+    let (_, recalled) = open(&disk.survivor(Survival::Synced));
+    assert_eq!((recalled.words, recalled.snapshot), (Some(newest), Some(vec![2])));
 }
 
 /// Away for longer than memory has room for: the oldest goes, and how many those were is told.

@@ -3,9 +3,9 @@
 //! They are there twice, apart from the journal, because a device that lost its journal must still not boot
 //! what it condemned and not follow what it has long left behind. Not here: the slots (`journal`).
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeMap, vec::Vec};
 
-use backstay_model::{Digest, Mono, Release, UnixMs};
+use backstay_model::{Digest, Mono, Release, UnixMs, WayHome};
 use serde::{Deserialize, Serialize};
 
 use crate::{Body, DecodeError, OutOfBounds, Schema, body::all_of};
@@ -33,11 +33,17 @@ pub struct AnchorWords {
     /// The epoch of the mark of [`Stream::Receipt`]: with it the mark names a head of the journal. 0: there is none, or
     /// it is not known.
     pub receipt_epoch: u32,
+    /// How often the instance has started, as its reports are counted by it. 0: it is not known. An anchor's place is taken
+    /// beforehand, so that this gets written on a disk that is full, too.
+    pub starts: u32,
+    /// What releases may be left for, by their digests. At most [`AnchorWords::WAYS_MAX`], each to
+    /// [`AnchorWords::WAY_MAX`] at most.
+    pub ways: BTreeMap<Digest, WayHome>,
 }
 
-/// The words as version 1 had them.
+/// The words as version 2 had them.
 #[derive(Deserialize)]
-struct First {
+struct Second {
     clock: Mono,
     attested: Option<UnixMs>,
     confirmed: Release,
@@ -46,6 +52,7 @@ struct First {
     condemned: Vec<Digest>,
     security_floor: u32,
     breaker_until: Option<Mono>,
+    receipt_epoch: u32,
 }
 
 /// The highest that was accepted of a stream. Equal number, other digest: somebody signed two histories.
@@ -85,6 +92,12 @@ impl AnchorWords {
     /// The most condemned releases that a device keeps in mind.
     pub const CONDEMNED_MAX: usize = 32;
 
+    /// The most releases of which it is kept what they may be left for.
+    pub const WAYS_MAX: usize = 8;
+
+    /// The most releases that each of them may be left for.
+    pub const WAY_MAX: usize = 4;
+
     /// The highest that was accepted of `stream`, if anything was.
     #[must_use]
     pub fn mark(&self, stream: Stream) -> Option<&Mark> {
@@ -109,15 +122,15 @@ impl AnchorWords {
 
 impl Body for AnchorWords {
     const SCHEMA: Schema = Schema::ANCHOR_WORDS;
-    /// 2 has the epoch of the receipt.
-    const VERSION: u16 = 2;
+    /// 2 has the epoch of the receipt, 3 the starts and the ways.
+    const VERSION: u16 = 3;
     const OPTIONAL: bool = false;
     // An anchor slot is one block of 4 KiB with a header of its own.
     const BYTES_MAX: usize = 3584;
 
     fn from_previous(version: u16, body: &[u8]) -> Result<Self, DecodeError> {
-        let first: First = all_of(Self::SCHEMA, version, body)?;
-        let First {
+        let second: Second = all_of(Self::SCHEMA, version, body)?;
+        let Second {
             clock,
             attested,
             confirmed,
@@ -126,7 +139,8 @@ impl Body for AnchorWords {
             condemned,
             security_floor,
             breaker_until,
-        } = first;
+            receipt_epoch,
+        } = second;
         Ok(Self {
             clock,
             attested,
@@ -136,12 +150,17 @@ impl Body for AnchorWords {
             condemned,
             security_floor,
             breaker_until,
-            receipt_epoch: 0,
+            receipt_epoch,
+            starts: 0,
+            ways: BTreeMap::new(),
         })
     }
 
     fn check(&self) -> Result<(), OutOfBounds> {
         OutOfBounds::check("marks", self.marks.len(), 0, Stream::COUNT)?;
-        OutOfBounds::check("condemned", self.condemned.len(), 0, Self::CONDEMNED_MAX)
+        OutOfBounds::check("condemned", self.condemned.len(), 0, Self::CONDEMNED_MAX)?;
+        OutOfBounds::check("ways", self.ways.len(), 0, Self::WAYS_MAX)?;
+        let longest = self.ways.values().map(|way| way.0.len()).max();
+        OutOfBounds::check("way", longest.unwrap_or_default(), 0, Self::WAY_MAX)
     }
 }

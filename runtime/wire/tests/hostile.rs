@@ -8,7 +8,7 @@ use std::{
     cell::Cell,
 };
 
-use backstay_model::{Beat, Digest, PluginReport, Report, Steer};
+use backstay_model::{Beat, Digest, PluginReport, Report, Steer, WayHome};
 use backstay_wire::{
     AnchorWords, Body, DecodeError, DeviceOrder, EncodeError, Entry, HEADER_BYTES, Item, Items, LogBatch,
     Presence, Receipt, Topic, TrustFloor, decode, encode,
@@ -246,7 +246,14 @@ fn the_fullest_values_fit() {
     }
     assert_eq!((words.marks.len(), words.condemned.len()), (6, 32));
     assert_eq!(words.condemned[0], Digest([39; 32]));
+    let way = |to: u8| WayHome((0..to).map(|to| Digest([to; 32])).collect());
+    words.starts = u32::MAX;
+    words.ways = (0..8).map(|from| (Digest([from; 32]), way(4))).collect();
     assert!(encode(&words).is_ok());
+    for ways in [vec![(Digest([0; 32]), way(5))], (0..9).map(|from| (Digest([from; 32]), way(0))).collect()] {
+        let crowded = AnchorWords { ways: ways.into_iter().collect(), ..words.clone() };
+        assert!(matches!(encode(&crowded), Err(EncodeError::OutOfBounds { .. })));
+    }
     let batch =
         LogBatch { count: 1024, records: vec![0; LogBatch::RECORDS_BYTES_MAX], ..samples::log_batch() };
     assert!(encode(&batch).is_ok());

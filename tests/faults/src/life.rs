@@ -183,6 +183,8 @@ impl Life {
                 generation: Generation(words.mark(Stream::Product).map_or(0, |mark| mark.counter)),
                 told: words.mark(Stream::Order).map_or(0, |mark| mark.counter),
                 last_known_good: words.last_known_good.clone(),
+                starts: words.starts,
+                ways: words.ways.clone(),
             });
         }
         Ok(device)
@@ -248,7 +250,8 @@ pub fn plain(mut words: AnchorWords) -> AnchorWords {
 /// What the agent anchors.
 #[must_use]
 pub fn words(clock: Mono, device: &Device) -> AnchorWords {
-    let Watermarks { condemned, floor, generation, told, last_known_good } = device.watermarks();
+    let Watermarks { condemned, floor, generation, told, last_known_good, starts, ways } =
+        device.watermarks();
     let mark = |stream, counter| Mark { stream, counter, digest: Digest([0; 32]) };
     AnchorWords {
         clock,
@@ -260,6 +263,8 @@ pub fn words(clock: Mono, device: &Device) -> AnchorWords {
         security_floor: floor,
         breaker_until: None,
         receipt_epoch: 0,
+        starts,
+        ways,
     }
 }
 

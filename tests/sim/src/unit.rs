@@ -2,13 +2,14 @@
 //! may go.
 //!
 //! What is durable is the state at the last step that recorded something, and the clock with it: a power cut sets
-//! both back. Slots are believed. Not here: the way of a message (`fleet`).
+//! both back. On a disk that is full it is what the device keeps apart, in a place that was taken beforehand. Slots are
+//! believed. Not here: the way of a message (`fleet`).
 
 use std::collections::VecDeque;
 
 use backstay_core::{
     Allowance, Backoff, Device, DeviceSettings, DeviceState, Effect, Identity, Input, Rng, Rung, Vetted,
-    Watched,
+    Watched, Watermarks,
 };
 use backstay_model::{
     BootId, CohortId, DeviceId, Digest, Event, InfraKind, Label, Millis, Mono, Name, Order, Outcome, Reading,
@@ -55,8 +56,10 @@ pub(crate) struct Unit {
     traps_until: u64,
     /// Nothing can be written down until then.
     full_until: u64,
-    /// What was known of it when it last could write something down, where it couldn't since.
-    unwritten: Option<Box<Witness>>,
+    /// What was known of it when it last could write something down, and what it has kept apart since, where it couldn't.
+    unwritten: Option<Box<(Witness, Watermarks, Mono)>>,
+    /// What it kept apart before power went, where it could write nothing else down since.
+    apart: Option<(Watermarks, Mono)>,
     /// How far its wall clock is ahead.
     pub(crate) clock_ahead: i64,
     /// What its executor did last, which it writes down before it says so: the number and the end.
@@ -180,6 +183,7 @@ impl Unit {
             traps_until: 0,
             full_until: 0,
             unwritten: None,
+            apart: None,
             clock_ahead: 0,
             did: None,
         }
@@ -276,8 +280,13 @@ impl Unit {
                 self.loses_power(sky, 600_000);
                 return Ok(());
             }
-            if records && full && self.unwritten.is_none() {
-                self.unwritten = Some(Box::new(self.witness.clone()));
+            if records && full {
+                // What a word led to isn't written down, so neither is that it was told.
+                let apart = Watermarks { told: 0, ..self.device.watermarks() };
+                match &mut self.unwritten {
+                    Some(unwritten) => (unwritten.1, unwritten.2) = (apart, now),
+                    None => self.unwritten = Some(Box::new((self.witness.clone(), apart, now))),
+                }
             }
             let scene = Scene {
                 now,
@@ -356,7 +365,7 @@ impl Unit {
 
     fn writes_down(&mut self, now: Mono) {
         self.durable = (self.device.state().clone(), now);
-        self.unwritten = None;
+        (self.unwritten, self.apart) = (None, None);
     }
 
     /// Nothing can be written down for a while.
@@ -547,11 +556,12 @@ impl Unit {
         }
         self.power = Power::Off { until: sky.now + 5_000 + sky.rng.below(most) };
         (self.run, self.vetting) = (None, None);
-        if let Some(witness) = self.unwritten.take() {
+        if let Some((witness, apart, at)) = self.unwritten.take().map(|unwritten| *unwritten) {
             sky.marks.count(Mark::FullAndCut);
             // What the device could not write down it can't be held to, and its executor writes on the same disk.
-            self.witness.forgets(*witness);
+            self.witness.forgets(witness);
             self.did = None;
+            self.apart = Some((apart, at));
         }
     }
 
@@ -583,10 +593,14 @@ impl Unit {
             self.switches_to(&confirmed, now);
             self.witness.fell_back = true;
         }
-        let (state, at) = self.durable.clone();
+        let (state, mut at) = self.durable.clone();
         // Another one is configured, or the one before is back.
         self.executor = Digest([if sky.strikes(Mark::Replaced) { 2 } else { 1 }; 32]);
         self.device = Device::restore(sky.settings.clone(), state);
+        if let Some((apart, then)) = &self.apart {
+            self.device.remember(apart);
+            at = at.max(*then);
+        }
         self.clock = Clock { base: at, since: now };
         self.next_probe = now + sky.rng.below(sky.size.probe.0);
         self.link.again = now + 1000 + sky.rng.below(10_000);

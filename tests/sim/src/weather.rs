@@ -73,13 +73,6 @@ marks! {
     Told = "words for one device",
 }
 
-impl Mark {
-    /// What no seed draws, because the core is known not to bear it: a device that can write nothing down and then loses
-    /// power counts its reports from the same number again, so that the server takes none of them, and doesn't know any more where
-    /// what it runs may be left for. `--faults` asks for it all the same.
-    pub const NOT_YET: &[Self] = &[Self::FullAndCut];
-}
-
 /// How often each kind came up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marks([u64; Mark::ALL.len()]);
@@ -131,13 +124,12 @@ impl Weather {
         Self { on: [false; Mark::ALL.len()], harsh: 0, between: Millis::from_secs(3600) }
     }
 
-    /// A few kinds, drawn; of those that the core doesn't bear yet none.
+    /// A few kinds, drawn.
     #[must_use]
     pub fn drawn(rng: &mut Rng) -> Self {
         let many = 150 + rng.below(500);
-        let drawn: [bool; Mark::ALL.len()] = std::array::from_fn(|_| rng.below(1000) < many);
         Self {
-            on: std::array::from_fn(|n| drawn[n] && !Mark::NOT_YET.contains(&Mark::ALL[n])),
+            on: std::array::from_fn(|_| rng.below(1000) < many),
             harsh: [5, 30, 150][rng.below(3) as usize],
             between: Millis::from_secs(900 + rng.below(3 * 3600)),
         }
@@ -151,12 +143,11 @@ impl Weather {
         self
     }
 
-    /// Of its kinds only these, and of those that no seed draws the ones that are asked for.
+    /// Of its kinds only these.
     #[must_use]
     pub fn only(mut self, marks: &[Mark]) -> Self {
         for &mark in Mark::ALL {
-            let asked = marks.contains(&mark);
-            self.on[mark as usize] = asked && (self.on[mark as usize] || Mark::NOT_YET.contains(&mark));
+            self.on[mark as usize] &= marks.contains(&mark);
         }
         self
     }

@@ -65,9 +65,13 @@ pub(crate) struct Witness {
     said: Option<(Standing, Health)>,
     /// Switches of release, ever.
     pub(crate) moved: u64,
+    /// Orders to mend what runs, ever.
+    pub(crate) mended: u64,
     /// Rollouts whose release was left here.
     pub(crate) left: BTreeSet<RolloutId>,
     generation: u64,
+    /// What it goes by can't be older than this, where it goes by anything.
+    least: u64,
     report: u64,
     /// A local probe failed, or the program ended, since what runs began to be judged.
     local_failure: bool,
@@ -117,8 +121,10 @@ impl Witness {
             held: false,
             said: None,
             moved: 0,
+            mended: 0,
             left: BTreeSet::new(),
             generation: 0,
+            least: 0,
             report: 0,
             local_failure: false,
             trouble: false,
@@ -135,12 +141,21 @@ impl Witness {
         let now = std::mem::replace(self, then);
         // Where it moved in the time that is forgotten, it takes what it finds for the boot loader's doing.
         self.fell_back = now.fell_back || now.moved != self.moved;
-        self.moved = now.moved;
+        (self.moved, self.mended) = (now.moved, now.mended);
         self.local_failure |= now.local_failure;
         self.trouble |= now.trouble;
         self.failed.extend(now.failed);
         self.passed.extend(now.passed);
         self.left.extend(now.left);
+        // What the device keeps apart it is held to.
+        self.report = now.report;
+        self.condemned.extend(now.condemned);
+        self.floor = self.floor.max(now.floor);
+        self.least = self.least.max(now.least).max(now.generation);
+        if self.generation < self.least {
+            // It goes by none until the newest comes again.
+            self.generation = 0;
+        }
     }
 
     /// It starts, and has said nothing yet.
@@ -213,10 +228,10 @@ impl Witness {
                 Effect::Ask { .. } | Effect::Vet { .. } => {}
             }
         }
-        let generation = scene.device.steering().map_or(0, |steer| steer.generation.0);
-        holds(rule::GENERATION_GROWS, generation >= self.generation, || {
-            format!("{generation} came after {}", self.generation)
-        })?;
+        let steering = scene.device.steering();
+        let generation = steering.map_or(0, |steer| steer.generation.0);
+        let least = if steering.is_some() { self.generation.max(self.least) } else { self.generation };
+        holds(rule::GENERATION_GROWS, generation >= least, || format!("{generation} came after {least}"))?;
         self.generation = generation;
         if self.open
             && let Some(until) = self.until
@@ -290,8 +305,9 @@ impl Witness {
             }
             Event::Stranded { cause, .. } => self.strands(scene, cause)?,
             Event::Steered { rollout, direction, generation, .. } => {
-                holds(rule::GENERATION_GROWS, generation.0 >= self.generation, || {
-                    format!("{generation:?} came after {}", self.generation)
+                let least = self.generation.max(self.least);
+                holds(rule::GENERATION_GROWS, generation.0 >= least, || {
+                    format!("{generation:?} came after {least}")
                 })?;
                 if *direction == Direction::Home {
                     self.turned.insert(rollout.clone());
@@ -418,6 +434,7 @@ impl Witness {
                 let own = self.local_failure || self.trouble;
                 holds(rule::OWN_REASON, own, || format!("it mends for {cause}"))?;
                 self.heals += 1;
+                self.mended += 1;
                 let most = scene.settings.ladder.iter().map(|rung| rung.attempts).sum();
                 holds(rule::ATTEMPTS_CAPPED, self.heals <= most, || format!("{} tries to mend", self.heals))
             }

@@ -5,7 +5,7 @@
 
 use std::{path::Path, time::Duration};
 
-use backstay_core::{Confidence, Input};
+use backstay_core::{Confidence, Device, Input};
 use backstay_hands::spawn;
 use backstay_host::CallError;
 use backstay_memory::Step;
@@ -15,15 +15,28 @@ use backstay_model::{
 };
 use backstay_plugins::{Next, Run, Stuck, configured};
 
-use super::{Done, Driver, Look, Loop};
+use super::{Done, Driver, Loop};
 
-/// Between two looks at slots that can't say what is in them.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// Between the first two looks at slots that can't say what is in them. Each further wait is twice as long.
+const LOOK_AGAIN_MIN: Duration = Duration::from_secs(1);
+
+/// The longest wait between two looks.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(30);
+
+/// The wait after a look at the slots that said nothing.
+pub(super) fn longer(waited: Duration) -> Duration {
+    (waited * 2).clamp(LOOK_AGAIN_MIN, LOOK_AGAIN_MAX)
+}
 
 impl Loop {
     /// Finds the executor for a run: the one that began it, or else the newest that may be asked.
     pub(super) fn pick(&mut self, order: Order, grant: Option<Digest>) -> Vec<Input> {
         let ticket = order.ticket;
+        // What an executor has begun it goes on with.
+        if let (false, None, Err(outcome)) = (self.is_kept, grant, Device::begins_unkept(&order)) {
+            self.run_ended(ticket, outcome);
+            return Vec::new();
+        }
         let Driver { executors, confidence: Confidence { quarantine, .. }, .. } = &self.all;
         let outgoing = self.outgoing;
         // One that is on its way out begins nothing. What it began it brings to its end.
@@ -163,19 +176,20 @@ impl Loop {
     pub(super) fn run_ended(&mut self, ticket: Ticket, outcome: Outcome) {
         self.run = None;
         self.see_off();
-        self.look(ticket, outcome, Look::First);
+        self.look(ticket, outcome, Duration::ZERO);
     }
 
-    /// Asks the slots where a run left them. They may be busy for as long as a release takes to be written, so nobody
+    /// Asks the slots where a run left them, after a wait. They may be busy for as long as a release takes to be written, so nobody
     /// waits for them here.
-    pub(super) fn look(&self, ticket: Ticket, outcome: Outcome, look: Look) {
+    pub(super) fn look(&self, ticket: Ticket, outcome: Outcome, waited: Duration) {
         let (machine, done) = (self.all.machine.clone(), self.done.clone());
         spawn(async move {
-            if look == Look::Again {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-            let slots = machine.status().await.map_err(|error| causes::in_one_line(&error));
-            let _ = done.send(Done::Run { ticket, outcome, slots, look }).await;
+            tokio::time::sleep(waited).await;
+            let slots = machine.status().await.map_err(|error| match error.help() {
+                Some(help) => format!("{}: {help}", causes::in_one_line(&error)),
+                None => causes::in_one_line(&error),
+            });
+            let _ = done.send(Done::Run { ticket, outcome, slots, waited }).await;
         });
     }
 

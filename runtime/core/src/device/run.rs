@@ -107,6 +107,21 @@ impl Device {
         order
     }
 
+    /// Whether `order` may begin though nothing of it can be kept, not even what is kept apart. What only narrows or mends may;
+    /// what is brought in without its way home being kept may have none after a power cut.
+    ///
+    /// # Errors
+    /// What the run ends with in place of beginning.
+    pub fn begins_unkept(order: &Order) -> Result<(), Outcome> {
+        match order.task {
+            Task::Confirm { .. } | Task::GoHome { .. } | Task::Heal { .. } => Ok(()),
+            Task::Install { .. } => Err(Outcome::Failed {
+                transience: Transience::Transient,
+                why: "where it may be left for can't be kept: the disk takes nothing at all".into(),
+            }),
+        }
+    }
+
     /// After a start: the run goes on where the journal says it stood, or is let go of where it was being let go of.
     pub(super) fn go_on_with_run(&mut self, now: Mono, out: &mut Effects) {
         let Some(run) = &mut self.state.run else { return };

@@ -224,19 +224,3 @@ impl DeviceState {
         self.condemned.truncate(REMEMBERED_MAX);
     }
 }
-
-/// The highest of what only ever grows. Kept twice, apart from the rest.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Watermarks {
-    /// Digests that the device will not run again by itself, newest first.
-    pub condemned: Vec<Digest>,
-    /// The lowest security epoch that it takes.
-    pub floor: u32,
-    /// Steering of a lower generation is of the past.
-    pub generation: Generation,
-    /// The highest word that it was told.
-    pub told: u64,
-    /// The release that passed its trial here before the one that is confirmed now. It grows no more than the others
-    /// go back: it is kept with them because a way home has to be known without the rest.
-    pub last_known_good: Option<Release>,
-}

@@ -3,7 +3,8 @@
 
 use backstay_model::{
     Beat, BootId, Cause, Compared, Digest, Direction, Event, Generation, Health, Label, Millis, Mono,
-    PluginReport, Reach, Release, Report, RolloutId, Selector, Standing, Steer, UnixMs, Version, Word,
+    PluginReport, Reach, Release, Report, RolloutId, Selector, Standing, Steer, UnixMs, Version, WayHome,
+    Word,
 };
 use backstay_wire::{AnchorWords, DeviceOrder, Entry, LogBatch, Mark, Presence, Receipt, Stream, TrustFloor};
 
@@ -112,6 +113,8 @@ pub(crate) fn anchor_words() -> AnchorWords {
         security_floor: 2,
         breaker_until: Some(Mono(90_000)),
         receipt_epoch: 1,
+        starts: 41,
+        ways: [(Digest([4; 32]), WayHome(vec![Digest([3; 32])]))].into(),
     }
 }
 

@@ -193,8 +193,11 @@ impl Pump {
                 generation: Generation(words.mark(Stream::Product).map_or(0, |mark| mark.counter)),
                 told: words.mark(Stream::Order).map_or(0, |mark| mark.counter),
                 last_known_good: words.last_known_good.clone(),
+                starts: words.starts,
+                ways: words.ways.clone(),
             });
             upgrade.remember(Generation(words.mark(Stream::Plugins).map_or(0, |mark| mark.counter)));
+            upgrade.remember_starts(words.starts);
         }
         woken.trusted = trusted(&trust);
         woken.bundles = whole_bundles(dir);
@@ -287,7 +290,8 @@ impl Pump {
     }
 
     fn words(&self) -> AnchorWords {
-        let Watermarks { condemned, floor, generation, told, last_known_good } = self.device.watermarks();
+        let Watermarks { condemned, floor, generation, told, last_known_good, starts, ways } =
+            self.device.watermarks();
         let mark = |stream, counter| Mark { stream, counter, digest: Digest([0; 32]) };
         AnchorWords {
             clock: self.now,
@@ -303,6 +307,8 @@ impl Pump {
             security_floor: floor,
             breaker_until: None,
             receipt_epoch: 0,
+            starts: starts.max(self.upgrade.starts()),
+            ways,
         }
     }
 
