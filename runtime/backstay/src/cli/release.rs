@@ -8,7 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use backstay_api::ReleaseView;
+use backstay_api::{ReleaseView, make_blocks};
+use backstay_blocks::{WriteError, Written};
 use backstay_model::{Digest, Hardware, Release as Product, SchemaRange, Version, WayHome};
 use backstay_trust::{Domain, ProductRelease, Refusal, SignError, Stamp};
 use clap::{Args, Subcommand};
@@ -32,6 +33,12 @@ pub(crate) enum Release {
         after_help = "Example:\n  backstay release publish --statement app-2.0.0.release --artifact app-2.0.0.img"
     )]
     Publish(Publish),
+    /// Make the file of blocks that lies beside an artifact on a mirror, so that devices fetch only what they don't have
+    #[command(
+        after_help = "Example:\n  backstay release blocks --artifact app-2.0.0.img --out mirror/v1/artifacts\n\n\
+        The server makes them itself, for what is published there."
+    )]
+    Blocks(Blocks),
     /// What the server can hand out
     #[command(after_help = "Example:\n  backstay release ls --output json")]
     Ls,
@@ -81,6 +88,16 @@ pub(crate) struct Publish {
     artifact: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Blocks {
+    /// What devices are to run
+    #[arg(long, value_name = "FILE")]
+    artifact: PathBuf,
+    /// The folder that the file is put into, by the artifact's digest
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+}
+
 /// One way home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Home {
@@ -123,6 +140,14 @@ struct Signed<'a> {
 }
 
 #[derive(Serialize)]
+struct Made<'a> {
+    digest: Digest,
+    length: u64,
+    blocks: &'a Path,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
 struct Releases {
     releases: Vec<ReleaseView>,
 }
@@ -132,6 +157,7 @@ impl Release {
         match self {
             Self::Sign(sign) => sign.run(desk),
             Self::Publish(publish) => publish.run(desk),
+            Self::Blocks(blocks) => blocks.run(desk),
             Self::Ls => {
                 let all = Releases { releases: desk.client()?.get("/v1/releases")? };
                 desk.printer.show("releases", &all, || table(&all.releases))?;
@@ -216,6 +242,31 @@ impl Publish {
         }
         let all = Releases { releases: vec![view] };
         desk.printer.show("releases", &all, || table(&all.releases))?;
+        Ok(Exit::Done)
+    }
+}
+
+impl Blocks {
+    fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
+        let (path, Written { digest, length, bytes }) =
+            make_blocks(&self.artifact, &self.out).map_err(|why| {
+                let exit =
+                    if matches!(why, WriteError::NoShape { .. }) { Exit::Usage } else { Exit::Trouble };
+                Failure::new(exit, format!("cannot make the blocks of {}", self.artifact.display())).why(why)
+            })?;
+        let made = Made { digest, length, blocks: &path, bytes };
+        desk.printer.show("blocks", &made, || {
+            let mut list = Table::list();
+            list.say("digest", digest);
+            list.say("length", text::bytes(length));
+            list.say("blocks", path.display());
+            list.say("size", text::bytes(bytes));
+            list.to_string()
+        })?;
+        let file = path.file_name().unwrap_or_default().display();
+        desk.printer.say(format_args!(
+            "next: put it on the mirror as /v1/artifacts/{file}, and the artifact as /v1/artifacts/{digest}"
+        ));
         Ok(Exit::Done)
     }
 }
