@@ -5,13 +5,14 @@
 
 use std::{error::Error, fmt};
 
-use backstay_core::Heights;
 use backstay_hands::Depot;
 use backstay_memory::{Trusted, TrustedError};
 use backstay_model::{Digest, Millis, Mono, UnixMs};
 use backstay_trust::{Claim, Domain, Keyring, Statement};
 use backstay_wire::TrustFloor;
 use serde::{Deserialize, Serialize};
+
+pub use crate::uplink::latest;
 
 /// The most links that are fetched at once. A device that is further behind comes back for the rest.
 const LINKS_MAX: usize = 64;
@@ -27,13 +28,6 @@ pub struct Heard {
     pub issued: UnixMs,
     /// When it came, on the device's clock.
     pub at: Mono,
-}
-
-/// The latest time that is known for certain: a signature attests it. Whoever steals a key can sign any, so that is kept for
-/// each key apart.
-#[must_use]
-pub fn latest(attested: &Heights) -> Option<UnixMs> {
-    Some(UnixMs(attested.highest())).filter(|latest| latest.0 > 0)
 }
 
 /// The keyring that is trusted, as it lets something new in at `now`: for how long nothing was heard of it counts.

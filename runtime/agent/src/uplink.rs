@@ -21,8 +21,6 @@ use backstay_wire::{
     TrustFloor, decode, encode,
 };
 
-use crate::trust::latest;
-
 /// Tokens of what the broker acknowledges. They are hints, so one for each kind is enough.
 const TOKEN: Token = Token(0);
 
@@ -412,6 +410,13 @@ impl Voice {
         attested.note(order.key().0, order.stamp().issued.0);
         Ok(order)
     }
+}
+
+/// The latest time that is known for certain: a signature attests it. Whoever steals a key can sign any, so that is kept for
+/// each key apart.
+#[must_use]
+pub fn latest(attested: &Heights) -> Option<UnixMs> {
+    Some(UnixMs(attested.highest())).filter(|latest| latest.0 > 0)
 }
 
 fn steered(order: &VerifiedOrder) -> Result<Steered, String> {
