@@ -476,7 +476,11 @@ fn a_service_may_take_its_time_to_come_up() {
     slow.startup = Millis::from_secs(8);
     let mut world = World::with(slow, "1.4.0");
     world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::ComesUpAfter(Millis::from_secs(7)));
-    world.steers("r-1", "1.5.0", Direction::Forward).waits(90);
+    world.steers("r-1", "1.5.0", Direction::Forward);
+    for _ in 0..90 {
+        world.waits(1);
+        assert_ne!(world.report.as_ref().unwrap().health, Health::Bad, "what comes up is not ill");
+    }
     assert_eq!(world.confirmed(), "1.5.0");
     let mut world = World::new("1.4.0");
     world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::ComesUpAfter(Millis::from_secs(70)));
