@@ -5,6 +5,8 @@ use std::{fmt::Write as _, time::Duration};
 use backstay_test_sim::{Checks, Failure, Mark, Marks, Ran, Trial, invariants};
 use serde_json::{Value, json};
 
+use crate::tolls::Tolls;
+
 /// Failures that are told whole and made smaller; of the others one line each.
 const TOLD_MAX: usize = 3;
 
@@ -21,6 +23,7 @@ pub struct Account {
     checks: Checks,
     failures: Vec<Failure>,
     shrunk: Vec<Failure>,
+    tolls: Tolls,
 }
 
 impl Account {
@@ -37,6 +40,7 @@ impl Account {
                 self.checks.add(&ran.checks);
                 // Seeds end in any order, and a sum doesn't mind.
                 self.digest = self.digest.wrapping_add(ran.digest);
+                self.tolls.adds(trial, ran.toll);
             }
             Err(failure) => self.failures.push(*failure),
         }
@@ -48,7 +52,7 @@ impl Account {
     }
 
     pub fn has_failed(&self) -> bool {
-        !self.failures.is_empty()
+        !self.failures.is_empty() || self.tolls.are_broken()
     }
 
     /// Makes the first failures smaller, of each invariant one.
@@ -95,6 +99,7 @@ impl Account {
             self.days,
             self.days / took
         );
+        out.push_str(&self.tolls.table());
         let _ = write!(out, "\nwhat went wrong, and how often:\n{}", self.marks);
         let _ = writeln!(out, "\n     checked  broken  what has to hold");
         for &invariant in invariants::ALL {
@@ -133,6 +138,7 @@ impl Account {
             "events": self.events,
             "switches": self.switches,
             "turns": self.turns,
+            "tale": self.tolls.json(),
             "digest": format!("{:016x}", self.digest),
             "faults": Mark::ALL.iter().map(|&mark| json!({
                 "fault": mark.word(), "what": mark.name(), "times": self.marks.of(mark),

@@ -35,10 +35,13 @@ use agenda::{Entry, What};
 pub use outcome::{Failure, Ran};
 
 /// Devices stand in so many racks.
-const RACKS: usize = 8;
+pub(crate) const RACKS: usize = 8;
 const HOUR: u64 = 3_600_000;
 /// After this everything has to have come to rest: three rollouts' patience, and a budget that is free again.
 const REST: u64 = 4 * 24 * HOUR;
+
+/// So long a fleet is watched that has come to rest with a rollout that is open: all windows of a wave, and those that thaw it.
+const STAY: u64 = 8 * HOUR;
 
 /// A fleet with all that is around it.
 pub struct Fleet {
@@ -217,7 +220,7 @@ impl Fleet {
         self.goes_until(self.sky.now + stormy)?;
         self.calms()?;
         let bound = self.sky.now + REST;
-        let mut people = self.sky.now + 2 * HOUR;
+        let (mut people, mut has_stayed) = (self.sky.now + 2 * HOUR, false);
         loop {
             self.goes_until(self.sky.now + HOUR)?;
             if people <= self.sky.now {
@@ -225,11 +228,21 @@ impl Fleet {
                 self.people_tidy_up()?;
             }
             match progress::unsettled(self) {
-                Ok(()) => return Ok(()),
+                Ok(()) if has_stayed || !self.has_open_rollout() => return Ok(()),
+                // What is held by then has to stay so.
+                Ok(()) => {
+                    has_stayed = true;
+                    self.goes_until(self.sky.now + STAY)?;
+                }
                 Err(broken) if self.sky.now >= bound => return Err(broken),
                 Err(_) => {}
             }
         }
+    }
+
+    /// Whether a rollout is neither at its end nor turned.
+    fn has_open_rollout(&self) -> bool {
+        self.shores.iter().any(|shore| shore.is_open(self.sky.now))
     }
 
     fn goes_until(&mut self, until: u64) -> Result<(), Broken> {

@@ -119,6 +119,7 @@ invariants! {
     NOBODY = "empty-is-nobody": "an empty selector means nobody";
     WAVES_EARNED = "waves-earned": "a wave opens no sooner than after its good windows, with the share of successes that it takes";
     TRUE_TURN = "true-turn": "a cohort is turned by failures only if so many devices did fail";
+    HELD_STANDS = "held-stands": "a rollout that was held for a lack of data, with everybody there, goes on without a word of anybody no sooner than after all the windows of a wave";
     TRUE_COMPLETION = "true-completion": "so many devices confirmed a release as its completion says";
     // Once the faults have stopped.
     PROGRESS = "progress": "within a bound every device stands on a healthy release, or is frozen or stranded for a stated reason with none in reach";

@@ -3,7 +3,7 @@
 //! Here: a fleet and its event heap (`fleet`), what all of it is under (`sky`), devices with slots, a program and an
 //! executor (`unit`), a broker with retained messages (`broker`), a server that may lose what it knew (`shore`), releases
 //! that turn out this way or that (`product`), the faults of a seed (`weather`), the policy that ships, run natively
-//! (`policy`), what has to hold after every event (`invariants`) and what has to come about when the faults have stopped
+//! (`policy`), what befalls all of it at once (`tale`), what has to hold after every event (`invariants`) and what has to come about when the faults have stopped
 //! (`progress`). Not here: bytes, signatures, sockets, files, plugins in their sandbox; and stories about one path (`stories`).
 //!
 //! The same seed gives the same run, event by event, on any machine. A seed that fails becomes a story.
@@ -25,6 +25,7 @@ mod sabotage;
 mod shore;
 mod size;
 mod sky;
+mod tale;
 mod trial;
 mod unit;
 mod weather;
@@ -35,5 +36,6 @@ pub use invariants::Checks;
 pub use product::Behaviour;
 pub use sabotage::Sabotage;
 pub use size::Size;
+pub use tale::{Tale, Toll};
 pub use trial::Trial;
 pub use weather::{Mark, Marks, Weather};

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed assumption fails the run")]
 
 mod account;
+mod tolls;
 
 use std::{
     io::{IsTerminal, Write as _},
@@ -14,7 +15,7 @@ use std::{
 };
 
 use backstay_model::Millis;
-use backstay_test_sim::{Mark, Size, Trial};
+use backstay_test_sim::{Mark, Size, Tale, Trial};
 
 use account::Account;
 
@@ -34,28 +35,37 @@ Runs fleets of the real core in virtual time, with faults, and holds each step a
   --faults   of the faults that a seed draws only these, by their words with commas between them; none: no faults
   --no-people  nobody starts a rollout or wishes anything
   --reference  one release in each run, and what comes of it compared with a simpler model
+  --tale     something befalls the whole fleet: outage, false-alarm or rack; other things go wrong besides. Counts who did what
+             about it, and holds that against its bound (then 5 seeds, and 10000 devices)
   --calm     nothing goes wrong: one good rollout, for measuring
   --shrink   runs that a failed seed may be made smaller with (400); 0: as it is
   --output   table or json
 
-Exit code: 0 every invariant held; 1 one did not: a line says how to see it again; 64 the command line is wrong.";
+Exit code: 0 every invariant held, and every bound; 1 one did not: a line says how to see it again; 64 the command line is wrong.";
 
 /// As in BSD's sysexits: the command was used incorrectly.
 const EXIT_USAGE: u8 = 64;
 
 struct Args {
     trial: Trial,
-    seeds: u64,
+    seeds: Option<u64>,
+    devices: Option<usize>,
     threads: usize,
     site: usize,
     shrink: u32,
     json: bool,
 }
 
+impl Args {
+    fn seeds(&self) -> u64 {
+        self.seeds.unwrap_or_default()
+    }
+}
+
 fn args() -> Result<Args, String> {
     let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let trial = Trial::of(1, Size::of(60, 1.0));
-    let mut args = Args { trial, seeds: 100, threads, site: 250, shrink: 400, json: false };
+    let mut args = Args { trial, seeds: None, devices: None, threads, site: 250, shrink: 400, json: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -72,6 +82,9 @@ fn args() -> Result<Args, String> {
             }
         }
     }
+    let of_tale = args.trial.tale.is_some();
+    args.trial.size = args.trial.size.with_devices(args.devices.unwrap_or(if of_tale { 10_000 } else { 60 }));
+    args.seeds.get_or_insert(if of_tale { 5 } else { 100 });
     Ok(args)
 }
 
@@ -80,12 +93,12 @@ fn set(args: &mut Args, word: &str, value: &str) -> Result<(), String> {
     let count = || Ok::<_, String>(usize::try_from(number()?.max(1)).unwrap_or(usize::MAX));
     let size = &mut args.trial.size;
     match word {
-        "--seeds" => args.seeds = number()?,
+        "--seeds" => args.seeds = Some(number()?),
         "--seed" => args.trial.seed = number()?,
         "--threads" => args.threads = count()?,
         "--site" => args.site = count()?,
         "--shrink" => args.shrink = u32::try_from(number()?).unwrap_or(u32::MAX),
-        "--devices" => *size = size.with_devices(count()?),
+        "--devices" => args.devices = Some(count()?),
         "--days" => {
             let days = value.parse().map_err(|error| format!("{word} {value}: {error}"))?;
             if !(0.0..=365.0).contains(&days) {
@@ -101,6 +114,10 @@ fn set(args: &mut Args, word: &str, value: &str) -> Result<(), String> {
             let marks = value.split(',').map(|word| named(word).ok_or_else(|| no_fault(word)));
             args.trial.only = Some(marks.collect::<Result<_, _>>()?);
         }
+        "--tale" => {
+            let tale = Tale::ALL.iter().copied().find(|tale| tale.word() == value);
+            args.trial.tale = Some(tale.ok_or_else(|| no_tale(value))?);
+        }
         "--output" => match value {
             "table" => args.json = false,
             "json" => args.json = true,
@@ -111,6 +128,11 @@ fn set(args: &mut Args, word: &str, value: &str) -> Result<(), String> {
     Ok(())
 }
 
+fn no_tale(word: &str) -> String {
+    let known: Vec<_> = Tale::ALL.iter().map(|tale| tale.word()).collect();
+    format!("there is no tale {word}; there are {}", known.join(", "))
+}
+
 fn no_fault(word: &str) -> String {
     let known: Vec<_> = Mark::ALL.iter().map(|mark| mark.word()).collect();
     format!("there is no fault {word}; there are {}", known.join(", "))
@@ -118,7 +140,8 @@ fn no_fault(word: &str) -> String {
 
 /// The runs of a command line: a seed with many devices is so many sites.
 fn trials(args: &Args) -> Vec<Trial> {
-    let Args { trial, seeds, site, .. } = args;
+    let Args { trial, site, .. } = args;
+    let seeds = args.seeds();
     let sites = trial.size.devices.div_ceil(*site).max(1);
     let of_seed = |seed: u64| {
         (0..sites).map(move |n| {
@@ -127,7 +150,7 @@ fn trials(args: &Args) -> Vec<Trial> {
             Trial { seed: seed + ((n as u64) << 32), size: trial.size.with_devices(devices), ..trial.clone() }
         })
     };
-    (trial.seed..trial.seed.saturating_add(*seeds)).flat_map(of_seed).collect()
+    (trial.seed..trial.seed.saturating_add(seeds)).flat_map(of_seed).collect()
 }
 
 fn main() -> ExitCode {
@@ -154,10 +177,11 @@ fn main() -> ExitCode {
     });
     let (mut sum, took) = (sum.into_inner().unwrap(), began.elapsed());
     sum.shrinks(args.shrink);
+    let (trial, seeds) = (&args.trial, args.seeds());
     if args.json {
-        println!("{}", sum.json(&args.trial, args.seeds, took));
+        println!("{}", sum.json(trial, seeds, took));
     } else {
-        print!("{}", sum.table(&args.trial, args.seeds, took));
+        print!("{}", sum.table(trial, seeds, took));
     }
     if sum.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

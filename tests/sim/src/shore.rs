@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use backstay_core::{Cohort, CohortEffect, CohortInput, Helm, Plan, Reply, Rollout, Roster, Wish};
+use backstay_core::{Cohort, CohortEffect, CohortInput, Helm, Plan, Reply, Rollout, Roster, Stage, Wish};
 use backstay_model::{
     Action, Cause, CohortId, Digest, Direction, Event, Generation, Millis, Mono, Name, Permille, Reach,
     RolloutId, Steer, Ticket,
@@ -63,6 +63,8 @@ pub(crate) struct Shore {
     answers: Vec<(u64, Ticket, Option<Reply>)>,
     pub(crate) log: VecDeque<(u64, Event)>,
     wished: bool,
+    /// It is held for a lack of data since then, with everybody there, and nobody has said anything.
+    waits_since: Option<Mono>,
 }
 
 /// A copy: what was decided and when, what the server knew, its newest generation, and what it had turned.
@@ -124,6 +126,7 @@ impl Shore {
             answers: Vec::new(),
             log: VecDeque::new(),
             wished: false,
+            waits_since: None,
         }
     }
 
@@ -182,6 +185,10 @@ impl Shore {
     ) -> Result<Vec<Steer>, Broken> {
         let now = self.mono(sky.now);
         self.wished = matches!(input, CohortInput::Operator { .. });
+        // Signs of life that went on all the while and the policy's answers say nothing new.
+        if !matches!(input, CohortInput::Beat { .. } | CohortInput::Policy { .. } | CohortInput::Tick) {
+            self.waits_since = None;
+        }
         if let CohortInput::Operator { wish: Wish::Lift(release), .. } = &input {
             self.known.quarantined.remove(release);
         }
@@ -318,6 +325,18 @@ impl Shore {
                 self.known.quarantined.insert(release.digest);
             }
             Event::BreakerClosed => self.known.breaker_until = None,
+            Event::Froze { cause: Cause::NoData } => {
+                let seen = self.cohort.overview(now);
+                self.waits_since = (seen.live == seen.devices).then_some(now);
+            }
+            Event::Thawed { cause: Cause::NoData } => {
+                let plan = plan(Millis(1));
+                let least = plan.window.0 * u64::from(plan.windows_max);
+                let waited = self.waits_since.is_none_or(|since| now.since(since).0 >= least);
+                holds(rule::HELD_STANDS, waited, || {
+                    format!("it goes on at {now:?}, held since {:?} without a word", self.waits_since)
+                })?;
+            }
             Event::Turned { rollout, cause, .. } => {
                 self.turns += 1;
                 holds(rule::ONE_TURN, self.turned.insert(rollout.clone()), || {
@@ -470,6 +489,11 @@ impl Shore {
             out.extend(self.give(CohortInput::Restarted, sky, units)?);
         }
         Ok(out)
+    }
+
+    /// Whether its rollout is under way or held.
+    pub(crate) fn is_open(&self, now: u64) -> bool {
+        matches!(self.cohort.overview(self.mono(now)).stage, Stage::Forward | Stage::Held)
     }
 
     pub(crate) const fn turns(&self) -> u64 {

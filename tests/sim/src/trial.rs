@@ -12,6 +12,7 @@ use crate::{
     fleet::{Failure, Fleet, Ran},
     sabotage::Sabotage,
     size::Size,
+    tale::{self, Tale},
     weather::{Mark, Weather},
 };
 
@@ -30,6 +31,8 @@ pub struct Trial {
     pub calm: bool,
     /// One release, and what comes of it compared with the reference.
     pub reference: bool,
+    /// Something befalls the whole fleet, and what it did about it is counted.
+    pub tale: Option<Tale>,
     /// A test told this run, so no command line does it again.
     pub told: bool,
 }
@@ -38,7 +41,7 @@ impl Trial {
     /// With all that goes wrong in a seed.
     #[must_use]
     pub const fn of(seed: u64, size: Size) -> Self {
-        Self { seed, size, only: None, people: true, calm: false, reference: false, told: false }
+        Self { seed, size, only: None, people: true, calm: false, reference: false, tale: None, told: false }
     }
 
     /// Runs it.
@@ -68,6 +71,11 @@ impl Trial {
             fleet.starts(1)?;
             return fleet.run();
         }
+        if let Some(tale) = self.tale {
+            let size = Size { days: 0.0, ..self.size };
+            let fleet = Fleet::told(self.seed, size, Weather::calm(), &[None]).run_as(self.clone());
+            return tale.tell(broken(fleet), self.only.as_deref());
+        }
         if self.reference {
             let mut fleet = broken(Fleet::for_reference(self.clone()));
             fleet.starts(1)?;
@@ -83,9 +91,11 @@ impl Trial {
     #[must_use]
     pub fn shrink(&self, failure: Box<Failure>, tries: u32) -> Box<Failure> {
         let mut shrinker = Shrinker { smallest: failure, left: tries };
-        let fleet =
-            if self.reference { Fleet::for_reference(self.clone()) } else { Fleet::of_trial(self.clone()) };
-        let drawn = fleet.weather().marks();
+        let drawn = match self.tale {
+            Some(_) => tale::weather(self.only.as_deref()).marks(),
+            None if self.reference => Fleet::for_reference(self.clone()).weather().marks(),
+            None => Fleet::of_trial(self.clone()).weather().marks(),
+        };
         shrinker.smallest.trial.only.get_or_insert(drawn);
         while shrinker.left > 0 && shrinker.round() {}
         shrinker.smallest
@@ -170,6 +180,7 @@ impl fmt::Display for Trial {
             let words: Vec<_> = only.iter().map(|mark| mark.word()).collect();
             write!(f, " --faults {}", if words.is_empty() { "none".into() } else { words.join(",") })?;
         }
+        self.tale.map_or(Ok(()), |tale| write!(f, " --tale {}", tale.word()))?;
         f.write_str(if self.people { "" } else { " --no-people" })?;
         f.write_str(if self.reference { " --reference" } else { "" })?;
         f.write_str(if self.calm { " --calm" } else { "" })

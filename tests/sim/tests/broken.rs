@@ -477,6 +477,15 @@ const BUGS: &[(&str, Sabotage)] = &[
         }),
     ),
     (
+        "held-stands",
+        Cohort(|out| {
+            let asks = out.iter().any(|effect| matches!(effect, CohortEffect::Ask { .. }));
+            if asks {
+                out.push(CohortEffect::Record(Event::Thawed { cause: Cause::NoData }));
+            }
+        }),
+    ),
+    (
         "true-completion",
         Cohort(|out| {
             notes(out, |event| {

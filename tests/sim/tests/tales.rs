@@ -1,8 +1,8 @@
 //! A few fleets whose story is known beforehand.
-#![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
 use backstay_model::Millis;
-use backstay_test_sim::{Behaviour, Fleet, Mark, Size, Weather};
+use backstay_test_sim::{Behaviour, Fleet, Mark, Size, Tale, Toll, Trial, Weather};
 
 const HOUR: Millis = Millis::from_secs(3600);
 
@@ -76,4 +76,44 @@ fn a_good_release_arrives_through_bad_weather() {
     fleet.waits(hours(72)).unwrap();
     assert_eq!(fleet.run_release(1), 60);
     fleet.run().unwrap();
+}
+
+fn told(tale: Tale, seed: u64) -> Toll {
+    let trial = Trial { tale: Some(tale), ..Trial::of(seed, Size::of(200, 0.0)) };
+    let toll = trial.run().unwrap_or_else(|failure| panic!("{failure}")).toll.unwrap();
+    assert!(tale.bears(&toll), "{} of seed {seed}: {}, and it took {toll:?}", tale.word(), tale.promise());
+    toll
+}
+
+/// What `cargo xtask sim --tale` tells of 10,000 devices, of few: each has a release to go home to, and other things go wrong besides.
+#[test]
+fn what_is_not_the_fault_of_a_release_moves_next_to_nobody() {
+    for seed in 1..=3 {
+        let toll = told(Tale::Outage, seed);
+        assert_eq!((toll.hit, toll.acted), (200, 0), "a failing dependency is nothing to mend");
+        assert!(told(Tale::FalseAlarm, seed).hit == 200);
+    }
+}
+
+#[test]
+fn a_whole_rack_with_a_fault_of_its_own_is_well_again() {
+    for seed in 1..=3 {
+        let toll = told(Tale::Rack, seed);
+        assert!(toll.hit == 25 && toll.acted >= toll.hit, "{toll:?}");
+    }
+}
+
+/// The bound can break: where no restart mends the fault, the rack leaves its release, and is not well on the other one either.
+#[test]
+fn what_a_tale_took_is_seen() {
+    let mut fleet = Fleet::told(6, Size::of(200, 0.0), Weather::calm(), &[None]);
+    fleet.starts(1).unwrap();
+    fleet.waits(hours(24)).unwrap();
+    assert_eq!(fleet.run_release(1), 200);
+    assert_eq!(fleet.breaks_a_rack(2, u32::MAX), 25);
+    fleet.waits(hours(12)).unwrap();
+    assert_eq!((fleet.run_release(1), fleet.that_are_sick()), (175, 25));
+    let many = Toll { devices: 200, hit: 200, moved: 5, ..Toll::default() };
+    assert!(!Tale::Outage.bears(&many) && Tale::Outage.bears(&Toll { moved: 4, ..many }));
+    assert!(!Tale::Rack.bears(&Toll { unwell: 1, ..many }) && !Tale::Rack.bears(&Toll::default()));
 }

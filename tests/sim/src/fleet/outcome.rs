@@ -8,6 +8,7 @@ use super::Fleet;
 use crate::{
     invariants::{Broken, Checks, take_checks},
     shore::Shore,
+    tale::Toll,
     trial::Trial,
     unit::Unit,
     weather::Marks,
@@ -32,6 +33,8 @@ pub struct Ran {
     pub checks: Checks,
     /// Of all that was recorded, in its order.
     pub digest: u64,
+    /// What befell all of it took, if that was told.
+    pub toll: Option<Toll>,
 }
 
 /// A run in which something did not hold.
@@ -66,6 +69,7 @@ impl Fleet {
             marks: self.sky.marks.clone(),
             checks: take_checks(),
             digest: self.sky.digest,
+            toll: None,
         }
     }
 
