@@ -1,6 +1,6 @@
 //! A call on its way to whoever holds the state, and the answer on its way back.
 
-use backstay_model::{Channel, CohortId, DeviceId, Digest};
+use backstay_model::{Channel, CohortId, DeviceId, Digest, Name};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 /// Where the answer goes.
 pub type Reply<T> = oneshot::Sender<Result<T, ApiError>>;
 
-/// One call.
+/// One call. A `Name` is who calls, as the token names them: who changes something is recorded by it.
 #[derive(Debug)]
 pub enum Call {
     /// A device asks to be enrolled; the answer is its signed enrolment, or none while an operator has to say yes.
@@ -23,40 +23,42 @@ pub enum Call {
     Cohort(CohortId, Channel, Reply<CohortView>),
     /// The releases that can be handed out.
     Releases(Reply<Vec<ReleaseView>>),
+    /// An artifact with this digest and of so many bytes was put on the shelf.
+    Uploaded(Name, Digest, u64, Reply<()>),
     /// A signed statement about a release is to be handed out from now on.
-    Publish(Vec<u8>, Reply<ReleaseView>),
+    Publish(Name, Vec<u8>, Reply<ReleaseView>),
     /// The plugins that can be handed out.
     Plugins(Reply<Vec<PluginView>>),
     /// The plugin in the artifact with this digest is to be handed out from now on.
-    PublishPlugin(Digest, Reply<PluginView>),
+    PublishPlugin(Name, Digest, Reply<PluginView>),
     /// Whom the fleet trusts.
     Trust(Reply<TrustView>),
     /// A link to a keyring, a revocation or a seconded order is to be heeded and handed out.
-    Heed(Vec<u8>, Reply<TrustView>),
+    Heed(Name, Vec<u8>, Reply<TrustView>),
     /// The link to the keyring with this digest, or the revocation with it, as it came.
     Statement(Digest, Reply<Vec<u8>>),
     /// The signed order that a cohort is under.
     Order(CohortId, Reply<Vec<u8>>),
     /// Start a rollout.
-    Start(StartRollout, Reply<Started>),
+    Start(Name, StartRollout, Reply<Started>),
     /// Do something with a cohort's rollout.
-    Operate(CohortId, Channel, Operation, Reply<CohortView>),
+    Operate(Name, CohortId, Channel, Operation, Reply<CohortView>),
     /// What is kept from being used.
     Quarantine(Reply<Vec<QuarantineView>>),
     /// Let it be used again.
-    Lift(Digest, LiftRequest, Reply<Lifted>),
+    Lift(Name, Digest, LiftRequest, Reply<Lifted>),
     /// All cohorts' promotion breakers.
     Breakers(Reply<Vec<BreakerView>>),
     /// Close one of them.
-    CloseBreaker(CohortId, Channel, Because, Reply<Closed>),
+    CloseBreaker(Name, CohortId, Channel, Because, Reply<Closed>),
     /// Tell one device something.
-    Tell(DeviceId, WordRequest, Reply<Told>),
+    Tell(Name, DeviceId, WordRequest, Reply<Told>),
     /// A token that enrols one device as this.
-    Mint(EnrolAnswer, Reply<MintedToken>),
+    Mint(Name, EnrolAnswer, Reply<MintedToken>),
     /// Devices that wait for somebody to say yes.
     Pending(Reply<Vec<PendingView>>),
     /// Yes to one of them.
-    Accept(Digest, EnrolAnswer, Reply<()>),
+    Accept(Name, Digest, EnrolAnswer, Reply<()>),
     /// The records of a device's journal, as they came, and its public key in text.
     Evidence(DeviceId, Reply<(String, Vec<u8>)>),
     /// About the targets of the server.

@@ -21,7 +21,7 @@ mod verdict;
 
 pub use call::{Call, Calls, Reply};
 pub use error::{ApiError, Kind};
-pub use routes::routes;
+pub use routes::{calls, deeds, routes};
 pub use shelf::{Shelf, ShelfError, make_blocks};
 pub use targets::{
     AlertsTaken, Deployment, DryRunView, IncidentStory, IncidentView, JudgedView, LastStep, MarkRequest,

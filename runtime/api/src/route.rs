@@ -1,6 +1,6 @@
-//! One route: which call it is, who may make it, and how large its body may be.
+//! One route: which call it is, who may make it, how large its body may be, and whose deed it is.
 //!
-//! Here: that all three are said in one place, and are held before anything else of a request is looked at: whoever may not
+//! Here: that all of it is said in one place, and are held before anything else of a request is looked at: whoever may not
 //! call learns nothing from how their path or body is taken. There is no route without an [`Access`], because the router is
 //! made of these. Not here: which routes there are (`routes`, `target_routes`), and whose token is whose (`token`).
 
@@ -32,13 +32,23 @@ pub(crate) enum Access {
     Least(Role),
 }
 
+/// Whose name the record has that a call leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// The caller's, as their token names them: they have changed something.
+    Callers,
+    /// A device's: it asks for itself, and signs that.
+    Devices,
+    /// Nobody's. The call asks, or tells what was measured: what follows from that is the deed of whoever decides it.
+    Nobodys,
+}
+
 /// How long a call may take where a route says nothing else.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One call, and what it takes.
 pub(crate) struct Route {
     /// How it is asked. What is asked with GET may be asked with HEAD.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the router has it inside `does`; the tests go by it"))]
     pub(crate) method: Method,
     /// Where, with `{name}` for what differs.
     pub(crate) path: &'static str,
@@ -46,13 +56,15 @@ pub(crate) struct Route {
     pub(crate) access: Access,
     /// The largest body, in bytes.
     pub(crate) body_max: usize,
+    /// Whose deed it is.
+    pub(crate) deed: Deed,
     timeout: Duration,
     does: MethodRouter<Desk>,
 }
 
 impl Route {
     pub(crate) fn get<T: 'static>(path: &'static str, access: Access, does: impl Handler<T, Desk>) -> Self {
-        Self::new(Method::GET, path, access, on(MethodFilter::GET, does))
+        Self::new(Method::GET, path, access, on(MethodFilter::GET, does)).deed(Deed::Nobodys)
     }
 
     pub(crate) fn post<T: 'static>(path: &'static str, access: Access, does: impl Handler<T, Desk>) -> Self {
@@ -64,7 +76,21 @@ impl Route {
     }
 
     fn new(method: Method, path: &'static str, access: Access, does: MethodRouter<Desk>) -> Self {
-        Self { method, path, access, body_max: BODY_BYTES_MAX, timeout: CALL_TIMEOUT, does }
+        Self {
+            method,
+            path,
+            access,
+            body_max: BODY_BYTES_MAX,
+            // What isn't asked with GET changes something, unless a route says that it doesn't.
+            deed: Deed::Callers,
+            timeout: CALL_TIMEOUT,
+            does,
+        }
+    }
+
+    /// The same as a deed of somebody else, or of nobody.
+    pub(crate) fn deed(self, deed: Deed) -> Self {
+        Self { deed, ..self }
     }
 
     /// The same with another bound for its body.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Bytes,
     extract::{Path, Query, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, Method, StatusCode},
     middleware::from_fn,
     response::{IntoResponse, Response},
 };
@@ -20,7 +20,7 @@ use tower_http::services::ServeFile;
 use crate::{
     ApiError, Call, Calls, CloseRequest, EnrolAnswer, Kind, LiftRequest, Operation, Role, Shelf, ShelfError,
     StartRollout, Tokens, WordRequest, front,
-    route::{Access, Route},
+    route::{Access, Deed, Route, Who},
     target_routes::target_routes,
 };
 
@@ -46,13 +46,26 @@ pub fn routes(calls: Calls, tokens: Tokens, artifacts: Shelf, statements: Shelf)
     all().into_iter().fold(Router::new(), stand).layer(from_fn(front::look)).with_state(desk)
 }
 
+/// All calls that there are, by method and path, with `{name}` in a path for what differs.
+#[must_use]
+pub fn calls() -> Vec<(Method, &'static str)> {
+    all().into_iter().map(|route| (route.method, route.path)).collect()
+}
+
+/// Those of them that change something, so that what they did is recorded with their caller's name.
+#[must_use]
+pub fn deeds() -> Vec<(Method, &'static str)> {
+    let deeds = all().into_iter().filter(|route| route.deed == Deed::Callers);
+    deeds.map(|route| (route.method, route.path)).collect()
+}
+
 /// All of them: there is no other way into the router.
 fn all() -> Vec<Route> {
     let (anybody, viewer) = (Access::Anybody, Access::Least(Role::Viewer));
     let (operator, admin) = (Access::Least(Role::Operator), Access::Least(Role::Admin));
     let mut routes = vec![
         Route::get("/healthz", anybody, async || "ok"),
-        Route::post("/v1/enrol", anybody, enrol),
+        Route::post("/v1/enrol", anybody, enrol).deed(Deed::Devices),
         Route::get("/v1/artifacts/{digest}", anybody, artifact),
         Route::put("/v1/artifacts/{digest}", operator, upload)
             .body_max(ARTIFACT_BYTES_MAX)
@@ -131,6 +144,7 @@ async fn statement(State(desk): State<Desk>, Path(digest): Path<String>) -> Resu
 }
 
 async fn upload(
+    Extension(Who(who)): Extension<Who>,
     State(desk): State<Desk>,
     Path(digest): Path<String>,
     mut body: axum::body::Body,
@@ -159,6 +173,7 @@ async fn upload(
     if !incoming.keep().await.map_err(not_kept)? {
         return Err(ApiError::new(Kind::Untrusted, format!("what was uploaded is not {digest}")));
     }
+    desk.calls.ask(|reply| Call::Uploaded(who, digest, length as u64, reply)).await?;
     Ok(StatusCode::CREATED)
 }
 
@@ -170,25 +185,37 @@ async fn releases(State(desk): State<Desk>) -> Result<Response, ApiError> {
     Ok(Json(desk.calls.ask(Call::Releases).await?).into_response())
 }
 
-async fn publish(State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
-    Ok(Json(desk.calls.ask(|reply| Call::Publish(body.into(), reply)).await?).into_response())
+async fn publish(
+    Extension(Who(who)): Extension<Who>,
+    State(desk): State<Desk>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(|reply| Call::Publish(who, body.into(), reply)).await?).into_response())
 }
 
 async fn plugins(State(desk): State<Desk>) -> Result<Response, ApiError> {
     Ok(Json(desk.calls.ask(Call::Plugins).await?).into_response())
 }
 
-async fn publish_plugin(State(desk): State<Desk>, Path(digest): Path<String>) -> Result<Response, ApiError> {
+async fn publish_plugin(
+    Extension(Who(who)): Extension<Who>,
+    State(desk): State<Desk>,
+    Path(digest): Path<String>,
+) -> Result<Response, ApiError> {
     let digest = parse::<Digest>(&digest)?;
-    Ok(Json(desk.calls.ask(|reply| Call::PublishPlugin(digest, reply)).await?).into_response())
+    Ok(Json(desk.calls.ask(|reply| Call::PublishPlugin(who, digest, reply)).await?).into_response())
 }
 
 async fn trust(State(desk): State<Desk>) -> Result<Response, ApiError> {
     Ok(Json(desk.calls.ask(Call::Trust).await?).into_response())
 }
 
-async fn heed(State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
-    Ok(Json(desk.calls.ask(|reply| Call::Heed(body.into(), reply)).await?).into_response())
+async fn heed(
+    Extension(Who(who)): Extension<Who>,
+    State(desk): State<Desk>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
+    Ok(Json(desk.calls.ask(|reply| Call::Heed(who, body.into(), reply)).await?).into_response())
 }
 
 /// For devices: what it says is signed, so nobody has to show a token.
@@ -202,9 +229,13 @@ async fn order(State(desk): State<Desk>, Path(cohort): Path<String>) -> Result<R
     Ok(desk.calls.ask(|reply| Call::Order(cohort, reply)).await?.into_response())
 }
 
-async fn start(State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
+async fn start(
+    Extension(Who(who)): Extension<Who>,
+    State(desk): State<Desk>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     let request: StartRollout = read(&body)?;
-    Ok(Json(desk.calls.ask(|reply| Call::Start(request, reply)).await?).into_response())
+    Ok(Json(desk.calls.ask(|reply| Call::Start(who, request, reply)).await?).into_response())
 }
 
 /// What is meant of a cohort: its product, if it isn't said.
@@ -225,12 +256,14 @@ async fn cohort(
 }
 
 async fn operate(
+    Extension(Who(who)): Extension<Who>,
     State(desk): State<Desk>,
     Path((cohort, operation)): Path<(String, Operation)>,
     Query(On { channel }): Query<On>,
 ) -> Result<Response, ApiError> {
     let cohort = parse::<CohortId>(&cohort)?;
-    Ok(Json(desk.calls.ask(|reply| Call::Operate(cohort, channel, operation, reply)).await?).into_response())
+    Ok(Json(desk.calls.ask(|reply| Call::Operate(who, cohort, channel, operation, reply)).await?)
+        .into_response())
 }
 
 async fn quarantine(State(desk): State<Desk>) -> Result<Response, ApiError> {
@@ -238,12 +271,13 @@ async fn quarantine(State(desk): State<Desk>) -> Result<Response, ApiError> {
 }
 
 async fn lift(
+    Extension(Who(who)): Extension<Who>,
     State(desk): State<Desk>,
     Path(digest): Path<String>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let (digest, request) = (parse::<Digest>(&digest)?, read::<LiftRequest>(&body)?);
-    Ok(Json(desk.calls.ask(|reply| Call::Lift(digest, request, reply)).await?).into_response())
+    Ok(Json(desk.calls.ask(|reply| Call::Lift(who, digest, request, reply)).await?).into_response())
 }
 
 async fn breakers(State(desk): State<Desk>) -> Result<Response, ApiError> {
@@ -251,23 +285,25 @@ async fn breakers(State(desk): State<Desk>) -> Result<Response, ApiError> {
 }
 
 async fn close(
+    Extension(Who(who)): Extension<Who>,
     State(desk): State<Desk>,
     Path(cohort): Path<String>,
     Query(On { channel }): Query<On>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let (cohort, CloseRequest { reason }) = (parse::<CohortId>(&cohort)?, read(&body)?);
-    Ok(Json(desk.calls.ask(|reply| Call::CloseBreaker(cohort, channel, reason, reply)).await?)
+    Ok(Json(desk.calls.ask(|reply| Call::CloseBreaker(who, cohort, channel, reason, reply)).await?)
         .into_response())
 }
 
 async fn tell(
+    Extension(Who(who)): Extension<Who>,
     State(desk): State<Desk>,
     Path(device): Path<String>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let (device, request) = (parse::<DeviceId>(&device)?, read::<WordRequest>(&body)?);
-    Ok(Json(desk.calls.ask(|reply| Call::Tell(device, request, reply)).await?).into_response())
+    Ok(Json(desk.calls.ask(|reply| Call::Tell(who, device, request, reply)).await?).into_response())
 }
 
 /// The records as they came, and the device's key in a header: enough to check them anywhere.
@@ -281,9 +317,13 @@ async fn evidence(State(desk): State<Desk>, Path(device): Path<String>) -> Resul
     Ok((headers, records).into_response())
 }
 
-async fn mint(State(desk): State<Desk>, body: Bytes) -> Result<Response, ApiError> {
+async fn mint(
+    Extension(Who(who)): Extension<Who>,
+    State(desk): State<Desk>,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     let answer: EnrolAnswer = read(&body)?;
-    Ok(Json(desk.calls.ask(|reply| Call::Mint(answer, reply)).await?).into_response())
+    Ok(Json(desk.calls.ask(|reply| Call::Mint(who, answer, reply)).await?).into_response())
 }
 
 async fn pending(State(desk): State<Desk>) -> Result<Response, ApiError> {
@@ -291,12 +331,13 @@ async fn pending(State(desk): State<Desk>) -> Result<Response, ApiError> {
 }
 
 async fn accept(
+    Extension(Who(who)): Extension<Who>,
     State(desk): State<Desk>,
     Path(fingerprint): Path<String>,
     body: Bytes,
 ) -> Result<StatusCode, ApiError> {
     let (fingerprint, answer) = (parse::<Digest>(&fingerprint)?, read::<EnrolAnswer>(&body)?);
-    desk.calls.ask(|reply| Call::Accept(fingerprint, answer, reply)).await?;
+    desk.calls.ask(|reply| Call::Accept(who, fingerprint, answer, reply)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

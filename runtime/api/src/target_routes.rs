@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::{
     ApiError, Call, Deployment, Kind, MarkRequest, OperateRequest, Planned, Role, TargetCall,
     TargetOperation, VerdictRequest,
-    route::{Access, Route, Who},
+    route::{Access, Deed, Route, Who},
     routes::{Desk, parse, read},
 };
 
@@ -30,10 +30,14 @@ pub(crate) fn target_routes() -> Vec<Route> {
         Route::get("/v1/targets/{service}", viewer, one),
         Route::get("/v1/targets/{service}/plan", viewer, plan),
         Route::post("/v1/targets/{service}/deployments", ci, deployed),
-        Route::post("/v1/targets/{service}/metrics", ci, measured).body_max(VERDICT_BODY_BYTES_MAX),
-        Route::post("/v1/targets/{service}/verdict", ci, verdict).body_max(VERDICT_BODY_BYTES_MAX),
+        Route::post("/v1/targets/{service}/metrics", ci, measured)
+            .body_max(VERDICT_BODY_BYTES_MAX)
+            .deed(Deed::Nobodys),
+        Route::post("/v1/targets/{service}/verdict", ci, verdict)
+            .body_max(VERDICT_BODY_BYTES_MAX)
+            .deed(Deed::Nobodys),
         Route::post("/v1/targets/{service}/{operation}", operator, operate),
-        Route::post("/v1/alerts", ci, alerts).body_max(ALERTS_BODY_BYTES_MAX),
+        Route::post("/v1/alerts", ci, alerts).body_max(ALERTS_BODY_BYTES_MAX).deed(Deed::Nobodys),
         Route::get("/v1/incidents", viewer, incidents),
         Route::get("/v1/incidents/{id}", viewer, incident),
         Route::post("/v1/incidents/{id}/mark", operator, mark),

@@ -184,6 +184,8 @@ pub struct Signals {
 pub enum TargetInput {
     /// A pipeline says what is out.
     Deployed {
+        /// Which, as its token names it.
+        who: Name,
         /// Which release.
         release: Release,
         /// To how much of the traffic.
@@ -347,9 +349,10 @@ impl Target {
     /// Takes one input.
     pub(crate) fn step(&mut self, now: Mono, input: TargetInput, desk: &mut Desk<'_>) {
         match input {
-            TargetInput::Deployed { release, stage, build, schema } => {
+            TargetInput::Deployed { who, release, stage, build, schema } => {
                 self.is_told_out(
                     now,
+                    &who,
                     Out { release, stage, build, schema, since: now, good: 0, confirmed: false },
                     desk,
                 );

@@ -200,7 +200,13 @@ impl State {
     }
 
     fn lets_out(&mut self, version: &str, stage: Permille) {
-        let deployed = TargetInput::Deployed { release: release(version), stage, build: None, schema: None };
+        let deployed = TargetInput::Deployed {
+            who: name("ci"),
+            release: release(version),
+            stage,
+            build: None,
+            schema: None,
+        };
         self.steps(self.now(), deployed, true);
     }
 

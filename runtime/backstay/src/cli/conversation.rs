@@ -105,7 +105,7 @@ fn answer(call: Call) {
             devices: vec![device("pump-7", Standing::OnTrial)],
         }))),
         // Who asks for one channel is answered for that one.
-        Call::Cohort(cohort, channel, to) | Call::Operate(cohort, channel, _, to) => {
+        Call::Cohort(cohort, channel, to) | Call::Operate(_, cohort, channel, _, to) => {
             drop(to.send(known(&cohort).map(|view| CohortView { channel, ..view })));
         }
         Call::Releases(to) => {
@@ -114,17 +114,17 @@ fn answer(call: Call) {
             drop(to.send(Ok(vec![old, new])));
         }
         Call::Plugins(to) => drop(to.send(Ok(vec![plugin(Digest([7; 32]))]))),
-        Call::PublishPlugin(digest, to) => drop(to.send(Ok(plugin(digest)))),
-        Call::Publish(_, to) => drop(to.send(Ok(old))),
-        Call::Start(request, to) if request.version.as_str() == "9.9.9" => {
+        Call::PublishPlugin(_, digest, to) => drop(to.send(Ok(plugin(digest)))),
+        Call::Publish(_, _, to) => drop(to.send(Ok(old))),
+        Call::Start(_, request, to) if request.version.as_str() == "9.9.9" => {
             drop(to.send(Err(ApiError::new(Kind::Refused, "the breaker is open"))));
         }
-        Call::Start(request, to) => {
+        Call::Start(_, request, to) => {
             let rollout = request.rollout.unwrap_or_else(|| underway().rollout.unwrap());
             drop(to.send(Ok(Started { rollout, release: old.release })));
         }
         Call::Quarantine(to) => drop(to.send(Ok(vec![quarantined(Digest([5; 32]))]))),
-        Call::Lift(digest, _, to) => drop(to.send(Ok(Lifted { lifted: vec![quarantined(digest)] }))),
+        Call::Lift(_, digest, _, to) => drop(to.send(Ok(Lifted { lifted: vec![quarantined(digest)] }))),
         Call::Breakers(to) => {
             let cohort = CohortId::parse("canary").unwrap();
             drop(to.send(Ok(vec![BreakerView {
@@ -134,19 +134,19 @@ fn answer(call: Call) {
                 left_ms: Some(5),
             }])));
         }
-        Call::CloseBreaker(cohort, _, _, to) => drop(to.send(match known(&cohort) {
+        Call::CloseBreaker(_, cohort, _, _, to) => drop(to.send(match known(&cohort) {
             Ok(_) => Ok(Closed { cohort, changed: true }),
             Err(why) => Err(why),
         })),
-        Call::Tell(_, _, to) => drop(to.send(Ok(Told { sequence: 3 }))),
+        Call::Tell(_, _, _, to) => drop(to.send(Ok(Told { sequence: 3 }))),
         Call::Target(call) => answer_about_targets(call),
-        Call::Mint(_, to) => drop(to.send(Ok(MintedToken { token: "ab".repeat(16) }))),
+        Call::Mint(_, _, to) => drop(to.send(Ok(MintedToken { token: "ab".repeat(16) }))),
         Call::Pending(to) => drop(to.send(Ok(vec![PendingView {
             fingerprint: Digest([5; 32]),
             hardware: Hardware::parse("pump-mk2").unwrap(),
             waits_ms: 1,
         }]))),
-        Call::Accept(_, _, to) => drop(to.send(Ok(()))),
+        Call::Uploaded(_, _, _, to) | Call::Accept(_, _, _, to) => drop(to.send(Ok(()))),
         Call::Evidence(_, to) => {
             drop(
                 to.send(Ok((story::tests::key().to_string(), story::tests::bytes(&story::tests::story(5))))),
@@ -157,7 +157,7 @@ fn answer(call: Call) {
             drop(to.send(Ok((after + 1..=3).take(2).map(event).collect())));
         }
         Call::Enrol(_, to) => drop(to.send(Ok(None))),
-        Call::Trust(to) | Call::Heed(_, to) => drop(to.send(Ok(TrustView {
+        Call::Trust(to) | Call::Heed(_, _, to) => drop(to.send(Ok(TrustView {
             number: 2,
             keyring: Digest([6; 32]),
             revocation: None,

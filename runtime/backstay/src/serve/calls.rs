@@ -41,28 +41,38 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 drop(reply.send(self.see(now, &Lane::new(&cohort, channel))));
             }
             Call::Releases(reply) => drop(reply.send(Ok(self.release_views()))),
-            Call::Publish(statement, reply) => drop(reply.send(self.publish(now, &statement))),
+            Call::Uploaded(who, digest, bytes, reply) => {
+                let what = format!("uploaded the artifact {digest} of {bytes} bytes");
+                drop(reply.send(self.by_hand(now, who, what)));
+            }
+            Call::Publish(who, statement, reply) => drop(reply.send(self.publish(now, who, &statement))),
             Call::Plugins(reply) => drop(reply.send(Ok(self.plugin_views()))),
-            Call::PublishPlugin(digest, reply) => drop(reply.send(self.publish_plugin(now, &digest))),
+            Call::PublishPlugin(who, digest, reply) => {
+                drop(reply.send(self.publish_plugin(now, who, &digest)))
+            }
             Call::Trust(reply) => drop(reply.send(Ok(self.trust_view()))),
-            Call::Heed(statement, reply) => drop(reply.send(self.heed(now, &statement))),
+            Call::Heed(who, statement, reply) => drop(reply.send(self.heed(now, who, &statement))),
             Call::Statement(digest, reply) => drop(reply.send(self.trust.statement(&digest))),
             Call::Order(cohort, reply) => drop(reply.send(self.order(now, &cohort))),
-            Call::Start(request, reply) => drop(reply.send(self.start(now, request))),
-            Call::Operate(cohort, channel, operation, reply) => {
-                drop(reply.send(self.operate(now, &Lane::new(&cohort, channel), operation)));
+            Call::Start(who, request, reply) => drop(reply.send(self.start(now, who, request))),
+            Call::Operate(who, cohort, channel, operation, reply) => {
+                drop(reply.send(self.operate(now, who, &Lane::new(&cohort, channel), operation)));
             }
             Call::Quarantine(reply) => drop(reply.send(Ok(self.quarantine_views(now)))),
-            Call::Lift(digest, request, reply) => drop(reply.send(self.lift(now, digest, request))),
-            Call::Breakers(reply) => drop(reply.send(Ok(self.breaker_views(now)))),
-            Call::CloseBreaker(cohort, channel, reason, reply) => {
-                drop(reply.send(self.close_breaker(now, &Lane::new(&cohort, channel), &reason)));
+            Call::Lift(who, digest, request, reply) => {
+                drop(reply.send(self.lift(now, &who, digest, request)))
             }
-            Call::Tell(device, request, reply) => drop(reply.send(self.tell(now, &device, &request))),
-            Call::Mint(answer, reply) => drop(reply.send(self.mint(now, answer))),
+            Call::Breakers(reply) => drop(reply.send(Ok(self.breaker_views(now)))),
+            Call::CloseBreaker(who, cohort, channel, reason, reply) => {
+                drop(reply.send(self.close_breaker(now, who, &Lane::new(&cohort, channel), &reason)));
+            }
+            Call::Tell(who, device, request, reply) => {
+                drop(reply.send(self.tell(now, who, &device, &request)))
+            }
+            Call::Mint(who, answer, reply) => drop(reply.send(self.mint(now, who, answer))),
             Call::Pending(reply) => drop(reply.send(Ok(self.pending_views(now)))),
-            Call::Accept(fingerprint, answer, reply) => {
-                drop(reply.send(self.accept(now, &fingerprint, answer)))
+            Call::Accept(who, fingerprint, answer, reply) => {
+                drop(reply.send(self.accept(now, who, &fingerprint, answer)))
             }
             Call::Evidence(device, reply) => drop(reply.send(self.evidence(&device))),
             Call::Target(call) => self.call_about_targets(now, call),
@@ -90,7 +100,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
         enrolment.map(Some).map_err(|why| ApiError::new(Kind::Unavailable, why.to_string()))
     }
 
-    fn accept(&mut self, now: Now, fingerprint: &Digest, answer: EnrolAnswer) -> Result<(), ApiError> {
+    fn accept(
+        &mut self,
+        now: Now,
+        who: Name,
+        fingerprint: &Digest,
+        answer: EnrolAnswer,
+    ) -> Result<(), ApiError> {
         bounded(&answer.labels)?;
         let Some(key) = self.register.waiting(fingerprint) else {
             let what = format!("no device with fingerprint {fingerprint} waits");
@@ -98,7 +114,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         };
         let device = answer.device.clone();
         self.admit(now, &key, answer)?;
-        self.by_hand(now, format!("accepted {} as {device}", fingerprint.short()))
+        self.by_hand(now, who, format!("accepted {} as {device}", fingerprint.short()))
     }
 
     /// Takes a device in. Durable in the register when this returns, and in the journal if that can be written.
@@ -117,7 +133,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         Ok(member)
     }
 
-    fn mint(&mut self, now: Now, answer: EnrolAnswer) -> Result<MintedToken, ApiError> {
+    fn mint(&mut self, now: Now, who: Name, answer: EnrolAnswer) -> Result<MintedToken, ApiError> {
         bounded(&answer.labels)?;
         if self.register.member(&answer.device).is_some() {
             let what = format!("{} is enrolled already", answer.device);
@@ -128,11 +144,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let token = EnrolToken::from_random(random);
         let what = format!("made a token for {} in {}", answer.device, answer.cohort);
         self.register.mint(&token, answer).map_err(|why| unkept("the token", &why))?;
-        self.by_hand(now, what)?;
+        self.by_hand(now, who, what)?;
         Ok(MintedToken { token: token.to_text().to_string() })
     }
 
-    fn publish(&mut self, now: Now, statement: &[u8]) -> Result<ReleaseView, ApiError> {
+    fn publish(&mut self, now: Now, who: Name, statement: &[u8]) -> Result<ReleaseView, ApiError> {
         let published = self.catalogue.publish(statement, self.director.keyring());
         let release = published.map_err(|error| match &error {
             PublishError::Untrusted(why) => untrusted(&error.to_string(), why),
@@ -142,19 +158,19 @@ impl<D: Diary, P: Ask> Server<D, P> {
         })?;
         let digest = release.release().digest;
         let what = format!("published {}", release.release());
-        self.by_hand(now, what)?;
+        self.by_hand(now, who, what)?;
         let view = self.release_views().into_iter().find(|view| view.release.digest == digest);
         view.ok_or_else(|| ApiError::new(Kind::NotFound, "the release is gone again"))
     }
 
-    fn publish_plugin(&mut self, now: Now, digest: &Digest) -> Result<PluginView, ApiError> {
+    fn publish_plugin(&mut self, now: Now, who: Name, digest: &Digest) -> Result<PluginView, ApiError> {
         let published = self.bundles.publish(digest, self.director.keyring());
         let view = published.map_err(|error| unpublished(&error))?.view();
-        self.by_hand(now, format!("published plugin {} {}", view.plugin, view.bundle))?;
+        self.by_hand(now, who, format!("published plugin {} {}", view.plugin, view.bundle))?;
         Ok(view)
     }
 
-    fn start(&mut self, now: Now, request: StartRollout) -> Result<Started, ApiError> {
+    fn start(&mut self, now: Now, who: Name, request: StartRollout) -> Result<Started, ApiError> {
         let StartRollout { cohort, plugin, version, rollout, back, labels, plan } = request;
         let channel = if plugin.is_some() { Channel::Plugins } else { Channel::Product };
         let lane = Lane::new(&cohort, channel);
@@ -185,7 +201,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             Startable::Already => return Ok(started),
             Startable::New => {}
         }
-        self.step(now, &lane, CohortInput::Start { who: operator(), rollout: wanted });
+        self.step(now, &lane, CohortInput::Start { who, rollout: wanted });
         self.written().map(|()| started)
     }
 
@@ -235,7 +251,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
         Ok(found.bundle.clone())
     }
 
-    fn operate(&mut self, now: Now, lane: &Lane, operation: Operation) -> Result<CohortView, ApiError> {
+    fn operate(
+        &mut self,
+        now: Now,
+        who: Name,
+        lane: &Lane,
+        operation: Operation,
+    ) -> Result<CohortView, ApiError> {
         let wish = match operation {
             Operation::Pause => Wish::Pause,
             Operation::Resume => Wish::Resume,
@@ -248,7 +270,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             let what = format!("cannot {wish} in cohort {lane}: {why}");
             with_help(ApiError::new(Kind::Refused, what), why.help())
         })?;
-        self.step(now, lane, CohortInput::Operator { who: operator(), wish, reason: None });
+        self.step(now, lane, CohortInput::Operator { who, wish, reason: None });
         // Holding and going home is said even if it can't be written down; the caller hears of the disk in the log.
         match operation {
             Operation::Pause | Operation::Abort | Operation::Rollback => {}
@@ -258,7 +280,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
     }
 
     /// Lets a release, or a policy, be used again wherever it is quarantined. Done twice it is done once.
-    fn lift(&mut self, now: Now, digest: Digest, request: LiftRequest) -> Result<Lifted, ApiError> {
+    fn lift(
+        &mut self,
+        now: Now,
+        who: &Name,
+        digest: Digest,
+        request: LiftRequest,
+    ) -> Result<Lifted, ApiError> {
         let LiftRequest { reason, cohort } = request;
         let is_known = |of: &CohortId| self.lanes.keys().any(|lane| lane.cohort == *of);
         if let Some(cohort) = cohort.as_ref().filter(|cohort| !is_known(cohort)) {
@@ -274,13 +302,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
             };
             match &view.cohort {
                 Some(cohort) => {
-                    self.wish(now, &Lane::new(cohort, channel), Wish::Lift(digest), &reason);
+                    self.wish(now, who.clone(), &Lane::new(cohort, channel), Wish::Lift(digest), &reason);
                 }
                 None => {
                     self.confidence.lift(&digest);
                     let what =
                         format!("lift the quarantine of policy {}: {}", digest.short(), reason.as_str());
-                    let mut told = vec![Event::Override { who: operator(), what: Reason::new(what).0 }];
+                    let mut told = vec![Event::Override { who: who.clone(), what: Reason::new(what).0 }];
                     // Who was taken back in has its turn looked at again.
                     told.extend(self.judge.seat(&mut self.confidence));
                     self.record(now, &told);
@@ -293,11 +321,17 @@ impl<D: Diary, P: Ask> Server<D, P> {
         Ok(Lifted { lifted })
     }
 
-    fn close_breaker(&mut self, now: Now, lane: &Lane, reason: &Because) -> Result<Closed, ApiError> {
+    fn close_breaker(
+        &mut self,
+        now: Now,
+        who: Name,
+        lane: &Lane,
+        reason: &Because,
+    ) -> Result<Closed, ApiError> {
         let machine = self.lanes.get(lane).ok_or_else(|| no_cohort(&lane.cohort))?;
         let changed = match machine.may(now.mono, &Wish::CloseBreaker) {
             Ok(()) => {
-                self.wish(now, lane, Wish::CloseBreaker, reason);
+                self.wish(now, who, lane, Wish::CloseBreaker, reason);
                 self.written()?;
                 true
             }
@@ -307,16 +341,22 @@ impl<D: Diary, P: Ask> Server<D, P> {
         Ok(Closed { cohort: lane.cohort.clone(), changed })
     }
 
-    fn wish(&mut self, now: Now, lane: &Lane, wish: Wish, reason: &Because) {
+    fn wish(&mut self, now: Now, who: Name, lane: &Lane, wish: Wish, reason: &Because) {
         let reason = Some(reason.as_str().to_owned());
-        self.step(now, lane, CohortInput::Operator { who: operator(), wish, reason });
+        self.step(now, lane, CohortInput::Operator { who, wish, reason });
     }
 
     fn see(&self, now: Now, lane: &Lane) -> Result<CohortView, ApiError> {
         self.lane_view(now, lane).ok_or_else(|| no_cohort(&lane.cohort))
     }
 
-    fn tell(&mut self, now: Now, device: &DeviceId, request: &WordRequest) -> Result<Told, ApiError> {
+    fn tell(
+        &mut self,
+        now: Now,
+        who: Name,
+        device: &DeviceId,
+        request: &WordRequest,
+    ) -> Result<Told, ApiError> {
         if self.register.member(device).is_none() {
             return Err(no_device(device));
         }
@@ -327,7 +367,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         })?;
         self.post.order(device);
         let words: Vec<String> = request.words.iter().map(|word| format!("{word:?}")).collect();
-        self.by_hand(now, format!("told {device} in order {}: {}", order.sequence, words.join(", ")))?;
+        self.by_hand(now, who, format!("told {device} in order {}: {}", order.sequence, words.join(", ")))?;
         Ok(Told { sequence: order.sequence })
     }
 
@@ -337,9 +377,9 @@ impl<D: Diary, P: Ask> Server<D, P> {
         Ok((member.key.to_string(), records))
     }
 
-    /// Writes down what a person did.
-    pub(super) fn by_hand(&mut self, now: Now, what: String) -> Result<(), ApiError> {
-        self.record(now, &[Event::Override { who: operator(), what: Reason::new(what).0 }]);
+    /// Writes down what somebody did.
+    pub(super) fn by_hand(&mut self, now: Now, who: Name, what: String) -> Result<(), ApiError> {
+        self.record(now, &[Event::Override { who, what: Reason::new(what).0 }]);
         self.written()
     }
 
@@ -350,11 +390,6 @@ impl<D: Diary, P: Ask> Server<D, P> {
         let what = "it can't be written down, so it is held back until it can";
         Err(ApiError::new(Kind::Unavailable, what).help("look at the server's log and its disk"))
     }
-}
-
-/// Who calls. There is one token yet, so there is one name.
-fn operator() -> Name {
-    Name::parse("operator").expect("it is a name")
 }
 
 /// A name that is not used twice: generations only grow.

@@ -1,7 +1,8 @@
 //! What a server does, told as stories: the real state, in virtual time, with a broker that anybody may write to. In
-//! `stories/`: what an old copy of the state leads to, what people lift and name, plugins that are steered, and whom the
-//! fleet trusts.
+//! `stories/`: what an old copy of the state leads to, what people lift and name, whose name a record has, plugins that are
+//! steered, and whom the fleet trusts.
 
+mod deeds;
 mod people;
 mod plugins;
 mod restored;
@@ -12,11 +13,16 @@ use backstay_model::{Channel, Direction, Event, Standing, Word};
 use backstay_trust::{DeviceKind, Freshness, SecretKey};
 use backstay_wire::{Leaf, LogBatch, TopicKind};
 
-use super::world::{Disk, NEW, OLD, World, cohort, digest, topic, topics};
+use super::world::{Disk, NEW, OLD, World, ann, cohort, digest, topic, topics};
 
 /// Three devices on the old release, and the new one published.
 fn fleet_of_three() -> World {
     let mut world = World::new();
+    three_join(&mut world);
+    world
+}
+
+fn three_join(world: &mut World) {
     for name in ["pump-1", "pump-2", "pump-3"] {
         world.enrols(name, "canary");
         world.greets(name);
@@ -24,7 +30,6 @@ fn fleet_of_three() -> World {
     }
     world.publishes(OLD);
     world.publishes(NEW);
-    world
 }
 
 /// Those that steering reaches.
@@ -95,7 +100,7 @@ fn a_full_disk_holds_forward_back_and_lets_home_through() {
     assert_eq!(world.steer("canary").unwrap().direction, Direction::Forward);
     world.disk.set(Disk::Full);
     world
-        .calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Rollback, reply))
+        .calls(|reply| Call::Operate(ann(), cohort("canary"), Channel::Product, Operation::Rollback, reply))
         .unwrap();
     assert_eq!(world.steer("canary").unwrap().direction, Direction::Home, "home does not wait");
     world.disk.set(Disk::Good);
@@ -114,11 +119,11 @@ fn a_restart_loses_nothing() {
     let wave = reached(&mut world);
     world.reports(&wave[0], NEW, OLD, Standing::OnTrial);
     world
-        .calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Rollback, reply))
+        .calls(|reply| Call::Operate(ann(), cohort("canary"), Channel::Product, Operation::Rollback, reply))
         .unwrap();
     let device = world.pumps["pump-1"].id.clone();
     let words = WordRequest { words: vec![Word::Hold] };
-    assert_eq!(world.calls(|reply| Call::Tell(device.clone(), words, reply)).unwrap().sequence, 1);
+    assert_eq!(world.calls(|reply| Call::Tell(ann(), device.clone(), words, reply)).unwrap().sequence, 1);
     let before = world.order("canary").unwrap();
     // The broker loses everything, too.
     world.kills();
@@ -140,7 +145,7 @@ fn a_restart_loses_nothing() {
     // The device has taken the hold: it isn't told again, and the next order has the next number.
     world.logs("pump-1", Event::Told { sequence: 1, word: Word::Hold }).unwrap();
     let words = WordRequest { words: vec![Word::Thaw] };
-    assert_eq!(world.calls(|reply| Call::Tell(device, words, reply)).unwrap().sequence, 2);
+    assert_eq!(world.calls(|reply| Call::Tell(ann(), device, words, reply)).unwrap().sequence, 2);
     assert_eq!(world.told("pump-1").words, [Word::Thaw]);
 }
 
@@ -151,7 +156,7 @@ fn a_server_that_lost_its_journal_goes_on_from_the_largest_generation() {
     let mut world = fleet_of_three();
     world.pushes("canary", NEW).unwrap();
     world
-        .calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Rollback, reply))
+        .calls(|reply| Call::Operate(ann(), cohort("canary"), Channel::Product, Operation::Rollback, reply))
         .unwrap();
     let known = world.steer("canary").unwrap();
     world.kills();
@@ -164,7 +169,9 @@ fn a_server_that_lost_its_journal_goes_on_from_the_largest_generation() {
     let view = world.calls(|reply| Call::Cohort(cohort("canary"), Channel::Product, reply)).unwrap();
     assert!(view.frozen && view.breaker_ms.is_some(), "{view:?}");
     assert_eq!(world.pushes("canary", NEW).unwrap_err().kind, Kind::Refused, "frozen");
-    world.calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Thaw, reply)).unwrap();
+    world
+        .calls(|reply| Call::Operate(ann(), cohort("canary"), Channel::Product, Operation::Thaw, reply))
+        .unwrap();
     assert!(world.steer("canary").unwrap().generation > known.generation);
 }
 
@@ -193,7 +200,9 @@ fn what_is_put_over_our_words_is_covered_again() {
     world.pushes("canary", NEW).unwrap();
     let place = "backstay/1/pumps/steer/canary/product";
     let old = world.broker[place].clone();
-    world.calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Pause, reply)).unwrap();
+    world
+        .calls(|reply| Call::Operate(ann(), cohort("canary"), Channel::Product, Operation::Pause, reply))
+        .unwrap();
     let hold = world.steer("canary").unwrap();
     assert_eq!(hold.direction, Direction::Hold);
     let published = world.published.len();
@@ -357,8 +366,11 @@ fn who_is_enrolled_is_said_by_somebody() {
     let answer = EnrolAnswer { device: DeviceId::parse("pump-1").unwrap(), cohort: cohort("canary"), labels };
     let many = EnrolAnswer { labels: vec![answer.labels[0].clone(); 17], ..answer.clone() };
     let fingerprint = pending[0].fingerprint;
-    assert_eq!(world.calls(|reply| Call::Accept(fingerprint, many, reply)).unwrap_err().kind, Kind::Usage);
-    world.calls(|reply| Call::Accept(fingerprint, answer.clone(), reply)).unwrap();
+    assert_eq!(
+        world.calls(|reply| Call::Accept(ann(), fingerprint, many, reply)).unwrap_err().kind,
+        Kind::Usage
+    );
+    world.calls(|reply| Call::Accept(ann(), fingerprint, answer.clone(), reply)).unwrap();
     let signed = world.calls(|reply| Call::Enrol(request.clone(), reply)).unwrap().unwrap();
     let twice = world.calls(|reply| Call::Enrol(request.clone(), reply)).unwrap().unwrap();
     assert_eq!(signed, twice, "asking twice is asking once");
@@ -369,7 +381,7 @@ fn who_is_enrolled_is_said_by_somebody() {
     assert_eq!(world.calls(|reply| Call::Enrol(guessed, reply)).unwrap_err().kind, Kind::Denied);
     assert_eq!(world.calls(|reply| Call::Enrol(vec![1; 500], reply)).unwrap_err().kind, Kind::Untrusted);
     assert_eq!(
-        world.calls(|reply| Call::Mint(answer, reply)).unwrap_err().kind,
+        world.calls(|reply| Call::Mint(ann(), answer, reply)).unwrap_err().kind,
         Kind::Refused,
         "the name is taken"
     );

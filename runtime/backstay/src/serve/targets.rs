@@ -20,7 +20,7 @@ mod stories;
 mod told;
 mod watching;
 #[cfg(test)]
-mod world;
+pub(super) mod world;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

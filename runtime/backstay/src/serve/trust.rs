@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use backstay_api::{ApiError, Kind, Revoked, TrustView};
 use backstay_link::Outgoing;
 use backstay_memory::Trusted;
-use backstay_model::{Channel, CohortId, Digest, Direction, Steer, causes};
+use backstay_model::{Channel, CohortId, Digest, Direction, Name, Steer, causes};
 use backstay_trust::{
     Audience, Domain, KeyId, Keyring, Listener, OrderKind, Refusal, Statement, VerifiedOrder,
     VerifiedRevocation,
@@ -93,7 +93,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
 
     /// Takes a link, a revocation or a seconded order; each durable before anybody hears of it. Taken twice it is taken
     /// once.
-    pub(super) fn heed(&mut self, now: Now, bytes: &[u8]) -> Result<TrustView, ApiError> {
+    pub(super) fn heed(&mut self, now: Now, who: Name, bytes: &[u8]) -> Result<TrustView, ApiError> {
         let statement = Statement::read(bytes).map_err(|why| untrusted("it can't be published", &why))?;
         let taken = match statement.domain() {
             Domain::Keyring => self.trust.trusted.follow(bytes),
@@ -101,7 +101,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 announceable(&statement)?;
                 self.trust.trusted.revoke(bytes.to_vec())
             }
-            Domain::SteerProduct => return self.take_second(now, &statement, bytes),
+            Domain::SteerProduct => return self.take_second(now, who, &statement, bytes),
             other @ (Domain::PluginRelease
             | Domain::Grant
             | Domain::ProductRelease
@@ -130,7 +130,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
         })?;
         if changed {
             self.follow(now);
-            self.by_hand(now, format!("published {} {}", statement.domain(), statement.digest().short()))?;
+            self.by_hand(
+                now,
+                who,
+                format!("published {} {}", statement.domain(), statement.digest().short()),
+            )?;
         }
         Ok(self.trust_view())
     }
@@ -138,14 +142,14 @@ impl<D: Diary, P: Ask> Server<D, P> {
     /// Everything here goes by the newest keyring and revocation from now on.
     fn follow(&mut self, now: Now) {
         let keyring = self.trust.trusted.keyring();
-        self.director.trust(keyring.clone());
-        // What another director announced doesn't count any more.
-        self.trust.heard = 0;
-        let mut events = vec![self.trust.trusted.told()];
         if self.director.keyring().directors() != keyring.directors() {
             // What somebody with a key that is gone has put over our words is no word of ours any more.
             self.post.repair(now.mono);
         }
+        self.director.trust(keyring.clone());
+        // What another director announced doesn't count any more.
+        self.trust.heard = 0;
+        let mut events = vec![self.trust.trusted.told()];
         events.extend(self.judge.heed(&keyring));
         events.extend(self.targets.heed(&keyring));
         events.extend(self.catalogue.look_again(&keyring).into_iter().map(degraded));
@@ -164,7 +168,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
     }
 
     /// An order of this server that operators have signed, too.
-    fn take_second(&mut self, now: Now, statement: &Statement, bytes: &[u8]) -> Result<TrustView, ApiError> {
+    fn take_second(
+        &mut self,
+        now: Now,
+        who: Name,
+        statement: &Statement,
+        bytes: &[u8],
+    ) -> Result<TrustView, ApiError> {
         let Audience::Cohort(_, cohort) = statement.audience().clone() else {
             return Err(ApiError::new(Kind::Untrusted, "an order for a cohort names none"));
         };
@@ -187,6 +197,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
         self.post.steer(&Lane::new(&cohort, Channel::Product));
         self.by_hand(
             now,
+            who,
             format!("published a seconded order to {cohort}, generation {}", steer.generation.0),
         )?;
         Ok(self.trust_view())

@@ -162,6 +162,11 @@ pub(super) fn key(seed: u8) -> SecretKey {
     SecretKey::from_random(&[seed; 32])
 }
 
+/// Who calls, where it doesn't matter who.
+pub(super) fn ann() -> Name {
+    Name::parse("ann").unwrap()
+}
+
 pub(super) fn fleet() -> FleetId {
     FleetId::parse("pumps").unwrap()
 }
@@ -184,6 +189,14 @@ pub(super) fn release(version: &str) -> Release {
         length: version.len() as u64,
         security_epoch: 0,
     }
+}
+
+/// What the release keys say of a release.
+pub(super) fn statement(version: &str) -> Vec<u8> {
+    let home = WayHome(if version == OLD { vec![] } else { vec![digest(OLD)] });
+    let (hardware, schemas) = (vec![Hardware::parse("pump").unwrap()], SchemaRange { from: 1, to: 1 });
+    let product = ProductRelease { release: release(version), hardware, schemas, home };
+    product.sign(&key(2), fleet(), Stamp { sequence: 1, issued: UnixMs(1), expires: None }).unwrap()
 }
 
 pub(super) fn cohort(name: &str) -> CohortId {
@@ -391,7 +404,7 @@ impl World {
     pub(super) fn enrols(&mut self, name: &str, into: &str) -> Enrolment {
         let id = DeviceId::parse(name).unwrap();
         let answer = EnrolAnswer { device: id.clone(), cohort: cohort(into), labels: vec![] };
-        let minted = self.calls(|reply| Call::Mint(answer, reply)).unwrap();
+        let minted = self.calls(|reply| Call::Mint(ann(), answer, reply)).unwrap();
         let key = SecretKey::from_random(digest(name).0.first_chunk().unwrap());
         let token = EnrolToken::parse(&minted.token).unwrap();
         let hardware = Hardware::parse("pump").unwrap();
@@ -405,15 +418,9 @@ impl World {
 
     /// Publishes a release with its artifact.
     pub(super) fn publishes(&mut self, version: &str) {
-        let artifact = release(version);
         let shelf = Shelf::open(self.state().join("artifacts")).unwrap();
-        shelf.put(&artifact.digest, version.as_bytes()).unwrap();
-        let home = WayHome(if version == OLD { vec![] } else { vec![digest(OLD)] });
-        let (hardware, schemas) = (vec![Hardware::parse("pump").unwrap()], SchemaRange { from: 1, to: 1 });
-        let product = ProductRelease { release: artifact, hardware, schemas, home };
-        let stamp = Stamp { sequence: 1, issued: UnixMs(1), expires: None };
-        let statement = product.sign(&key(2), fleet(), stamp).unwrap();
-        self.calls(|reply| Call::Publish(statement, reply)).unwrap();
+        shelf.put(&digest(version), version.as_bytes()).unwrap();
+        self.calls(|reply| Call::Publish(ann(), statement(version), reply)).unwrap();
     }
 
     /// Starts a rollout.
@@ -437,7 +444,7 @@ impl World {
             labels: None,
             plan: Default::default(),
         };
-        self.calls(|reply| Call::Start(request, reply))
+        self.calls(|reply| Call::Start(ann(), request, reply))
     }
 
     /// A device says where it stands. The broker keeps it.

@@ -1,6 +1,6 @@
 //! From a window to a question, and from an answer to what follows. Not here: the rails (`rails`).
 
-use alloc::string::ToString;
+use alloc::{format, string::ToString};
 
 use backstay_model::{
     Action, Decision, Digest, Event, Facts, How, IncidentEnd, Mono, Name, Objective, Permille, Rail, Reason,
@@ -25,29 +25,29 @@ const COMPARED_WINDOWS: usize = 3;
 
 impl Target {
     /// A pipeline says what is out.
-    pub(super) fn is_told_out(&mut self, now: Mono, out: Out, desk: &mut Desk<'_>) {
+    pub(super) fn is_told_out(&mut self, now: Mono, who: &Name, out: Out, desk: &mut Desk<'_>) {
         let what = |out: &Out| (out.release.digest, out.stage);
         let is_news = self.state.out.as_ref().map(what) != Some(what(&out));
-        self.deployed(now, out, desk);
+        self.deployed(now, Some(who), out, desk);
         // A look that is under way may have seen what was out before.
         if is_news {
             self.looks(desk);
         }
     }
 
-    /// Somebody says what is out.
-    fn deployed(&mut self, now: Mono, mut out: Out, desk: &mut Desk<'_>) {
+    /// Somebody says what is out, or, without a name, it was seen.
+    fn deployed(&mut self, now: Mono, who: Option<&Name>, mut out: Out, desk: &mut Desk<'_>) {
         let before = self.state.out.as_ref();
         if before
             .is_some_and(|before| before.release.digest == out.release.digest && before.stage == out.stage)
         {
             // Told twice is told once. Only what nobody had said, which schemas it can live with, is news.
-            return self.learns_schema(&out, desk);
+            return self.learns_schema(who, &out, desk);
         }
-        let (release, stage, build) = (out.release.clone(), out.stage, out.build.clone());
+        let release = out.release.clone();
         let goes_on = before.is_some_and(|before| before.release.digest == release.digest);
         out.confirmed = self.state.good.iter().any(|good| good.release.digest == release.digest);
-        self.note(TargetStep::Deployed { release: release.clone(), stage, build }, desk);
+        self.tells_out(who, &out, desk);
         // What waited to be done was about the release before.
         if !goes_on && matches!(self.state.work, Work::Waiting { .. }) {
             self.state.work = Work::Idle;
@@ -82,13 +82,14 @@ impl Target {
         let build = same.and_then(|out| out.build.clone());
         self.deployed(
             now,
+            None,
             Out { release, stage, build, schema, since: now, good: 0, confirmed: false },
             desk,
         );
     }
 
     /// Which schemas what is out can live with is told, or told in another way.
-    fn learns_schema(&mut self, told: &Out, desk: &mut Desk<'_>) {
+    fn learns_schema(&mut self, who: Option<&Name>, told: &Out, desk: &mut Desk<'_>) {
         let digest = told.release.digest;
         let Some(out) = self.state.out.as_mut().filter(|_| told.schema.is_some()) else { return };
         if out.schema == told.schema {
@@ -98,7 +99,16 @@ impl Target {
         for good in self.state.good.iter_mut().filter(|good| good.release.digest == digest) {
             good.schema = told.schema;
         }
-        let (release, stage, build) = (told.release.clone(), told.stage, told.build.clone());
+        self.tells_out(who, told, desk);
+    }
+
+    /// What is out, and before it who said so. That is a record of its own, so that whoever knows one without a name reads both.
+    fn tells_out(&self, who: Option<&Name>, out: &Out, desk: &mut Desk<'_>) {
+        let (release, stage, build) = (out.release.clone(), out.stage, out.build.clone());
+        if let Some(who) = who {
+            let what = Reason::new(format!("said that {release} is out to {} permille", stage.get())).0;
+            self.note(TargetStep::Override { who: who.clone(), what }, desk);
+        }
         self.note(TargetStep::Deployed { release, stage, build }, desk);
     }
 

@@ -185,7 +185,10 @@ impl World {
         schema: Option<SchemaRange>,
     ) {
         let stage = Permille::new(permille).unwrap();
-        self.step(id, TargetInput::Deployed { release: release(version), stage, build: None, schema });
+        self.step(
+            id,
+            TargetInput::Deployed { who: name("ci"), release: release(version), stage, build: None, schema },
+        );
     }
 
     /// Time passes; windows close one after the other.

@@ -93,7 +93,8 @@ impl Server {
     pub(super) fn is_told(&mut self, product: &Product, (release, stage): (usize, u16)) {
         let stage = Permille::new(stage).expect("at most 1000");
         let release = release_of(product, release);
-        self.step(TargetInput::Deployed { release, stage, build: None, schema: None });
+        let who = Name::parse("ci").expect("it is a name");
+        self.step(TargetInput::Deployed { who, release, stage, build: None, schema: None });
     }
 
     /// An executor looked, and saw what is out.

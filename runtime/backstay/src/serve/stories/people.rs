@@ -7,7 +7,7 @@ use backstay_api::{
 use backstay_model::{Channel, Digest, Direction, Event, Health, Standing};
 
 use super::fleet_of_three;
-use crate::serve::world::{NEW, OLD, World, cohort, digest, release};
+use crate::serve::world::{NEW, OLD, World, ann, cohort, digest, release};
 
 const NEXT: &str = "3.0.0";
 
@@ -17,7 +17,7 @@ fn reason(text: &str) -> Because {
 
 fn rolls_back(world: &mut World) {
     world
-        .calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Rollback, reply))
+        .calls(|reply| Call::Operate(ann(), cohort("canary"), Channel::Product, Operation::Rollback, reply))
         .unwrap();
 }
 
@@ -79,7 +79,9 @@ fn a_quarantine_and_a_breaker_are_lifted_with_a_reason() {
     let mut world = fleet_of_three();
     world.pushes("canary", NEW).unwrap();
     rolls_back(&mut world);
-    world.calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Thaw, reply)).unwrap();
+    world
+        .calls(|reply| Call::Operate(ann(), cohort("canary"), Channel::Product, Operation::Thaw, reply))
+        .unwrap();
     let kept = world.calls(Call::Quarantine).unwrap();
     assert_eq!((kept.len(), kept[0].digest, kept[0].kind), (1, digest(NEW), Quarantined::Release));
     assert_eq!((&kept[0].cohort, &kept[0].release), (&Some(cohort("canary")), &Some(release(NEW))));
@@ -89,7 +91,7 @@ fn a_quarantine_and_a_breaker_are_lifted_with_a_reason() {
 
     let close = |world: &mut World, name: &str| {
         world.calls(|reply| {
-            Call::CloseBreaker(cohort(name), Channel::Product, reason("the cause is found"), reply)
+            Call::CloseBreaker(ann(), cohort(name), Channel::Product, reason("the cause is found"), reply)
         })
     };
     assert!(close(&mut world, "canary").unwrap().changed);
@@ -99,7 +101,7 @@ fn a_quarantine_and_a_breaker_are_lifted_with_a_reason() {
 
     let lift = |world: &mut World, what: Digest, of: Option<&str>| {
         let request = LiftRequest { reason: reason("tested again"), cohort: of.map(cohort) };
-        world.calls(|reply| Call::Lift(what, request, reply))
+        world.calls(|reply| Call::Lift(ann(), what, request, reply))
     };
     assert!(lift(&mut world, digest(OLD), None).unwrap().lifted.is_empty(), "it is not quarantined");
     assert_eq!(lift(&mut world, digest(NEW), Some("field")).unwrap_err().kind, Kind::NotFound);
@@ -174,7 +176,7 @@ fn a_candidate_that_was_sent_back_is_seen_and_lifted() {
 
 fn lift(world: &mut World, what: Digest) -> Vec<QuarantineView> {
     let request = LiftRequest { reason: reason("tested again"), cohort: None };
-    world.calls(|reply| Call::Lift(what, request, reply)).unwrap().lifted
+    world.calls(|reply| Call::Lift(ann(), what, request, reply)).unwrap().lifted
 }
 
 /// Reports come when something changes; how a device does meanwhile, its beats say. Nothing is decided on them.

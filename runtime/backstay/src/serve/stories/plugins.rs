@@ -11,13 +11,13 @@ use backstay_trust::{
 };
 use backstay_wire::{Leaf, decode};
 
-use super::super::world::{NEW, World, cohort, fleet, key, keyring};
+use super::super::world::{NEW, World, ann, cohort, fleet, key, keyring};
 use super::{fleet_of_three, reached};
 
 const PLUGIN: &str = "acme/policy-pump";
 
 /// The bundle of a version, granted under this sequence.
-fn bundle(version: &str, sequence: u64) -> Vec<u8> {
+pub(super) fn bundle(version: &str, sequence: u64) -> Vec<u8> {
     let (code, stamp) = (version.as_bytes(), Stamp { sequence, issued: UnixMs(1), expires: None });
     let digest = Bundle::digest(code);
     let release = PluginRelease {
@@ -62,7 +62,7 @@ impl World {
 
     fn publishes_plugin(&mut self, bytes: &[u8]) -> Result<PluginView, ApiError> {
         let digest = self.uploads(bytes);
-        self.calls(|reply| Call::PublishPlugin(digest, reply))
+        self.calls(|reply| Call::PublishPlugin(ann(), digest, reply))
     }
 
     fn pushes_plugin(&mut self, version: &str) -> Result<Started, ApiError> {
@@ -75,7 +75,7 @@ impl World {
             labels: None,
             plan: Default::default(),
         };
-        self.calls(|reply| Call::Start(request, reply))
+        self.calls(|reply| Call::Start(ann(), request, reply))
     }
 
     fn plugin_steer(&self) -> Option<Steer> {
@@ -188,7 +188,9 @@ fn a_plugin_that_fails_turns_its_own_channel_only() {
     let out = world.calls(Call::Quarantine).unwrap();
     assert_eq!((out.len(), out[0].release.clone()), (1, Some(release("1.1", 1))));
     assert_eq!(world.pushes_plugin("1.1").unwrap_err().kind, Kind::Refused);
-    world.calls(|reply| Call::Operate(cohort("canary"), Channel::Plugins, Operation::Thaw, reply)).unwrap();
+    world
+        .calls(|reply| Call::Operate(ann(), cohort("canary"), Channel::Plugins, Operation::Thaw, reply))
+        .unwrap();
     assert!(!world.plugin_view().frozen);
 }
 
@@ -229,7 +231,7 @@ fn only_a_granted_bundle_is_published_and_the_newest_grant_counts() {
     forged[at] ^= 1;
     let error = world.publishes_plugin(&forged).unwrap_err();
     assert_eq!(error.kind, Kind::Untrusted, "{error:?}");
-    let absent = world.calls(|reply| Call::PublishPlugin(Digest([9; 32]), reply)).unwrap_err();
+    let absent = world.calls(|reply| Call::PublishPlugin(ann(), Digest([9; 32]), reply)).unwrap_err();
     assert_eq!(absent.kind, Kind::NotFound);
     assert_eq!(world.pushes_plugin("7.7").unwrap_err().kind, Kind::NotFound);
 }

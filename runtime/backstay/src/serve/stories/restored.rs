@@ -6,7 +6,7 @@ use backstay_trust::{Audience, OrderKind, Stamp, sign_order};
 use backstay_wire::{Leaf, encode};
 
 use super::{fleet_of_three, reached};
-use crate::serve::world::{NEW, OLD, World, cohort, fleet, key, topic};
+use crate::serve::world::{NEW, OLD, World, ann, cohort, fleet, key, topic};
 
 const PLACE: &str = "backstay/1/pumps/steer/canary/product";
 
@@ -28,7 +28,7 @@ fn forward_and_a_copy() -> (World, tempfile::TempDir) {
 fn home_is_not_covered_by_a_server_that_forgot_it() {
     let (mut world, copy) = forward_and_a_copy();
     world
-        .calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Rollback, reply))
+        .calls(|reply| Call::Operate(ann(), cohort("canary"), Channel::Product, Operation::Rollback, reply))
         .unwrap();
     for name in ["pump-1", "pump-2", "pump-3"] {
         world.reports(name, OLD, OLD, Standing::Settled);

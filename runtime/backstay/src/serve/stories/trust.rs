@@ -9,7 +9,7 @@ use backstay_trust::{
 use backstay_wire::{TrustFloor, decode, encode};
 
 use super::fleet_of_three;
-use crate::serve::world::{NEW, World, cohort, digest, fleet, key, keyring};
+use crate::serve::world::{NEW, World, ann, cohort, digest, fleet, key, keyring};
 
 const PLACE: &str = "backstay/1/pumps/trust";
 
@@ -23,7 +23,7 @@ fn announced(world: &World, by: &Keyring) -> TrustFloor {
 }
 
 /// The keyring after `last` with another director, and the link to it.
-fn next(last: &Keyring, director: u8) -> (Keyring, Vec<u8>) {
+pub(super) fn next(last: &Keyring, director: u8) -> (Keyring, Vec<u8>) {
     let parts = last.parts().clone();
     let (number, before) = (parts.number + 1, Some(*last.digest()));
     let director = Role { keys: vec![key(3).public(), key(director).public()], ..parts.director.clone() };
@@ -42,7 +42,7 @@ fn revocation(of: Revocation, by: &SecretKey, sequence: u64) -> Vec<u8> {
 }
 
 fn publishes(world: &mut World, statement: &[u8]) -> Result<TrustView, Kind> {
-    world.calls(|reply| Call::Heed(statement.to_vec(), reply)).map_err(|error| {
+    world.calls(|reply| Call::Heed(ann(), statement.to_vec(), reply)).map_err(|error| {
         assert!(error.help.is_some(), "{error:?}");
         error.kind
     })
@@ -194,7 +194,7 @@ fn an_order_that_operators_have_signed_is_the_one_that_is_said() {
     world.pushes("canary", NEW).unwrap();
     world.reports("pump-1", NEW, NEW, Standing::Settled);
     world
-        .calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Rollback, reply))
+        .calls(|reply| Call::Operate(ann(), cohort("canary"), Channel::Product, Operation::Rollback, reply))
         .unwrap();
     assert!(!world.order("canary").unwrap().is_seconded());
     let alone = asks(&mut world).unwrap();
@@ -220,7 +220,9 @@ fn an_order_that_operators_have_signed_is_the_one_that_is_said() {
     assert_eq!(world.order("canary").unwrap(), order);
 
     // The server says something else: their word was for what it said then.
-    world.calls(|reply| Call::Operate(cohort("canary"), Channel::Product, Operation::Thaw, reply)).unwrap();
+    world
+        .calls(|reply| Call::Operate(ann(), cohort("canary"), Channel::Product, Operation::Thaw, reply))
+        .unwrap();
     assert!(!world.order("canary").unwrap().is_seconded());
     assert_eq!(publishes(&mut world, &with(&key(1), &alone)).unwrap_err(), Kind::Refused);
     world.publishes("3.0.0");

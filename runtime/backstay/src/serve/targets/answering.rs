@@ -22,8 +22,8 @@ impl<D: Diary, P: Ask> Server<D, P> {
         match call {
             TargetCall::All(reply) => drop(reply.send(Ok(self.target_views(now)))),
             TargetCall::One(id, reply) => drop(reply.send(self.target_view(now, &id))),
-            TargetCall::Deployed(_, id, deployment, reply) => {
-                drop(reply.send(self.deployed(now, &id, deployment)));
+            TargetCall::Deployed(who, id, deployment, reply) => {
+                drop(reply.send(self.deployed(now, who, &id, deployment)));
             }
             TargetCall::Measured(id, body, reply) => drop(reply.send(self.measured(now, &id, &body))),
             TargetCall::Verdict(id, request, reply) => drop(reply.send(self.verdict(now, &id, request))),
@@ -41,7 +41,13 @@ impl<D: Diary, P: Ask> Server<D, P> {
         }
     }
 
-    fn deployed(&mut self, now: Now, id: &TargetId, deployment: Deployment) -> Result<TargetView, ApiError> {
+    fn deployed(
+        &mut self,
+        now: Now,
+        who: Name,
+        id: &TargetId,
+        deployment: Deployment,
+    ) -> Result<TargetView, ApiError> {
         self.is_watched(id)?;
         let Deployment { version, digest, stage, build, schema } = deployment;
         // Where its executor has seen it, what it is besides its version is known.
@@ -49,7 +55,7 @@ impl<D: Diary, P: Ask> Server<D, P> {
             Some(_) => release(&version, digest),
             None => self.known_as(id, &version, None),
         };
-        self.give(now, id, TargetInput::Deployed { release, stage, build, schema });
+        self.give(now, id, TargetInput::Deployed { who, release, stage, build, schema });
         self.kept()?;
         self.target_view(now, id)
     }

@@ -184,8 +184,8 @@ impl Ask for Scripted {
 }
 
 /// A server with one target, which the story acts on.
-pub(super) struct Shop {
-    pub(super) world: World,
+pub(in super::super) struct Shop {
+    pub(in super::super) world: World,
     pub(super) says: Rc<RefCell<Action>>,
     /// What the policy was shown last.
     pub(super) shown: Rc<RefCell<Option<Facts>>>,
@@ -214,7 +214,7 @@ pub(super) fn because(text: &str) -> OperateRequest {
 }
 
 impl Shop {
-    pub(super) fn opens() -> Self {
+    pub(in super::super) fn opens() -> Self {
         Self::new(false)
     }
 
@@ -290,7 +290,7 @@ impl Shop {
     }
 
     /// Takes what is to be begun.
-    pub(super) fn takes(&mut self) {
+    pub(in super::super) fn takes(&mut self) {
         let todo = self.world.does(|server, _| server.todo());
         for todo in todo {
             match todo {
@@ -311,7 +311,7 @@ impl Shop {
         true
     }
 
-    pub(super) fn does_all(&mut self) {
+    pub(in super::super) fn does_all(&mut self) {
         while self.does_one() {}
     }
 
@@ -361,7 +361,7 @@ impl Shop {
     }
 
     /// A release that is good, and one after it that is out to a tenth.
-    pub(super) fn has_a_canary(&mut self) {
+    pub(in super::super) fn has_a_canary(&mut self) {
         self.deploys("1.0", 1000);
         self.windows(2);
         assert!(self.view().out.is_some_and(|out| out.confirmed));
