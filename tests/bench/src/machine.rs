@@ -66,6 +66,16 @@ pub fn processor_seconds(process: u32) -> Result<f64, Failure> {
     Ok(nanos as f64 / 1e9)
 }
 
+/// How often a process of one thread has waited for something.
+///
+/// # Errors
+/// If it has ended, or the kernel doesn't tell.
+pub fn times_asleep(process: u32) -> Result<u64, Failure> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    Ok(line.ok_or("the kernel does not tell how often a process waited")?.trim().parse()?)
+}
+
 /// What is compared, with the version of each.
 #[derive(Clone, Debug, Default)]
 pub struct Versions(Vec<(String, String)>);

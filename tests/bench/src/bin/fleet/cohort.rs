@@ -5,14 +5,14 @@
 use std::{
     fs,
     net::Ipv4Addr,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
 use backstay_model::{Channel, CohortId, Millis};
 use backstay_test_bench::{
     Director, Failure, Publisher, Rank, fleet, join_client, join_socket, percentile, processor_seconds, rest,
-    rumqttc, socket,
+    rumqttc, socket, times_asleep,
 };
 use backstay_wire::Topic;
 use tokio::{task::JoinSet, time::sleep};
@@ -69,8 +69,8 @@ pub struct Rounds {
     pub half: Vec<f64>,
     /// And until 99 % of them did.
     pub most: Vec<f64>,
-    /// Microseconds of processor time for each session, here and in the broker.
-    pub taken: [Vec<f64>; 2],
+    /// For each session: microseconds of processor time here and in the broker, and how often the broker fell asleep.
+    pub taken: [Vec<f64>; 3],
     /// KiB that a session takes here.
     pub kib: Vec<f64>,
 }
@@ -159,7 +159,7 @@ impl Cohort {
         rounds: &mut Rounds,
     ) -> Result<Publisher, Failure> {
         let payload = self.expect(shared)?;
-        self.watch.goes_on.send_replace(false);
+        self.watch.timed.store(true, Ordering::Relaxed);
         rest().await;
         let before = taken(shared.broker)?;
         let begun = Instant::now();
@@ -171,19 +171,25 @@ impl Cohort {
         loop {
             sleep(QUIET).await;
             let now = taken(shared.broker)?;
-            if now[1] - after[1] < QUIET.as_secs_f64() / 100.0 {
+            if now[1] - after[1] < QUIET.as_micros() as f64 / 100.0 {
                 break;
             }
             after = now;
         }
         for ((times, after), before) in rounds.taken.iter_mut().zip(after).zip(before) {
-            times.push((after - before) * 1e6 / self.sessions as f64);
+            times.push((after - before) / self.sessions as f64);
         }
         let spans: Vec<_> = times.iter().map(|time| time.duration_since(begun).as_secs_f64()).collect();
         for (of, rank) in [(&mut rounds.half, 500), (&mut rounds.most, 990), (&mut rounds.last, 1000)] {
             of.push(percentile(&spans, Rank(rank)));
         }
-        self.watch.goes_on.send_replace(true);
+        self.watch.timed.store(false, Ordering::Relaxed);
+        if self.kind != Kind::Link {
+            return Ok(publisher);
+        }
+        // What a device does with the bytes: with the next ones, which nobody times.
+        let payload = self.expect(shared)?;
+        let publisher = publisher.keep_beside(self.topic.clone(), payload).await??;
         self.all_steered().await?;
         Ok(publisher)
     }
@@ -229,7 +235,8 @@ impl Cohort {
     }
 }
 
-/// Seconds of processor time so far, here and in the broker.
-fn taken(broker: u32) -> Result<[f64; 2], Failure> {
-    Ok([processor_seconds(std::process::id())?, processor_seconds(broker)?])
+/// Microseconds of processor time so far, here and in the broker, and how often the broker fell asleep.
+fn taken(broker: u32) -> Result<[f64; 3], Failure> {
+    let micros = |process| Ok::<_, Failure>(processor_seconds(process)? * 1e6);
+    Ok([micros(std::process::id())?, micros(broker)?, times_asleep(broker)? as f64])
 }

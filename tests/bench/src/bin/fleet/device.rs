@@ -7,24 +7,23 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
 
 use backstay_config::{Broker, Span};
-use backstay_core::{Device as Core, Effect, Identity, Input};
+use backstay_core::{Device as Core, Effect, Heights, Identity, Input};
 use backstay_link::Happening;
 use backstay_model::{BootId, CohortId, DeviceId, Event, Mono, SlotStatus};
 use backstay_test_bench::{Arrival, Failure, micros};
 use backstay_test_stories::{release, settings};
 use backstay_trust::{Enrolment, Keyring, SecretKey};
-use tokio::sync::watch;
 
 use crate::uplink::{Came, Uplink};
 
 /// What is known of all devices of a cohort.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Watch {
     /// Who has the bytes.
     pub arrival: Arrival,
@@ -32,29 +31,15 @@ pub struct Watch {
     pub steered: Arrival,
     /// Tries to connect, those that got there and those that did not.
     pub tries: AtomicUsize,
-    /// Whether a device goes on with the bytes that it has. While it is timed how they come, it doesn't: what a device does
-    /// with them takes its own processor, and here there is one for all.
-    pub goes_on: watch::Sender<bool>,
+    /// Whether it is timed how bytes come. A device does nothing with them then: that would take its own processor, and here
+    /// there is one for all.
+    pub timed: AtomicBool,
     /// In microseconds, one of each device and message.
     pub verify: Mutex<Vec<f64>>,
     /// The same.
     pub decide: Mutex<Vec<f64>>,
     /// What should not have happened.
     pub wrong: Mutex<Option<String>>,
-}
-
-impl Default for Watch {
-    fn default() -> Self {
-        Self {
-            arrival: Arrival::default(),
-            steered: Arrival::default(),
-            tries: AtomicUsize::new(0),
-            goes_on: watch::Sender::new(true),
-            verify: Mutex::default(),
-            decide: Mutex::default(),
-            wrong: Mutex::default(),
-        }
-    }
 }
 
 impl Watch {
@@ -98,20 +83,20 @@ impl Device {
         let core = core(device, cohort, number);
         // Of a device's own, as its system's randomness would give it; and the same in each run.
         let seed = (u64::from(number) << 20, 1);
-        let uplink = Uplink::start(&broker, key, keyring.clone(), enrolment, Mono(0), None, seed)
+        let heights = Heights::default();
+        let uplink = Uplink::start(&broker, key, keyring.clone(), enrolment, Mono(0), heights, seed)
             .map_err(|why| why.to_string())?;
         Ok(Self { uplink, core, began: Instant::now(), watch: Arc::clone(watch) })
     }
 
     /// Listens until it is dropped.
     pub async fn run(mut self) {
-        let mut goes_on = self.watch.goes_on.subscribe();
         while let Some(happening) = self.uplink.next().await {
             match happening {
                 Happening::Message(message) => {
                     self.watch.arrival.came(&message.payload);
-                    if goes_on.wait_for(|yes| *yes).await.is_err() {
-                        return;
+                    if self.watch.timed.load(Ordering::Relaxed) {
+                        continue;
                     }
                     let payload = message.payload.clone();
                     if self.hear(Happening::Message(message)) {

@@ -159,6 +159,7 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
             Column { key: "of_bare_sockets", title: "of bare sockets" },
             Column { key: "cpu_here_us", title: "CPU here, us" },
             Column { key: "cpu_broker_us", title: "broker, us" },
+            Column { key: "broker_sleeps", title: "it sleeps" },
             Column { key: "session_kib", title: "KiB each" },
             Column { key: "tries", title: "tries" },
             Column { key: "of_window", title: "of window" },
@@ -179,6 +180,7 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
                 reach.map_or(Cell::None, |reach| Cell::Rounds(reach, 2)),
                 Cell::Figure(median(&rounds.taken[0]), 1),
                 Cell::Figure(median(&rounds.taken[1]), 1),
+                Cell::Figure(median(&rounds.taken[2]), 2),
                 Cell::Figure(median(&rounds.kib), 1),
             ],
         );
@@ -205,6 +207,7 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
                 Cell::None,
                 Cell::Figure(storm.taken[0], 1),
                 Cell::Figure(storm.taken[1], 1),
+                Cell::None,
                 Cell::None,
                 Cell::Figure(storm.tries, 3),
                 Cell::Figure(storm.last / storm.window, 3),
