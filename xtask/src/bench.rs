@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: the measurements of tests/bench, and the judges' of tests/judge.
+//! `cargo xtask bench`: the measurements of tests/bench, the judges' of tests/judge, and the counts of tests/instructions.
 //!
 //! Here: finding, building and starting them. Not here: what they measure and against which budget; each is a program of
 //! tests/bench that says so itself, and that runs its peer in the same run.
@@ -44,6 +44,9 @@ const KUBERNETES: &str = "k8s";
 const KUBERNETES_PACKAGE: &str = "backstay-test-k8s";
 const KUBERNETES_PROGRAM: &str = "rollback";
 const JUDGE_PACKAGE: &str = "backstay-test-judge";
+/// The one that counts instead of timing. A package of its own: what stands beside code changes what is made of it.
+const INSTRUCTIONS: &str = "instructions";
+const INSTRUCTIONS_PACKAGE: &str = "backstay-test-instructions";
 
 /// The workspace of [`PLUGINS`], from the root.
 const PEERS: &str = "tests/bench/peers/Cargo.toml";
@@ -75,7 +78,7 @@ impl Request {
 pub(crate) fn run(workspace: &Workspace, request: &Request) -> Result<(), Trouble> {
     let Request { names, arguments } = request;
     let mut known = workspace.package(PACKAGE).map_or_else(Vec::new, |package| package.programs.clone());
-    known.extend([PLUGINS.into(), JUDGE.into(), KUBERNETES.into()]);
+    known.extend([PLUGINS.into(), JUDGE.into(), KUBERNETES.into(), INSTRUCTIONS.into()]);
     known.sort();
     let list = known.join(", ");
     if names.is_empty() {
@@ -140,6 +143,11 @@ fn measure(workspace: &Workspace, name: &str, arguments: &[OsString]) -> Result<
         }
         JUDGE => {
             command.args(["run", "--profile", PROFILE, "-p", JUDGE_PACKAGE, "--bin", name]);
+        }
+        INSTRUCTIONS => {
+            // Where it can't be had, nothing is counted, and that is said.
+            let _ = setup::ensure(Need::Valgrind);
+            command.args(["run", "--profile", PROFILE, "-p", INSTRUCTIONS_PACKAGE, "--bin", name]);
         }
         _ => {
             command.args(["run", "--profile", PROFILE, "-p", PACKAGE, "--bin", name]);

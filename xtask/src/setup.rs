@@ -90,6 +90,8 @@ pub(crate) enum Need {
     Mutants,
     /// The engine that fuzzes is C++.
     CompilerOfCpp,
+    /// Counts instructions.
+    Valgrind,
 }
 
 impl Need {
@@ -109,6 +111,7 @@ impl Need {
     fn rare() -> Vec<Need> {
         let alone = [
             Need::CompilerOfCpp,
+            Need::Valgrind,
             Need::Mender,
             Need::BitBake,
             Need::Kconfig,
@@ -198,6 +201,7 @@ impl Need {
             Need::SupplyChain => "cargo-deny",
             Need::Mutants => "cargo-mutants",
             Need::CompilerOfCpp => "c++",
+            Need::Valgrind => "valgrind",
             Need::PluginsInC => "ziglang",
             Need::PluginsInPython => "componentize-py",
             Need::PluginsInJs => "componentize-qjs",
@@ -231,6 +235,7 @@ impl Need {
             Need::SupplyChain => "cargo xtask check --supply-chain",
             Need::Mutants => "cargo xtask mutants",
             Need::CompilerOfCpp => "cargo xtask fuzz",
+            Need::Valgrind => "cargo xtask bench instructions",
             Need::PluginsInC | Need::PluginsInPython | Need::PluginsInJs => "cargo xtask test plugins",
         }
     }
@@ -256,7 +261,7 @@ impl Need {
             Need::ArmCompiler => on_path(self.name()).filter(|compiler| finds_headers(compiler)),
             Need::ArmRunner | Need::Broker | Need::BrokerClients | Need::Mender => on_path(self.name()),
             Need::Metrics | Need::Ssh | Need::LoadBalancer => on_path(self.name()),
-            Need::CompilerOfCpp => on_path(self.name()),
+            Need::CompilerOfCpp | Need::Valgrind => on_path(self.name()),
             Need::Rauc
             | Need::SwUpdate
             | Need::BootEnvironment
@@ -307,6 +312,7 @@ impl Need {
             Need::FileSystem => &["e2fsprogs"],
             Need::Mender => &["mender-client"],
             Need::CompilerOfCpp => &["g++"],
+            Need::Valgrind => &["valgrind"],
         }
     }
 
@@ -332,7 +338,7 @@ impl Need {
                 vec![Attempt::apt(&[], self.debian())]
             }
             Need::Tracer | Need::DeviceServer | Need::FileSystem => vec![Attempt::apt(&[], self.debian())],
-            Need::CompilerOfCpp => vec![Attempt::apt(&[], self.debian())],
+            Need::CompilerOfCpp | Need::Valgrind => vec![Attempt::apt(&[], self.debian())],
             Need::Rauc
             | Need::SwUpdate
             | Need::BootEnvironment

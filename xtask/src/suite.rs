@@ -41,7 +41,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("wire", &["tests/wire"]),
     ("sim", &["tests/sim"]),
     ("models", &["tests/model"]),
-    ("bench", &["tests/bench", "tests/judge"]),
+    ("bench", &["tests/bench", "tests/judge", "tests/instructions"]),
     ("faults", &["tests/faults"]),
     ("attacks", &["tests/attacks"]),
     ("fuzz", &["tests/fuzz"]),
