@@ -36,9 +36,19 @@ fn odd_seeds_hold_and_come_to_rest() {
 fn what_was_found_once_is_not_found_again() {
     let slow = Size { beat: Millis::from_secs(1800), probe: Millis::from_secs(600), ..Size::of(1, 0.469) };
     let only = |marks: &[Mark]| Some(marks.to_vec());
+    let cut = [Mark::DiskFull, Mark::FullAndCut, Mark::Reboot, Mark::LongOff, Mark::Rack, Mark::RackFault];
+    let more = [Mark::Hang, Mark::Slow, Mark::Sick, Mark::RunLost, Mark::Reorder, Mark::Duplicate];
+    let full: Vec<Mark> = cut.into_iter().chain(more).collect();
     let kept = [
         // An excluded device that was told to go on said that it is settled.
         Trial { only: only(&[Mark::Told]), ..Trial::of(2_473_751_745, slow) },
+        // Power went on a full disk, and the device knew nothing of what had come since: how its reports were counted, what it
+        // had heard of steering, where what it ran may be left for.
+        Trial { only: only(&full), ..Trial::of(229, Size::of(60, 1.0)) },
+        Trial {
+            only: only(&[Mark::DiskFull, Mark::FullAndCut, Mark::RunLost]),
+            ..Trial::of(36, Size::of(60, 1.0))
+        },
         // The reference took what fails hours after its trial for what fails in it.
         Trial { only: only(&[]), reference: true, ..Trial::of(76, Size::of(24, 0.5)) },
         Trial { reference: true, ..Trial::of(21, Size::of(24, 0.5)) },
