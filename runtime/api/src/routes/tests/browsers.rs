@@ -52,7 +52,7 @@ async fn another_sites_page_is_refused_even_with_the_token() {
         (&[("origin", "https://backstay.example:8440"), ("origin", "https://evil.example")], true),
         (&[("origin", "https://backstay.example:8440"), ("sec-fetch-site", "cross-site")], true),
     ] {
-        for route in all().iter().filter(|route| route.method != axum::http::Method::GET) {
+        for route in all().iter().filter(|route| route.method != Method::GET) {
             let headers = [headers, &[token]].concat();
             let status = ask_as(route.method.as_str(), &filled(route.path), &headers).await.status();
             let told = format!("{} {} {headers:?}: {status}", route.method, route.path);

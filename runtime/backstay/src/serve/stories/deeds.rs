@@ -115,10 +115,8 @@ fn name(event: &Event) -> Option<String> {
     if let Event::Override { who, .. } = event {
         return Some(who.to_string());
     }
-    match target_event(event)?.step {
-        TargetStep::Override { who, .. } => Some(who.to_string()),
-        _ => None,
-    }
+    let TargetStep::Override { who, .. } = target_event(event)?.step else { return None };
+    Some(who.to_string())
 }
 
 /// A new call that changes something has to be made here, too: it is one unless its route says otherwise.
