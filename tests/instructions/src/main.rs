@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn every_path_can_be_walked() {
         for path in PATHS {
-            (path.walk)(3).unwrap_or_else(|why| panic!("{}: {why}", path.name));
+            (path.walk)(path.times).unwrap_or_else(|why| panic!("{}: {why}", path.name));
         }
     }
 
