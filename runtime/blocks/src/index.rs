@@ -46,6 +46,11 @@ pub enum IndexError {
     OtherArtifact,
     /// Its own sum says that it was damaged.
     Damaged,
+    /// More is stored of a block than the block has, and nobody who makes a pack does that.
+    Stored {
+        /// Which.
+        block: u32,
+    },
 }
 
 impl fmt::Display for IndexError {
@@ -58,6 +63,9 @@ impl fmt::Display for IndexError {
             Self::Magic => f.write_str("what came is no index of blocks that is known here"),
             Self::OtherArtifact => f.write_str("the index is about another artifact"),
             Self::Damaged => f.write_str("the index is damaged"),
+            Self::Stored { block } => {
+                write!(f, "the index says that more is stored of block {block} than the block has")
+            }
         }
     }
 }
@@ -102,7 +110,15 @@ impl Index {
         {
             return Err(IndexError::OtherArtifact);
         }
-        Ok(Self { shape, bytes })
+        let index = Self { shape, bytes };
+        let is_larger = |block: &u32| {
+            let place = shape.place(*block);
+            index.stored(*block) as u64 > place.end - place.start
+        };
+        match (0..shape.blocks()).find(is_larger) {
+            Some(block) => Err(IndexError::Stored { block }),
+            None => Ok(index),
+        }
     }
 
     /// How the artifact is divided.
@@ -118,7 +134,7 @@ impl Index {
         key.and_then(|key| key.try_into().ok()).map_or(0, u64::from_le_bytes)
     }
 
-    /// How many bytes are stored of a block, at most 64 KiB.
+    /// How many bytes are stored of a block: at least one, and no more than the block has. None of one that isn't there.
     #[must_use]
     pub fn stored(&self, block: u32) -> usize {
         let at = self.shape.sizes_at() + block as usize * 2;
@@ -243,6 +259,31 @@ mod tests {
         for length in [0, 1000, u64::MAX] {
             let none = Index::read(good.to_vec(), &digest, length).map(|_| ());
             assert_eq!(none, Err(IndexError::NoShape { length }));
+        }
+    }
+
+    /// What is unpacked is never more than the block, and what it is unpacked from is no more either.
+    #[test]
+    fn an_index_that_stores_more_of_a_block_than_it_has_is_none() {
+        let artifact = artifact();
+        let (digest, length) = (digest(&artifact), artifact.len() as u64);
+        let shape = Shape::of(length).unwrap();
+        let (index, file) = made(&artifact);
+        let read = |block: u32, stored: usize| {
+            let mut bytes = file[..shape.index_bytes()].to_vec();
+            let at = shape.sizes_at() + block as usize * 2;
+            bytes[at..at + 2].copy_from_slice(&((stored - 1) as u16).to_le_bytes());
+            let sum = bytes.len() - SUM_BYTES;
+            let seal = Sha256::digest(&bytes[..sum]);
+            bytes[sum..].copy_from_slice(&seal);
+            Index::read(bytes, &digest, length).map(|_| ())
+        };
+        let last = shape.blocks() - 1;
+        for (block, bytes) in [(0, 4096), (60, 4096), (last, 100)] {
+            assert_eq!(read(block, bytes), Ok(()));
+            assert_eq!(read(block, bytes + 1), Err(IndexError::Stored { block }));
+            assert_eq!(read(block, 65_536), Err(IndexError::Stored { block }));
+            assert!(index.stored(block) <= bytes);
         }
     }
 

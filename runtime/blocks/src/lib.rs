@@ -9,7 +9,7 @@
 //! digest    32 bytes  SHA-256 of the artifact
 //! length     8 bytes  of the artifact
 //! keys       8 bytes for each block  the first of its SHA-256; a last block that is short counts as if zeros followed
-//! sizes      2 bytes for each block  of what is stored of it, less one
+//! sizes      2 bytes for each block  of what is stored of it, less one; never more than the block has
 //! sum       32 bytes  SHA-256 of all before: it finds accidents
 //! pack                what is stored of each block, one behind the other: as it is, where it has the block's own size;
 //!                     else deflated (RFC 1951), with the 32 KiB of the artifact before it as what went before

@@ -135,7 +135,7 @@ impl Inner {
         let response = self.ask_range(url, place.clone()).map_err(unreachable)?;
         is_range(&response, &place)?;
         let mut stream = reader(response);
-        let mut stored = vec![0; shape.block_bytes().max(1 << 16)];
+        let mut stored = vec![0; shape.block_bytes()];
         // What went before the next block, and room for some more.
         let mut buffer = vec![0; 2 * HISTORY_BYTES + shape.block_bytes()];
         let begin = shape.place(blocks.start).start;
