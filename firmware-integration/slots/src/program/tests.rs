@@ -105,7 +105,6 @@ fn each_word_reaches_the_program_and_its_answer_comes_back() {
     assert_eq!(world.says("asked").lines().collect::<Vec<_>>(), asked);
 }
 
-/// What the documentation shows to who writes such a program in a shell is believed.
 /// A program of before doesn't know the word; it says so, and that is all.
 #[test]
 fn where_what_runs_lies_is_asked_and_not_every_program_knows() {
@@ -122,6 +121,7 @@ fn where_what_runs_lies_is_asked_and_not_every_program_knows() {
     assert_eq!(error.to_string(), "`running` of the slot program failed: there is no command running");
 }
 
+/// What the documentation shows to who writes such a program in a shell is believed.
 #[test]
 fn the_shell_of_the_documentation_speaks_the_words() {
     let page = include_str!("../../../../docs/firmware.md");
