@@ -10,6 +10,7 @@ use backstay_api::{
     MintedToken, PendingView, PluginView, QuarantineView, Quarantined, ReleaseView, Shelf, SignedVerdict,
     Started, TargetCall, Tokens, Told, TrustView, VerdictRequest, routes,
 };
+use backstay_blocks::{Index, Shape};
 use backstay_model::{
     Channel, CohortId, Digest, FleetId, Hardware, PluginId, PluginRole, Reason, Release, Standing, TargetId,
     UnixMs, Verdict, VerdictAction, Version,
@@ -282,6 +283,38 @@ fn every_command_is_understood_and_answered() {
     assert_eq!(fs::read(world.path("pump-7.log")).unwrap(), story::tests::bytes(&story::tests::story(5)));
     let artifact = world.path("artifacts").join(file::digest_of(b"old").to_string());
     assert_eq!(fs::read(artifact).unwrap(), b"old", "what was published is there under its digest");
+}
+
+#[test]
+fn the_blocks_of_an_artifact_are_made_for_a_mirror() {
+    let world = World::new();
+    let artifact = "all that a device runs\n".repeat(60_000).into_bytes();
+    fs::write(world.path("app.img"), &artifact).unwrap();
+    fs::create_dir(world.path("mirror")).unwrap();
+    let there = || fs::read_dir(world.path("mirror")).unwrap().count();
+    for (line, code) in [
+        ("--artifact @/none.img --out @/mirror", 3),
+        ("--artifact @/app.img --out @/none", 3),
+        ("--artifact @/mirror --out @/mirror", 2),
+        ("--artifact @/app.img --out @/app.img", 2),
+        // Of 3 bytes: it has none.
+        ("--artifact @/old.img --out @/mirror", 2),
+    ] {
+        assert_eq!(world.code(&format!("backstay release blocks {line}")), code, "{line}");
+        assert_eq!(there(), 0, "{line}: nothing stays");
+    }
+    let digest = file::digest_of(&artifact);
+    let blocks = world.path("mirror").join(format!("{digest}.blocks"));
+    let mut made = Vec::new();
+    // Made again, it is the same.
+    for output in ["table", "json"] {
+        let line = format!("backstay release blocks --artifact @/app.img --out @/mirror --output {output}");
+        assert_eq!(world.code(&line), 0, "{line}");
+        made.push(fs::read(&blocks).unwrap());
+    }
+    assert!(there() == 1 && made[0] == made[1] && made[0].len() < artifact.len() / 10);
+    let index = Shape::of(artifact.len() as u64).unwrap().index_bytes();
+    Index::read(made[0][..index].to_vec(), &digest, artifact.len() as u64).unwrap();
 }
 
 #[test]

@@ -107,6 +107,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
+/// What lies there.
+pub(crate) fn about(path: &Path) -> Result<fs::Metadata, Failure> {
+    fs::metadata(path).map_err(cannot("read", path))
+}
+
 /// The digest and the length of a file of any size.
 pub(crate) fn digest(path: &Path) -> Result<(Digest, u64), Failure> {
     let mut file = fs::File::open(path).map_err(cannot("read", path))?;

@@ -248,11 +248,21 @@ impl Publish {
 
 impl Blocks {
     fn run(&self, desk: &Desk) -> Result<Exit, Failure> {
+        let what = || format!("cannot make the blocks of {}", self.artifact.display());
+        // Whatever else has a length has another one than what can be read of it, and a pipe might never open.
+        if !file::about(&self.artifact)?.is_file() {
+            return Err(Failure::new(Exit::Usage, what()).why("it is no file"));
+        }
+        if !file::about(&self.out)?.is_dir() {
+            return Err(Failure::new(Exit::Usage, format!("{} is no folder", self.out.display()))
+                .help("name the folder that the file is put into, by --out"));
+        }
         let (path, Written { digest, length, bytes }) =
-            make_blocks(&self.artifact, &self.out).map_err(|why| {
-                let exit =
-                    if matches!(why, WriteError::NoShape { .. }) { Exit::Usage } else { Exit::Trouble };
-                Failure::new(exit, format!("cannot make the blocks of {}", self.artifact.display())).why(why)
+            make_blocks(&self.artifact, &self.out).map_err(|why| match why {
+                WriteError::NoShape { .. } => Failure::new(Exit::Usage, what())
+                    .why(why)
+                    .help("put it on the mirror as it is: devices fetch all of it"),
+                _ => Failure::new(Exit::Trouble, what()).why(why),
             })?;
         let made = Made { digest, length, blocks: &path, bytes };
         desk.printer.show("blocks", &made, || {
