@@ -78,7 +78,7 @@ pub struct Fetched {
     pub path: PathBuf,
     /// Where its bytes came from.
     pub carriage: Carriage,
-    /// Each source that didn't give it, or not by its blocks, and why, in words.
+    /// Each older image that can't be read, each source that didn't give it, or not by its blocks, and why, in words.
     pub said: Vec<String>,
 }
 
@@ -212,9 +212,8 @@ impl Inner {
                 None => return Err(FetchError::NoSource { digest: *digest, tried }),
             }
         }
-        let said =
-            tried.iter().map(|(base, error)| format!("{base}: {}", causes::in_one_line(error))).collect();
-        let Part { file, path: part, carriage, .. } = part;
+        let Part { file, path: part, carriage, unread: mut said, .. } = part;
+        said.extend(tried.iter().map(|(base, error)| format!("{base}: {}", causes::in_one_line(error))));
         file.sync_all().map_err(failed("cannot sync", &part))?;
         // Who installs it may refuse what somebody could still write to, as RAUC does.
         drop(file);

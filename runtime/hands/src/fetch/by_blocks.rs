@@ -59,7 +59,9 @@ impl Inner {
         }
         let url = format!("{}/v1/artifacts/{}.{EXTENSION}", base.trim_end_matches('/'), wanted.digest);
         let Some(index) = self.index(&url, shape, wanted, part)? else { return Ok(false) };
-        let old = Old::open(&wanted.old, shape);
+        let mut unread = Vec::new();
+        let old = Old::open(&wanted.old, shape, &mut unread);
+        part.unread = unread;
         let mut found = old.search(&index, wanted.given_up).map_err(Trouble::Ours)?;
         // Twice: bytes that an earlier source left may be why these don't fit behind them.
         for _ in 0..2 {
@@ -206,8 +208,10 @@ fn is_range(response: &Response<Body>, range: &Range<u64>) -> Result<(), Trouble
     match response.status().as_u16() {
         206 => {}
         200 | 416 => return Err(BlocksError::Ranges.into()),
-        // It has too much to do just now.
-        status @ (408 | 425 | 429 | 500..) => return Err(Trouble::Source(SourceError::Status { status })),
+        // It has too much to do just now. Any other may be about this file alone, and says nothing of the whole.
+        status @ (408 | 425 | 429 | 502..=504) => {
+            return Err(Trouble::Source(SourceError::Status { status }));
+        }
         status => return Err(BlocksError::Status { status }.into()),
     }
     let begin = format!("bytes {}-{}/", range.start, range.end.saturating_sub(1));

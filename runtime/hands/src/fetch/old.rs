@@ -30,13 +30,19 @@ struct Image {
 }
 
 impl Old {
-    /// Opens what of these can be read.
-    pub(super) fn open(paths: &[PathBuf], shape: Shape) -> Self {
+    /// Opens what of these can be read, and says why the others can't.
+    pub(super) fn open(paths: &[PathBuf], shape: Shape, unread: &mut Vec<String>) -> Self {
         let (mut images, mut first) = (Vec::new(), 0_u32);
         for path in paths {
             // A slot may be far larger than what is in it.
             let most = shape.length().saturating_mul(2);
-            let Ok((file, length)) = open(path) else { continue };
+            let (file, length) = match open(path) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    unread.push(format!("{} can't be read: {error}", path.display()));
+                    continue;
+                }
+            };
             let length = length.min(most);
             let blocks = u32::try_from(length.div_ceil(shape.block_bytes() as u64)).unwrap_or(0);
             images.push(Image { file, length, first, blocks });
@@ -96,7 +102,7 @@ impl Image {
 fn open(path: &Path) -> io::Result<(File, u64)> {
     let kind = path.metadata()?.file_type();
     if !kind.is_file() && !kind.is_block_device() {
-        return Err(io::ErrorKind::InvalidInput.into());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a file nor a block device"));
     }
     let mut file = File::open(path)?;
     // A block device has no length among its metadata; both have an end.

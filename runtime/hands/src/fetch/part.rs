@@ -26,6 +26,8 @@ pub(super) struct Part {
     pub(super) at: u64,
     /// Where they came from.
     pub(super) carriage: Carriage,
+    /// Older images that nothing could be taken from, and why.
+    pub(super) unread: Vec<String>,
 }
 
 impl Part {
@@ -34,7 +36,14 @@ impl Part {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(failed("cannot open", &path))?;
-        let mut part = Self { file, path, hasher: Sha256::new(), at: 0, carriage: Carriage::default() };
+        let mut part = Self {
+            file,
+            path,
+            hasher: Sha256::new(),
+            at: 0,
+            carriage: Carriage::default(),
+            unread: Vec::new(),
+        };
         part.at = hash(&mut part.file, &mut part.hasher).map_err(failed("cannot read", &part.path))?;
         if part.at > length {
             part.reset()?;

@@ -226,9 +226,16 @@ fn whoever_sends_something_odd_is_asked_for_the_whole() {
     let mut lies = blocks_of(&text("other", new_image().len()));
     lies[8..40].copy_from_slice(&digest(&new_image()).0);
     let lies = sealed(lies);
-    let mut other_sizes = good.clone();
-    other_sizes[index - 32 - 900..index - 32].fill(0xff);
-    let other_sizes = sealed(other_sizes);
+    // Of each block as much is stored as it has, and none is known here.
+    let mut nothing_saved = good.clone();
+    let blocks = Shape::of(new_image().len() as u64).unwrap().blocks() as usize;
+    let sizes_at = index - 32 - 2 * blocks;
+    nothing_saved[48..sizes_at].fill(0x77);
+    nothing_saved[sizes_at..index - 34].copy_from_slice(&4095_u16.to_le_bytes().repeat(blocks - 1));
+    let nothing_saved = sealed(nothing_saved);
+    let mut too_large = good.clone();
+    too_large[sizes_at..index - 32].fill(0xff);
+    let too_large = sealed(too_large);
     let mut pack = good.clone();
     pack[index..].fill(0x55);
     let endless = good.clone();
@@ -241,7 +248,8 @@ fn whoever_sends_something_odd_is_asked_for_the_whole() {
         (mirror(damaged), "the index is damaged"),
         (mirror(of_another), "the index is about another artifact"),
         (mirror(lies), "its blocks make something else"),
-        (mirror(other_sizes), "would be hardly less than the"),
+        (mirror(nothing_saved), "would be hardly less than the"),
+        (mirror(too_large), "more is stored of block"),
         (mirror(pack), "of the pack is not what the index says"),
         (mirror(good[..index - 1].to_vec()), "it doesn't know ranges as they are asked for"),
         (mirror(good[..index + 5].to_vec()), "it doesn't know ranges as they are asked for"),
@@ -423,6 +431,30 @@ fn the_next_source_gives_what_one_did_not() {
     );
     assert_eq!((whole(&busy.heard()), whole(&mirror.heard())), (0, 0));
     assert!(carriage.found > 1_000_000);
+}
+
+/// A store may know no better word for a file that it doesn't have.
+#[test]
+fn a_source_that_fails_at_the_blocks_alone_gives_the_whole() {
+    for status in ["500 Internal Server Error", "501 Not Implemented", "403 Forbidden"] {
+        let mirror = answering(move |_| Reply::head(status, "X: y"));
+        let world = World::new(&[&mirror]);
+        let Fetched { said, carriage, .. } = world.fetches();
+        assert_eq!((said.len(), whole(&mirror.heard())), (1, 1), "{said:?}");
+        assert!(said[0].contains(&status[..3]), "{said:?}");
+        assert_eq!((carriage.carried, carriage.found), (new_image().len() as u64, 0));
+    }
+}
+
+#[test]
+fn an_old_image_that_cannot_be_read_is_told_of() {
+    let mirror = mirror(blocks_of(&new_image()));
+    let world = World::new(&[&mirror]);
+    let dir = world.dir.path().to_owned();
+    let Fetched { said, carriage, .. } = world.fetches_beside(Some(dir.clone())).unwrap();
+    let why = format!("{} can't be read: it is neither a file nor a block device", dir.display());
+    assert_eq!(said.first(), Some(&why), "{said:?}");
+    assert!(carriage.carried > 1_000_000, "{carriage:?}");
 }
 
 #[test]
