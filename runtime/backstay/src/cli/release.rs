@@ -258,11 +258,11 @@ impl Blocks {
                 .help("name the folder that the file is put into, by --out"));
         }
         let (path, Written { digest, length, bytes }) =
-            make_blocks(&self.artifact, &self.out).map_err(|why| match why {
-                WriteError::NoShape { .. } => Failure::new(Exit::Usage, what())
-                    .why(why)
-                    .help("put it on the mirror as it is: devices fetch all of it"),
-                _ => Failure::new(Exit::Trouble, what()).why(why),
+            make_blocks(&self.artifact, &self.out).map_err(|why| {
+                let none = matches!(why, WriteError::NoShape { .. });
+                let exit = if none { Exit::Usage } else { Exit::Trouble };
+                let help = none.then_some("put it on the mirror as it is: devices fetch all of it");
+                Failure::new(exit, what()).why(why).maybe_help(help)
             })?;
         let made = Made { digest, length, blocks: &path, bytes };
         desk.printer.show("blocks", &made, || {
