@@ -160,17 +160,8 @@ impl Machine {
         let Some(fetch) = &self.fetch else {
             return Answer::Refused("no [server] is configured to fetch from".into());
         };
-        let fetching = async {
-            // It saves bytes, and nothing hangs on it.
-            let old = self.with_slots(|slots| slots.running()).await;
-            let old = old.inspect_err(|error| {
-                let why = causes::in_one_line(error);
-                tracing::info!(why, "what runs can't be read, so nothing of a release is taken from there");
-            });
-            fetch.get_beside(release.digest, release.length, old.ok().flatten()).await
-        };
         let fetched = tokio::select! {
-            fetched = fetching => fetched,
+            fetched = self.fetched(fetch, &release) => fetched,
             () = broken_off => return Answer::InDoubt,
         };
         let mut file = match fetched {
@@ -181,6 +172,17 @@ impl Machine {
             Err(error) => return failed(FetchError::transience(&error), &error),
         };
         answer(self.with_slots(move |slots| slots.stage(&release, &mut file)).await)
+    }
+
+    /// Fetches what of a release isn't in what runs.
+    async fn fetched(&self, fetch: &Fetch, release: &Release) -> Result<Fetched, FetchError> {
+        // It saves bytes, and nothing hangs on it.
+        let old = self.with_slots(|slots| slots.running()).await;
+        let old = old.inspect_err(|error| {
+            let why = causes::in_one_line(error);
+            tracing::info!(why, "what runs can't be read, so nothing of a release is taken from there");
+        });
+        fetch.get_beside(release.digest, release.length, old.ok().flatten()).await
     }
 
     async fn slot(&self, deed: SlotDeed) -> Answer {
@@ -255,7 +257,7 @@ async fn keep_running(
 /// What a release cost the network. Nobody pays for what was here already.
 fn tell(release: &Release, Fetched { carriage, said, .. }: &Fetched) {
     for why in said {
-        tracing::warn!(why, "a source did not give the release, or not by its blocks");
+        tracing::warn!(why, "a release came another way than the shortest");
     }
     let Carriage { carried, found, left_over } = carriage;
     let (version, length) = (&release.version, release.length);
@@ -272,3 +274,6 @@ fn answer(done: Result<(), SlotError>) -> Answer {
 fn failed(transience: Transience, error: &(dyn Error + 'static)) -> Answer {
     Answer::Failed(Outcome::Failed { transience, why: Reason::new(causes::in_one_line(error)).0 })
 }
+
+#[cfg(test)]
+mod tests;
