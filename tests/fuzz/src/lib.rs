@@ -14,6 +14,7 @@
 )]
 
 mod answers;
+mod blocks;
 mod bundle;
 mod configuration;
 mod effects;
@@ -60,6 +61,7 @@ pub struct Target {
 /// All of them.
 pub const TARGETS: &[Target] = &[
     Target { name: "answers", bytes_max: 2048, run: answers::run, seeds: answers::seeds },
+    Target { name: "blocks", bytes_max: 4096, run: blocks::run, seeds: blocks::seeds },
     Target { name: "bundle", bytes_max: 2048, run: bundle::run, seeds: bundle::seeds },
     Target { name: "configuration", bytes_max: 8192, run: configuration::run, seeds: configuration::seeds },
     Target { name: "effects", bytes_max: 2048, run: effects::run, seeds: effects::seeds },

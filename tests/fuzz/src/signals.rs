@@ -18,6 +18,10 @@ const HELD_MAX: usize = 1 << 20;
 /// When Prometheus is asked, and how old its samples may be.
 const AT: UnixMs = UnixMs(1_767_607_200_000);
 const STALE: Millis = Millis::from_secs(60);
+/// How far a number that was written may be from what is read of it, in units in the last place. serde_json writes as many
+/// digits as it takes (at most 17), and without its feature `float_roundtrip` reads them as a whole number times or by a power of
+/// ten: three roundings of half a unit, each up to twice as large where the result is just below a power of two.
+const ULPS_MAX: u64 = 3;
 
 pub(crate) fn run(input: &[u8]) -> Came {
     match way(input, 5) {
@@ -43,7 +47,7 @@ fn metrics(rest: Script<'_>) -> Came {
     }
 }
 
-/// That the names are the same and the numbers nearly: serde_json reads the last digit of a long one roughly.
+/// That the names are the same, and the numbers within [`ULPS_MAX`].
 fn is_the_same(one: &Metrics, other: &Metrics) {
     let numbers = |metrics: &Metrics| -> BTreeMap<String, f64> {
         serde_json::from_value(serde_json::to_value(metrics).unwrap()).unwrap()
@@ -52,8 +56,9 @@ fn is_the_same(one: &Metrics, other: &Metrics) {
     let names: [Vec<_>; 2] = [&one, &other].map(|numbers| numbers.keys().collect());
     assert_eq!(names[0], names[1], "metrics read differently again");
     for (name, number) in &one {
-        let (by, again) = ((number * 1e-12).abs(), other[name]);
-        assert!((number - again).abs() <= by, "{name} is {number}, and then {again}");
+        let again = other[name];
+        let is_near = number.to_bits().abs_diff(again.to_bits()) <= ULPS_MAX;
+        assert!(is_near, "{name} is {number:e}, and then {again:e}");
     }
 }
 
@@ -143,4 +148,23 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
     .into_iter()
     .map(|(way, text)| [&[way], text.as_bytes()].concat())
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bound is sharp enough to tell another number: a relative bound that is wide at 1 lets small ones pass for others.
+    #[test]
+    fn numbers_that_differ_by_more_are_not_the_same() {
+        let read = |number: f64| Metrics::read(format!("{{\"a\": {number:e}}}").as_bytes()).unwrap();
+        let differs = |one: f64, other: f64| {
+            std::panic::catch_unwind(|| is_the_same(&read(one), &read(other))).is_err()
+        };
+        for number in [1.0_f64, 0.1, -2.5e-7, 1e300, 3e-310] {
+            let beside = |by: u64| f64::from_bits(number.to_bits() + by);
+            assert!(!differs(number, number), "{number:e}");
+            assert!(differs(number, beside(3 * ULPS_MAX)), "{number:e}");
+        }
+    }
 }
