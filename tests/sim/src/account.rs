@@ -111,6 +111,10 @@ impl Account {
                 invariant.name,
                 invariant.says
             );
+            if let Some(unless) = invariant.unless {
+                let excused = self.checks.excused(invariant);
+                let _ = writeln!(out, "{:>12}  {excused} times excused: {unless}", "");
+            }
         }
         let _ = writeln!(out, "digest {:016x}", self.digest);
         out
@@ -146,6 +150,7 @@ impl Account {
             "invariants": invariants::ALL.iter().map(|&invariant| json!({
                 "name": invariant.name, "says": invariant.says,
                 "checked": self.checks.of(invariant), "broken": self.violations(invariant),
+                "unless": invariant.unless, "excused": self.checks.excused(invariant),
             })).collect::<Vec<_>>(),
             "failures": self.failures.iter().map(told).collect::<Vec<_>>(),
             "shrunk": self.shrunk.iter().map(told).collect::<Vec<_>>(),

@@ -10,16 +10,18 @@ pub struct Invariant {
     pub name: &'static str,
     /// What holds.
     pub says: &'static str,
+    /// What it is excused by, if by anything: what nothing durable could have told.
+    pub unless: Option<&'static str>,
     number: usize,
 }
 
-/// How often each invariant was held against something, in the order of [`ALL`].
+/// How often each invariant was held against something, and how often it was excused, in the order of [`ALL`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Checks(Vec<u64>);
+pub struct Checks(Vec<(u64, u64)>);
 
 impl Default for Checks {
     fn default() -> Self {
-        Self(vec![0; ALL.len()])
+        Self(vec![(0, 0); ALL.len()])
     }
 }
 
@@ -27,12 +29,20 @@ impl Checks {
     /// How often.
     #[must_use]
     pub fn of(&self, invariant: Invariant) -> u64 {
-        self.0[invariant.number]
+        self.0[invariant.number].0
+    }
+
+    /// How often of these it did not hold, and was excused.
+    #[must_use]
+    pub fn excused(&self, invariant: Invariant) -> u64 {
+        self.0[invariant.number].1
     }
 
     /// What another run looked at, too.
     pub fn add(&mut self, other: &Self) {
-        self.0.iter_mut().zip(&other.0).for_each(|(sum, more)| *sum += more);
+        for (sum, more) in self.0.iter_mut().zip(&other.0) {
+            *sum = (sum.0 + more.0, sum.1 + more.1);
+        }
     }
 }
 
@@ -62,12 +72,18 @@ impl fmt::Display for Broken {
 }
 
 macro_rules! invariants {
-    ($($id:ident = $name:literal: $says:literal;)*) => {
+    (@unless) => { None };
+    (@unless $unless:literal) => { Some($unless) };
+    ($($id:ident = $name:literal: $says:literal $(, unless $unless:literal)?;)*) => {
         #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "they number the constants")]
         enum Number { $($id,)* }
 
-        $(pub(crate) const $id: Invariant =
-            Invariant { name: $name, says: $says, number: Number::$id as usize };)*
+        $(pub(crate) const $id: Invariant = Invariant {
+            name: $name,
+            says: $says,
+            unless: invariants!(@unless $($unless)?),
+            number: Number::$id as usize,
+        };)*
 
         /// All of them.
         pub const ALL: &[Invariant] = &[$($id,)*];
@@ -87,7 +103,8 @@ invariants! {
     NO_ONE_WAY_DOOR = "no-one-way-door": "a device runs only what may be left for what it came from, and goes back only where that is allowed";
     BUDGET = "switch-budget": "switches stay within the budget, but for the way home from a trial";
     EARNED = "updated-is-earned": "confirmed only after a full trial in health; settled only on what is confirmed";
-    OWN_REASON = "home-has-a-reason": "nobody condemns, mends or goes home by themselves without a local failure: missing data and a failing dependency move nobody";
+    OWN_REASON = "home-has-a-reason": "nobody condemns, mends or goes home by themselves without a local failure: missing data and a failing dependency move nobody",
+        unless "a full disk and a power cut took all records of how it left what it remembers to run: it may say in that start that the boot fell back";
     STEERED_HOME = "steered-home": "nobody is steered home but by a home message that the server published";
     GENERATION_GROWS = "generation-grows": "the steering that a device follows never gets older";
     REPORTS_GROW = "reports-grow": "the numbers of a device's reports only grow";
@@ -130,6 +147,18 @@ invariants! {
 
 /// Breaks `invariant` unless `holds`.
 pub(crate) fn holds(invariant: Invariant, holds: bool, what: impl FnOnce() -> String) -> Result<(), Broken> {
-    CHECKS.with_borrow_mut(|checks| checks.0[invariant.number] += 1);
+    CHECKS.with_borrow_mut(|checks| checks.0[invariant.number].0 += 1);
     if holds { Ok(()) } else { Err(Broken { invariant, what: what() }) }
+}
+
+/// The same where `excused` is what `invariant` is excused by. That is counted.
+pub(crate) fn holds_or_is_excused(
+    invariant: Invariant,
+    holds: bool,
+    excused: bool,
+    what: impl FnOnce() -> String,
+) -> Result<(), Broken> {
+    let is_needed = !holds && excused;
+    CHECKS.with_borrow_mut(|checks| checks.0[invariant.number].1 += u64::from(is_needed));
+    self::holds(invariant, holds || is_needed, what)
 }

@@ -601,12 +601,17 @@ impl Unit {
             self.device.remember(apart);
             at = at.max(*then);
         }
+        // What moved it since is written down nowhere.
+        let remembered = self.device.running().digest;
+        let moved = self.apart.is_some() && remembered != self.slots.booted.digest;
+        self.witness.moved_unwritten = moved.then_some(remembered);
         self.clock = Clock { base: at, since: now };
         self.next_probe = now + sky.rng.below(sky.size.probe.0);
         self.link.again = now + 1000 + sky.rng.below(10_000);
         let (boot, slots) = (BootId(self.boots), self.slots.clone());
         let crashed = on_trial && sky.strikes(Mark::Crash);
         self.give(Input::Up { boot, slots }, sky, published, reports)?;
+        self.witness.moved_unwritten = None;
         if crashed && self.power == Power::On {
             self.witness.crashed(self.mono(now));
             self.give(Input::Crashed, sky, published, reports)?;

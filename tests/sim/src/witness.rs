@@ -16,7 +16,7 @@ use backstay_model::{
 };
 
 use crate::{
-    invariants::{self as rule, Broken, holds},
+    invariants::{self as rule, Broken, holds, holds_or_is_excused},
     product::Product,
     shore::Published,
 };
@@ -79,6 +79,8 @@ pub(crate) struct Witness {
     trouble: bool,
     /// The boot fell back, and the device has not said so yet.
     pub(crate) fell_back: bool,
+    /// In the step of a start: what it remembers to run, where something else does and nothing that moved it could be written down.
+    pub(crate) moved_unwritten: Option<Digest>,
     /// Releases that failed here or were left, ever.
     pub(crate) failed: BTreeSet<Digest>,
     /// Releases that passed their trial here, ever: it may have been confirmed, and nobody remembers that it was.
@@ -129,6 +131,7 @@ impl Witness {
             local_failure: false,
             trouble: false,
             fell_back: false,
+            moved_unwritten: None,
             failed: BTreeSet::new(),
             passed: BTreeSet::from([release.digest]),
             frozen: None,
@@ -139,8 +142,7 @@ impl Witness {
     /// Power went before anything could be written down since `then`. What is so of the world stays.
     pub(crate) fn forgets(&mut self, then: Self) {
         let now = std::mem::replace(self, then);
-        // Where it moved in the time that is forgotten, it takes what it finds for the boot loader's doing.
-        self.fell_back = now.fell_back || now.moved != self.moved;
+        self.fell_back = now.fell_back;
         (self.moved, self.mended) = (now.moved, now.mended);
         self.local_failure |= now.local_failure;
         self.trouble |= now.trouble;
@@ -327,17 +329,22 @@ impl Witness {
             }
             Event::Confirmed { release, .. } => self.confirms(scene, &release.digest)?,
             Event::Condemned { release, cause } => {
-                let why = match cause {
-                    Cause::FellBack => self.fell_back,
-                    _ => self.local_failure,
-                };
-                holds(rule::OWN_REASON, why, || format!("{release} was condemned for {cause}"))?;
+                let what = || format!("{release} was condemned for {cause}");
+                match cause {
+                    Cause::FellBack => {
+                        let excused = self.moved_unwritten == Some(release.digest);
+                        holds_or_is_excused(rule::OWN_REASON, self.fell_back, excused, what)?;
+                    }
+                    _ => holds(rule::OWN_REASON, self.local_failure, what)?,
+                }
                 self.condemned.insert(release.digest);
                 self.failed.insert(release.digest);
             }
             Event::CameHome { from, cause, .. } => {
                 if *cause == Cause::FellBack {
-                    holds(rule::OWN_REASON, self.fell_back, || "no boot fell back".into())?;
+                    let excused = self.moved_unwritten == Some(from.digest);
+                    let what = || "no boot fell back".into();
+                    holds_or_is_excused(rule::OWN_REASON, self.fell_back, excused, what)?;
                     self.fell_back = false;
                 }
                 self.failed.insert(from.digest);

@@ -216,6 +216,17 @@ const BUGS: &[(&str, Sabotage)] = &[
         }),
     ),
     (
+        "home-has-a-reason",
+        Device(|out, _| {
+            records(out, |event| {
+                if let Event::CameHome { cause, .. } = event {
+                    *cause = Cause::FellBack;
+                }
+                true
+            })
+        }),
+    ),
+    (
         "steered-home",
         Device(|out, _| {
             records(out, |event| {

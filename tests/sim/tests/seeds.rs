@@ -39,6 +39,10 @@ fn what_was_found_once_is_not_found_again() {
     let cut = [Mark::DiskFull, Mark::FullAndCut, Mark::Reboot, Mark::LongOff, Mark::Rack, Mark::RackFault];
     let more = [Mark::Hang, Mark::Slow, Mark::Sick, Mark::RunLost, Mark::Reorder, Mark::Duplicate];
     let full: Vec<Mark> = cut.into_iter().chain(more).collect();
+    let seen = [Mark::Loss, Mark::Duplicate, Mark::Poison, Mark::ServerCrash, Mark::Amnesia, Mark::DiskFull];
+    let also = [Mark::FullAndCut, Mark::LongOff, Mark::Slow, Mark::RunLost, Mark::Replaced, Mark::Trap];
+    let last = [Mark::FalseAlarm, Mark::ClockJump, Mark::Network, Mark::Sick, Mark::Expired];
+    let home: Vec<Mark> = seen.into_iter().chain(also).chain(last).collect();
     let kept = [
         // An excluded device that was told to go on said that it is settled.
         Trial { only: only(&[Mark::Told]), ..Trial::of(2_473_751_745, slow) },
@@ -49,6 +53,8 @@ fn what_was_found_once_is_not_found_again() {
             only: only(&[Mark::DiskFull, Mark::FullAndCut, Mark::RunLost]),
             ..Trial::of(36, Size::of(60, 1.0))
         },
+        // It went home meanwhile, and only the slots knew: what it remembered to run was gone.
+        Trial { only: only(&home), ..Trial::of(418_850_194, Size { devices: 3, days: 7.5, ..slow }) },
         // The reference took what fails hours after its trial for what fails in it.
         Trial { only: only(&[]), reference: true, ..Trial::of(76, Size::of(24, 0.5)) },
         Trial { reference: true, ..Trial::of(21, Size::of(24, 0.5)) },
