@@ -604,7 +604,9 @@ impl Unit {
         // What moved it since is written down nowhere.
         let remembered = self.device.running().digest;
         let moved = self.apart.is_some() && remembered != self.slots.booted.digest;
-        self.witness.moved_unwritten = moved.then_some(remembered);
+        if moved {
+            self.witness.finds_another(remembered);
+        }
         self.clock = Clock { base: at, since: now };
         self.next_probe = now + sky.rng.below(sky.size.probe.0);
         self.link.again = now + 1000 + sky.rng.below(10_000);

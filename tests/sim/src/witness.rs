@@ -160,9 +160,16 @@ impl Witness {
         }
     }
 
+    /// It starts where nothing could be written down before, and something else runs than what it remembers: what was tried to
+    /// mend that isn't counted for what runs now.
+    pub(crate) fn finds_another(&mut self, remembered: Digest) {
+        self.moved_unwritten = Some(remembered);
+        self.heals = 0;
+    }
+
     /// It starts, and has said nothing yet.
     pub(crate) fn starts(&mut self) {
-        self.said = None;
+        (self.said, self.moved_unwritten) = (None, None);
     }
 
     /// What is on trial crashed: its healthy time begins anew.
