@@ -15,7 +15,7 @@ use crate::{
     ledger::{AnchorError, AppendError, CommitError, Ledger, PruneError, ReadError},
     reader::Reader,
     segment::{
-        Begins, Header, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SLOTS_AT, Sheet, file_name, index_of,
+        Begins, Header, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SLOTS_AT, Sheet, counts, file_name, index_of,
         slot_bytes, write_slot,
     },
     survey::{Part, PartState, Survey, Tail, survey},
@@ -520,6 +520,7 @@ fn look<D: Disk>(
 
     let first = anchor.as_ref().map_or(0, |anchor| anchor.first);
     let mut indexes: Vec<u64> = names.iter().filter_map(|name| index_of(name)).collect();
+    indexes.retain(|index| counts(disk, *index, &chain.genesis().hash));
     indexes.sort_unstable();
     clear_leftovers(disk, chain, &names, indexes.iter().copied().filter(|index| *index < first));
     indexes.retain(|index| *index >= first);

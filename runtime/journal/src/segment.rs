@@ -27,15 +27,25 @@ pub(crate) fn file_name(index: u64) -> String {
     format!("{index:016x}.seg")
 }
 
-/// The highest index that a segment has. No disk sees so many; a file with a higher one isn't ours, and must not take the place
-/// of those that follow.
-const INDEX_MAX: u64 = u64::MAX / 2;
+/// The highest index of a file that counts whatever is in it. No disk sees so many: a file with a higher one must not take the
+/// place of those that follow, unless it is one of them.
+const ANYBODYS_INDEX_MAX: u64 = u64::MAX / 2;
 
-/// The index that a file name stands for, if it is a segment's.
+/// The highest index that a segment has. Behind whatever file anybody makes there are as many left as a journal ever needs.
+const INDEX_MAX: u64 = u64::MAX / 4 * 3;
+
+/// The index that a file name stands for, if it can be a segment's.
 pub(crate) fn index_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".seg").filter(|digits| digits.len() == 16)?;
     let index = u64::from_str_radix(digits, 16).ok()?;
     (index <= INDEX_MAX && file_name(index) == name).then_some(index)
+}
+
+/// Whether the file of this index counts as a segment of the journal with this genesis, damaged or not.
+pub(crate) fn counts<D: Disk>(disk: &D, index: u64, genesis: &[u8; 32]) -> bool {
+    let header = || Sheet::load(disk, &file_name(index))?.header;
+    index <= ANYBODYS_INDEX_MAX
+        || header().is_some_and(|header| header.index == index && header.genesis == *genesis)
 }
 
 /// The bytes that a body takes in a segment.

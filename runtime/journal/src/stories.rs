@@ -523,6 +523,24 @@ fn another_instances_journal_is_neither_believed_nor_destroyed() {
 }
 
 #[test]
+fn a_file_of_any_number_takes_nothing_of_what_is_written_behind_it() {
+    for index in [40, u64::MAX / 2 - 1, u64::MAX / 2, u64::MAX / 2 + 1, u64::MAX / 4 * 3, u64::MAX] {
+        let mut contents = {
+            let disk = Memory::default();
+            drop(long(&disk));
+            disk.contents()
+        };
+        contents.insert(segment(index), Vec::new());
+        let disk = Memory::holding(&contents);
+        drop(long(&disk));
+        let (journal, opened) = open(&disk);
+        let many = bodies(&journal).iter().filter(|body| !body.starts_with("gap: ")).count();
+        assert_eq!(many, 60, "{index:x}");
+        assert!(!opened.findings.iter().any(Finding::is_loss), "{index:x}: {:?}", opened.findings);
+    }
+}
+
+#[test]
 fn old_segments_that_nobody_pruned_are_missed() {
     let disk = Memory::default();
     drop(long(&disk));
