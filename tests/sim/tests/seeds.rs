@@ -43,6 +43,11 @@ fn what_was_found_once_is_not_found_again() {
     let also = [Mark::FullAndCut, Mark::LongOff, Mark::Slow, Mark::RunLost, Mark::Replaced, Mark::Trap];
     let last = [Mark::FalseAlarm, Mark::ClockJump, Mark::Network, Mark::Sick, Mark::Expired];
     let home: Vec<Mark> = seen.into_iter().chain(also).chain(last).collect();
+    let lost = [Mark::Partition, Mark::ServerCut, Mark::Duplicate, Mark::RetainedLost, Mark::BrokerRestart];
+    let then = [Mark::ServerCrash, Mark::RosterLost, Mark::CutInStep, Mark::DiskFull, Mark::FullAndCut];
+    let rack = [Mark::Rack, Mark::RackFault, Mark::RunLost, Mark::Replaced, Mark::Outage, Mark::Network];
+    let rest = [Mark::Sick, Mark::Unvetted, Mark::Expired, Mark::Told];
+    let sits_out: Vec<Mark> = lost.into_iter().chain(then).chain(rack).chain(rest).collect();
     let kept = [
         // An excluded device that was told to go on said that it is settled.
         Trial { only: only(&[Mark::Told]), ..Trial::of(2_473_751_745, slow) },
@@ -55,6 +60,8 @@ fn what_was_found_once_is_not_found_again() {
         },
         // It went home meanwhile, and only the slots knew: what it remembered to run was gone.
         Trial { only: only(&home), ..Trial::of(418_850_194, Size { devices: 3, days: 7.5, ..slow }) },
+        // Steering that it had forgotten on a full disk came again, and it forgot that it sat out that rollout.
+        Trial { only: only(&sits_out), ..Trial::of(200_119, Size { days: 5.0, ..slow.with_devices(60) }) },
         // The reference took what fails hours after its trial for what fails in it.
         Trial { only: only(&[]), reference: true, ..Trial::of(76, Size::of(24, 0.5)) },
         Trial { reference: true, ..Trial::of(21, Size::of(24, 0.5)) },

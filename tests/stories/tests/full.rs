@@ -119,3 +119,23 @@ fn a_device_without_a_journal_knows_its_way_home() {
     world.steers("r-1", "1.5.0", Direction::Home).waits(60);
     assert_eq!(world.confirmed(), "1.4.0");
 }
+
+/// What had come of the steering that it went by is written down; the newest steering is only known to be newer. So nothing is gone by until it
+/// comes again, and then the rollout is sat out as before.
+#[test]
+fn a_rollout_that_did_not_work_out_is_sat_out_when_its_steering_comes_again() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &[]);
+    world.steers("r-1", "1.5.0", Direction::Forward);
+    assert_eq!(world.device().standing(), Standing::Excluded);
+    let old = last(&world);
+    world.steers("r-1", "1.5.0", Direction::Hold);
+    let mut world = wakes(&world, &old);
+    assert_eq!(world.device().steering(), None);
+    // It could be left by now, and is still not started: that is for who thaws.
+    world.signs("1.5.0", &["1.4.0"]);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!((world.runs(), world.device().standing()), ("1.4.0", Standing::Excluded));
+    world.steers("r-2", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!(world.confirmed(), "1.5.0");
+}

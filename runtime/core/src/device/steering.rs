@@ -79,7 +79,8 @@ impl Device {
         if direction == Direction::Home {
             self.turn_away(&rollout);
         }
-        if !self.is_steered_by(&rollout) {
+        // Steering that was forgotten says nothing of what was tried: only another rollout does.
+        if self.state.setback.as_ref().is_some_and(|setback| setback.rollout != rollout) {
             self.state.setback = None;
         }
         self.second(generation, steered.second);
