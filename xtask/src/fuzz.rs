@@ -299,8 +299,8 @@ fn read(target: &str, log: &str) -> Came {
     }
 }
 
-/// Chooses few small inputs that take all that is taken by what was found, and keeps them in the tree in place of those before.
-/// What has a name of its own was found once, and stays.
+/// Chooses few inputs that take all that is taken by what was found, and keeps some of each length in the tree in place of those
+/// before. What has a name of its own was found once, and stays.
 fn keep(engine: &Path, target: &Target, places: &Places) -> Result<(), Trouble> {
     fs::create_dir_all(&places.kept).map_err(|why| unreadable(&places.kept, why))?;
     let mut command = Command::new(engine);
@@ -316,8 +316,11 @@ fn keep(engine: &Path, target: &Target, places: &Places) -> Result<(), Trouble> 
             fs::remove_file(&file).map_err(|why| unreadable(&file, why))?;
         }
     }
+    let chosen: Vec<_> = chosen.into_iter().filter(|(file, _)| is_a_digest(file)).collect();
+    // The shortest alone would come no further than the door.
+    let each = chosen.len().div_ceil(KEPT_FILES_MAX).max(1);
     let mut bytes = 0;
-    for (file, length) in chosen.into_iter().filter(|(file, _)| is_a_digest(file)).take(KEPT_FILES_MAX) {
+    for (file, length) in chosen.into_iter().step_by(each) {
         bytes += length;
         if bytes > KEPT_BYTES_MAX {
             break;
