@@ -3,13 +3,35 @@
 
 use backstay_core::{Device, Watermarks};
 use backstay_model::{
-    Direction, Event, Fence, Mono, Order, Outcome, SlotStatus, Standing, Task, Ticket, Transience,
+    Cause, Direction, Event, Fence, Millis, Mono, Order, Outcome, SlotStatus, Standing, Task, Ticket,
+    Transience,
 };
-use backstay_test_stories::{Recorded, World, release, settings};
+use backstay_test_stories::{Behaviour, Policy, Recorded, World, release, settings};
 
 /// What could be written down last.
 fn last(world: &World) -> Recorded {
     world.steps.last().unwrap().clone()
+}
+
+/// The last step in which something like this was written down.
+fn last_with(world: &World, like: impl Fn(&Event) -> bool) -> Recorded {
+    world.steps.iter().rev().find(|step| step.events.iter().any(&like)).unwrap().clone()
+}
+
+fn is_heal(event: &Event) -> bool {
+    matches!(event, Event::Ordered { order: Order { task: Task::Heal { .. }, .. }, .. })
+}
+
+fn is_install(event: &Event) -> bool {
+    matches!(event, Event::Ordered { order: Order { task: Task::Install { .. }, .. }, .. })
+}
+
+/// Goes on until what runs was tried to be mended so often.
+fn is_mended(world: &mut World, times: usize) {
+    let is_tried = |event: &Event| matches!(event, Event::Waits { .. });
+    while world.count(is_tried) < times {
+        world.waits(1);
+    }
 }
 
 /// Power goes and comes back on a disk that has been full since `old`: what was kept apart is there, and the slots.
@@ -138,4 +160,77 @@ fn a_rollout_that_did_not_work_out_is_sat_out_when_its_steering_comes_again() {
     assert_eq!((world.runs(), world.device().standing()), ("1.4.0", Standing::Excluded));
     world.steers("r-2", "1.5.0", Direction::Forward).waits(120);
     assert_eq!(world.confirmed(), "1.5.0");
+}
+
+/// It failed its trial and went home, and nothing of that is written down. That it is condemned is: so nobody says that a boot
+/// fell back.
+#[test]
+fn what_was_condemned_meanwhile_did_not_fail_to_come_up() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::FailsAfter(Millis(0)));
+    world.steers("r-1", "1.5.0", Direction::Forward);
+    let old = last(&world);
+    assert_eq!(world.device().standing(), Standing::OnTrial);
+    world.waits(120);
+    assert_eq!(world.confirmed(), "1.4.0");
+    let world = wakes(&world, &old);
+    let home = |event: &Event| matches!(event, Event::CameHome { cause: Cause::IsCondemned, .. });
+    assert_eq!((world.count(home), world.count(|event| matches!(event, Event::Condemned { .. }))), (1, 0));
+    assert_eq!((world.runs(), world.device().standing()), ("1.4.0", Standing::Excluded));
+}
+
+/// It was tried twice to mend what runs, and a release that was brought in did not come up. That is known no more; that it is condemned is,
+/// and it says nothing of what runs. So one try is left of three.
+#[test]
+fn tries_stay_counted_where_what_was_brought_in_was_condemned_meanwhile() {
+    let mut world = World::new("1.4.0");
+    world.policy(Policy::Heals).signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::DoesNotBoot);
+    world.behaves("1.4.0", Behaviour::FailsAfter(Millis(0)));
+    is_mended(&mut world, 2);
+    world.steers("r-1", "1.5.0", Direction::Forward);
+    let old = last_with(&world, is_install);
+    assert_eq!(world.device().condemned(), [release("1.5.0").digest]);
+    let mut world = wakes(&world, &old);
+    world.policy(Policy::Heals).behaves("1.4.0", Behaviour::FailsAfter(Millis(0)));
+    while world.count(|event| matches!(event, Event::Stranded { .. })) == 0 {
+        world.waits(1);
+    }
+    assert_eq!((world.runs(), world.count(is_heal)), ("1.4.0", 1));
+}
+
+/// What it remembers to run was left meanwhile, mended in vain. What runs has all its tries, and nobody restarts it for another one.
+#[test]
+fn tries_to_mend_a_release_are_not_counted_for_the_one_that_is_found() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    world.policy(Policy::Heals).behaves("1.5.0", Behaviour::FailsAfter(Millis(0)));
+    is_mended(&mut world, 2);
+    let between = last(&world);
+    world.waits(600);
+    let in_it = last_with(&world, is_heal);
+    assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
+    for old in [between, in_it] {
+        let mut world = wakes(&world, &old);
+        assert_eq!((world.device().order(), world.device().standing()), (None, Standing::Settled));
+        world.policy(Policy::Heals).behaves("1.4.0", Behaviour::NeedsRestarts(2)).waits(300);
+        assert_eq!(world.count(|event| matches!(event, Event::Cured { attempts: 2 })), 1, "{}", world.told());
+        assert_eq!((world.runs(), world.count(is_heal)), ("1.4.0", 2));
+    }
+}
+
+/// A release was on its way in when nothing more could be written down; what it was to take the place of was left since. It isn't brought in with
+/// a way home that is none.
+#[test]
+fn an_install_is_of_the_past_where_what_it_began_on_was_left() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    world.signs("1.6.0", &["1.5.0"]).behaves("1.6.0", Behaviour::FailsToStage(9));
+    world.steers("r-2", "1.6.0", Direction::Forward);
+    let old = last_with(&world, is_install);
+    world.steers("r-1", "1.5.0", Direction::Home).waits(60);
+    assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
+    let mut world = wakes(&world, &old);
+    assert_eq!((world.device().order(), world.device().standing()), (None, Standing::Settled));
+    world.waits(120);
+    assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
 }

@@ -4,8 +4,6 @@
 //! One seed is one life of three devices in two cohorts. `BACKSTAY_SEED=N` runs one again; `BACKSTAY_LONG=1` runs many.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test")]
 
-mod hostile;
-
 use std::collections::BTreeMap;
 
 use backstay_core::{Allowance, DeviceSettings, Rng};
@@ -13,7 +11,8 @@ use backstay_model::{Direction, Event, Millis, Reach, Release, Selector, Steer, 
 use backstay_test_stories::{Behaviour, Stands, World, release, settings};
 use backstay_trust::OrderKind;
 use backstay_wire::Topic;
-use hostile::{
+
+use crate::hostile::{
     Broker, Mischief, OURS, Party, Post, cohort, digest, key, orders, seal, steer, steers,
     witness::{INVARIANTS, Witness},
     word,
