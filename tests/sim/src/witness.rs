@@ -160,11 +160,11 @@ impl Witness {
         }
     }
 
-    /// It starts where nothing could be written down before, and something else runs than what it remembers: what was tried to
-    /// mend that isn't counted for what runs now.
+    /// It starts where nothing could be written down before, and something else runs than what it remembers: how that did, and
+    /// what was tried to mend it, isn't counted for what runs now.
     pub(crate) fn finds_another(&mut self, remembered: Digest) {
         self.moved_unwritten = Some(remembered);
-        self.heals = 0;
+        self.judged_anew();
     }
 
     /// It starts, and has said nothing yet.
@@ -321,7 +321,6 @@ impl Witness {
                 if *direction == Direction::Home {
                     self.turned.insert(rollout.clone());
                 }
-                self.excluded.take_if(|(of, _)| of != rollout);
             }
             Event::TrialBegan { release, .. } => {
                 if matches!(&self.order, Some(Order { task: Task::Install { release: to }, .. }) if to == release)
@@ -339,7 +338,9 @@ impl Witness {
                 let what = || format!("{release} was condemned for {cause}");
                 match cause {
                     Cause::FellBack => {
-                        let excused = self.moved_unwritten == Some(release.digest);
+                        // What it condemned before is kept apart: of that it knows more, and doesn't say it again.
+                        let excused = self.moved_unwritten == Some(release.digest)
+                            && !self.condemned.contains(&release.digest);
                         holds_or_is_excused(rule::OWN_REASON, self.fell_back, excused, what)?;
                     }
                     _ => holds(rule::OWN_REASON, self.local_failure, what)?,
@@ -348,12 +349,19 @@ impl Witness {
                 self.failed.insert(release.digest);
             }
             Event::CameHome { from, cause, .. } => {
-                if *cause == Cause::FellBack {
-                    let excused = self.moved_unwritten == Some(from.digest);
-                    let what = || "no boot fell back".into();
-                    holds_or_is_excused(rule::OWN_REASON, self.fell_back, excused, what)?;
-                    self.fell_back = false;
+                match cause {
+                    Cause::FellBack => {
+                        let excused = self.moved_unwritten == Some(from.digest);
+                        let what = || "no boot fell back".into();
+                        holds_or_is_excused(rule::OWN_REASON, self.fell_back, excused, what)?;
+                    }
+                    Cause::IsCondemned => {
+                        let known = self.condemned.contains(&from.digest);
+                        holds(rule::OWN_REASON, known, || format!("{from} was never condemned here"))?;
+                    }
+                    _ => {}
                 }
+                self.fell_back = false;
                 self.failed.insert(from.digest);
                 self.moved += 1;
                 if let Some(steer) = scene.device.steering().filter(|steer| steer.release == *from) {

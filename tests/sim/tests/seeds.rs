@@ -48,6 +48,8 @@ fn what_was_found_once_is_not_found_again() {
     let rack = [Mark::Rack, Mark::RackFault, Mark::RunLost, Mark::Replaced, Mark::Outage, Mark::Network];
     let rest = [Mark::Sick, Mark::Unvetted, Mark::Expired, Mark::Told];
     let sits_out: Vec<Mark> = lost.into_iter().chain(then).chain(rack).chain(rest).collect();
+    let named = |word: &str| Mark::ALL.iter().copied().find(|mark| mark.word() == word).unwrap();
+    let words = |words: &str| Some(words.split(',').map(named).collect());
     let kept = [
         // An excluded device that was told to go on said that it is settled.
         Trial { only: only(&[Mark::Told]), ..Trial::of(2_473_751_745, slow) },
@@ -62,6 +64,22 @@ fn what_was_found_once_is_not_found_again() {
         Trial { only: only(&home), ..Trial::of(418_850_194, Size { devices: 3, days: 7.5, ..slow }) },
         // Steering that it had forgotten on a full disk came again, and it forgot that it sat out that rollout.
         Trial { only: only(&sits_out), ..Trial::of(200_119, Size { days: 5.0, ..slow.with_devices(60) }) },
+        // What ran when an install began was mended anew as often as its cap allows, since the release that was brought in was condemned
+        // in a time that is forgotten.
+        Trial {
+            only: words(
+                "ServerCut,RetainedLost,BrokerRestart,ServerCrash,RosterLost,PowerCut,CutInStep,DiskFull,FullAndCut,Rack,RackFault,\
+                 FlatBoot,Reboot,LongOff,Permanent,RunLost,Hang,Replaced,Outage,FalseAlarm,ClockJump,Network,Sick,Unvetted,Wish,Told",
+            ),
+            ..Trial::of(301_033, Size { days: 2.5, ..slow.with_devices(2) })
+        },
+        Trial {
+            only: words(
+                "Partition,Loss,Duplicate,Poison,BrokerRestart,ServerCrash,RosterLost,Amnesia,OldCopy,PowerCut,DiskFull,FullAndCut,\
+                 Rack,RackFault,Transient,Permanent,RunLost,Hang,FalseAlarm,ClockJump,Unvetted,Wish",
+            ),
+            ..Trial::of(301_076, Size { days: 2.5, ..slow.with_devices(60) })
+        },
         // The reference took what fails hours after its trial for what fails in it.
         Trial { only: only(&[]), reference: true, ..Trial::of(76, Size::of(24, 0.5)) },
         Trial { reference: true, ..Trial::of(21, Size::of(24, 0.5)) },

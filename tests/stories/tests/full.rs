@@ -211,8 +211,8 @@ fn tries_to_mend_a_release_are_not_counted_for_the_one_that_is_found() {
     assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
     for old in [between, in_it] {
         let mut world = wakes(&world, &old);
-        assert_eq!((world.device().order(), world.device().standing()), (None, Standing::Settled));
-        world.policy(Policy::Heals).behaves("1.4.0", Behaviour::NeedsRestarts(2)).waits(300);
+        assert_eq!((world.device().order(), world.device().standing()), (None, Standing::Excluded));
+        world.behaves("1.4.0", Behaviour::NeedsRestarts(2)).waits(300);
         assert_eq!(world.count(|event| matches!(event, Event::Cured { attempts: 2 })), 1, "{}", world.told());
         assert_eq!((world.runs(), world.count(is_heal)), ("1.4.0", 2));
     }

@@ -187,29 +187,40 @@ impl Device {
                 self.call_off("the boot fell back in the middle of it", out);
                 self.fell_back(now, was_on, out);
             }
-            // That its install is open is a memory of long ago: what came of it is in the words that were kept apart.
-            Phase::Installing(Installing { to, .. }) if self.state.condemned.contains(&to.release.digest) => {
-                self.call_off("what it brings in was condemned since", out);
-                self.settle(now);
+            Phase::Healing(Healing { trial: None, .. }) if moved => {
+                self.call_off("what it was for no longer runs", out);
+                self.settle_elsewhere(now, out);
+            }
+            // That its install is open is a memory of long ago: what came of it is in the words that were kept apart, or the slots
+            // show that what it was to take the place of was left.
+            Phase::Installing(Installing { from, to, .. })
+                if self.state.condemned.contains(&to.release.digest)
+                    || ![from.digest, to.release.digest].contains(&slots.booted.digest) =>
+            {
+                self.call_off("it is of the past: since then a release was condemned or left", out);
+                // Where what ran before runs, it may never have been left: what was tried to mend it stays counted.
+                self.state.phase = Phase::Settled;
                 if slots.booted.digest != slots.confirmed.digest {
                     self.begin_trial(now, slots.confirmed, out);
+                } else if slots.booted.digest != from.digest {
+                    self.settle_elsewhere(now, out);
                 }
             }
             // A run that was begun is brought to its end: the driver goes on where the journal says it stood.
             Phase::Installing(_) | Phase::Confirming(_) | Phase::Healing(_) | Phase::Homing(_) => {
                 self.go_on_with_run(now, out);
             }
-            Phase::Vetting(vetting) => self.vet(vetting.rollout, vetting.release, out),
-            // What it was to be left for may be what runs now; steering says it again if not.
-            Phase::Seeking(_) if moved => self.settle(now),
-            Phase::Seeking(seeking) => self.ask_again(seeking, out),
             Phase::Trial(_) if moved => self.fell_back(now, was_on, out),
             Phase::Settled if slots.booted.digest != slots.confirmed.digest => {
                 // What was remembered is gone, and something runs that never passed a trial here.
                 self.begin_trial(now, slots.confirmed, out);
             }
-            // What was to be left no longer runs, and what runs has done nothing.
-            Phase::Leaving(_) if moved => self.settle(now),
+            // What steering asks for of what runs now it says again.
+            Phase::Settled | Phase::Vetting(_) | Phase::Leaving(_) | Phase::Seeking(_) if moved => {
+                self.settle_elsewhere(now, out);
+            }
+            Phase::Vetting(vetting) => self.vet(vetting.rollout, vetting.release, out),
+            Phase::Seeking(seeking) => self.ask_again(seeking, out),
             Phase::Trial(_) | Phase::Settled | Phase::Leaving(_) | Phase::Frozen(_) => {}
         }
     }
@@ -247,12 +258,25 @@ impl Device {
         self.state.phase = Phase::Trial(Trial { back, began: now, good: Millis(0), needs, frozen: false });
     }
 
-    /// The release on trial did not come up, and the boot before us went back already.
+    /// The release on trial did not come up, and the boot before us went back already. Where it is condemned, it was left for a reason
+    /// that is forgotten, and that alone is known.
     fn fell_back(&mut self, now: Mono, from: Release, out: &mut Effects) {
-        self.state.condemn(from.digest);
         let (to, took) = (self.state.on.release.clone(), Millis(0));
-        out.push(Effect::Record(Event::Condemned { release: from.clone(), cause: Cause::FellBack }));
-        out.push(Effect::Record(Event::CameHome { from, to, took, cause: Cause::FellBack }));
+        let cause = if self.state.condemned.contains(&from.digest) {
+            Cause::IsCondemned
+        } else {
+            self.state.condemn(from.digest);
+            out.push(Effect::Record(Event::Condemned { release: from.clone(), cause: Cause::FellBack }));
+            Cause::FellBack
+        };
+        out.push(Effect::Record(Event::CameHome { from, to, took, cause }));
+        self.settle(now);
+    }
+
+    /// Another release runs than the one that is remembered, and it passed its trial here: how that did, what was tried to mend it and
+    /// what there was left to try say nothing of this one.
+    fn settle_elsewhere(&mut self, now: Mono, out: &mut Effects) {
+        self.refloat(out);
         self.settle(now);
     }
 
@@ -421,7 +445,7 @@ impl Device {
         if self.state.on.release.digest == run.to.release.digest {
             // It runs, whatever the run says of itself: so it is judged.
             self.state.budget.spend(now);
-            self.state.setback = None;
+            self.state.setback.take_if(|setback| setback.rollout == run.rollout);
             self.begin_trial(now, run.from, out);
             return;
         }
