@@ -16,7 +16,8 @@ pub struct Retries {
     pub backoff: Backoff,
 }
 
-/// How often a rollout failed here, and when it may be tried again.
+/// How often a rollout failed here, and when it may be tried again. It is remembered until another one fails, however it is steered
+/// meanwhile: a server that was brought back from an old copy may go on with this one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Setback {
     pub(crate) rollout: RolloutId,

@@ -333,6 +333,22 @@ fn what_the_release_keys_do_not_allow_is_not_started() {
     is_told_as(&world.told(), "what_the_release_keys_do_not_allow_is_not_started");
 }
 
+/// A rollout failed here for good, and another one worked out since. A server that was brought back from an old copy goes on with the first: it is
+/// sat out as before, until somebody says that it may be tried again.
+#[test]
+fn what_failed_for_good_is_not_tried_again_after_another_rollout() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &[]).signs("1.6.0", &["1.4.0"]);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(60);
+    world.steers("r-2", "1.6.0", Direction::Forward).waits(120);
+    assert_eq!((world.confirmed(), world.device().standing()), ("1.6.0", Standing::Settled));
+    world.signs("1.5.0", &["1.6.0"]);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!((world.runs(), world.device().standing()), ("1.6.0", Standing::Excluded));
+    world.tells(Word::Thaw).waits(120);
+    assert_eq!(world.confirmed(), "1.5.0");
+}
+
 /// A download fails for a passing reason: the device sits out for a while and comes back by itself.
 #[test]
 fn a_passing_failure_is_tried_again_later() {

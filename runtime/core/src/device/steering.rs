@@ -79,10 +79,6 @@ impl Device {
         if direction == Direction::Home {
             self.turn_away(&rollout);
         }
-        // Steering that was forgotten says nothing of what was tried: only another rollout does.
-        if self.state.setback.as_ref().is_some_and(|setback| setback.rollout != rollout) {
-            self.state.setback = None;
-        }
         self.second(generation, steered.second);
         self.state.heights.steering.note(steered.by, generation.0);
         self.state.steering = Some(Steering::of(steered));

@@ -38,9 +38,6 @@ impl Upgrade {
         }
         self.heights.note(by, generation.0);
         out.push(told);
-        if self.setback.as_ref().is_some_and(|setback| setback.rollout != steer.rollout) {
-            self.setback = None;
-        }
         if direction == Direction::Home {
             self.turn(&steer, out);
         }

@@ -387,6 +387,18 @@ fn what_can_not_be_had_is_tried_again_and_then_sat_out() {
     assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(2));
 }
 
+/// A server that was brought back from an old copy goes on with a rollout that failed here before another one.
+#[test]
+fn what_is_sat_out_for_good_is_sat_out_after_another_rollout() {
+    let mut pump = Pump::new();
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    let (ticket, _) = pump.fetches().unwrap();
+    pump.fetched(ticket, Fetched::Not { transience: Transience::Permanent, why: "not granted".into() });
+    pump.is_steered(Direction::Hold, "p-2", 3);
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    assert_eq!((pump.fetches(), pump.says().2), (None, Standing::Excluded));
+}
+
 #[test]
 fn one_that_refuses_the_settings_is_condemned() {
     let mut pump = Pump::new();
