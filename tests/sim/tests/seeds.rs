@@ -48,7 +48,10 @@ fn what_was_found_once_is_not_found_again() {
     let rack = [Mark::Rack, Mark::RackFault, Mark::RunLost, Mark::Replaced, Mark::Outage, Mark::Network];
     let rest = [Mark::Sick, Mark::Unvetted, Mark::Expired, Mark::Told];
     let sits_out: Vec<Mark> = lost.into_iter().chain(then).chain(rack).chain(rest).collect();
-    let named = |word: &str| Mark::ALL.iter().copied().find(|mark| mark.word() == word).unwrap();
+    let named = |word: &str| {
+        let found = Mark::ALL.iter().copied().find(|mark| mark.word() == word);
+        found.unwrap_or_else(|| panic!("there is no fault {word}"))
+    };
     let words = |words: &str| Some(words.split(',').map(named).collect());
     let kept = [
         // An excluded device that was told to go on said that it is settled.
