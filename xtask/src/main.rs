@@ -71,7 +71,7 @@ While you work:
                                inputs made up for what reads foreign bytes (tests/fuzz), 5 min in all; --input FILE runs one again
   mutants [--shard K/N] [--only REGEX...] [--output json]
                                the core broken at each tenth place (or each N-th, or where REGEX fits), and whether the simulation
-                               and the stories notice; 95 % is the least (docs/faults.md). About an hour on two cores
+                               and the stories notice; 95 % is the least (docs/faults.md). It goes on where it was broken off
   k8s up|down                  a Kubernetes control plane on this machine (Go builds it: 10 to 20 min the first time)
 
 To measure and to ship:
