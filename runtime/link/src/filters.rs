@@ -52,6 +52,8 @@ struct Answer {
 #[derive(Debug)]
 pub(crate) struct Filters {
     out: Vec<Out>,
+    /// How many of them are left out. It is asked for with each packet, and is nearly always none.
+    left_out: usize,
     careful: bool,
     waiting: VecDeque<usize>,
     settling: Option<Settling>,
@@ -81,6 +83,7 @@ impl Filters {
     pub(crate) fn new(count: usize, retry: Millis) -> Self {
         Self {
             out: (0..count).map(|_| Out::default()).collect(),
+            left_out: 0,
             careful: false,
             waiting: VecDeque::new(),
             settling: None,
@@ -135,6 +138,7 @@ impl Filters {
         let out = self.out.get_mut(filter)?;
         let doubled = self.retry.saturating_mul(1 << out.times.min(31));
         let again = doubled.min(RETRY_MAX.max(self.retry));
+        self.left_out += usize::from(out.times == 0);
         out.times = out.times.saturating_add(1);
         out.until = now.saturating_add(again);
         Some(Found { filter, again: Millis(again) })
@@ -159,6 +163,9 @@ impl Filters {
     }
 
     fn next_retry(&self) -> Option<(usize, u64)> {
+        if self.left_out == 0 {
+            return None;
+        }
         let out = self.out.iter().enumerate().filter(|(_, out)| out.times > 0);
         out.map(|(filter, out)| (filter, out.until)).min_by_key(|(_, until)| *until)
     }
@@ -174,6 +181,7 @@ impl Filters {
             self.settling = None;
             turn.cured = self.out.get_mut(filter).filter(|out| out.times > 0).map(|out| {
                 *out = Out::default();
+                self.left_out -= 1;
                 filter
             });
         }

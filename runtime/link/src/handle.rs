@@ -1,17 +1,20 @@
 //! What a caller holds: a [`Handle`] to publish with, and [`Incoming`] to hear what happened.
 //!
-//! Not here: the task between the two and the broker (`link`).
+//! Not here: what goes on between the two and the broker (`link`), and where they leave things for it (`desk`).
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
 };
 
 use backstay_model::Millis;
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
 
 use crate::{
+    desk::Desk,
     settings::{PACKET_HEAD_BYTES, Qos, SettingsError, Will, is_topic},
     trouble::Trouble,
 };
@@ -130,26 +133,10 @@ impl fmt::Display for PublishError {
 
 impl std::error::Error for PublishError {}
 
-/// What the caller may change while the link runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wishes {
-    pub(crate) reconnect_within: Millis,
-    pub(crate) stay: Stay,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stay {
-    Connected,
-    /// Say goodbye, so that the broker doesn't publish our will.
-    UntilSent,
-}
-
 /// The side of the caller that speaks. Clones speak for the same link.
 #[derive(Clone)]
 pub struct Handle {
     desk: Arc<Desk>,
-    wishes: Arc<watch::Sender<Wishes>>,
-    will: Arc<Mutex<Option<Will>>>,
     packet_bytes_max: usize,
 }
 
@@ -160,13 +147,8 @@ impl fmt::Debug for Handle {
 }
 
 impl Handle {
-    pub(crate) fn new(
-        desk: Arc<Desk>,
-        wishes: watch::Sender<Wishes>,
-        will: Arc<Mutex<Option<Will>>>,
-        packet_bytes_max: usize,
-    ) -> Self {
-        Self { desk, wishes: Arc::new(wishes), will, packet_bytes_max }
+    pub(crate) fn new(desk: Arc<Desk>, packet_bytes_max: usize) -> Self {
+        Self { desk, packet_bytes_max }
     }
 
     /// From the next connection on the broker says this when it has lost us, if [`Settings::will`] was set. So each
@@ -178,11 +160,11 @@ impl Handle {
     /// [`Settings::will`]: crate::Settings::will
     pub fn make_will(&self, will: Will) -> Result<(), SettingsError> {
         will.check(self.packet_bytes_max)?;
-        *self.will.lock().unwrap_or_else(PoisonError::into_inner) = Some(will);
+        self.desk.set_will(will);
         Ok(())
     }
 
-    /// Hands something over to be published, in order. Never waits.
+    /// Hands something over to be published, in order. Never waits; it is sent while [`Incoming::next`] is waited for.
     ///
     /// # Errors
     /// When it was not taken. The caller still has it, and sends it again when there is room, or when it is
@@ -195,64 +177,63 @@ impl Handle {
         if !is_topic(&outgoing.topic) {
             return Err(PublishError::Topic { topic: outgoing.topic });
         }
-        match &*self.desk.open() {
-            None => Err(PublishError::Offline),
-            Some(queue) => queue.try_send(outgoing).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => PublishError::Full,
-                mpsc::error::TrySendError::Closed(_) => PublishError::Offline,
-            }),
-        }
+        self.desk.publish(outgoing)
     }
 
     /// Spreads the next tries to connect over `window` (100 ms to 1 h, brought to the nearest bound). It
     /// comes from signed steering.
     pub fn reconnect_within(&self, window: Millis) {
-        // It comes with each steering, and is nearly always what it was: then nobody has to wake up for it.
-        self.wishes
-            .send_if_modified(|wishes| std::mem::replace(&mut wishes.reconnect_within, window) != window);
+        self.desk.set_window(window);
     }
 
     /// Asks the link to send what it was handed, to say goodbye, and to end. The broker then doesn't publish
     /// our will. [`Incoming::next`] yields `None` when it is done, after a few seconds at most.
     pub fn leave(&self) {
-        self.wishes.send_modify(|wishes| wishes.stay = Stay::UntilSent);
+        self.desk.leave();
     }
 }
 
-/// The side of the caller that hears. The link lives as long as this: dropping it ends the link at once and
-/// without goodbye.
-#[derive(Debug)]
+/// The side of the caller that hears, and that drives the link: it connects, sends and answers while [`Incoming::next`] is
+/// waited for. Dropping it ends the link at once and without goodbye.
 pub struct Incoming {
-    happenings: mpsc::Receiver<Happening>,
+    desk: Arc<Desk>,
+    /// Until it has ended.
+    courier: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming").finish_non_exhaustive()
+    }
 }
 
 impl Incoming {
-    pub(crate) fn new(happenings: mpsc::Receiver<Happening>) -> Self {
-        Self { happenings }
+    pub(crate) fn new(desk: Arc<Desk>, courier: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { desk, courier: Some(Box::pin(courier)) }
     }
 
     /// The next happening; `None` when the link has ended.
     ///
-    /// May be dropped while it waits: nothing is taken before. Who doesn't call it slows the broker down, and
-    /// loses the connection in the end, but nothing that a resend or a retained message doesn't bring back.
+    /// May be dropped while it waits: nothing is taken before. Who doesn't call it for a while slows the broker down, and
+    /// loses the connection in the end (after one and a half keep alives, as brokers have it), but nothing that a resend or
+    /// a retained message doesn't bring back.
     pub async fn next(&mut self) -> Option<Happening> {
-        self.happenings.recv().await
-    }
-}
-
-/// Where publishes are handed over: a queue for each connection, or none while there is no connection.
-///
-/// So a publish belongs to one connection for certain, and none is carried into the next by accident.
-#[derive(Debug, Default)]
-pub(crate) struct Desk(Mutex<Option<mpsc::Sender<Outgoing>>>);
-
-impl Desk {
-    fn open(&self) -> MutexGuard<'_, Option<mpsc::Sender<Outgoing>>> {
-        // A panic elsewhere can't leave an Option half written.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        poll_fn(|context| self.poll_next(context)).await
     }
 
-    pub(crate) fn set(&self, queue: Option<mpsc::Sender<Outgoing>>) {
-        *self.open() = queue;
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Happening>> {
+        // The link goes on when all that it told is taken, so it never has to be woken up for that.
+        if let Some(happening) = self.desk.take() {
+            return Poll::Ready(Some(happening));
+        }
+        let Some(courier) = &mut self.courier else { return Poll::Ready(None) };
+        if courier.as_mut().poll(context).is_ready() {
+            self.courier = None;
+        }
+        match self.desk.take() {
+            Some(happening) => Poll::Ready(Some(happening)),
+            None if self.courier.is_none() => Poll::Ready(None),
+            None => Poll::Pending,
+        }
     }
 }

@@ -9,6 +9,9 @@
 //! outbox: the journal past the last receipt is. An MQTT acknowledgement says that the *broker* has the
 //! bytes, which is a hint for pacing and never a reason to forget anything.
 //!
+//! A link is no task of its own: whoever waits for what happens on it drives it meanwhile, as one loop drives a device. A
+//! message then wakes one task and not two.
+//!
 //! Words: a *connection* is one MQTT session from CONNACK to its end; each has a client object of its own.
 //! A *filter* is one subscription. A filter is *poisoned* while it holds a message too large to be read.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
@@ -17,6 +20,7 @@ mod address;
 #[cfg(feature = "embedded-broker")]
 mod broker;
 mod configured;
+mod desk;
 mod files;
 mod filters;
 mod flight;

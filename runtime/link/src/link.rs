@@ -1,4 +1,4 @@
-//! The task between the caller and the broker.
+//! What goes on between the caller and the broker.
 //!
 //! Each connection has a client object of its own. rumqttc can carry one over, and that is where it hurts: it
 //! drops what was unacknowledged without a word, stays in a collision for ever (rumqtt issue 1056), or stops
@@ -11,16 +11,20 @@
 //!
 //! Reading may be dropped to see to something else: nothing is taken from the socket that isn't in the client's memory or
 //! told. Writing is held until it is done, or the connection is given up: a packet that was counted as sent and not written
-//! would wait for its answer for ever.
+//! would wait for its answer for ever. What is answered goes out together, as soon as there is nothing more to be read.
+//!
+//! All of it is one future, which the caller drives ([`Incoming`]).
 //!
 //! Not here: what is sent again after a connection ended (the caller), how long to wait (`pause`), and which
 //! filters are left out (`filters`).
 
 use std::{
     future::{Future, poll_fn, ready},
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -31,18 +35,18 @@ use rumqttc::{
 };
 use tokio::{
     runtime,
-    sync::{mpsc, watch},
     time::{sleep, sleep_until, timeout},
 };
 
 use crate::{
     address::Place,
+    desk::{Desk, Left, Room, Stays},
     files::TlsMemory,
     filters::Filters,
     flight::{Flight, Load, RING},
-    handle::{Desk, Handle, Happening, Incoming, Message, Outgoing, Stay, Wishes},
+    handle::{Handle, Happening, Incoming, Message, Outgoing},
     pause::Pause,
-    settings::{Qos, Settings, SettingsError, Will},
+    settings::{Qos, Settings, SettingsError},
     trouble::Trouble,
 };
 
@@ -58,10 +62,10 @@ const STALL_HALF_KEEP_ALIVES: u64 = 5;
 const OF_USE: Duration = Duration::from_secs(10);
 /// Most filters in one packet; some hosted brokers take no more.
 const FILTERS_PER_PACKET: usize = 8;
-/// So many packets are taken together, if they are here, before they are acknowledged.
-const PACKETS_TOGETHER: usize = 10;
-/// So often some are taken before all else has its turn, if there is always something to be read.
+/// So many packets are taken together, if they are here, before they are acknowledged and all else has its turn.
 const READS_IN_A_ROW: u32 = 16;
+/// Who was kept waiting for so long, for an alarm or for what was told to be taken, was it by a caller that did not drive the link.
+const LATE: Duration = Duration::from_secs(1);
 /// What rumqttc's own queue holds. Nothing is put into it.
 const REQUESTS: usize = 1;
 
@@ -70,7 +74,8 @@ const REQUESTS: usize = 1;
 pub struct Link;
 
 impl Link {
-    /// Starts a link as a task of the tokio runtime that this is called in; one with a single thread will do.
+    /// Starts a link in the tokio runtime that this is called in; one with a single thread will do. It connects, sends and
+    /// answers while [`Incoming::next`] is waited for.
     ///
     /// The first try to connect waits like any other, so that a region that gets its power back doesn't
     /// come in one second. A link with other filters is a new link; start it after dropping this one.
@@ -79,34 +84,28 @@ impl Link {
     /// If no link can work with `settings`. That the broker can't be reached is none: the link goes on trying.
     pub fn start(settings: Settings) -> Result<(Handle, Incoming), SettingsError> {
         settings.check()?;
-        let runtime = runtime::Handle::try_current().map_err(|_| SettingsError::NoRuntime)?;
-        let (happen, happenings) = mpsc::channel(settings.queue_max);
-        let wishes = Wishes { reconnect_within: settings.reconnect_within, stay: Stay::Connected };
-        let (wish, wishes) = watch::channel(wishes);
-        let desk = Arc::new(Desk::default());
-        let will = Arc::new(Mutex::new(settings.will.clone()));
-        let handle = Handle::new(Arc::clone(&desk), wish, Arc::clone(&will), settings.outgoing_bytes_max);
+        runtime::Handle::try_current().map_err(|_| SettingsError::NoRuntime)?;
+        let desk = Arc::new(Desk::new(settings.queue_max, settings.reconnect_within, settings.will.clone()));
+        let handle = Handle::new(Arc::clone(&desk), settings.outgoing_bytes_max);
         let courier = Courier {
             pause: Pause::new(settings.seed, settings.reconnect_within),
             filters: Filters::new(settings.filters.len(), settings.poison_retry),
             memory: TlsMemory::default(),
             began: Instant::now(),
             settings,
-            happen,
-            wishes,
-            desk,
-            will,
+            desk: Arc::clone(&desk),
         };
-        // Behind a pointer it is a task of the type that all others have: less of a program.
-        let task: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(courier.run());
-        runtime.spawn(task);
-        Ok((handle, Incoming::new(happenings)))
+        let ends = async {
+            // A bug of ours ends the link, and not who drives it.
+            caught(courier.run()).await;
+        };
+        Ok((handle, Incoming::new(desk, ends)))
     }
 }
 
 /// Why a connection is over.
 enum End {
-    /// Nobody listens any more, or the caller asked to leave.
+    /// The caller asked to leave.
     Wanted,
     Trouble(Trouble),
 }
@@ -123,16 +122,15 @@ struct Courier {
     filters: Filters,
     memory: TlsMemory,
     began: Instant,
-    happen: mpsc::Sender<Happening>,
-    wishes: watch::Receiver<Wishes>,
     desk: Arc<Desk>,
-    will: Arc<Mutex<Option<Will>>>,
 }
 
 /// One connection: the client, and what is under way.
 struct Connection {
     events: EventLoop,
     flight: Flight,
+    /// Whether something was written that isn't with the kernel yet.
+    unflushed: bool,
     /// When the broker last gave a sign of life.
     heard_at: Instant,
     /// When it is asked for one.
@@ -141,18 +139,14 @@ struct Connection {
 
 /// What is next on a connection.
 enum Turn {
-    /// A packet came, or what came is none, or made the client panic.
-    Read(Option<Result<Packet, StateError>>),
-    /// The caller handed something over.
-    Handed(Outgoing),
+    /// A packet came, or what came is none.
+    Read(Result<Packet, StateError>),
+    /// What was written has to go out, and the broker is slow to take it; or it is time for that.
+    Flush,
+    /// The caller left something.
+    Left(Left),
     /// Something is due.
     Alarm,
-    /// The caller asked to leave.
-    Leave,
-    /// Nobody listens any more.
-    Closed,
-    /// Nothing but reading had a turn for a while, and nothing else wants one.
-    Nothing,
 }
 
 impl Courier {
@@ -161,15 +155,14 @@ impl Courier {
         loop {
             let again = tokio::select! {
                 () = sleep(Duration::from_millis(wait.0)) => true,
-                () = self.happen.closed() => false,
-                () = asked_to_leave(&mut self.wishes) => false,
+                () = self.desk.asked_to_leave() => false,
             };
             if !again {
                 return;
             }
             let began = Instant::now();
             let (end, was_connected) = self.connect().await;
-            self.desk.set(None);
+            self.desk.close();
             let End::Trouble(why) = end else { return };
 
             let found = match &why {
@@ -187,7 +180,7 @@ impl Courier {
                 | Trouble::Panicked
                 | Trouble::Files { .. } => None,
             };
-            self.pause.set_window(self.wishes.borrow_and_update().reconnect_within);
+            self.pause.set_window(self.desk.window());
             // A connection that found a poisoned filter was of use: the next one gets further.
             let of_use = was_connected && (found.is_some() || began.elapsed() >= OF_USE);
             wait = if of_use { self.pause.fresh() } else { self.pause.failed() };
@@ -201,9 +194,7 @@ impl Courier {
                 Some(Happening::Poisoned { topics, again: found.again })
             });
             for happening in [Some(told), poisoned].into_iter().flatten() {
-                if self.happen.send(happening).await.is_err() {
-                    return;
-                }
+                self.tell(happening).await;
             }
         }
     }
@@ -222,8 +213,7 @@ impl Courier {
 
         let first = tokio::select! {
             first = caught(events.poll()) => first,
-            () = self.happen.closed() => return (End::Wanted, false),
-            () = asked_to_leave(&mut self.wishes) => return (End::Wanted, false),
+            () = self.desk.asked_to_leave() => return (End::Wanted, false),
         };
         match self.understood(first) {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {}
@@ -234,16 +224,15 @@ impl Courier {
             Err(why) => return (End::Trouble(why), false),
         }
         let (flight, now) = (Flight::new(self.settings.in_flight_max), Instant::now());
-        let connection = Connection { events, flight, heard_at: now, ping_at: now + self.keep_alive() };
+        let ping_at = now + self.keep_alive();
+        let connection = Connection { events, flight, unflushed: false, heard_at: now, ping_at };
         (self.serve(connection).await, true)
     }
 
     async fn serve(&mut self, mut connection: Connection) -> End {
-        // Of these, each is there once for as long as the connection: to wait for it anew each time would cost more than
-        // most of what is waited for.
-        let (happen, mut wishes) = (self.happen.clone(), self.wishes.clone());
-        let mut closed = pin!(happen.closed());
-        let mut leave = pin!(asked_to_leave(&mut wishes));
+        let desk = Arc::clone(&self.desk);
+        // It is there once for as long as the connection: to make it anew each time would cost more than most of what is
+        // waited for.
         let mut alarm = pin!(sleep_until(self.alarm(&connection).into()));
         let mut leaving: Option<Instant> = None;
 
@@ -251,55 +240,55 @@ impl Courier {
         if let Err(end) = self.subscribe(&mut connection, &filters).await {
             return end;
         }
-        let (queue, mut handed) = mpsc::channel(self.settings.queue_max);
-        self.desk.set(Some(queue));
-        if let Err(end) = self.tell(&mut connection, Happening::Connected).await {
-            return end;
-        }
+        desk.open();
+        self.tell_of(&mut connection, Happening::Connected).await;
         let mut reads = 0;
         loop {
-            if leaving.is_some() && handed.is_empty() && connection.flight.is_empty() {
+            if leaving.is_some() && desk.is_empty() && connection.flight.is_empty() {
                 return self
                     .send(&mut connection, Request::Disconnect(Disconnect))
                     .await
                     .err()
                     .unwrap_or(End::Wanted);
             }
+            let room = if connection.flight.has_room() { Room::Free } else { Room::Full };
+            let stays = if leaving.is_some() { Stays::NoMore } else { Stays::UntilAsked };
             let turn = tokio::select! {
                 biased;
-                read = caught(connection.read()), if reads < READS_IN_A_ROW => Turn::Read(read),
-                Some(outgoing) = handed.recv(), if connection.flight.has_room() => Turn::Handed(outgoing),
-                () = &mut alarm => Turn::Alarm,
-                () = &mut leave, if leaving.is_none() => Turn::Leave,
-                () = &mut closed => Turn::Closed,
-                () = ready(()), if reads == READS_IN_A_ROW => Turn::Nothing,
+                turn = caught(connection.turn()), if reads < READS_IN_A_ROW => turn,
+                left = desk.left(room, stays) => Some(Turn::Left(left)),
+                () = &mut alarm => Some(Turn::Alarm),
+                () = ready(()), if reads == READS_IN_A_ROW => Some(Turn::Flush),
             };
+            let Some(turn) = turn else { return End::Trouble(Trouble::Panicked) };
             reads = if matches!(turn, Turn::Read(_)) { reads + 1 } else { 0 };
             let done = match turn {
                 Turn::Read(read) => {
                     let armed_for = self.filters.deadline();
-                    let done = self.took(&mut connection, read).await;
+                    let done = self.take_packet(&mut connection, read).await;
                     // The alarm may ring early, never late: only what came nearer has to be set anew.
                     if self.filters.deadline() != armed_for {
                         alarm.as_mut().reset(self.alarm_or(&connection, leaving).into());
                     }
                     done
                 }
-                Turn::Handed(outgoing) => self.publish(&mut connection, outgoing).await,
-                Turn::Alarm if leaving.is_some_and(|until| Instant::now() >= until) => Err(End::Wanted),
-                Turn::Alarm => {
-                    let done = self.look_around(&mut connection).await;
-                    alarm.as_mut().reset(self.alarm_or(&connection, leaving).into());
-                    done
-                }
-                Turn::Leave => {
-                    self.desk.set(None);
+                Turn::Flush => self.flush(&mut connection).await,
+                Turn::Left(Left::Publish(outgoing)) => self.publish(&mut connection, outgoing).await,
+                Turn::Left(Left::Leave) => {
+                    desk.close();
                     leaving = Some(Instant::now() + LEAVE);
                     alarm.as_mut().reset(self.alarm_or(&connection, leaving).into());
                     Ok(())
                 }
-                Turn::Closed => Err(End::Wanted),
-                Turn::Nothing => Ok(()),
+                Turn::Alarm if leaving.is_some_and(|until| Instant::now() >= until) => Err(End::Wanted),
+                Turn::Alarm => {
+                    if alarm.deadline().elapsed() >= LATE {
+                        connection.excuse();
+                    }
+                    let done = self.look_around(&mut connection).await;
+                    alarm.as_mut().reset(self.alarm_or(&connection, leaving).into());
+                    done
+                }
             };
             if let Err(end) = done {
                 return end;
@@ -307,40 +296,28 @@ impl Courier {
         }
     }
 
-    /// Takes a packet and those that are here behind it, in order, and sends what is answered to them. If something is wrong,
-    /// that comes last: behind a poisoned topic's message, what came with it would be lost each time.
-    async fn took(
-        &mut self,
-        connection: &mut Connection,
-        first: Option<Result<Packet, StateError>>,
-    ) -> Result<(), End> {
-        let mut next = Some(first);
-        for more in (0..PACKETS_TOGETHER).rev() {
-            let Some(read) = next else { break };
-            let packet = read.ok_or(Trouble::Panicked)?.map_err(|error| self.trouble(error))?;
-            self.take_packet(connection, packet).await?;
-            next = if more > 0 { connection.read_on().await } else { None };
-        }
-        self.flush(connection).await
-    }
-
     /// A message is told as it is. All else the client sees to first.
     #[expect(clippy::wildcard_enum_match_arm, reason = "MQTT's packets, of which one is a message")]
-    async fn take_packet(&mut self, connection: &mut Connection, packet: Packet) -> Result<(), End> {
+    async fn take_packet(
+        &mut self,
+        connection: &mut Connection,
+        read: Result<Packet, StateError>,
+    ) -> Result<(), End> {
+        let packet = read.map_err(|error| self.trouble(error))?;
         connection.heard_at = Instant::now();
-        let now = self.now();
-        self.filters.heard(now);
+        self.filters.heard(self.at(connection.heard_at));
         let answered = match packet {
             Packet::Publish(publish) if publish.qos != QoS::ExactlyOnce => {
                 let number = (publish.qos == QoS::AtLeastOnce).then_some(publish.pkid);
-                self.tell_message(connection, publish).await?;
+                self.tell_message(connection, publish).await;
                 let Some(number) = number else { return Ok(()) };
                 caught(connection.acknowledge(number)).await
             }
             other => caught(connection.answer(other)).await,
         };
         answered.ok_or(Trouble::Panicked)?.map_err(|error| self.trouble(error))?;
-        self.take_all(connection).await
+        self.take_all(connection).await;
+        Ok(())
     }
 
     /// Hands a request to the client, and returns when it has written it.
@@ -348,7 +325,8 @@ impl Courier {
         let written = caught(connection.write(request)).await.ok_or(Trouble::Panicked)?;
         written.map_err(|error| self.trouble(error))?;
         self.flush(connection).await?;
-        self.take_all(connection).await
+        self.take_all(connection).await;
+        Ok(())
     }
 
     /// Waits until all that was written is with the kernel: at once, unless the broker doesn't read.
@@ -356,69 +334,77 @@ impl Courier {
         let flushed = tokio::select! {
             biased;
             flushed = timeout(CONNECT, caught(connection.flush())) => flushed,
-            () = self.happen.closed() => return Err(End::Wanted),
-            () = left(&mut self.wishes) => return Err(End::Wanted),
+            () = self.left() => return Err(End::Wanted),
         };
         let flushed = flushed.map_err(|_| Trouble::Slow)?.ok_or(Trouble::Panicked)?;
         flushed.map_err(|error| self.trouble(error).into())
     }
 
+    /// Waits until the caller wants to leave and has waited for long enough.
+    async fn left(&self) {
+        self.desk.asked_to_leave().await;
+        sleep(LEAVE).await;
+    }
+
     /// What the client has to tell by now.
-    async fn take_all(&mut self, connection: &mut Connection) -> Result<(), End> {
+    async fn take_all(&mut self, connection: &mut Connection) {
         while let Some(event) = connection.events.state.events.pop_front() {
-            self.take(connection, event).await?;
+            self.take(connection, event).await;
         }
-        Ok(())
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "MQTT's packets; the client sees to the others")]
-    async fn take(&mut self, connection: &mut Connection, event: Event) -> Result<(), End> {
+    async fn take(&mut self, connection: &mut Connection, event: Event) {
         match event {
             Event::Outgoing(rumqttc::Outgoing::Publish(number) | rumqttc::Outgoing::Subscribe(number)) => {
                 connection.flight.sent(number);
-                Ok(())
             }
             Event::Incoming(Packet::Publish(publish)) => self.tell_message(connection, publish).await,
             Event::Incoming(Packet::PubAck(ack)) => match connection.flight.answered(ack.pkid) {
-                Some(Load::Publish { token, .. }) => self.tell(connection, Happening::Acked { token }).await,
-                Some(Load::Subscribe { .. }) | None => Ok(()),
+                Some(Load::Publish { token, .. }) => {
+                    self.tell_of(connection, Happening::Acked { token }).await;
+                }
+                Some(Load::Subscribe { .. }) | None => {}
             },
             Event::Incoming(Packet::SubAck(ack)) => {
-                let Some(Load::Subscribe { filters }) = connection.flight.answered(ack.pkid) else {
-                    return Ok(());
-                };
+                let Some(Load::Subscribe { filters }) = connection.flight.answered(ack.pkid) else { return };
                 let now = self.now();
                 self.filters.answered(&filters, now);
                 for (filter, code) in filters.into_iter().zip(ack.return_codes) {
                     if code == SubscribeReasonCode::Failure
                         && let Some(topics) = self.topics(filter)
                     {
-                        self.tell(connection, Happening::Declined { topics }).await?;
+                        self.tell_of(connection, Happening::Declined { topics }).await;
                     }
                 }
-                Ok(())
             }
-            _ => Ok(()),
+            _ => {}
         }
     }
 
-    async fn tell_message(&mut self, connection: &mut Connection, publish: Publish) -> Result<(), End> {
+    async fn tell_message(&mut self, connection: &mut Connection, publish: Publish) {
         let message = Message { topic: publish.topic, payload: publish.payload, retained: publish.retain };
-        self.tell(connection, Happening::Message(message)).await
+        self.tell_of(connection, Happening::Message(message)).await;
     }
 
-    /// Tells the caller. Waits if the caller is slow: then nothing is read from the broker either.
-    async fn tell(&mut self, connection: &mut Connection, happening: Happening) -> Result<(), End> {
-        let happening = match self.happen.try_send(happening) {
-            Ok(()) => return Ok(()),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(End::Wanted),
-            Err(mpsc::error::TrySendError::Full(happening)) => happening,
-        };
-        let sent = self.happen.send(happening).await;
-        let now = Instant::now();
-        connection.heard_at = now;
-        connection.flight.excuse(now);
-        sent.map_err(|_| End::Wanted)
+    /// Tells the caller. What waited long for that isn't the broker's fault.
+    async fn tell_of(&mut self, connection: &mut Connection, happening: Happening) {
+        if let Some(happening) = self.desk.tell(happening) {
+            let since = Instant::now();
+            self.tell(happening).await;
+            if since.elapsed() >= LATE {
+                connection.excuse();
+            }
+        }
+    }
+
+    /// Tells the caller, when it has taken what it was told before: until then nothing is read from the broker either.
+    async fn tell(&mut self, happening: Happening) {
+        let mut left = self.desk.tell(happening);
+        while let Some(happening) = left {
+            asked_again().await;
+            left = self.desk.tell(happening);
+        }
     }
 
     /// What there is to do at a certain time: finding out that nothing goes forward, a ping, and the next filter.
@@ -434,10 +420,10 @@ impl Courier {
         }
         let turn = self.filters.tick(self.now());
         self.subscribe(connection, &turn.subscribe).await?;
-        match turn.cured.and_then(|filter| self.topics(filter)) {
-            Some(topics) => self.tell(connection, Happening::Cured { topics }).await,
-            None => Ok(()),
+        if let Some(topics) = turn.cured.and_then(|filter| self.topics(filter)) {
+            self.tell_of(connection, Happening::Cured { topics }).await;
         }
+        Ok(())
     }
 
     /// When there is something to do.
@@ -498,10 +484,10 @@ impl Courier {
         if let Some((user, password)) = read.login {
             options.set_credentials(user, password);
         }
-        if let Some(will) = &*self.will.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(will) = self.desk.will() {
             options.set_last_will(LastWill {
-                topic: will.topic.clone(),
-                message: will.payload.clone(),
+                topic: will.topic,
+                message: will.payload,
                 qos: qos(will.qos),
                 retain: will.retain,
             });
@@ -531,26 +517,38 @@ impl Courier {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.at(Instant::now())
+    }
+
+    fn at(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
     }
 }
 
 impl Connection {
-    /// The next packet, as soon as there is one.
-    async fn read(&mut self) -> Result<Packet, StateError> {
-        match &mut self.events.network {
-            Some(network) => network.read().await,
-            None => Err(StateError::ConnectionAborted),
-        }
-    }
-
-    /// The next packet, if it is here already.
-    async fn read_on(&mut self) -> Option<Option<Result<Packet, StateError>>> {
-        tokio::select! {
-            biased;
-            read = caught(self.read()) => Some(read),
-            () = ready(()) => None,
-        }
+    /// The next packet, as soon as there is one. As long as there is none, what was written goes out.
+    async fn turn(&mut self) -> Turn {
+        let Some(network) = &mut self.events.network else {
+            return Turn::Read(Err(StateError::ConnectionAborted));
+        };
+        let unflushed = &mut self.unflushed;
+        poll_fn(|context| {
+            if let Poll::Ready(read) = pin!(network.read()).poll(context) {
+                return Poll::Ready(Turn::Read(read));
+            }
+            if !*unflushed {
+                return Poll::Pending;
+            }
+            match pin!(network.flush()).poll(context) {
+                Poll::Ready(Ok(())) => {
+                    *unflushed = false;
+                    Poll::Pending
+                }
+                Poll::Ready(Err(error)) => Poll::Ready(Turn::Read(Err(error))),
+                Poll::Pending => Poll::Ready(Turn::Flush),
+            }
+        })
+        .await
     }
 
     /// Lets the client see to a packet, and writes what it answers.
@@ -571,16 +569,28 @@ impl Connection {
     async fn write_packet(&mut self, packet: Option<Packet>) -> Result<(), StateError> {
         match (&mut self.events.network, packet) {
             (_, None) => Ok(()),
-            (Some(network), Some(packet)) => network.write(packet).await,
+            (Some(network), Some(packet)) => {
+                self.unflushed = true;
+                network.write(packet).await
+            }
             (None, Some(_)) => Err(StateError::ConnectionAborted),
         }
     }
 
     async fn flush(&mut self) -> Result<(), StateError> {
         match &mut self.events.network {
-            Some(network) => network.flush().await,
-            None => Err(StateError::ConnectionAborted),
+            Some(network) => network.flush().await?,
+            None => return Err(StateError::ConnectionAborted),
         }
+        self.unflushed = false;
+        Ok(())
+    }
+
+    /// Nothing was read for a while, by our own fault: nothing counts as late before it is so from now on.
+    fn excuse(&mut self) {
+        let now = Instant::now();
+        self.heard_at = now;
+        self.flight.excuse(now);
     }
 
     /// Since when something should have come forward: the broker's last sign of life, or what waits longest.
@@ -591,7 +601,7 @@ impl Connection {
 
 impl Drop for Courier {
     fn drop(&mut self) {
-        self.desk.set(None);
+        self.desk.close();
     }
 }
 
@@ -602,17 +612,10 @@ fn qos(qos: Qos) -> QoS {
     }
 }
 
-/// Waits until the caller wants to leave; for ever if no caller is left to want it.
-async fn asked_to_leave(wishes: &mut watch::Receiver<Wishes>) {
-    if wishes.wait_for(|wishes| wishes.stay == Stay::UntilSent).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Waits until the caller wants to leave and has waited for long enough.
-async fn left(wishes: &mut watch::Receiver<Wishes>) {
-    asked_to_leave(wishes).await;
-    sleep(LEAVE).await;
+/// Until the caller asks again for what happened, which it does when it has taken what it was told.
+async fn asked_again() {
+    let mut asked = false;
+    poll_fn(|_| if mem::replace(&mut asked, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 /// `None` if the future panicked. The client is dropped then, so what it left half done doesn't matter.
@@ -622,7 +625,7 @@ async fn caught<F: Future>(future: F) -> Option<F::Output> {
         let mut future: Pin<&mut F> = future.as_mut();
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
             Ok(polled) => polled.map(Some),
-            Err(_) => std::task::Poll::Ready(None),
+            Err(_) => Poll::Ready(None),
         }
     })
     .await

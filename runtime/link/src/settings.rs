@@ -118,8 +118,7 @@ pub struct Settings {
     pub poison_retry: Millis,
     /// How many publishes are under way at most, 1 to 64.
     pub in_flight_max: u16,
-    /// How many publishes and how many happenings wait at most, each: 1 to 65,536. When publishes are too
-    /// many, `publish` says so; when happenings are, nothing more is read from the broker.
+    /// How many publishes wait at most: 1 to 65,536. When there are too many, `publish` says so.
     pub queue_max: usize,
 }
 

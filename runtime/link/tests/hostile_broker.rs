@@ -158,14 +158,21 @@ async fn nonsense_ends_a_connection_and_never_the_link() {
 /// One link that is sent each of these on a connection of its own.
 async fn outlive(nonsense: Vec<Vec<u8>>) {
     let (listener, settings) = listen().await;
+    let connections = nonsense.len();
+    let broker = tokio::spawn(async move {
+        for bytes in nonsense {
+            let (mut stream, _) =
+                timeout(PATIENCE, listener.accept()).await.expect("the link tries again").unwrap();
+            packet(&mut stream).await.unwrap();
+            stream.write_all(&bytes).await.unwrap();
+            // Our end is closed for writing; the client is left to read what there is and to go.
+            stream.shutdown().await.unwrap();
+            while packet(&mut stream).await.is_some() {}
+        }
+        agreeable_but_silent(&listener).await
+    });
     let (_handle, mut incoming) = Link::start(settings).unwrap();
-    for bytes in nonsense {
-        let (mut stream, _) =
-            timeout(PATIENCE, listener.accept()).await.expect("the link tries again").unwrap();
-        packet(&mut stream).await.unwrap();
-        stream.write_all(&bytes).await.unwrap();
-        // Our end is closed for writing; the client is left to read what there is and to go.
-        stream.shutdown().await.unwrap();
+    for _ in 0..connections {
         loop {
             match next(&mut incoming).await {
                 Happening::Lost { .. } | Happening::Unreachable { .. } => break,
@@ -178,7 +185,6 @@ async fn outlive(nonsense: Vec<Vec<u8>>) {
             }
         }
     }
-    let broker = tokio::spawn(async move { agreeable_but_silent(&listener).await });
     loop {
         if matches!(next(&mut incoming).await, Happening::Connected) {
             break;
@@ -233,6 +239,45 @@ async fn a_message_in_front_of_a_poisoned_one_is_not_lost() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// All of it is in the socket at once, and there is room for one.
+#[tokio::test]
+async fn who_takes_one_at_a_time_has_all_in_order_and_each_is_acknowledged() {
+    const MESSAGES: u8 = 50;
+    let (listener, mut settings) = listen().await;
+    settings.queue_max = 1;
+    let broker = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut acknowledged = Vec::new();
+        while let Some((kind, body)) = packet(&mut stream).await {
+            match kind {
+                1 => stream.write_all(&CONNACK).await.unwrap(),
+                4 => acknowledged.push(body[1]),
+                8 => {
+                    let suback = vec![0x90, 3, body[0], body[1], 1];
+                    let messages = (1..=MESSAGES).flat_map(|n| [0x32, 6, 0, 1, b'a', 0, n, n]);
+                    stream.write_all(&[suback, messages.collect()].concat()).await.unwrap();
+                }
+                _ => {}
+            }
+            if acknowledged.len() == usize::from(MESSAGES) {
+                break;
+            }
+        }
+        acknowledged
+    });
+    let (_handle, mut incoming) = connected(settings).await;
+    for n in 1..=MESSAGES {
+        match next(&mut incoming).await {
+            Happening::Message(message) => assert_eq!(&*message.payload, [n]),
+            other => panic!("{other:?}"),
+        }
+    }
+    // The last are acknowledged while the next is waited for.
+    let ended = async { while !matches!(incoming.next().await, None | Some(Happening::Lost { .. })) {} };
+    timeout(PATIENCE, ended).await.expect("the broker goes when it has all");
+    assert_eq!(broker.await.unwrap(), (1..=MESSAGES).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -126,7 +126,8 @@ pub(crate) async fn run(setup: Setup) -> Result<(), Box<dyn Error>> {
     let (hands, prometheus, pager) = targets.take_means(&mark);
     doer.equip(hands, prometheus, pager);
     server.configure_targets(clock.now(), targets);
-    let (handle, incoming) = link(&config, embedded.as_ref(), &instance, &filters)?;
+    let (handle, link) = link(&config, embedded.as_ref(), &instance, &filters)?;
+    let incoming = beside(link);
     if tls.is_none() && !config.api.listen.ip().is_loopback() {
         tracing::warn!("the API is open to its network without TLS: the token can be read there");
     }
@@ -187,7 +188,7 @@ struct Desk<D, P> {
     server: Server<D, P>,
     clock: Clock,
     handle: Handle,
-    incoming: Incoming,
+    incoming: mpsc::Receiver<Happening>,
     waiting: mpsc::Receiver<Call>,
     signals: Signals,
     /// Does for targets what waits.
@@ -225,7 +226,7 @@ impl<D: Diary, P: Ask> Desk<D, P> {
             let wake = self.clock.instant(wake);
             let comes = tokio::select! {
                 Some(call) = self.waiting.recv() => Comes::Call(call),
-                happening = self.incoming.next() => match happening {
+                happening = self.incoming.recv() => match happening {
                     Some(happening) => Comes::Happening(happening),
                     None => return Err("the link with the broker has ended".into()),
                 },
@@ -257,7 +258,7 @@ impl<D: Diary, P: Ask> Desk<D, P> {
         self.send();
         self.server.note_floors();
         self.handle.leave();
-        while self.incoming.next().await.is_some() {}
+        while self.incoming.recv().await.is_some() {}
         tracing::info!("stopped");
         Ok(())
     }
@@ -322,6 +323,19 @@ fn embedded_broker(listen: SocketAddr) -> Result<Broker, Box<dyn Error>> {
     let broker = Broker::start(listen)?;
     tracing::warn!(address = %broker.address(), "{}", Broker::KEEPS_NOT);
     Ok(broker)
+}
+
+/// The broker is read beside the desk, so that it is while the desk waits for a disk.
+fn beside(mut incoming: Incoming) -> mpsc::Receiver<Happening> {
+    let (tell, told) = mpsc::channel(QUEUE_MAX);
+    tokio::spawn(async move {
+        while let Some(happening) = incoming.next().await {
+            if tell.send(happening).await.is_err() {
+                return;
+            }
+        }
+    });
+    told
 }
 
 fn link(
