@@ -18,7 +18,7 @@ mod subscriber;
 pub use arguments::{Arguments, Count, run};
 pub use broker::{broker, broker_at, open_files};
 pub use figures::{Rank, Spread, median, micros, percentile};
-pub use machine::{Machine, Versions, processor_seconds, times_asleep};
+pub use machine::{Machine, Versions, processor_seconds, real_time, times_asleep};
 pub use mqtt::{Kind, Packet, Publisher, acknowledge, connect, publish, subscribe};
 #[cfg(feature = "plugins")]
 pub use policy::{Signed, code_bytes, component, facts};

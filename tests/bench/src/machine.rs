@@ -42,9 +42,20 @@ impl Machine {
                 ("processor", known(line("/proc/cpuinfo", "model name"))),
                 ("kernel", known(line("/proc/sys/kernel/osrelease", ""))),
                 ("load before", known(load)),
+                ("priority", if real_time() { "real-time" } else { "normal" }.into()),
             ],
         }
     }
+}
+
+/// Whether this runs before all that has normal priority (`SCHED_FIFO` or `SCHED_RR`), as `chrt -f 1` has it. A thread that
+/// waits by spinning then keeps the one that it waits for from running.
+#[must_use]
+pub fn real_time() -> bool {
+    // The 41st word of proc_pid_stat(5) is the policy; the second, a name in parentheses, may have spaces.
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let policy = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(38));
+    matches!(policy, Some("1" | "2"))
 }
 
 /// The seconds of processor time that a process has taken, with all its threads that run.

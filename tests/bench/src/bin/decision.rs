@@ -4,7 +4,17 @@
 //! linking, and the first decision. Warm is what happens after every window; each has a sandbox that nobody used before. In
 //! this process and in a worker by turns, a round each, so that what else the machine does meets both alike.
 
-use std::{env, fs, path::Path, process::ExitCode, time::Instant};
+use std::{
+    env, fs,
+    io::{Read, Write, stdin},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::Path,
+    process::{Child, Command, ExitCode, Stdio},
+    time::Instant,
+};
 
 use backstay_config::Plugin as Configured;
 use backstay_host::{Config, Engine, Plugin};
@@ -23,8 +33,9 @@ decision: how long a decision takes, cold and warm, in this process and through 
 
 Asked is policy-tree as it ships, about eight objectives of four windows. Cold: both signatures and the code's digest, loading,
 linking, the first decision; `with its engine` also makes the engine, as a program does once when it starts. Warm: a fresh
-sandbox for each decision, which is what devices (here) and the server (worker) do. The rounds are held against each other;
-percentiles are of all times of all rounds.
+sandbox for each decision, which is what devices (here) and the server (worker) do. Beside them a bare line: as many bytes to a
+process that does nothing but answer, which is what the system takes of the way to a worker and back. The rounds are held against
+each other; percentiles are of all times of all rounds.
 
 cargo xtask bench decision -- --rounds 21";
 
@@ -39,10 +50,18 @@ const WARM_P50_US: f64 = 40.0;
 const WORKER_P50_US: f64 = 60.0;
 /// New workers in a round: each is a process.
 const WORKERS: usize = 5;
+/// What the process at the other end of a bare line is started with.
+const ECHO: &str = "echo";
+/// About what goes to a worker for such a decision, and what comes back.
+const ASKED_BYTES: usize = 1024;
+const ANSWERED_BYTES: usize = 128;
 
 fn main() -> ExitCode {
     if env::args().nth(1).as_deref() == Some(worker::ARGUMENT) {
         return worker::run(|| {});
+    }
+    if env::args().nth(1).as_deref() == Some(ECHO) {
+        return echo();
     }
     run(ABOUT, COUNTS, measure)
 }
@@ -59,6 +78,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         || -> Result<_, Failure> { one_of(loader.policy_workers(&configured, &Program::this())?) };
     let mut here = one_of(loader.policies(&configured)?)?;
     let mut there = new_worker()?;
+    let mut bare = BareLine::start()?;
 
     let load = |engine: &Engine| -> Result<_, Failure> {
         let policy = Plugin::load(engine, &signed.verify()?)?.into_policy().ok_or("it is no policy")?;
@@ -83,6 +103,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         })?;
         all.here.take(warm, || ask(&mut here))?;
         all.there.take(warm, || ask(&mut there))?;
+        all.bare.take(warm, || bare.ask())?;
         all.workers.take(WORKERS, || {
             new_worker()?.decide(Mono(0), &facts, b"")?;
             Ok(())
@@ -107,6 +128,7 @@ fn measure(arguments: &Arguments) -> Result<(), Failure> {
         ("warm, the sandbox alone", &all.host),
         ("warm, in this process", &all.here),
         ("warm, through a worker", &all.there),
+        ("a bare line to a process and back", &all.bare),
         ("a new worker and its first decision", &all.workers),
     ] {
         let at = |rank| Cell::Figure(times.at(rank), 1);
@@ -137,6 +159,47 @@ fn one_of<T>(mut policies: Vec<T>) -> Result<T, Failure> {
     policies.pop().ok_or_else(|| "a policy was configured, and none came".into())
 }
 
+/// A process that answers and does nothing else, over such a socket as a worker has.
+struct BareLine {
+    process: Child,
+    line: UnixStream,
+}
+
+impl BareLine {
+    fn start() -> Result<Self, Failure> {
+        let (line, theirs) = UnixStream::pair()?;
+        let theirs = Stdio::from(OwnedFd::from(theirs));
+        let process =
+            Command::new(env::current_exe()?).arg(ECHO).stdin(theirs).stdout(Stdio::null()).spawn()?;
+        Ok(Self { process, line })
+    }
+
+    fn ask(&mut self) -> Result<(), Failure> {
+        self.line.write_all(&[1; ASKED_BYTES])?;
+        Ok(self.line.read_exact(&mut [0; ANSWERED_BYTES])?)
+    }
+}
+
+impl Drop for BareLine {
+    fn drop(&mut self) {
+        // Ended already, or about to be: either is the end.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The other end of it, until nobody asks any more.
+fn echo() -> ExitCode {
+    let Ok(line) = stdin().as_fd().try_clone_to_owned() else { return ExitCode::FAILURE };
+    let mut line = UnixStream::from(line);
+    while line.read_exact(&mut [0; ASKED_BYTES]).is_ok() {
+        if line.write_all(&[1; ANSWERED_BYTES]).is_err() {
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
 #[derive(Default)]
 struct Times {
     cold: Measured,
@@ -144,6 +207,7 @@ struct Times {
     host: Measured,
     here: Measured,
     there: Measured,
+    bare: Measured,
     workers: Measured,
 }
 
