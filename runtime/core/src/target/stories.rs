@@ -1,8 +1,8 @@
 //! The rails of targets, each told as a story.
 
 use backstay_model::{
-    Action, Digest, How, IncidentEnd, IncidentLabel, Millis, Mode, Outcome, Permille, SchemaRange, Task,
-    Transience,
+    Action, Digest, How, IncidentEnd, IncidentLabel, Millis, Mode, Mono, Outcome, Permille, Rail,
+    SchemaRange, Task, Transience,
 };
 
 use super::{
@@ -615,6 +615,21 @@ fn a_retry_heeds_what_changed_meanwhile() {
     world.waits(Millis::from_secs(3600));
     assert!(world.runs.is_empty(), "another release is out");
     assert_eq!(world.runs_version("shop"), "2.1");
+}
+
+/// Whoever asks at the moment at which a wait is over is told what is done, and not that it is to be waited for.
+#[test]
+fn a_wait_is_over_when_its_time_has_come() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    world.fails_for_now();
+    let over = world.estate.deadline().unwrap();
+    let shown = |now| world.estate.preview(now, &target("shop"), &ROLL_BACK);
+    assert_eq!(shown(Mono(over.0 - 1)), Some(Err(Rail::Backoff { until: over })));
+    assert_eq!(shown(over), Some(Ok(Task::GoHome { release: release("1.0") })));
 }
 
 /// Good windows count in a row: one without an answer, or one that was slow, begins them anew.

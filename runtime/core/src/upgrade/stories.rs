@@ -335,6 +335,21 @@ fn who_steers_without_end_wears_out_nobody() {
     assert!(pump.fetches().is_some(), "a day later");
 }
 
+/// There is no more to fetch for a day. Who wants nothing any more meanwhile isn't woken for it.
+#[test]
+fn who_wants_nothing_is_not_woken() {
+    let mut pump = Pump::new();
+    for n in 0..=ALLOWANCE.switches {
+        pump.now = pump.now.after(Millis(1000));
+        pump.is_steered(Direction::Forward, &format!("p-{n}"), if n % 2 == 0 { 2 } else { 3 });
+    }
+    assert!(pump.upgrade.deadline(pump.now).is_some());
+    let mut steer = pump.steer(Direction::Forward, "p-last", 4);
+    steer.frozen = true;
+    pump.hears(steer);
+    assert_eq!(pump.upgrade.deadline(pump.now), None);
+}
+
 #[test]
 fn who_is_not_meant_not_reached_held_or_frozen_begins_nothing() {
     let mut pump = Pump::new();
