@@ -120,7 +120,8 @@ impl Place {
             return Ok(round.of(asked));
         }
         let which = if open.len() == asked.len() { which.to_vec() } else { by_name(&open) };
-        self.try_out(killer, takes, open.len(), &which, &folder).map_err(|why| failed().why(why))?;
+        let told = self.names(&which)?.len();
+        self.try_out(killer, takes, told, &which, &folder).map_err(|why| failed().why(why))?;
         round.takes(read(&of_this_run)?);
         match round.open(asked).first() {
             None => Ok(round.of(asked)),
@@ -132,7 +133,7 @@ impl Place {
         &self,
         killer: &Killer,
         takes: Duration,
-        open: usize,
+        told: usize,
         which: &[String],
         folder: &Path,
     ) -> io::Result<()> {
@@ -150,7 +151,7 @@ impl Place {
         command.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.built).stdin(Stdio::null());
         let (reader, writer) = io::pipe()?;
         command.stdout(writer);
-        let tells = thread::spawn(move || tell(reader, open));
+        let tells = thread::spawn(move || tell(reader, told));
         let ended = run_for_at_most(ROUND_MAX, &mut command);
         // With it the pipe's end goes, and so the thread ends.
         drop(command);
@@ -165,12 +166,12 @@ impl Place {
 }
 
 /// Passes on what is said, each mutant with its number.
-fn tell(reader: PipeReader, open: usize) {
+fn tell(reader: PipeReader, of: usize) {
     let mut nth = 0;
     for line in BufReader::new(reader).lines().map_while(Result::ok) {
         if TOLD.iter().any(|word| line.starts_with(word)) {
             nth += 1;
-            eprintln!("[{nth}/{open}] {line}");
+            eprintln!("[{nth}/{of}] {line}");
         } else {
             eprintln!("{line}");
         }
