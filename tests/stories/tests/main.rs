@@ -1,4 +1,5 @@
-//! All stories as one program, a module per file. A new file is named here.
+//! All stories as one program, a module per file. A new file is named here, or the test below fails: else it would not be run.
+#![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
 
 mod bundles;
 mod configuration;
@@ -17,3 +18,14 @@ mod stolen_director;
 mod strikes;
 mod thaws;
 mod ways;
+
+#[test]
+fn every_file_is_told() {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    for entry in std::fs::read_dir(here).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let module = format!("\nmod {name};\n");
+        assert!(name == "main" || include_str!("main.rs").contains(&module), "{}", path.display());
+    }
+}
