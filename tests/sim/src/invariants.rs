@@ -104,7 +104,7 @@ invariants! {
     BUDGET = "switch-budget": "switches stay within the budget, but for the way home from a trial";
     EARNED = "updated-is-earned": "confirmed only after a full trial in health; settled only on what is confirmed";
     OWN_REASON = "home-has-a-reason": "nobody condemns, mends or goes home by themselves without a local failure: missing data and a failing dependency move nobody",
-        unless "a full disk and a power cut took all records of how it left what it remembers to run: it may say in that start that the boot fell back";
+        unless "a full disk and a power cut took all records of how it left what it remembers to run, which it had not condemned: it may say in that start that the boot fell back";
     STEERED_HOME = "steered-home": "nobody is steered home but by a home message that the server published";
     GENERATION_GROWS = "generation-grows": "the steering that a device follows never gets older";
     REPORTS_GROW = "reports-grow": "the numbers of a device's reports only grow";
