@@ -21,8 +21,8 @@ use crate::{
 
 /// Where publishes are handed over and happenings are told.
 ///
-/// What is handed over belongs to one connection for certain: each begins with nothing, and none is carried into the next
-/// by accident.
+/// What is handed over belongs to one connection for certain: it is let go when that is over, and none is carried into the
+/// next by accident.
 #[derive(Debug)]
 pub(crate) struct Desk(Mutex<Inside>);
 
@@ -78,21 +78,23 @@ impl Desk {
 
     /// The caller's: hands over, unless nobody would send it.
     pub(crate) fn publish(&self, outgoing: Outgoing) -> Result<(), PublishError> {
-        self.wake(|inside| {
-            if !inside.open {
-                return Err(PublishError::Offline);
-            }
-            if inside.handed.len() >= inside.queue_max {
-                return Err(PublishError::Full);
-            }
-            inside.handed.push_back(outgoing);
-            Ok(())
-        })
+        let mut inside = self.inside();
+        if !inside.open {
+            return Err(PublishError::Offline);
+        }
+        if inside.handed.len() >= inside.queue_max {
+            return Err(PublishError::Full);
+        }
+        inside.handed.push_back(outgoing);
+        wake(inside);
+        Ok(())
     }
 
     /// The caller's: asks the link to say goodbye.
     pub(crate) fn leave(&self) {
-        self.wake(|inside| inside.stay = Stay::UntilSent);
+        let mut inside = self.inside();
+        inside.stay = Stay::UntilSent;
+        wake(inside);
     }
 
     /// The caller's. It comes with each steering and is nearly always what it was, so nobody is woken up for it.
@@ -118,16 +120,21 @@ impl Desk {
         self.inside().will.clone()
     }
 
-    /// A connection began: publishes are taken, and none are there.
+    /// A connection began: publishes are taken.
     pub(crate) fn open(&self) {
-        let mut inside = self.inside();
-        inside.handed.clear();
-        inside.open = true;
+        self.inside().open = true;
     }
 
     /// No more are taken. What is there can still be sent.
-    pub(crate) fn close(&self) {
+    pub(crate) fn take_no_more(&self) {
         self.inside().open = false;
+    }
+
+    /// The connection is over: nothing is taken, and what was not sent is let go.
+    pub(crate) fn close(&self) {
+        let mut inside = self.inside();
+        inside.open = false;
+        inside.handed = VecDeque::new();
     }
 
     /// Whether all that was handed over has been taken.
@@ -175,16 +182,14 @@ impl Desk {
             Poll::Pending
         })
     }
+}
 
-    fn wake<T>(&self, change: impl FnOnce(&mut Inside) -> T) -> T {
-        let mut inside = self.inside();
-        let changed = change(&mut inside);
-        let waits = inside.waits.take();
-        drop(inside);
-        if let Some(waits) = waits {
-            waits.wake();
-        }
-        changed
+/// Wakes the link, if it waits for what has changed.
+fn wake(mut inside: MutexGuard<'_, Inside>) {
+    let waits = inside.waits.take();
+    drop(inside);
+    if let Some(waits) = waits {
+        waits.wake();
     }
 }
 
@@ -242,7 +247,7 @@ mod tests {
         desk.close();
         assert_eq!(desk.publish(outgoing(3)), Err(PublishError::Offline), "between two");
         desk.open();
-        assert_eq!(next(&desk, Room::Free).await, None, "the second begins with nothing of the first");
+        assert_eq!(next(&desk, Room::Free).await, None, "the second has nothing of the first");
     }
 
     #[tokio::test]
@@ -250,7 +255,8 @@ mod tests {
         let desk = desk();
         desk.open();
         assert_eq!([1, 2, 3].map(|n| desk.publish(outgoing(n))), [Ok(()), Ok(()), Err(PublishError::Full)]);
-        desk.close();
+        desk.take_no_more();
+        assert_eq!(desk.publish(outgoing(4)), Err(PublishError::Offline));
         assert_eq!(next(&desk, Room::Full).await, None);
         assert_eq!(next(&desk, Room::Free).await, Some(1));
         assert_eq!(next(&desk, Room::Free).await, Some(2));

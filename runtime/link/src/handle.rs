@@ -222,14 +222,11 @@ impl Incoming {
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Happening>> {
-        // The link goes on when all that it told is taken, so it never has to be woken up for that.
-        if let Some(happening) = self.desk.take() {
-            return Poll::Ready(Some(happening));
-        }
         let Some(courier) = &mut self.courier else { return Poll::Ready(None) };
         if courier.as_mut().poll(context).is_ready() {
             self.courier = None;
         }
+        // The link goes on when what it told is taken: with the next poll, so it never has to be woken up for that.
         match self.desk.take() {
             Some(happening) => Poll::Ready(Some(happening)),
             None if self.courier.is_none() => Poll::Ready(None),

@@ -275,7 +275,7 @@ impl Courier {
                 Turn::Flush => self.flush(&mut connection).await,
                 Turn::Left(Left::Publish(outgoing)) => self.publish(&mut connection, outgoing).await,
                 Turn::Left(Left::Leave) => {
-                    desk.close();
+                    desk.take_no_more();
                     leaving = Some(Instant::now() + LEAVE);
                     alarm.as_mut().reset(self.alarm_or(&connection, leaving).into());
                     Ok(())
