@@ -37,5 +37,8 @@ fn a_server_that_forgot_goes_on_from_the_largest_number_that_anybody_saw() {
         // What it has given since is larger than what was seen: its own run keeps the lock.
         lock.seen(Fence(41));
         assert!(lock.admits(at(1), Fence(42)));
+        // So does the run whose own number is seen, since the target has it by now.
+        lock.seen(Fence(42));
+        assert!(lock.admits(at(2), Fence(42)));
     }
 }

@@ -49,6 +49,34 @@ fn a_verdict_for_an_hour_is_good_for_an_hour() {
     assert_eq!(gate(&verdict, life, Millis(0)), Gate::Stop { why: Stop::TooLong { life } });
 }
 
+/// The server puts a build off for an hour, again and again. It waits as long as six hours, however patient it says that it is, and then
+/// stops: somebody may want the machine that it runs on.
+#[test]
+fn a_build_that_is_put_off_waits_for_six_hours_and_no_longer() {
+    let verdict = Verdict { wait_secs: 3600, ..says(&asks(), VerdictAction::Slow) };
+    let heard = Heard { verdict: &verdict, issued: NOON, expires: UnixMs(NOON.0 + 60_000) };
+    let mut patience = Patience::new(u32::MAX, Millis::from_secs(7 * 86_400));
+    for hour in 0..6 {
+        let waits = asks().gate(Ok(heard), NOON, &mut patience);
+        assert_eq!(waits, Gate::Wait { ms: Millis::from_secs(3600) }, "{hour}");
+    }
+    assert_eq!(asks().gate(Ok(heard), NOON, &mut patience), Gate::Stop { why: Stop::StillSlow });
+}
+
+/// A build machine's clock is wrong by two minutes, and its builds go on. One that is wrong by more would hold an old verdict for a new
+/// one: it stops, and is told by how much.
+#[test]
+fn a_clock_that_is_slow_by_more_than_two_minutes_stops_the_build() {
+    let verdict = says(&asks(), VerdictAction::Proceed);
+    for (secs, goes_on) in [(0, true), (120, true), (121, false), (86_400, false)] {
+        let by = Millis::from_secs(secs);
+        let heard = Heard { verdict: &verdict, issued: NOON, expires: UnixMs(NOON.0 + 60_000) };
+        let gate = asks().gate(Ok(heard), UnixMs(NOON.0 - by.0), &mut Patience::new(3, by));
+        let stops = Gate::Stop { why: Stop::Early { by } };
+        assert_eq!(gate, if goes_on { Gate::Deploy } else { stops }, "{secs}");
+    }
+}
+
 /// Whoever looks into a build that ended wants to know first whether the service is ill or the way to the verdict is: the one is
 /// for who runs the service, the other for who runs the pipeline.
 #[test]

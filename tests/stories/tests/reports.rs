@@ -51,6 +51,29 @@ fn what_a_device_says_of_its_plugins_counts_on_over_restarts() {
     }
 }
 
+/// What a device knew of its plugins is damaged and begun anew. How often it started is kept elsewhere, and what it says comes after all
+/// that it has said.
+#[test]
+fn a_device_that_forgot_its_plugins_is_heard_all_the_same() {
+    let retries = Retries { attempts: 3, backoff: Backoff { base: Millis(1000), cap: Millis(8000) } };
+    let identity = Identity {
+        device: DeviceId::parse("pump-1").unwrap(),
+        cohort: CohortId::parse("canary").unwrap(),
+        labels: Vec::new(),
+    };
+    let starts = |plugins: &mut Upgrade, now| {
+        plugins.step(now, &retries, UpgradeInput::Up { boot: BootId(1), configured: vec![], held: false });
+        plugins.step(now, &retries, UpgradeInput::Enrolled(identity.clone()));
+        plugins.report_at(now, 0, None).unwrap().sequence
+    };
+    let mut before = Upgrade::new(7);
+    let said = (0..5).map(|n| starts(&mut before, Mono(1000 + n))).max().unwrap();
+    let mut anew = Upgrade::new(7);
+    anew.remember_starts(before.starts() + 1);
+    let says = starts(&mut anew, Mono(0));
+    assert!(says > said, "{says} after {said}");
+}
+
 /// Evidence is replayed years later, on another machine and with another build: chance has to come out as it did.
 #[test]
 fn what_was_drawn_by_chance_is_drawn_again() {

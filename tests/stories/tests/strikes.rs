@@ -26,6 +26,20 @@ fn a_policy_that_crashes_the_agent_a_few_times_a_day_is_asked_no_more() {
     assert_eq!(plugins.choose(&[NEW, OLD]), Some(&OLD));
 }
 
+/// Two plugins fail at the same time. That one of them is put out is no excuse for the other, and who is let in again has a clean slate.
+#[test]
+fn each_plugin_is_counted_for_itself() {
+    let mut plugins = Quarantine::default();
+    for n in 0..2 {
+        assert_eq!((plugins.strike(Mono(n), OLD), plugins.strike(Mono(n), NEW)), (None, None));
+    }
+    assert_eq!(plugins.strike(Mono(2), NEW), Some(3));
+    assert_eq!(plugins.strike(Mono(3), OLD), Some(3), "the third of its own");
+    plugins.lift(&NEW);
+    assert_eq!(plugins.strike(Mono(4), NEW), None, "the first since it was let in again");
+    assert!(!plugins.is_out(&NEW));
+}
+
 /// Both versions are out, and nobody is asked. Somebody has looked into one of them: that one is asked again, and only that one.
 #[test]
 fn who_is_let_in_again_comes_alone() {

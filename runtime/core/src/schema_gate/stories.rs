@@ -161,6 +161,20 @@ fn what_was_written_past_a_step_that_failed_is_filled_in_again() {
     does(&mut gate, GateWish::Next, Step::ReadNew);
 }
 
+/// The soak is over and the old columns are about to go when old code is brought in by hand, and taken out again; then the step fails.
+/// The old code had a day to show itself: that day begins anew.
+#[test]
+fn old_code_beside_a_contract_that_failed_begins_the_soak_anew() {
+    let mut gate = soaking();
+    assert_eq!(gate.wish(Mono(DAY.0), Ticket(2), GateWish::Contract), Ok(GateMove::Run(Step::Contract)));
+    gate.sees_code(Code::Both);
+    gate.sees_code(Code::New);
+    assert!(gate.ended(Ticket(2), StepEnd::Failed));
+    assert_eq!(gate.phase(), Phase::ReadNew);
+    let soaks = Phase::Soaking { since: Mono(DAY.0) };
+    assert_eq!(gate.wish(Mono(DAY.0), Ticket(3), GateWish::Next), Ok(GateMove::Stands(soaks)));
+}
+
 #[test]
 fn where_only_new_code_writes_to_both_a_backfill_beside_old_code_proves_nothing() {
     let mut gate = gate(DualWriter::Application);

@@ -202,6 +202,11 @@ fn a_candidate_that_brings_the_process_down_is_not_asked_again() {
         desk.asks(10, 60_000);
         assert_eq!(desk.decided[windows_before as usize..], [Some(OLD); 10]);
     }
+    // It decides by now, and another one that is asked beside it does so: that is not its fault.
+    let mut desk = Desk::with_candidate(good);
+    desk.asks(5, 60_000);
+    assert_eq!(desk.confidence.succession.brought_down(&OLD), None);
+    assert!(desk.confidence.succession.standing().unwrap().deciding);
     let mut desk = Desk::with_candidate(good);
     assert_eq!(desk.confidence.succession.brought_down(&OLD), None, "that is for the quarantine to count");
     assert_eq!(desk.confidence.succession.standing().unwrap().candidate, NEW);
