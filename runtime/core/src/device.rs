@@ -150,10 +150,8 @@ impl Device {
             Phase::Homing(Homing { again_at: Some(_), .. }) | Phase::Seeking(_) if is_stranded => {
                 Standing::Stranded
             }
-            Phase::Settled => match &self.state.setback {
-                Some(setback) if self.is_called_by(&setback.rollout) => Standing::Excluded,
-                Some(_) | None => Standing::Settled,
-            },
+            Phase::Settled if self.sits_out() => Standing::Excluded,
+            Phase::Settled => Standing::Settled,
             Phase::Vetting(_) | Phase::Installing(_) => Standing::Installing,
             Phase::Trial(_) | Phase::Confirming(_) => Standing::OnTrial,
             Phase::Healing(healing) => match healing.trial {
@@ -253,14 +251,14 @@ impl Device {
         self.state.run.as_ref().map(Run::order)
     }
 
-    /// Whether there is something to sit out: a rollout that was called off excludes nobody.
-    fn is_called_by(&self, rollout: &RolloutId) -> bool {
-        self.is_steered_by(rollout)
-            && self.steering().is_some_and(|steer| steer.direction == Direction::Forward)
-    }
-
-    fn is_steered_by(&self, rollout: &RolloutId) -> bool {
-        self.steering().is_some_and(|steer| steer.rollout == *rollout)
+    /// Whether there is something to sit out: a rollout that was called off excludes nobody, nor does one to what it has.
+    fn sits_out(&self) -> bool {
+        let has = [&self.state.on.release, &self.state.confirmed];
+        self.steering().is_some_and(|steer| {
+            steer.direction == Direction::Forward
+                && self.state.setback.as_ref().is_some_and(|setback| setback.keeps_from(&steer.rollout))
+                && has.iter().any(|release| release.digest != steer.release.digest)
+        })
     }
 
     fn enrolled(&mut self, now: Mono, identity: Identity, out: &mut Effects) {

@@ -16,8 +16,9 @@ pub struct Retries {
     pub backoff: Backoff,
 }
 
-/// How often a rollout failed here, and when it may be tried again. It is remembered until another one fails, however it is steered
-/// meanwhile: a server that was brought back from an old copy may go on with this one.
+/// How often a rollout failed here, and when it may be tried again. It is remembered however a device is steered meanwhile, since a
+/// server that was brought back from an old copy may go on with this one: until it brings in what it is for, another one fails,
+/// somebody thaws, or, for plugins, other keys are trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Setback {
     pub(crate) rollout: RolloutId,

@@ -202,9 +202,12 @@ impl Upgrade {
     /// When [`UpgradeInput::Tick`] would change anything.
     #[must_use]
     pub fn deadline(&self, now: Mono) -> Option<Mono> {
-        let wanted = self.steering.as_ref().is_some_and(|steer| self.is_wanted(steer));
-        let waits = self.budget.free_at(now, ALLOWANCE).filter(|_| wanted && self.phase == Phase::Idle);
-        self.setback.as_ref().and_then(Setback::until).or(waits)
+        let steer = self.steering.as_ref()?;
+        let waits_for = |_: &Mono| self.phase == Phase::Idle && self.is_wanted(steer);
+        let free = self.budget.free_at(now, ALLOWANCE).filter(waits_for);
+        // Of another rollout it says nothing here.
+        let setback = self.setback.as_ref().filter(|setback| setback.keeps_from(&steer.rollout));
+        setback.and_then(Setback::until).or(free)
     }
 
     /// What the device says of its plugins, once it is enrolled. `handover`: how far a candidate is.

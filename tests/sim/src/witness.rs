@@ -163,7 +163,7 @@ impl Witness {
     /// It starts where nothing could be written down before, and something else runs than what it remembers: how that did, and
     /// what was tried to mend it, isn't counted for what runs now.
     pub(crate) fn finds_another(&mut self, remembered: Digest) {
-        self.moved_unwritten = Some(remembered);
+        (self.moved_unwritten, self.trial) = (Some(remembered), None);
         self.judged_anew();
     }
 
@@ -249,9 +249,16 @@ impl Witness {
                 format!("{:?} goes on at {:?}", self.order, scene.now)
             })?;
         }
-        if scene.device.standing() == Standing::GoingHome {
+        match scene.device.standing() {
             // It has made up its mind.
-            self.failed.insert(scene.slots.booted.digest);
+            Standing::GoingHome => {
+                self.failed.insert(scene.slots.booted.digest);
+            }
+            // It has arrived, or was on its way in a time that is forgotten.
+            Standing::Settled | Standing::Excluded | Standing::Installing | Standing::OnTrial => {
+                (self.homings, self.homing_tries) = (0, 0);
+            }
+            Standing::Stranded | Standing::Frozen => {}
         }
         Ok(())
     }

@@ -349,6 +349,33 @@ fn what_failed_for_good_is_not_tried_again_after_another_rollout() {
     assert_eq!(world.confirmed(), "1.5.0");
 }
 
+/// The same release came with another rollout. Whoever goes on with the first one asks for what runs, and nobody sits that out.
+#[test]
+fn what_runs_is_nothing_to_sit_out() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &[]);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(60);
+    assert_eq!(world.device().standing(), Standing::Excluded);
+    world.signs("1.5.0", &["1.4.0"]);
+    world.steers("r-2", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!((world.confirmed(), world.device().standing()), ("1.5.0", Standing::Settled));
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    assert_eq!(world.report.as_ref().unwrap().standing, Standing::Settled);
+}
+
+/// The wait is over, and somebody holds the device: it follows when it is let go of, and there is nothing to sit out meanwhile.
+#[test]
+fn a_wait_that_is_over_excludes_nobody() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::FailsToStage(1));
+    world.steers("r-1", "1.5.0", Direction::Forward);
+    assert_eq!(world.device().standing(), Standing::Excluded);
+    world.tells(Word::Hold).waits(60);
+    assert_eq!((world.runs(), world.report.as_ref().unwrap().standing), ("1.4.0", Standing::Settled));
+    world.tells(Word::Thaw).waits(120);
+    assert_eq!(world.confirmed(), "1.5.0");
+}
+
 /// A download fails for a passing reason: the device sits out for a while and comes back by itself.
 #[test]
 fn a_passing_failure_is_tried_again_later() {

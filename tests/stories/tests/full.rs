@@ -26,6 +26,10 @@ fn is_install(event: &Event) -> bool {
     matches!(event, Event::Ordered { order: Order { task: Task::Install { .. }, .. }, .. })
 }
 
+fn is_going_home(event: &Event) -> bool {
+    matches!(event, Event::Ordered { order: Order { task: Task::GoHome { .. }, .. }, .. })
+}
+
 /// Goes on until what runs was tried to be mended so often.
 fn is_mended(world: &mut World, times: usize) {
     let is_tried = |event: &Event| matches!(event, Event::Waits { .. });
@@ -233,4 +237,68 @@ fn an_install_is_of_the_past_where_what_it_began_on_was_left() {
     assert_eq!((world.device().order(), world.device().standing()), (None, Standing::Settled));
     world.waits(120);
     assert_eq!((world.runs(), world.confirmed()), ("1.4.0", "1.4.0"));
+}
+
+/// It was on its way home when nothing more could be written down. It came home, and another release earned its trust since: that is not left for
+/// a reason that it never gave.
+#[test]
+fn the_way_home_is_of_the_past_where_another_release_is_trusted() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).signs("1.6.0", &["1.4.0"]);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    world.steers("r-1", "1.5.0", Direction::Home).waits(60);
+    let old = last_with(&world, is_going_home);
+    assert_eq!(world.confirmed(), "1.4.0");
+    world.steers("r-2", "1.6.0", Direction::Forward);
+    let on_trial = wakes(&world, &old);
+    assert_eq!((on_trial.runs(), on_trial.device().standing()), ("1.6.0", Standing::OnTrial));
+    world.waits(120);
+    let mut world = wakes(&world, &old);
+    assert_eq!((world.device().order(), world.device().standing()), (None, Standing::Settled));
+    world.waits(1200);
+    assert_eq!((world.runs(), world.confirmed(), world.count(is_going_home)), ("1.6.0", "1.6.0", 0));
+}
+
+/// The same, and home failed for good and was left for what runs.
+#[test]
+fn the_way_home_is_of_the_past_where_home_was_condemned() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.3.0", &["1.5.0"]).signs("1.5.0", &["1.4.0", "1.3.0"]);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(120);
+    world.condemns("1.4.0");
+    let mut home = world.steer("r-1", "1.5.0", Direction::Home);
+    home.back = Some(release("1.3.0"));
+    world.hears(home, backstay_core::Freshness::Fresh).waits(30);
+    let old = last_with(&world, is_going_home);
+    assert_eq!(world.confirmed(), "1.3.0");
+    world.behaves("1.3.0", Behaviour::FailsAfter(Millis(0))).waits(900);
+    assert_eq!((world.runs(), world.confirmed()), ("1.5.0", "1.5.0"));
+    assert!(world.device().condemned().contains(&release("1.3.0").digest));
+    let mut world = wakes(&world, &old);
+    assert_eq!(world.device().order(), None);
+    world.waits(1200);
+    assert_eq!((world.runs(), world.count(is_going_home)), ("1.5.0", 0));
+}
+
+/// It was on trial, or about to be confirmed, and passed; what came after it passed, too. No boot fell back, so nothing is condemned, and what was
+/// on trial is home.
+#[test]
+fn a_trial_is_of_the_past_where_no_boot_can_have_fallen_back() {
+    let mut world = World::new("1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).signs("1.6.0", &["1.5.0"]);
+    world.steers("r-1", "1.5.0", Direction::Forward);
+    let on_trial = last(&world);
+    world.waits(120);
+    let confirming = last_with(&world, |event| {
+        matches!(event, Event::Ordered { order: Order { task: Task::Confirm { .. }, .. }, .. })
+    });
+    world.steers("r-2", "1.6.0", Direction::Forward).waits(120);
+    assert_eq!(world.confirmed(), "1.6.0");
+    for old in [on_trial, confirming] {
+        let mut world = wakes(&world, &old);
+        assert_eq!((world.device().order(), world.device().standing()), (None, Standing::Settled));
+        assert_eq!((world.runs(), world.device().condemned()), ("1.6.0", [].as_slice()));
+        world.steers("r-2", "1.6.0", Direction::Home).waits(60);
+        assert_eq!(world.confirmed(), "1.5.0");
+    }
 }

@@ -183,19 +183,25 @@ impl Device {
                 self.begin_trial(now, slots.confirmed, out);
             }
             // What was on trial is gone, so there is nothing left to confirm or to mend.
-            Phase::Confirming(_) | Phase::Healing(Healing { trial: Some(_), .. }) if moved => {
+            Phase::Trial(trial)
+            | Phase::Confirming(Confirming { trial, .. })
+            | Phase::Healing(Healing { trial: Some(trial), .. })
+                if moved && slots.booted.digest == trial.back.digest =>
+            {
                 self.call_off("the boot fell back in the middle of it", out);
                 self.fell_back(now, was_on, out);
             }
-            Phase::Healing(Healing { trial: None, .. }) if moved => {
+            // No boot falls back to another one than it came from: the trial is of the past, and how it ended is forgotten.
+            Phase::Trial(_) | Phase::Confirming(_) | Phase::Healing(_) if moved => {
                 self.call_off("what it was for no longer runs", out);
                 self.settle_elsewhere(now, out);
             }
-            // That its install is open is a memory of long ago: what came of it is in the words that were kept apart, or the slots
-            // show that what it was to take the place of was left.
-            Phase::Installing(Installing { from, to, .. })
-                if self.state.condemned.contains(&to.release.digest)
-                    || ![from.digest, to.release.digest].contains(&slots.booted.digest) =>
+            // That it is on its way from one to the other is a memory of long ago: what came of it is in the words that were kept
+            // apart, or the slots show that both were left.
+            Phase::Installing(Installing { from, to: Running { release: to, .. }, .. })
+            | Phase::Homing(Homing { from, to, .. })
+                if self.state.condemned.contains(&to.digest)
+                    || ![from.digest, to.digest].contains(&slots.booted.digest) =>
             {
                 self.call_off("it is of the past: since then a release was condemned or left", out);
                 // Where what ran before runs, it may never have been left: what was tried to mend it stays counted.
@@ -210,7 +216,6 @@ impl Device {
             Phase::Installing(_) | Phase::Confirming(_) | Phase::Healing(_) | Phase::Homing(_) => {
                 self.go_on_with_run(now, out);
             }
-            Phase::Trial(_) if moved => self.fell_back(now, was_on, out),
             Phase::Settled if slots.booted.digest != slots.confirmed.digest => {
                 // What was remembered is gone, and something runs that never passed a trial here.
                 self.begin_trial(now, slots.confirmed, out);

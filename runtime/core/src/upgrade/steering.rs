@@ -122,8 +122,12 @@ impl Upgrade {
             && !self.seats.has_job(bundle)
     }
 
+    /// Whether there is something to sit out: what has its job is none.
     pub(super) fn sits_out(&self) -> bool {
-        let Some(steer) = &self.steering else { return false };
+        let Some(steer) = self.steering.as_ref().filter(|steer| !self.seats.has_job(&steer.release.digest))
+        else {
+            return false;
+        };
         self.setback.as_ref().is_some_and(|setback| setback.keeps_from(&steer.rollout))
             || self.gave_up_forward()
     }

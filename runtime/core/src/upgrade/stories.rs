@@ -414,6 +414,64 @@ fn what_is_sat_out_for_good_is_sat_out_after_another_rollout() {
     assert_eq!((pump.fetches(), pump.says().2), (None, Standing::Excluded));
 }
 
+/// What failed in one rollout came with the next one. Whoever goes on with the first asks for what it has.
+#[test]
+fn what_has_the_job_is_nothing_to_sit_out() {
+    let mut pump = Pump::new();
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    let (ticket, _) = pump.fetches().unwrap();
+    pump.fetched(ticket, Fetched::Not { transience: Transience::Permanent, why: "not granted".into() });
+    pump.is_steered(Direction::Forward, "p-2", 2);
+    pump.came(PluginRole::Executor);
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    assert_eq!(pump.says(), (2, 2, Standing::Settled));
+    // Of another bundle the rollout is sat out as before.
+    pump.is_steered(Direction::Forward, "p-1", 3);
+    assert_eq!((pump.fetches(), pump.says().2), (None, Standing::Excluded));
+}
+
+/// A wait for one rollout keeps nobody from waking for another one.
+#[test]
+fn who_waits_for_another_rollout_is_woken_in_time_for_this_one() {
+    let mut pump = Pump::new();
+    for n in 1..ALLOWANCE.switches {
+        pump.is_steered(Direction::Forward, &format!("p-{n}"), if n % 2 == 0 { 2 } else { 3 });
+    }
+    pump.now = pump.now.after(Millis(ALLOWANCE.span.0 - 1));
+    pump.is_steered(Direction::Forward, "p-late", 4);
+    let (ticket, _) = pump.fetches().unwrap();
+    pump.fetched(ticket, Fetched::Not { transience: Transience::Transient, why: "no route".into() });
+    let waits = pump.upgrade.deadline(pump.now).unwrap();
+    pump.is_steered(Direction::Forward, "p-next", 5);
+    assert_eq!(pump.fetches(), None, "there is no more to fetch yet");
+    let free = pump.upgrade.deadline(pump.now).unwrap();
+    assert_eq!((free, free < waits), (pump.now.after(Millis(1)), true));
+    pump.now = free;
+    pump.gives(UpgradeInput::Tick);
+    assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(5));
+}
+
+/// What came at the last try is here. Where it is lost later, it has all its tries again.
+#[test]
+fn tries_that_failed_before_it_came_are_not_counted_after() {
+    let mut pump = Pump::new();
+    pump.is_steered(Direction::Forward, "p-1", 2);
+    for _ in 1..RETRIES.attempts {
+        let (ticket, _) = pump.fetches().unwrap();
+        pump.fetched(ticket, Fetched::Not { transience: Transience::Transient, why: "no route".into() });
+        pump.now = pump.upgrade.deadline(pump.now).unwrap();
+        pump.gives(UpgradeInput::Tick);
+    }
+    pump.came(PluginRole::Executor);
+    assert_eq!(pump.says(), (2, 2, Standing::Settled));
+    pump.gives(UpgradeInput::Lost(release(2).digest));
+    let (ticket, _) = pump.fetches().unwrap();
+    pump.fetched(ticket, Fetched::Not { transience: Transience::Transient, why: "no route".into() });
+    pump.now = pump.upgrade.deadline(pump.now).expect("it is tried again");
+    pump.gives(UpgradeInput::Tick);
+    assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(2));
+}
+
 #[test]
 fn one_that_refuses_the_settings_is_condemned() {
     let mut pump = Pump::new();

@@ -55,6 +55,7 @@ impl Upgrade {
             Fetched::CalledOff => {}
             Fetched::Ready { .. } | Fetched::Unfit { .. } if !self.is_still_wanted(&release) => {}
             Fetched::Ready { plugin, role, grant, rival } => {
+                self.setback.take_if(|setback| setback.rollout == rollout);
                 self.try_out(plugin, role, Bundle { release, grant }, rival, out);
             }
             Fetched::Unfit { grant, why } => self.condemn(&release, grant, &why, out),
