@@ -565,6 +565,21 @@ fn a_flood_of_nonsense_is_counted_and_not_written_down() {
     assert!(world.count(|event| matches!(event, Event::Refused(_))) < 50);
 }
 
+/// The same nonsense comes again and again. It is written down ever more seldom, and each time how often it has come by then.
+#[test]
+fn how_often_the_same_nonsense_came_is_told() {
+    let mut world = World::new("1.4.0");
+    for _ in 0..100 {
+        let (what, why) = ("an order".into(), "nobody signed it".into());
+        world.give(Input::Refused(Refused { what, why, count: 1 }));
+    }
+    for (count, told) in [(1, 1), (64, 1), (100, 0)] {
+        let is = |event: &Event| matches!(event, Event::Refused(refused) if refused.count == count);
+        assert_eq!(world.count(is), told, "{count}");
+    }
+    assert_eq!(world.count(|event| matches!(event, Event::Refused(_))), 7);
+}
+
 /// A device is moved to another cohort, and all that it has of the first is the highest generation that it followed.
 /// In the other one generations are counted anew.
 #[test]

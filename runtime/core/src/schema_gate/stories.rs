@@ -274,6 +274,22 @@ fn a_step_back_in_doubt_is_settled_by_what_code_reads() {
     }
 }
 
+/// New columns are read already when somebody turned the flag off, and the server is killed while it is turned on again. On is not enough
+/// then: the old columns have to be in step, or the way back leads into a gap.
+#[test]
+fn dual_write_in_doubt_is_on_where_new_columns_are_read_once_the_old_ones_are_in_step() {
+    for (columns, done) in [(Columns::InStep, true), (Columns::Expanded, false)] {
+        let mut gate = soaking();
+        gate.sees_flag(FlagState::Off);
+        assert_eq!(gate.wish(Mono(0), Ticket(1), GateWish::Next), Ok(GateMove::Run(Step::DualWriteOn)));
+        gate.ended(Ticket(1), StepEnd::InDoubt);
+        let (on, columns) = (FlagState::On, Some(columns));
+        let look =
+            SchemaLook { columns, dual_write: on, read_new: on, old_code: Some(false), new_code: Some(true) };
+        assert_eq!(gate.sees(&look, true).settled, Some((Step::DualWriteOn, done)));
+    }
+}
+
 #[test]
 fn whoever_changes_the_schema_by_hand_is_noticed() {
     let mut gate = soaking();

@@ -1,12 +1,12 @@
 //! The rails of targets, each told as a story.
 
 use backstay_model::{
-    Action, Digest, How, IncidentEnd, IncidentLabel, Millis, Mode, Mono, Outcome, Permille, Rail,
-    SchemaRange, Task, Transience,
+    Action, Digest, How, IncidentEnd, IncidentId, IncidentLabel, Millis, Mode, Mono, Objective, Outcome,
+    Permille, Rail, SchemaRange, Scope, Task, Transience, Window,
 };
 
 use super::{
-    Hold, Incident, SharedData, TargetInput, TargetSettings, Wish,
+    Hold, Incident, SharedData, Signals, TargetInput, TargetSettings, Wish,
     world::{ROLL_BACK, World, name, release, settings, target},
 };
 use crate::{Breaker, Rung};
@@ -125,6 +125,12 @@ fn what_would_change_nothing_is_said_beforehand() {
     world.run_ends();
     world.wishes("shop", Wish::Freeze);
     assert_eq!((heeds(&world, &Wish::CloseBreaker), heeds(&world, &Wish::Thaw)), (None, None));
+    let mark = |id| Wish::Mark(id, IncidentLabel::TruePositive);
+    let open = world.state("shop").incident().unwrap().id;
+    assert_eq!(heeds(&world, &mark(open)), None);
+    assert_eq!(heeds(&world, &mark(IncidentId(open.0 + 1))), Some("there is no such incident here"));
+    assert_eq!(heeds(&world, &Wish::Heal(name("restart"))), None);
+    assert_eq!(heeds(&world, &Wish::Heal(name("dance"))), Some("no such playbook is configured for it"));
 }
 
 /// Before a person presses the button they are shown what it would do, also while something keeps it from being done; and to be
@@ -231,6 +237,51 @@ fn a_shared_fault_moves_nobody() {
     assert_eq!(world.heard("errors is broken there, too"), 2, "kept from it, and held");
     world.window_of("shop", 30, 1);
     assert_eq!(world.runs.len(), 1, "now it is the release");
+}
+
+/// What the sides tell of one objective: how many of 100 were bad on the one that is judged, and what the other one saw.
+fn objective(of: &str, bad: u32, baseline: Window) -> Objective {
+    let candidate = Window { samples: 100, bad, ..baseline };
+    let (candidate, baseline) = (alloc::vec![candidate], alloc::vec![baseline]);
+    Objective { name: name(of), critical: true, scope: Scope::Local, candidate, baseline }
+}
+
+/// What is well on both sides says nothing of a fault that both have; and a side without traffic says nothing at all: there the release
+/// is all that is known to be wrong.
+#[test]
+fn only_what_is_broken_on_both_sides_is_shared() {
+    let decides = |errors: Window| {
+        let mut world = World::of(&["shop"]);
+        world.has_good("shop", "1.0");
+        world.deploys("shop", "2.0", 100);
+        world.says("shop", Some(ROLL_BACK));
+        let well = objective("latency", 0, Window { bad: 0, samples: 100, ..errors });
+        let objectives = alloc::vec![well, objective("errors", 30, errors)];
+        world.step("shop", TargetInput::Window(Signals { objectives, ..Signals::default() }));
+        (world.runs.len(), world.heard("errors is broken there, too"))
+    };
+    let errors = Window { opened: Mono(0), span: Millis::from_secs(60), samples: 100, bad: 28 };
+    assert_eq!(decides(errors), (0, 2));
+    assert_eq!(decides(Window { samples: 0, bad: 0, ..errors }), (1, 0));
+}
+
+/// Nothing goes out after a switch. Somebody lets the next release out all the same, and the way back from that one fails for good. That
+/// stops more, so it is what a person is told, and sees.
+#[test]
+fn what_stops_more_is_what_a_person_sees() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 500);
+    world.says("shop", Some(Action::RollBack { how: How::SwitchAndFreeze }));
+    world.windows("shop", 1);
+    world.run_ends();
+    assert!(matches!(world.state("shop").hold(), Hold::Frozen { rail: Rail::Switched, .. }));
+    world.deploys("shop", "3.0", 500);
+    world.says("shop", Some(ROLL_BACK));
+    world.windows("shop", 1);
+    world.run_ends_with(Outcome::Failed { transience: Transience::Permanent, why: "no such unit".into() });
+    assert!(matches!(world.state("shop").hold(), Hold::Frozen { rail: Rail::RunFailed { .. }, .. }));
+    assert_eq!(world.pages.len(), 2, "{:?}", world.pages);
 }
 
 /// Nothing is known, so nothing moves; when data are back, it goes on by itself.
@@ -655,7 +706,7 @@ fn a_proof_takes_its_time() {
     let mut world = World::of(&["shop"]);
     world.deploys("shop", "1.0", 1000);
     for _ in 0..50 {
-        world.step("shop", TargetInput::Window(super::Signals::default()));
+        world.step("shop", TargetInput::Window(Signals::default()));
     }
     assert!(!world.state("shop").out().unwrap().confirmed);
 }

@@ -9,7 +9,7 @@ use alloc::{
 use backstay_model::{Action, How, Millis, Mode, Permille, Task};
 
 use crate::target::{
-    Hold, TargetInput, TargetSettings, Wish, Work,
+    Hold, Signals, TargetInput, TargetSettings, Wish, Work,
     world::{ROLL_BACK, World, release, settings, target},
 };
 
@@ -135,6 +135,21 @@ fn a_hold_that_fails_is_tried_again_and_a_person_is_told() {
     world.waits(Millis::from_secs(60));
     world.windows("shop", 1);
     assert_eq!(settles(&mut world), ["hold"], "frozen or not, it is still to be held");
+}
+
+/// Windows come more often than an executor that can't is asked again.
+#[test]
+fn a_hold_that_failed_is_not_tried_with_every_window() {
+    let mut world = shop();
+    world.says("shop", SLOW);
+    world.windows("shop", 2);
+    world.fails_for_now();
+    for _ in 0..3 {
+        world.step("shop", TargetInput::Window(Signals::default()));
+        assert!(world.runs.is_empty());
+    }
+    world.windows("shop", 2);
+    assert_eq!(settles(&mut world), ["hold"]);
 }
 
 #[test]
