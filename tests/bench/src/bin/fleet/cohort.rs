@@ -165,6 +165,7 @@ impl Cohort {
         let begun = Instant::now();
         let published = publisher.keep_beside(self.topic.clone(), payload);
         let times = self.watch.arrival.all_within(PATIENCE).await?;
+        self.nothing_wrong()?;
         let publisher = published.await??;
         // What they acknowledge is read by the broker for as long again; it belongs to the message.
         let mut after = taken(shared.broker)?;

@@ -110,6 +110,9 @@ impl Device {
                 said @ (Happening::Declined { .. } | Happening::Poisoned { .. }) => {
                     self.watch.wrong(format!("the broker did what it should not: {said:?}"));
                 }
+                Happening::Lost { why, .. } if self.watch.timed.load(Ordering::Relaxed) => {
+                    self.watch.wrong(format!("a session was lost while messages were timed: {why}"));
+                }
                 other @ (Happening::Lost { .. } | Happening::Acked { .. } | Happening::Cured { .. }) => {
                     self.hear(other);
                 }
