@@ -20,7 +20,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use self::round::{Place, Round, by_name};
+use self::round::{Round, Workshop, by_name};
 use crate::dist::Output;
 use crate::setup::{self, Need};
 use crate::trouble::Trouble;
@@ -113,18 +113,18 @@ pub(crate) fn run(workspace: &Workspace, wish: &Wish) -> Result<(), Trouble> {
     let failed = || Trouble::new(format!("cannot copy the tree to {}", tree.display()));
     let is = copy::mirror(&workspace.root, &tree).map_err(|why| failed().why(why))?;
     begins(&rounds, &format!("{is:016x} {} {:?}", wish.shard, wish.only)).map_err(|why| failed().why(why))?;
-    let place = Place { tree, built, rounds };
+    let workshop = Workshop { tree, built, rounds };
 
     // An hour later is too late to hear that the last of them fails anyhow.
-    let takes = KILLERS.iter().map(|killer| place.passes(killer)).collect::<Result<Vec<_>, _>>()?;
+    let takes = KILLERS.iter().map(|killer| workshop.passes(killer)).collect::<Result<Vec<_>, _>>()?;
     let mut which = wish.which();
-    let asked: BTreeSet<String> = place.names(&which)?.into_iter().collect();
+    let asked: BTreeSet<String> = workshop.names(&which)?.into_iter().collect();
     let mut account = Account { places: asked.len(), survivors: asked, ..Account::default() };
     for (killer, takes) in KILLERS.iter().zip(takes) {
         if account.survivors.is_empty() {
             break;
         }
-        let round = place.round(killer, takes, &account.survivors, &which)?;
+        let round = workshop.round(killer, takes, &account.survivors, &which)?;
         account.takes(killer.name, round);
         which = by_name(&account.survivors);
     }

@@ -29,8 +29,8 @@ const ROUND_MAX: Duration = Duration::from_secs(6 * 60 * 60);
 /// With what a line begins that tells of one mutant.
 const TOLD: [&str; 4] = ["caught ", "MISSED ", "TIMEOUT ", "unviable "];
 
-/// Where things are.
-pub(super) struct Place {
+/// Where mutants are made and tried.
+pub(super) struct Workshop {
     /// The copy that is broken.
     pub(super) tree: PathBuf,
     /// What is built of it.
@@ -50,7 +50,7 @@ pub(super) struct Round {
     pub(super) missed: BTreeSet<String>,
 }
 
-impl Place {
+impl Workshop {
     /// In the copy, with one folder for what is built: each mutant is built on what was built before it.
     fn cargo(&self) -> Command {
         let mut command = cargo();
