@@ -129,6 +129,10 @@ enum Task {
     Image(image::Wish),
     Fuzz(fuzz::Wish),
     Mutants(mutants::Wish),
+    /// A test program, by what tries mutants on it.
+    UntilATestFails {
+        words: Vec<OsString>,
+    },
     K8s(k8s::Wish),
     Lab {
         arguments: Vec<OsString>,
@@ -170,6 +174,9 @@ fn parse(mut words: lexopt::Parser) -> Result<Task, lexopt::Error> {
     }
     if name == "sim" {
         return Ok(Task::Sim { arguments: words.raw_args()?.collect() });
+    }
+    if name == mutants::runner::COMMAND {
+        return Ok(Task::UntilATestFails { words: words.raw_args()?.collect() });
     }
     if name == "bench" {
         let request = Request::of(words.raw_args()?);
@@ -305,6 +312,7 @@ fn perform(task: Task) -> Result<(), Trouble> {
             fuzz::run(&workspace()?, &fuzz::Wish { input, ..wish })?;
         }
         Task::Mutants(wish) => mutants::run(&workspace()?, &wish)?,
+        Task::UntilATestFails { words } => mutants::runner::run(&words)?,
         Task::Image(wish) => image::run(&workspace()?, &wish)?,
     }
     Ok(())

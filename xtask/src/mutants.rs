@@ -10,6 +10,7 @@
 
 mod copy;
 mod round;
+pub(crate) mod runner;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -21,6 +22,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use self::round::{Round, Workshop, by_name};
+use self::runner::Runner;
 use crate::dist::Output;
 use crate::setup::{self, Need};
 use crate::trouble::Trouble;
@@ -113,7 +115,9 @@ pub(crate) fn run(workspace: &Workspace, wish: &Wish) -> Result<(), Trouble> {
     let failed = || Trouble::new(format!("cannot copy the tree to {}", tree.display()));
     let is = copy::mirror(&workspace.root, &tree).map_err(|why| failed().why(why))?;
     begins(&rounds, &format!("{is:016x} {} {:?}", wish.shard, wish.only)).map_err(|why| failed().why(why))?;
-    let workshop = Workshop { tree, built, rounds };
+    let runner =
+        Runner::put_into(&folder).map_err(|why| Trouble::new("cannot copy this program").why(why))?;
+    let workshop = Workshop { tree, built, rounds, runner };
 
     // An hour later is too late to hear that the last of them fails anyhow.
     let takes = KILLERS.iter().map(|killer| workshop.passes(killer)).collect::<Result<Vec<_>, _>>()?;

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::runner::Runner;
 use super::{BROKEN, Killer};
 use crate::steps::{run_for_at_most, run_loudly};
 use crate::trouble::Trouble;
@@ -37,6 +38,8 @@ pub(super) struct Workshop {
     pub(super) built: PathBuf,
     /// What came of it.
     pub(super) rounds: PathBuf,
+    /// What runs the tests.
+    pub(super) runner: Runner,
 }
 
 /// What came of one round: names of mutants, as `cargo-mutants` lists them.
@@ -77,7 +80,12 @@ impl Workshop {
     pub(super) fn passes(&self, killer: &Killer) -> Result<Duration, Trouble> {
         let test = || {
             let mut command = self.cargo();
-            command.args(["test", "--quiet"]).args(PROFILE).args(["-p", killer.package]).args(killer.targets);
+            command
+                .args(["test", "--quiet"])
+                .args(self.runner.arguments())
+                .args(PROFILE)
+                .args(["-p", killer.package])
+                .args(killer.targets);
             command
         };
         eprintln!("mutants: {} on the whole core", killer.name);
@@ -146,7 +154,9 @@ impl Workshop {
             .args(PROFILE);
         command.args(["--baseline", "skip", "--timeout", &hangs.as_secs().to_string()]);
         command.args(["--caught", "--unviable", "--colors", "never", "--output"]).arg(folder).args(which);
-        command.args(killer.targets.iter().map(|target| format!("--cargo-arg={target}")));
+        let by = self.runner.arguments();
+        let arguments = by.iter().map(String::as_str).chain(killer.targets.iter().copied());
+        command.args(arguments.map(|argument| format!("--cargo-arg={argument}")));
         command.arg("--").args(killer.filter);
         command.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.built).stdin(Stdio::null());
         let (reader, writer) = io::pipe()?;
