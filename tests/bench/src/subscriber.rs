@@ -35,37 +35,44 @@ pub async fn rest() {
     sleep(REST).await;
 }
 
-/// Counts who has the message of this round, and when.
+/// Counts who has the message of this round, and when. A broker may send it twice, and one that has it twice is not two.
 #[derive(Debug, Default)]
 pub struct Arrival {
-    payload: Mutex<Vec<u8>>,
+    awaited: Mutex<Awaited>,
     left: AtomicUsize,
-    times: Mutex<Vec<Instant>>,
     all: Notify,
 }
 
+#[derive(Debug, Default)]
+struct Awaited {
+    payload: Vec<u8>,
+    /// By its number: when each had it.
+    had_at: Vec<Option<Instant>>,
+}
+
 impl Arrival {
-    /// From now on `devices` are to have this, once each.
+    /// From now on `devices`, with numbers from 0, are to have this.
     pub fn expect(&self, payload: &[u8], devices: usize) {
-        *held(&self.payload) = payload.to_vec();
-        let mut times = held(&self.times);
-        times.clear();
-        times.reserve(devices);
+        let mut awaited = self.awaited();
+        *awaited = Awaited { payload: payload.to_vec(), had_at: vec![None; devices] };
         self.left.store(devices, Ordering::SeqCst);
     }
 
     /// A device has a message. One of a round before doesn't count.
-    pub fn came(&self, payload: &[u8]) {
-        if *held(&self.payload) != payload {
+    pub fn came(&self, device: usize, payload: &[u8]) {
+        let mut awaited = self.awaited();
+        if awaited.payload != payload {
             return;
         }
-        held(&self.times).push(Instant::now());
-        if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.all.notify_one();
+        if let Some(had_at @ None) = awaited.had_at.get_mut(device) {
+            *had_at = Some(Instant::now());
+            if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+                self.all.notify_one();
+            }
         }
     }
 
-    /// When each of them had it, in order.
+    /// When each of them had it, by its number.
     ///
     /// # Errors
     /// If some don't get it within two minutes.
@@ -88,12 +95,12 @@ impl Arrival {
         if waited.await.is_err() {
             return Err(format!("{} devices did not get the message", left()).into());
         }
-        Ok(held(&self.times).clone())
+        Ok(self.awaited().had_at.iter().copied().flatten().collect())
     }
-}
 
-fn held<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
-    what.lock().unwrap_or_else(PoisonError::into_inner)
+    fn awaited(&self) -> MutexGuard<'_, Awaited> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A socket that the broker has taken, with a subscription that was asked for.
@@ -119,7 +126,7 @@ pub async fn join_socket(
 }
 
 /// Reads what comes to it until the broker closes it.
-pub async fn socket(mut stream: TcpStream, arrival: &Arrival) {
+pub async fn socket(mut stream: TcpStream, device: usize, arrival: &Arrival) {
     let (mut bytes, mut end) = (vec![0; 4096], 0);
     loop {
         let Some(room) = bytes.get_mut(end..).filter(|room| !room.is_empty()) else { return };
@@ -130,7 +137,7 @@ pub async fn socket(mut stream: TcpStream, arrival: &Arrival) {
         let mut begin = 0;
         while let Some(packet) = bytes.get(begin..end).and_then(Packet::first) {
             if let Some((number, payload)) = packet.published() {
-                arrival.came(payload);
+                arrival.came(device, payload);
                 if let Some(number) = number
                     && stream.write_all(&acknowledge(number)).await.is_err()
                 {
@@ -165,11 +172,29 @@ pub async fn join_client(
 }
 
 /// Reads what comes to it until the connection ends.
-pub async fn rumqttc(client: AsyncClient, mut events: EventLoop, arrival: &Arrival) {
+pub async fn rumqttc(client: AsyncClient, mut events: EventLoop, device: usize, arrival: &Arrival) {
     while let Ok(event) = events.poll().await {
         if let rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) = event {
-            arrival.came(&publish.payload);
+            arrival.came(device, &publish.payload);
         }
     }
     drop(client);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_has_a_message_twice_does_not_stand_in_for_another() {
+        let arrival = Arrival::default();
+        arrival.expect(b"new", 2);
+        for (device, payload) in [(0, &b"new"[..]), (0, b"new"), (1, b"old"), (7, b"new")] {
+            arrival.came(device, payload);
+        }
+        let none = arrival.all_within(Duration::ZERO).await.unwrap_err().to_string();
+        assert_eq!(none, "1 devices did not get the message");
+        arrival.came(1, b"new");
+        assert_eq!(arrival.all().await.unwrap().len(), 2);
+    }
 }

@@ -92,7 +92,7 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
             rest().await;
             let (before, begun) = (taken()?, Instant::now());
             let published = publisher.keep_beside(cohort.topic.clone(), payload);
-            let last = *cohort.arrival.all().await?.last().ok_or("there is no device")?;
+            let last = cohort.arrival.all().await?.into_iter().max().ok_or("there is no device")?;
             publisher = published.await??;
             cohort.spans.push(last.duration_since(begun).as_secs_f64());
             for ((times, after), before) in cohort.taken.iter_mut().zip(taken()?).zip(before) {
@@ -206,15 +206,15 @@ impl Cohort {
         for n in 0..self.devices {
             let (name, arrival) = (format!("{}-{n}", self.kind.cohort()), Arc::clone(&self.arrival));
             match self.kind {
-                Kind::Link => self.members.spawn(link(port, name, &self.id, arrival)?),
+                Kind::Link => self.members.spawn(link(port, name, n, &self.id, arrival)?),
                 Kind::Socket => {
                     let stream = join_socket((Ipv4Addr::LOCALHOST, port), &name, &self.topic).await?;
-                    self.members.spawn(async move { socket(stream, &arrival).await })
+                    self.members.spawn(async move { socket(stream, n, &arrival).await })
                 }
                 Kind::Client => {
                     let (client, events) =
                         join_client((Ipv4Addr::LOCALHOST, port), &name, &self.topic).await?;
-                    self.members.spawn(async move { rumqttc(client, events, &arrival).await })
+                    self.members.spawn(async move { rumqttc(client, events, n, &arrival).await })
                 }
             };
         }
@@ -226,6 +226,7 @@ impl Cohort {
 fn link(
     port: u16,
     name: String,
+    number: usize,
     cohort: &CohortId,
     arrival: Arc<Arrival>,
 ) -> Result<impl Future<Output = ()> + use<>, Failure> {
@@ -238,7 +239,7 @@ fn link(
     Ok(async move {
         while let Some(happening) = incoming.next().await {
             if let Happening::Message(message) = happening {
-                arrival.came(&message.payload);
+                arrival.came(number, &message.payload);
             }
         }
         drop(handle);

@@ -21,8 +21,10 @@ use crate::device::{Device, Watch};
 
 /// On how many addresses the broker listens. To one of them 28,232 connections can be open or just over.
 pub const ADDRESSES: u8 = 4;
-/// How many of ours begin to connect in a second. Each takes up to two seconds more, by its own spreading.
-const STARTS_PER_SECOND: usize = 1500;
+/// How many of ours may be on their way to the broker, its own spreading over two seconds included. So many fit into the queues that
+/// mosquitto has for those who connect, 100 on each address. Who finds them full hears nothing from the kernel and gives up after
+/// 20 s; what he sent is read later all the same, and the broker then closes the session that he has meanwhile.
+const ON_THEIR_WAY_MAX: usize = 400;
 /// How long all may take to be there, or to be gone.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// A broker that does nothing for so long has done all of it.
@@ -126,29 +128,40 @@ impl Cohort {
         for number in 0..u32::try_from(sessions)? {
             let host = Ipv4Addr::new(127, 0, 0, 1 + u8::try_from(number % u32::from(ADDRESSES))?);
             let (place, name) = ((host, shared.port), format!("{}-{number}", kind.cohort()));
+            let at = number as usize;
             let watch = Arc::clone(&cohort.watch);
             match kind {
                 Kind::Link => {
                     let url = format!("mqtt://{host}:{}", shared.port);
                     let device = Device::start(url, number, &cohort.id, &shared.director.keyring, &watch)?;
                     cohort.members.spawn(device.run());
-                    if (number as usize + 1).is_multiple_of(STARTS_PER_SECOND / 10) {
-                        sleep(Duration::from_millis(100)).await;
-                    }
+                    cohort.wait_for_room(at + 1).await?;
                 }
                 Kind::Client => {
                     let (client, events) = join_client(place, &name, &cohort.topic).await?;
-                    cohort.members.spawn(async move { rumqttc(client, events, &watch.arrival).await });
+                    cohort.members.spawn(async move { rumqttc(client, events, at, &watch.arrival).await });
                 }
                 Kind::Socket => {
                     let stream = join_socket(place, &name, &cohort.topic).await?;
-                    cohort.members.spawn(async move { socket(stream, &watch.arrival).await });
+                    cohort.members.spawn(async move { socket(stream, at, &watch.arrival).await });
                 }
             }
         }
         cohort.all_steered().await?;
         cohort.since = Instant::now();
         Ok(cohort)
+    }
+
+    /// Until more of those who have started, `started` in all, have got there.
+    async fn wait_for_room(&self, started: usize) -> Result<(), Failure> {
+        let until = Instant::now() + PATIENCE;
+        while started - self.watch.arrived.load(Ordering::Relaxed) >= ON_THEIR_WAY_MAX {
+            if Instant::now() > until {
+                return Err("no session gets to the broker any more".into());
+            }
+            sleep(QUIET / 10).await;
+        }
+        Ok(())
     }
 
     /// One message, published once: until the last has it.

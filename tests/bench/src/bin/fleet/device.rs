@@ -5,6 +5,7 @@
 //! done with those is not done, and what it wants written down is counted.
 
 use std::{
+    mem,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -31,6 +32,8 @@ pub struct Watch {
     pub steered: Arrival,
     /// Tries to connect, those that got there and those that did not.
     pub tries: AtomicUsize,
+    /// Devices that have been connected.
+    pub arrived: AtomicUsize,
     /// Whether it is timed how bytes come. A device does nothing with them then: that would take its own processor, and here
     /// there is one for all.
     pub timed: AtomicBool,
@@ -50,6 +53,8 @@ impl Watch {
 
 /// One of a cohort.
 pub struct Device {
+    number: usize,
+    has_arrived: bool,
     uplink: Uplink,
     core: Core,
     began: Instant,
@@ -86,7 +91,8 @@ impl Device {
         let heights = Heights::default();
         let uplink = Uplink::start(&broker, key, keyring.clone(), enrolment, Mono(0), heights, seed)
             .map_err(|why| why.to_string())?;
-        Ok(Self { uplink, core, began: Instant::now(), watch: Arc::clone(watch) })
+        let number = usize::try_from(number)?;
+        Ok(Self { number, has_arrived: false, uplink, core, began: Instant::now(), watch: Arc::clone(watch) })
     }
 
     /// Listens until it is dropped.
@@ -94,17 +100,20 @@ impl Device {
         while let Some(happening) = self.uplink.next().await {
             match happening {
                 Happening::Message(message) => {
-                    self.watch.arrival.came(&message.payload);
+                    self.watch.arrival.came(self.number, &message.payload);
                     if self.watch.timed.load(Ordering::Relaxed) {
                         continue;
                     }
                     let payload = message.payload.clone();
                     if self.hear(Happening::Message(message)) {
-                        self.watch.steered.came(&payload);
+                        self.watch.steered.came(self.number, &payload);
                     }
                 }
                 tried @ (Happening::Connected | Happening::Unreachable { .. }) => {
                     self.watch.tries.fetch_add(1, Ordering::Relaxed);
+                    if matches!(tried, Happening::Connected) && !mem::replace(&mut self.has_arrived, true) {
+                        self.watch.arrived.fetch_add(1, Ordering::Relaxed);
+                    }
                     self.hear(tried);
                 }
                 said @ (Happening::Declined { .. } | Happening::Poisoned { .. }) => {
