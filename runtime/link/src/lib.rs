@@ -12,7 +12,7 @@
 //! A link is no task of its own: whoever waits for what happens on it drives it meanwhile, as one loop drives a device. A
 //! message then wakes one task and not two.
 //!
-//! Words: a *connection* is one MQTT session from CONNACK to its end; each has a client object of its own.
+//! Words: a *connection* is one MQTT session from CONNACK to its end.
 //! A *filter* is one subscription. A filter is *poisoned* while it holds a message too large to be read.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, reason = "a failed assumption fails the test"))]
 
@@ -20,14 +20,19 @@ mod address;
 #[cfg(feature = "embedded-broker")]
 mod broker;
 mod configured;
+mod connection;
 mod desk;
 mod files;
 mod filters;
 mod flight;
 mod handle;
 mod link;
+mod packets;
 mod pause;
 mod settings;
+mod socket;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trouble;
 
 pub use address::{Address, AddressError};

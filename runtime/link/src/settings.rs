@@ -98,7 +98,7 @@ pub struct Settings {
     /// For `mqtts://`, and only for it.
     pub tls: Option<Tls>,
     /// How long a silent connection is left alone before a ping: whole seconds, 1 to 1200. After two and a
-    /// half of them without progress the client is thrown away and built anew.
+    /// half of them without progress the connection is thrown away.
     pub keep_alive: Millis,
     /// The largest packet that is read, in bytes: 8 KiB to 16 MiB. A larger message ends the connection,
     /// because MQTT 3.1.1 knows no other way to decline it. A server that listens to many devices sets it to

@@ -1,11 +1,11 @@
-//! Why there is no connection: rumqttc's errors in the words of this crate.
+//! Why there is no connection, in the words of this crate.
 //!
 //! Not here: what follows from it. The link always tries again; whoever reads this may want to tell a person.
 
 use std::{error::Error, fmt, io};
 
 use backstay_model::Millis;
-use rumqttc::{ConnectReturnCode, ConnectionError, StateError, mqttbytes};
+use rumqttc::{ConnectReturnCode, mqttbytes::Error as CodecError};
 
 use crate::settings::SettingsError;
 
@@ -43,12 +43,12 @@ pub enum Trouble {
         /// What is wrong with it.
         what: String,
     },
-    /// Connected, yet nothing came forward for this long; the client was thrown away.
+    /// Connected, yet nothing came forward for this long; the connection was thrown away.
     Stalled {
         /// For how long.
         span: Millis,
     },
-    /// What came made the MQTT library panic; the client was thrown away.
+    /// What came made something panic, which is a bug; the connection was thrown away.
     Panicked,
     /// What has to be read from disk for a connection can't be used.
     Files {
@@ -70,7 +70,7 @@ impl fmt::Display for Trouble {
             }
             Self::Protocol { what } => write!(f, "the broker doesn't keep to MQTT: {what}"),
             Self::Stalled { span } => write!(f, "the connection stood still for {span}"),
-            Self::Panicked => write!(f, "the MQTT library gave up on what came from the broker"),
+            Self::Panicked => write!(f, "a bug ended the connection with the broker"),
             Self::Files { .. } => write!(f, "the connection can't be prepared"),
         }
     }
@@ -98,10 +98,13 @@ impl Trouble {
     #[must_use]
     pub fn help(&self) -> Option<&'static str> {
         match self {
-            Self::Network { .. } | Self::Slow => Some("check address and port, and whether the broker runs"),
-            Self::Tls { .. } => {
-                Some("check that the CA file is the CA of the broker's certificate, for the name in the URL")
+            Self::Network { .. } | Self::Slow | Self::Stalled { .. } => {
+                Some("check address and port, and whether the broker runs")
             }
+            Self::Tls { .. } => Some(
+                "check that the CA file is the CA of the broker's certificate, for the name in the URL, and that the broker \
+                 trusts the client certificate",
+            ),
             Self::Refused { .. } => {
                 Some("check user, password or client certificate, and the broker's access list")
             }
@@ -112,58 +115,29 @@ impl Trouble {
                 Some("erase the retained message: publish an empty retained one to its topic")
             }
             Self::Files { source } => source.help(),
-            Self::Protocol { .. } | Self::Stalled { .. } | Self::Panicked => None,
+            Self::Protocol { .. } | Self::Panicked => None,
         }
     }
 
-    pub(crate) fn of(error: ConnectionError, limit: usize) -> Self {
-        match error {
-            ConnectionError::MqttState(state) => Self::of_state(state, limit),
-            ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => Self::Slow,
-            ConnectionError::Tls(error) => Self::of_tls(error),
-            ConnectionError::Io(source) => Self::Network { source },
-            ConnectionError::ConnectionRefused(code) => Self::Refused { answer: answer(code) },
-            ConnectionError::NotConnAck(packet) => {
-                // The packet itself may be large, and it is the broker's word.
-                Self::Protocol { what: format!("it began with {:.32}", format!("{packet:?}")) }
-            }
-            ConnectionError::RequestsDone => Self::Closed,
+    /// What is wrong with what came, of which at most `limit` bytes are read.
+    pub(crate) fn of(error: CodecError, limit: usize) -> Self {
+        if let CodecError::PayloadSizeLimitExceeded(bytes) = error {
+            return Self::Oversize { bytes, limit };
         }
+        Self::Protocol { what: error.to_string() }
     }
 
-    fn of_state(error: StateError, limit: usize) -> Self {
-        match error {
-            StateError::Deserialization(mqttbytes::Error::PayloadSizeLimitExceeded(bytes)) => {
-                Self::Oversize { bytes, limit }
-            }
-            StateError::Io(source) | StateError::Deserialization(mqttbytes::Error::Io(source)) => {
-                Self::Network { source }
-            }
-            StateError::ConnectionAborted => Self::Closed,
-            StateError::AwaitPingResp | StateError::CollisionTimeout => Self::Slow,
-            StateError::InvalidState
-            | StateError::Unsolicited(_)
-            | StateError::WrongPacket
-            | StateError::EmptySubscription
-            | StateError::Deserialization(_) => {
-                Self::Protocol { what: format!("{:.120}", error.to_string()) }
-            }
+    /// What is wrong with a stream. What TLS finds is inside of such an error: that a certificate is refused is heard in the
+    /// handshake by one side, and by the other when it first reads.
+    pub(crate) fn of_io(source: io::Error) -> Self {
+        if source.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return Self::Tls { source: source.into() };
         }
+        if source.kind() == io::ErrorKind::UnexpectedEof { Self::Closed } else { Self::Network { source } }
     }
 
-    fn of_tls(error: rumqttc::TlsError) -> Self {
-        match error {
-            // A refused certificate comes as an I/O error with rustls' error inside, a broken line without.
-            rumqttc::TlsError::Io(source) if source.get_ref().is_none() => Self::Network { source },
-            rumqttc::TlsError::Io(source) => Self::Tls { source: source.into() },
-            other @ (rumqttc::TlsError::Addr(_)
-            | rumqttc::TlsError::WebPki(_)
-            | rumqttc::TlsError::DNSName(_)
-            | rumqttc::TlsError::TLS(_)
-            | rumqttc::TlsError::NoValidCertInChain
-            | rumqttc::TlsError::NoValidClientCertInChain
-            | rumqttc::TlsError::NoValidKeyInChain) => Self::Tls { source: other.into() },
-        }
+    pub(crate) fn refused(code: ConnectReturnCode) -> Self {
+        Self::Refused { answer: answer(code) }
     }
 }
 

@@ -88,7 +88,7 @@ async fn connected(settings: Settings) -> (Handle, Incoming) {
     (handle, incoming)
 }
 
-/// Pings are answered and publishes never are: rumqttc alone would wait for ever.
+/// Pings are answered and publishes never are.
 #[tokio::test]
 async fn a_broker_that_acknowledges_nothing_is_left() {
     let (listener, mut settings) = listen().await;

@@ -24,6 +24,7 @@ mod journal;
 mod keyring;
 mod memory;
 mod names;
+mod packets;
 mod policies;
 mod records;
 mod script;
@@ -70,6 +71,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "journal", bytes_max: 256, run: journal::run, seeds: journal::seeds },
     Target { name: "keyring", bytes_max: 2048, run: keyring::run, seeds: keyring::seeds },
     Target { name: "names", bytes_max: 160, run: names::run, seeds: names::seeds },
+    Target { name: "packets", bytes_max: 512, run: packets::run, seeds: packets::seeds },
     Target { name: "policies", bytes_max: 2048, run: policies::run, seeds: policies::seeds },
     Target { name: "records", bytes_max: 1024, run: records::run, seeds: records::seeds },
     Target { name: "signals", bytes_max: 4096, run: signals::run, seeds: signals::seeds },
