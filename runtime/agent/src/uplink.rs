@@ -11,7 +11,7 @@ use backstay_core::{Freshness, Heights, Input, Second, Steered};
 use backstay_link::{
     Filter, Happening, Incoming, Link, Message, Outgoing, Qos, Settings, Token, Trouble, Will,
 };
-use backstay_model::{Beat, Channel, Health, Millis, Mono, PluginReport, Refused, Report, UnixMs};
+use backstay_model::{Beat, Channel, Health, Millis, Mono, PluginReport, Refused, Report, UnixMs, causes};
 use backstay_trust::{
     DeviceKind, Enrolment, Keyring, Listener, OrderKind, SecretKey, Stamp, VerifiedOrder, Watermark,
     sign_word,
@@ -140,11 +140,11 @@ impl Uplink {
             Happening::Lost { why, again } => {
                 self.connected = false;
                 self.begin_session();
-                tracing::info!(%why, %again, "lost the broker");
+                tracing::info!(why = causes::in_one_line(&why), help = why.help(), %again, "lost the broker");
                 oversized(&why)
             }
             Happening::Unreachable { why, again } => {
-                tracing::debug!(%why, %again, "cannot reach the broker");
+                tracing::debug!(why = causes::in_one_line(&why), help = why.help(), %again, "cannot reach the broker");
                 oversized(&why)
             }
             Happening::Message(message) => self.hear(message),

@@ -5,7 +5,7 @@
 use backstay_core::{CohortInput, Contact};
 use backstay_evidence::Frame;
 use backstay_link::{Happening, Message};
-use backstay_model::{Channel, Event, Steer};
+use backstay_model::{Channel, Event, Steer, causes};
 use backstay_wire::{Entry, LogBatch, Receipt, TopicKind, decode};
 
 use super::{
@@ -32,11 +32,11 @@ impl<D: Diary, P: Ask> Server<D, P> {
                 self.say_all();
             }
             Happening::Lost { why, again } => {
-                tracing::warn!(%why, %again, "lost the broker");
+                tracing::warn!(why = causes::in_one_line(&why), help = why.help(), %again, "lost the broker");
                 self.post.down();
             }
             Happening::Unreachable { why, again } => {
-                tracing::warn!(%why, %again, "cannot reach the broker");
+                tracing::warn!(why = causes::in_one_line(&why), help = why.help(), %again, "cannot reach the broker");
                 self.post.down();
             }
             Happening::Message(message) => self.hear(now, &message),
