@@ -6,7 +6,7 @@ use backstay_model::{
 };
 
 use super::{
-    Hold, Incident, SharedData, Signals, TargetInput, TargetSettings, Wish,
+    Hold, Incident, SharedData, Signals, TargetEffect, TargetInput, TargetSettings, Wish,
     world::{ROLL_BACK, World, name, release, settings, target},
 };
 use crate::{Breaker, Rung};
@@ -256,7 +256,11 @@ fn only_what_is_broken_on_both_sides_is_shared() {
         world.deploys("shop", "2.0", 100);
         world.says("shop", Some(ROLL_BACK));
         let well = objective("latency", 0, Window { bad: 0, samples: 100, ..errors });
-        let objectives = alloc::vec![well, objective("errors", 30, errors)];
+        // Of what matters less, and of what is somebody else's, only the side that is judged is bad.
+        let fine_there = Window { bad: 0, samples: 100, ..errors };
+        let minor = Objective { critical: false, ..objective("jitter", 30, fine_there) };
+        let theirs = Objective { scope: Scope::Dependency, ..objective("uplink", 30, fine_there) };
+        let objectives = alloc::vec![well, minor, theirs, objective("errors", 30, errors)];
         world.step("shop", TargetInput::Window(Signals { objectives, ..Signals::default() }));
         (world.runs.len(), world.heard("errors is broken there, too"))
     };
@@ -462,6 +466,22 @@ fn a_restart_goes_on_with_the_run() {
     world.restarts();
     assert!(world.runs.is_empty());
     assert!(world.state("shop").is_quarantined(&release("2.0").digest));
+}
+
+/// While the server was down the time of the run went by. It is let go of, and not begun where it stood; after a while it is tried again.
+#[test]
+fn a_restart_lets_go_of_a_run_whose_time_is_over() {
+    let mut world = World::of(&["shop"]);
+    world.has_good("shop", "1.0");
+    world.deploys("shop", "2.0", 100);
+    world.wishes("shop", Wish::RollBack);
+    let ticket = world.runs[0].1.ticket;
+    world.now = world.now.after(settings().run_limit);
+    world.restarts();
+    assert!(world.runs.is_empty(), "{:?}", world.runs);
+    assert_eq!(world.heard("took longer"), 2, "{:#?}", world.told);
+    world.waits(Millis::from_secs(60));
+    assert_ne!(world.runs[0].1.ticket, ticket);
 }
 
 /// How the executor of a run was set up is known for as long as the run is open, also after a restart, and is written down once.
@@ -709,4 +729,20 @@ fn a_proof_takes_its_time() {
         world.step("shop", TargetInput::Window(Signals::default()));
     }
     assert!(!world.state("shop").out().unwrap().confirmed);
+}
+
+/// A policy may be stricter with what has yet to earn trust: it is told, and it is told when the trust is there.
+#[test]
+fn a_policy_hears_whether_what_it_judges_is_on_trial() {
+    let mut world = World::of(&["shop"]);
+    let hears = |world: &mut World| {
+        let window = TargetInput::Window(Signals::default());
+        world.estate.step(world.now, &target("shop"), window).iter().find_map(|effect| {
+            if let TargetEffect::Ask { facts, .. } = effect { Some(facts.on_trial) } else { None }
+        })
+    };
+    world.deploys("shop", "1.0", 100);
+    assert_eq!(hears(&mut world), Some(true));
+    world.has_good("shop", "1.0");
+    assert_eq!(hears(&mut world), Some(false));
 }

@@ -7,7 +7,7 @@ use backstay_model::{Action, Cause, Direction, Event};
 use super::{A_GOOD_DAY, ROLL_BACK, froze, turned};
 use crate::cohort::{
     CohortInput, Reply, Stage, Wish,
-    world::{Fate, Voice, World, decision},
+    world::{Fate, Voice, World, decision, device, release},
 };
 
 /// The broker is gone. Nobody knows how the devices are, so nobody is moved, in either direction; and when they
@@ -43,6 +43,21 @@ fn devices_that_vanish_in_a_try_are_missed() {
     assert_eq!((world.stage(), world.sees().frozen), (Stage::Held, Some(Cause::NoData)));
     world.waits(600);
     assert_eq!((world.stage(), world.run("1.5.0")), (Stage::Held, 3));
+}
+
+/// The same where the last that they said is that they are done, and it isn't confirmed: no device stays like that.
+#[test]
+fn devices_that_vanish_before_they_confirm_are_missed() {
+    let mut world = World::new(100);
+    world.starts("r-1", "1.5.0");
+    for n in world.in_order("r-1").into_iter().take(2) {
+        world.settles(n, "1.5.0");
+        world.gadgets.get_mut(&device(n)).unwrap().confirmed = release("1.4.0");
+        world.comes(n);
+        world.goes(n);
+    }
+    world.waits(20);
+    assert_eq!((world.stage(), world.sees().frozen), (Stage::Held, Some(Cause::NoData)));
 }
 
 #[test]

@@ -312,6 +312,8 @@ fn words_that_contradict_what_was_said_are_not_taken_over() {
     claims(&mut world, Steer { reach: Reach::new(1).unwrap(), ..wide.clone() });
     claims(&mut world, Steer { release: release("9.9.9"), ..wide.clone() });
     claims(&mut world, Steer { frozen: true, ..wide.clone() });
+    world.wishes(Wish::Abort);
+    claims(&mut world, wide.clone());
     world.wishes(Wish::Rollback);
     claims(&mut world, wide.clone());
     world.wishes(Wish::Thaw);

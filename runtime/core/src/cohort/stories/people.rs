@@ -1,8 +1,8 @@
 //! What people and builds want, and what the rails let through.
 
-use alloc::string::ToString;
+use alloc::{string::ToString, vec};
 
-use backstay_model::{Cause, Direction, Event, Millis, WayHome};
+use backstay_model::{Cause, Direction, Event, Label, Millis, Selector, WayHome};
 
 use super::{A_GOOD_DAY, turned};
 use crate::cohort::{
@@ -59,6 +59,7 @@ fn a_person_can_turn_a_cohort_round_after_it_arrived() {
     world.goes(7);
     let before = world.publishes.len();
     world.wishes(Wish::Rollback);
+    assert_eq!(world.sees().on_release.going_home, 49);
     world.waits(5);
     assert_eq!((world.stage(), world.run("1.5.0"), world.publishes.len()), (Stage::Home, 1, before + 1));
     // The one that was away goes home by the same message.
@@ -141,6 +142,10 @@ fn a_start_that_makes_no_sense_is_refused_with_the_reason() {
     world.step(CohortInput::Start { who: who(), rollout: rollout.clone() });
     assert_eq!(world.last_restraint(), Some(&Cause::NoWayHome));
     rollout.back = None;
+    rollout.selector = Selector::Labelled(vec![Label::parse("site=basel").unwrap(); 17]);
+    world.step(CohortInput::Start { who: who(), rollout: rollout.clone() });
+    let many = "rollout r-1 asks for 17 labels, at most 16 are allowed";
+    assert_eq!(world.last_refusal().as_deref(), Some(many));
     rollout.plan.waves.clear();
     world.step(CohortInput::Start { who: who(), rollout });
     let why = "the plan of rollout r-1 can't be followed: a plan has 1 to 16 waves, not 0";

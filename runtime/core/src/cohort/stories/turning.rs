@@ -46,6 +46,19 @@ fn a_breach_turns_the_cohort_round_with_one_message() {
     );
 }
 
+/// A device is cut off while it brings the release in, and is back when it is home again and has condemned it. It tried: that is a failure,
+/// and no device that sits it out.
+#[test]
+fn a_failure_counts_though_nobody_saw_the_device_try() {
+    let mut world = World::new(3);
+    world.fate(0, Fate::Fails);
+    world.starts("r-1", "1.5.0");
+    world.goes(0);
+    world.waits(15);
+    world.comes(0);
+    assert_eq!((world.sees().failed, world.sees().excluded), (1, 0));
+}
+
 /// One device of three fails: that is no breach by the plan, but the policy has seen enough after two windows.
 #[test]
 fn the_policy_turns_what_the_plan_would_bear() {

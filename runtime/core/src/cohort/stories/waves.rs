@@ -27,6 +27,22 @@ fn a_policy_is_shown_how_those_do_who_run_the_release() {
     assert!(newest.samples > 0 && newest.bad == 0, "{newest:?}");
 }
 
+/// The only one who tried it is home again. How the others do, on what they had before, says nothing of the release, and isn't shown.
+#[test]
+fn a_policy_is_shown_no_health_where_nobody_runs_the_release() {
+    let mut world = World::new(3);
+    world.all_fates(Fate::SitsOut);
+    world.fate(0, Fate::Fails);
+    world.starts("r-1", "1.5.0");
+    world.waits(15);
+    assert_eq!((world.run("1.5.0"), world.sees().failed), (0, 1));
+    let mut asked = world.events.iter().filter_map(|event| {
+        if let Event::Asked { facts, .. } = event { Some(&facts.objectives) } else { None }
+    });
+    let shown: Vec<_> = asked.next().unwrap().iter().map(|objective| objective.name.as_str()).collect();
+    assert_eq!(shown, ["ota-success", "beats"]);
+}
+
 #[test]
 fn a_good_release_reaches_everybody_wave_by_wave() {
     let mut world = World::new(200);
