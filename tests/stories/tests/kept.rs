@@ -1,8 +1,12 @@
 //! States that the first version kept are gone on from. Their bytes stand in `tests/wire/device-state-1.hex`.
 #![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
 
-use backstay_core::{Device, DeviceState};
-use backstay_model::{Event, Mono, Outcome, SlotStatus, Standing, Word};
+use backstay_core::{
+    Backoff, Device, DeviceState, Freshness, Identity, Retries, Second, Steered, Upgrade, UpgradeInput,
+};
+use backstay_model::{
+    CohortId, DeviceId, Digest, Direction, Event, Millis, Mono, Outcome, SlotStatus, Standing, Word,
+};
 use backstay_test_stories::{Behaviour, World, release, settings};
 
 const KEPT: &str = include_str!("../../wire/device-state-1.hex");
@@ -77,4 +81,22 @@ fn state_tail_and_heights_are_all_of_it() {
         let read = read.with_tail(postcard::from_bytes(&tail).unwrap());
         assert_eq!(read.with_heights(postcard::from_bytes(&heights).unwrap()), step.state);
     }
+}
+
+/// The same of a device's plugins. Without the heights it would be nobody's word how far it had heard, and that binds longer.
+#[test]
+fn state_and_heights_are_all_that_is_known_of_plugins() {
+    let retries = Retries { attempts: 3, backoff: Backoff { base: Millis(1000), cap: Millis(8000) } };
+    let mut plugins = Upgrade::new(7);
+    let (device, cohort) = (DeviceId::parse("pump-7").unwrap(), CohortId::parse("canary").unwrap());
+    let identity = Identity { device, cohort, labels: Vec::new() };
+    plugins.step(Mono(1000), &retries, UpgradeInput::Enrolled(identity));
+    let steer = World::new("1.4.0").steer("p-1", "2.0.0", Direction::Hold);
+    let (digest, by) = (Digest([9; 32]), Digest([3; 32]));
+    let steered = Steered { steer, digest, freshness: Freshness::Fresh, second: Second::Missing, by };
+    plugins.step(Mono(1000), &retries, UpgradeInput::Steered(Box::new(steered)));
+    assert_eq!(plugins.heights().of(&by), Some(1));
+    let read: Upgrade = postcard::from_bytes(&postcard::to_allocvec(&plugins).unwrap()).unwrap();
+    let heights = postcard::to_allocvec(plugins.heights()).unwrap();
+    assert_eq!(read.with_heights(postcard::from_bytes(&heights).unwrap()), plugins);
 }

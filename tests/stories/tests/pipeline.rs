@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
 
 use backstay_core::{Asked, Gate, Heard, Patience, Stop, Unheard};
-use backstay_model::{BuildId, Millis, Nonce, Reason, TargetId, UnixMs, Verdict, VerdictAction};
+use backstay_model::{
+    BuildId, Digest, Millis, Nonce, Reason, TargetId, UnixMs, Verdict, VerdictAction, Version,
+};
 
 const NOON: UnixMs = UnixMs(1_800_000_000_000);
 
@@ -94,5 +96,20 @@ fn who_is_called_after_a_stop_depends_on_whether_there_was_a_verdict() {
     let none = asks().gate(Err(Unheard::Missing), NOON, &mut Patience::new(3, minute));
     for why in [crossed, late, stop(none).unwrap()] {
         assert!(!why.is_told(), "the pipeline: {why}");
+    }
+}
+
+/// The server judges one release, and the build is about to deploy another one. A build that names none takes what was judged as the
+/// answer: it has no other.
+#[test]
+fn a_build_that_names_its_release_hears_of_that_one_or_stops() {
+    let judged = says(&asks(), VerdictAction::Proceed);
+    let judged =
+        Verdict { digest: Some(Digest([5; 32])), version: Some(Version::parse("2.0.0").unwrap()), ..judged };
+    let other = Gate::Stop { why: Stop::OtherRelease };
+    for (digest, goes_on) in [(None, true), (Some(Digest([5; 32])), true), (Some(Digest([6; 32])), false)] {
+        let heard = Heard { verdict: &judged, issued: NOON, expires: UnixMs(NOON.0 + 60_000) };
+        let gate = Asked { digest, ..asks() }.gate(Ok(heard), NOON, &mut Patience::new(1, Millis(0)));
+        assert_eq!(gate, if goes_on { Gate::Deploy } else { other.clone() }, "{digest:?}");
     }
 }

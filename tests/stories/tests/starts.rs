@@ -83,3 +83,15 @@ fn what_hangs_uses_up_its_tries() {
     assert_eq!(pump.crashed, Some(BootId(2)), "a flicker is no excuse for what was before");
     assert_eq!((pump.starts(hangs), pump.left), (ResetCause::Watchdog, 1));
 }
+
+/// Somebody restarts a pump by hand. Its power is fine, and nobody is to look for a loose plug: a try is what that costs.
+#[test]
+fn a_restart_that_was_asked_for_is_no_power_cut() {
+    let mut pump = Machine::tries(3);
+    let asked = |traces: &mut Traces| {
+        if let Some(before) = &mut traces.before {
+            before.stopped = true;
+        }
+    };
+    assert_eq!((pump.starts(asked), pump.left, pump.flickers), (ResetCause::Asked, 2, 0));
+}

@@ -220,3 +220,16 @@ fn a_second_signature_goes_with_the_key() {
     world.hears(home, Freshness::Fresh).waits(HOUR);
     assert_eq!((world.runs(), refusals(&world)), ("1.5.0", 1));
 }
+
+/// A role has up to eight keys. What each of them has said stays said, also when the seven others are gone.
+#[test]
+fn how_far_it_heard_is_told_apart_for_eight_keys() {
+    let keys: Vec<u8> = (1..=8).collect();
+    let mut world = World::with(settings(), "1.4.0");
+    world.trusts(&keys);
+    for key in keys {
+        world.signs_with(key).steers("r-1", "1.5.0", Direction::Hold);
+    }
+    world.trusts(&[1]);
+    assert_eq!(world.device().watermarks().generation.0, 1, "the first had said the least");
+}

@@ -274,6 +274,21 @@ fn a_step_back_in_doubt_is_settled_by_what_code_reads() {
     }
 }
 
+/// The same a phase earlier: dual-write is turned off, and nobody knows if it was.
+#[test]
+fn dual_write_off_in_doubt_is_settled_by_the_flag() {
+    for (flag, done) in [(FlagState::Off, true), (FlagState::On, false)] {
+        let mut gate = gate(DualWriter::Database);
+        does(&mut gate, GateWish::Next, Step::Expand);
+        does(&mut gate, GateWish::Next, Step::DualWriteOn);
+        assert_eq!(gate.wish(Mono(0), Ticket(1), GateWish::Back), Ok(GateMove::Run(Step::DualWriteOff)));
+        gate.ended(Ticket(1), StepEnd::InDoubt);
+        let look = SchemaLook { columns: Some(Columns::Expanded), dual_write: flag, ..BEFORE };
+        assert_eq!(gate.sees(&look, true).settled, Some((Step::DualWriteOff, done)));
+        assert_eq!(gate.phase(), if done { Phase::Expanded } else { Phase::DualWrite });
+    }
+}
+
 /// New columns are read already when somebody turned the flag off, and the server is killed while it is turned on again. On is not enough
 /// then: the old columns have to be in step, or the way back leads into a gap.
 #[test]

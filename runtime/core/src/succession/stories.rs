@@ -298,3 +298,15 @@ fn whatever_a_candidate_does_no_question_is_lost() {
         }
     }
 }
+
+/// Whoever wants no soak has it decide for good from the first question on. It misses one then: that is a strike, and doesn't send it
+/// back.
+#[test]
+fn without_a_soak_a_candidate_that_takes_over_stays() {
+    let mut desk = Desk::with_candidate(|n| if n == 5 { None } else { good(n) });
+    desk.terms.soak = 0;
+    desk.asks(4, 60_000);
+    assert_eq!(desk.confidence.succession.standing(), None, "nothing is under way any more");
+    desk.asks(2, 60_000);
+    assert_eq!((desk.decided[4], desk.decided[5], desk.refused()), (Some(OLD), Some(NEW), None));
+}

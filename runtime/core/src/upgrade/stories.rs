@@ -188,6 +188,8 @@ fn one_that_is_refused_is_condemned_first_and_not_taken_again_until_somebody_say
     assert_eq!(pump.upgrade.report_at(pump.now, 0, None).unwrap().condemned, [Digest([2; 32])]);
     pump.is_steered(Direction::Forward, "p-2", 2);
     assert_eq!(pump.fetches(), None, "whatever the rollout is called");
+    // Who lifts the bundle lifts what else is held against it, by its grant.
+    assert_eq!(pump.upgrade.grant_of(&release(2).digest), Some(grant(2)));
     // Its grant or its bundle, either name will do.
     pump.gives(UpgradeInput::Told(Word::Lift(grant(2))));
     assert_eq!(pump.fetches().map(|(_, byte)| byte), Some(2));

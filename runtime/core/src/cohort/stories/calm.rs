@@ -71,3 +71,33 @@ fn a_turn_opens_the_breaker_for_everybody_to_see() {
     assert_eq!(world.cohort.helm().breaker(), Kept::Closed);
     assert_eq!(may_close(&world), Err(WishError::BreakerClosed), "there is nothing left to close");
 }
+
+/// A quarter of a cohort is connected and mute when it is called home, which is as many as the plan bears. The others are home and
+/// well: that is calm enough.
+#[test]
+fn as_many_silent_devices_as_the_plan_bears_keep_no_freeze_up_after_home() {
+    let mut world = World::new(100);
+    let order = world.in_order("r-1");
+    order.iter().rev().take(25).for_each(|&n| world.falls_silent(n));
+    world.fate(order[0], Fate::Fails);
+    world.starts("r-1", "1.5.0");
+    world.waits(A_GOOD_DAY);
+    assert_eq!((world.stage(), world.sees().silent, world.sees().frozen), (Stage::Home, 25, None));
+}
+
+/// Nobody is heard of, and the cohort is held for that, when a person holds it, too. That they are all back lets nobody go on then.
+#[test]
+fn a_pause_of_what_is_held_already_is_lifted_by_a_person_alone() {
+    let mut world = World::new(20);
+    world.starts("r-1", "1.5.0");
+    world.waits(12);
+    (0..20).for_each(|n| world.falls_silent(n));
+    world.waits(60);
+    world.wishes(Wish::Pause);
+    (0..20).for_each(|n| world.speaks_again(n));
+    world.waits(A_GOOD_DAY);
+    assert_eq!(world.stage(), Stage::Held);
+    world.wishes(Wish::Resume);
+    world.waits(A_GOOD_DAY);
+    assert_eq!((world.stage(), world.run("1.5.0")), (Stage::Arrived, 20));
+}

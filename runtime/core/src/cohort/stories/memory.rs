@@ -2,12 +2,12 @@
 
 use alloc::{vec, vec::Vec};
 
-use backstay_model::{Beat, Breaker, Cause, Direction, Generation, Health, Reach, Steer};
+use backstay_model::{Beat, Breaker, Cause, Direction, Generation, Health, Millis, Reach, Steer};
 
 use super::{A_GOOD_DAY, froze, turned};
 use crate::cohort::{
     Cohort, CohortInput, Contact, Roster, Stage, Wish,
-    world::{Voice, World, device, release, rollout_id},
+    world::{Fate, Voice, World, device, release, rollout_id},
 };
 
 #[test]
@@ -18,7 +18,7 @@ fn late_and_doubled_words_change_nothing() {
     let old = world.last_report.clone();
     world.waits(4);
     let (confirmed, before) = (world.sees().confirmed, world.events.len());
-    assert_eq!(confirmed, 3);
+    assert_eq!((confirmed, world.sees().reached, world.sees().meant), (3, 3, 20));
     for (device, report) in old.into_iter().chain(world.last_report.clone()) {
         world.step(CohortInput::Report { device, report, labels: Vec::new() });
     }
@@ -38,6 +38,9 @@ fn a_late_farewell_does_not_end_the_session_after_its_own() {
         |nonce, began| CohortInput::Presence { device: device(0), nonce, began, contact: Contact::Offline };
     world.step(bye(1, first));
     assert_eq!(world.sees().live, 3);
+    // Nor does its greeting, which comes twice, begin it once more.
+    let (nonce, began) = (1, first);
+    world.step(CohortInput::Presence { device: device(0), nonce, began, contact: Contact::Online });
     world.step(bye(2, world.now));
     assert_eq!(world.sees().live, 2);
 }
@@ -181,7 +184,7 @@ fn a_lost_roster_is_learnt_again() {
     let mut world = World::new(100);
     world.starts("r-1", "1.5.0");
     world.waits(50);
-    assert_eq!(world.cohort.roster().len(), 100);
+    assert_eq!((world.cohort.roster().len(), world.cohort.roster().is_empty()), (100, false));
     world.cohort = Cohort::restore(world.cohort.helm().clone(), Roster::default());
     world.step(CohortInput::Restarted);
     assert_eq!(world.cohort.roster().len(), 0);
@@ -261,6 +264,8 @@ fn all_that_can_be_said_is_taken_over_as_it_is() {
             world.waits(minutes);
             wishes.iter().for_each(|wish| world.wishes(*wish));
             let said = world.retained.clone().unwrap();
+            // What is configured may be another span by now. It is for the rollouts that begin from now on.
+            world.plan.reconnect_window = Millis(77);
             world.is_restored(copy);
             world.hears_the_broker();
             assert_eq!(world.cohort.helm().steer(), Some(said), "{wishes:?} after {minutes} min");
@@ -340,4 +345,19 @@ fn forward_from_an_old_copy_is_held_where_nobody_knows_better() {
     world.wishes(Wish::Resume);
     world.waits(A_GOOD_DAY);
     assert_eq!((world.stage(), world.run("1.5.0")), (Stage::Arrived, 50));
+}
+
+/// A device is cut off while it is on its way, and what it had to say is lost. Nobody saw it on the release; when it comes back it has
+/// condemned it, and that is a failure like any other.
+#[test]
+fn what_failed_while_nobody_listened_has_failed() {
+    let mut world = World::new(20);
+    let first = world.in_order("r-1")[0];
+    world.fate(first, Fate::Fails);
+    world.starts("r-1", "1.5.0");
+    world.goes(first);
+    world.waits(9);
+    assert_eq!((world.sees().failed, world.run("1.5.0")), (0, 2));
+    world.comes(first);
+    assert_eq!((world.sees().failed, world.sees().excluded), (1, 0));
 }

@@ -156,6 +156,9 @@ impl Data {
 #[test]
 fn a_data_base_goes_all_the_way_by_orders_of_people_and_each_of_them_is_in_writing() {
     let data = Data::contracted();
+    let heeds = |id| data.world.estate.target(&target(id)).unwrap().heeds(&Wish::Migrate(GateWish::Next));
+    assert_eq!(heeds("data"), None, "nobody is told that there is none");
+    assert_eq!(heeds("shop"), Some("no migration is configured for it"));
     let done = data.told("is done: is ");
     assert_eq!(done.len(), 5, "{:#?}", data.world.told);
     assert!(done[4].contains("contract is done: is contracted"));
