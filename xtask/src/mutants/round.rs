@@ -21,8 +21,9 @@ use crate::workspace::cargo;
 const PROFILE: [&str; 2] = ["--profile", "mutants"];
 /// A run of tests that takes so many times longer than on the whole core hangs ...
 const HANGS_TIMES: u32 = 10;
-/// ... but not before this: others may want the machine meanwhile.
-const HANGS_MIN: Duration = Duration::from_secs(120);
+/// ... but not before this: others may want the machine meanwhile, and who only waited for it has noticed nothing. A core that runs in
+/// circles mostly fails a test before.
+const HANGS_MIN: Duration = Duration::from_secs(300);
 /// A loop without an end may eat memory instead of time, in KiB.
 const MEMORY_KIB_MAX: u32 = 8 << 20;
 /// The longest that one of those who may notice may take with all mutants.
