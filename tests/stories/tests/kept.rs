@@ -52,7 +52,7 @@ fn a_trial_goes_on_and_a_confirmed_release_knows_its_way_home() {
     world.waits(120);
     assert_eq!(world.confirmed(), "1.5.0");
     let mut world = wakes(3, "1.5.0", "1.5.0");
-    world.behaves("1.5.0", Behaviour::FailsAfter(backstay_model::Millis(0))).waits(600);
+    world.behaves("1.5.0", Behaviour::FailsAfter(Millis(0))).waits(600);
     assert_eq!(world.runs(), "1.4.0");
 }
 
@@ -71,7 +71,7 @@ fn what_was_frozen_stays_frozen() {
 fn state_tail_and_heights_are_all_of_it() {
     let mut world = World::new("1.4.0");
     world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::Hangs);
-    world.steers("r-1", "1.5.0", backstay_model::Direction::Forward).waits(60);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(60);
     world.behaves("1.4.0", Behaviour::NeedsRestarts(1000)).waits(1200);
     for step in &world.steps {
         let first = postcard::to_allocvec(&step.state).unwrap();
