@@ -1,10 +1,10 @@
 //! Stories about one device.
 #![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
 
-use backstay_core::{Device, DeviceSettings, Freshness, Input, Watermarks};
+use backstay_core::{Device, DeviceSettings, Freshness, Input, Watched, Watermarks};
 use backstay_model::{
-    Cause, CohortId, Direction, Event, Generation, Health, InfraKind, Millis, Mono, Reach, Refused, Standing,
-    Task, Word,
+    Cause, CohortId, Direction, Event, Generation, Health, InfraKind, Millis, Mono, Name, Reach, Refused,
+    Scope, Standing, Task, Word,
 };
 use backstay_test_stories::{Behaviour, Policy, Recorded, World, is_told_as, release, settings};
 
@@ -75,6 +75,15 @@ fn missing_data_freezes_a_trial_and_never_ends_it_badly() {
     assert_eq!(world.confirmed(), "1.5.0", "with data the trial goes on");
 }
 
+/// The same where the policy wants to look for longer. However long it looks, there is nothing to see, and that is said at once.
+#[test]
+fn missing_data_freezes_a_trial_whatever_the_policy_wants() {
+    let mut world = World::new("1.4.0");
+    world.policy(Policy::Slows).signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::Silent);
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(30);
+    assert_eq!(world.count(|event| matches!(event, Event::Froze { cause: Cause::NoData })), 1);
+}
+
 /// What is on trial fails and takes its own probe with it. That nothing is heard any more is no excuse for what was: it is mended as
 /// long as the policy wants that.
 #[test]
@@ -122,6 +131,21 @@ fn a_failing_dependency_moves_nobody() {
     world.steers("r-1", "1.5.0", Direction::Forward).waits(1000);
     assert_eq!((world.runs(), world.confirmed()), ("1.5.0", "1.4.0"));
     assert_eq!(world.count(|event| matches!(event, Event::Condemned { .. })), 0);
+}
+
+/// On a new release something fails that the configuration calls not critical, and the policy wants to go back for it. That is restrained:
+/// nobody leaves a release for what isn't critical.
+#[test]
+fn what_is_not_critical_is_no_reason_to_leave() {
+    let watched =
+        |name: &str, critical| Watched { name: Name::parse(name).unwrap(), critical, scope: Scope::Local };
+    let settings =
+        DeviceSettings { watched: vec![watched("http", false), watched("uplink", true)], ..settings() };
+    let mut world = World::with(settings, "1.4.0");
+    world.signs("1.5.0", &["1.4.0"]).behaves("1.5.0", Behaviour::FailsAfter(Millis(0)));
+    world.steers("r-1", "1.5.0", Direction::Forward).waits(1000);
+    assert_eq!((world.runs(), world.confirmed()), ("1.5.0", "1.4.0"));
+    assert!(world.count(|event| matches!(event, Event::Restrained { .. })) > 0);
 }
 
 /// The policy plugin is broken. A trial still ends: it may not stay on a failing release for ever.
