@@ -192,6 +192,18 @@ fn a_signed_word_lets_a_stranded_device_try_at_once() {
     assert_eq!(standing(&world), Standing::Settled);
 }
 
+/// The same on the way back: nobody could be asked about it, and whoever has mended that says so.
+#[test]
+fn a_signed_word_lets_a_way_back_be_sought_at_once() {
+    let mut world = settled(&["1.3.0"]);
+    world.condemns("1.4.0");
+    steers_back(&mut world, release("1.3.0"));
+    world.waits(200);
+    assert_eq!(standing(&world), Standing::Stranded);
+    world.signs("1.3.0", &[]).tells(Word::Thaw).waits(1);
+    assert_eq!((world.runs(), standing(&world)), ("1.3.0", Standing::Settled));
+}
+
 /// The budget of switches is spent, and what runs is to be left. That passes by itself.
 #[test]
 fn a_spent_budget_strands_until_it_is_free() {
