@@ -116,7 +116,10 @@ fn a_way_that_nobody_wants_any_more_is_not_sought() {
     world.condemns("1.4.0").looks_into_releases_slowly().signs("1.3.0", &[]);
     steers_back(&mut world, release("1.3.0"));
     assert_eq!(standing(&world), Standing::GoingHome);
-    world.steers("r-2", "1.5.0", Direction::Hold);
+    // It still names where back would be: to hold is not to go there.
+    let mut hold = world.steer("r-2", "1.5.0", Direction::Hold);
+    hold.back = Some(release("1.3.0"));
+    world.hears(hold, Freshness::Fresh);
     assert_eq!(standing(&world), Standing::Settled);
     world.hears_of_the_release().waits(600);
     assert_eq!((world.runs(), standing(&world)), ("1.5.0", Standing::Settled));
