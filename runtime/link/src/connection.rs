@@ -29,7 +29,7 @@ use crate::{
     trouble::Trouble,
 };
 
-/// Whether something came that had to come, is what two and a half keep alives decide.
+/// Two and a half keep alives without anything that had to come are a stall.
 const STALL_HALF_KEEP_ALIVES: u32 = 5;
 
 /// One connection, and what is under way on it.

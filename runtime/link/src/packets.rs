@@ -42,7 +42,8 @@ struct Buffer {
 }
 
 impl Buffer {
-    fn is_through(&mut self) {
+    /// If nothing is in it any more.
+    fn let_go(&mut self) {
         if self.has_grown && self.bytes.is_empty() {
             *self = Self::default();
         }
@@ -71,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Packets<S> {
                 Err(Error::InsufficientBytes(missing)) => missing,
                 Err(error) => return Poll::Ready(Err(Trouble::of(error, most))),
             };
-            self.came.is_through();
+            self.came.let_go();
             self.came.has_grown |= missing > ROOM;
             self.came.bytes.reserve(missing.clamp(ROOM, ROOM_MAX));
             match ready!(pin!(self.stream.read_buf(&mut self.came.bytes)).poll(context)) {
@@ -105,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Packets<S> {
             }
         }
         ready!(Pin::new(&mut self.stream).poll_flush(context)).map_err(Trouble::of_io)?;
-        self.goes.is_through();
+        self.goes.let_go();
         self.flushed = true;
         Poll::Ready(Ok(()))
     }
